@@ -1,1 +1,33 @@
-//! .
+//! The API of Penstock (`penstock.dev/v1alpha1`): three custom resources, the names and words that stand in their
+//! objects, and the contract between the operator and the workers it starts.
+//!
+//! Pure: types, schemas and small functions of them. Nothing here talks to Kafka or Kubernetes.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`cluster`], [`topic`], [`pipeline`] | the custom resources, with their schema bounds and CEL rules |
+//! | [`condition`] | condition types and reasons, each defined once |
+//! | [`name`] | labels, annotations, field managers, and the names of what a pipeline owns |
+//! | [`processor`] | the built-in processors and the options each of them takes |
+//! | [`worker`] | the configuration file that the operator writes and a worker reads |
+//! | [`manifest`] | the CustomResourceDefinitions as YAML |
+
+pub mod cluster;
+pub mod condition;
+pub mod duration;
+pub mod manifest;
+pub mod name;
+pub mod pipeline;
+pub mod processor;
+mod schema;
+pub mod topic;
+pub mod worker;
+
+pub use cluster::{KafkaCluster, KafkaClusterSpec, KafkaClusterStatus};
+pub use pipeline::{EventPipeline, EventPipelineSpec, EventPipelineStatus};
+pub use topic::{KafkaTopic, KafkaTopicSpec, KafkaTopicStatus};
+
+/// The API group of every Penstock kind.
+pub const GROUP: &str = "penstock.dev";
+/// The API version of every Penstock kind.
+pub const VERSION: &str = "v1alpha1";

@@ -1,0 +1,116 @@
+//! Labels, annotations, finalizers and field managers, and the names of the objects that a pipeline owns. Pure.
+
+use sha2::{Digest, Sha256};
+
+/// On every object that the operator made.
+pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The value of [`LABEL_MANAGED_BY`].
+pub const MANAGED_BY: &str = "penstock-operator";
+/// What an object is: `worker`.
+pub const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
+/// The value of [`LABEL_COMPONENT`] on what belongs to a pipeline.
+pub const COMPONENT_WORKER: &str = "worker";
+/// `penstock`.
+pub const LABEL_PART_OF: &str = "app.kubernetes.io/part-of";
+/// The value of [`LABEL_PART_OF`].
+pub const PART_OF: &str = "penstock";
+/// The processor that a worker runs.
+pub const LABEL_NAME: &str = "app.kubernetes.io/name";
+/// The pipeline that an object belongs to, by its (possibly shortened) name.
+pub const LABEL_PIPELINE: &str = "penstock.dev/pipeline";
+/// On a pod: the hash of the configuration that it runs with. A change of it rolls the pods.
+pub const ANNOTATION_CONFIG_HASH: &str = "penstock.dev/config-hash";
+/// On a `KafkaTopic` with `deletionPolicy: Delete`: the topic in Kafka goes before the object does.
+pub const FINALIZER_TOPIC: &str = "penstock.dev/topic";
+/// The field manager of the reconcilers.
+pub const FIELD_MANAGER: &str = "penstock-operator";
+/// The suffix of a derived dead letter topic.
+pub const DEAD_LETTER_SUFFIX: &str = ".DLT";
+
+/// The longest name that a label value, a Service and a pod's host name may have.
+const MAX_LABEL: usize = 63;
+/// What a shortened name ends with: a dash and eight hexadecimal digits.
+const HASH_LENGTH: usize = 9;
+
+/// The name of the Deployment, Service, ServiceAccount, ConfigMap and PodDisruptionBudget of a pipeline, and the value of
+/// [`LABEL_PIPELINE`]: the pipeline's own name where it is a DNS label of 1 to 63 characters that begins with a letter,
+/// else a shortened form of it with a hash of the whole.
+#[must_use]
+pub fn owned_name(pipeline: &str) -> String {
+    if is_service_name(pipeline) {
+        return pipeline.to_owned();
+    }
+    let mut stem: String = pipeline
+        .chars()
+        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' })
+        .take(MAX_LABEL - HASH_LENGTH)
+        .collect();
+    if !stem.starts_with(|c: char| c.is_ascii_lowercase()) {
+        stem = format!("p-{stem}").chars().take(MAX_LABEL - HASH_LENGTH).collect();
+    }
+    format!("{}-{}", stem.trim_end_matches('-'), short_hash(pipeline.as_bytes()))
+}
+
+/// The name of the `KafkaTopic` object of a derived dead letter topic.
+#[must_use]
+pub fn dead_letter_object(pipeline: &str) -> String {
+    const SUFFIX: &str = "-dlt";
+    let name = format!("{pipeline}{SUFFIX}");
+    if name.len() <= 253 {
+        return name;
+    }
+    let stem: String = pipeline.chars().take(253 - HASH_LENGTH - SUFFIX.len()).collect();
+    format!("{}-{}{SUFFIX}", stem.trim_end_matches(['-', '.']), short_hash(pipeline.as_bytes()))
+}
+
+/// The consumer group of a pipeline that names none.
+#[must_use]
+pub fn default_group(namespace: &str, pipeline: &str) -> String {
+    let group = format!("{namespace}.{pipeline}");
+    if group.len() <= 249 {
+        return group;
+    }
+    let stem: String = group.chars().take(249 - HASH_LENGTH).collect();
+    format!("{stem}-{}", short_hash(group.as_bytes()))
+}
+
+/// Eight hexadecimal digits that stand for these bytes.
+#[must_use]
+pub fn short_hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(4).map(|b| format!("{b:02x}")).collect()
+}
+
+fn is_service_name(name: &str) -> bool {
+    name.len() <= MAX_LABEL
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && !name.ends_with('-')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owned_names_are_dns_labels_and_differ() {
+        let long = "x".repeat(64);
+        let longer = "x".repeat(65);
+        assert_eq!(owned_name("payments"), "payments");
+        for name in ["a.b", "a-b.", "1st", long.as_str(), longer.as_str(), "9.9", "-"] {
+            let owned = owned_name(name);
+            assert!(is_service_name(&owned), "{name} -> {owned}");
+            assert_ne!(owned, name);
+        }
+        assert_ne!(owned_name(&long), owned_name(&longer));
+        assert_ne!(owned_name("a.b"), owned_name("a_b"));
+    }
+
+    #[test]
+    fn long_names_stay_within_their_bounds() {
+        let name = "n".repeat(253);
+        assert!(dead_letter_object(&name).len() <= 253);
+        assert!(default_group(&"s".repeat(63), &name).len() <= 249);
+        assert_eq!(default_group("shop", "payments"), "shop.payments");
+        assert_eq!(dead_letter_object("payments"), "payments-dlt");
+    }
+}

@@ -1,0 +1,345 @@
+//! `EventPipeline`: a source of events, the processor that handles each one, and where its output goes.
+//!
+//! It becomes a Deployment of workers. What one object can decide alone is decided by the schema and its CEL rules;
+//! what depends on topics, clusters or a processor's options is decided by the operator and said in conditions.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::{Affinity, Toleration},
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Condition},
+};
+use kube::{
+    CustomResource, KubeSchema,
+    core::Duration,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::topic::ClusterRef;
+
+/// What a pipeline shall do.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "penstock.dev",
+    version = "v1alpha1",
+    kind = "EventPipeline",
+    namespaced,
+    status = "EventPipelineStatus",
+    derive = "PartialEq",
+    shortname = "ep",
+    category = "penstock",
+    doc = "A source of events, the processor that handles each one, and where its output goes; run by a Deployment of workers.",
+    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Processor", type_ = "string", json_path = ".spec.processor.builtin"),
+    printcolumn(name = "Workers", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Desired", type_ = "integer", json_path = ".spec.replicas"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.source.kafka) == has(self.delivery)")
+        .message("delivery goes with source.kafka: say `delivery: AtLeastOnce` there, and leave it out with source.http"),
+    validation = Rule::new("has(self.source.kafka) || !(has(self.ordering) || has(self.concurrency) || has(self.retry) || has(self.deadLetter))")
+        .message("ordering, concurrency, retry and deadLetter go with source.kafka: an HTTP source answers its caller instead"),
+    validation = Rule::new("has(self.source.http) || !has(self.table)")
+        .message("table goes with source.http: it is what the HTTP front answers from"),
+    validation = Rule::new("has(self.source.kafka) == has(oldSelf.source.kafka)")
+        .message("source cannot change between kafka and http: make a new EventPipeline"),
+    validation = Rule::new("!has(self.source.kafka) || !has(oldSelf.source.kafka) || (has(self.source.kafka.group) == has(oldSelf.source.kafka.group) && (!has(self.source.kafka.group) || self.source.kafka.group == oldSelf.source.kafka.group))")
+        .message("source.kafka.group cannot change: another group would begin at startFrom again; make a new EventPipeline"),
+    validation = Rule::new("(has(self.clusterRef) ? self.clusterRef.name : 'default') == (has(oldSelf.clusterRef) ? oldSelf.clusterRef.name : 'default')")
+        .message("clusterRef cannot change: make a new EventPipeline for the other cluster"),
+    validation = Rule::new("!has(self.source.http) || (has(self.admin) ? self.admin.port : 8080) != self.source.http.port")
+        .message("admin.port (default 8080) and source.http.port must differ"),
+)]
+pub struct EventPipelineSpec {
+    /// The Kafka cluster of all its topics. Cannot change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_ref: Option<ClusterRef>,
+    /// Where events come from.
+    pub source: Source,
+    /// The code that handles an event.
+    pub processor: Processor,
+    /// Where the processor's output goes. Absent: it may not produce any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sink: Option<Sink>,
+    /// Topics that every worker follows as a whole, to answer from. Only with `source.http`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<Table>,
+    /// The promise about each record of `source.kafka`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
+    /// Which records wait for one another. Default: `Key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering: Option<Ordering>,
+    /// Records in process at once in one worker. Default: 16.
+    #[schemars(range(min = 1, max = 256))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u16>,
+    /// What happens after a transient failure. Default: 4 attempts, 200ms to 5s apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// Where a record goes that cannot be handled. Default: a topic `<first topic>.DLT` is derived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<DeadLetter>,
+    /// The port for `/health`, `/healthz`, `/readyz` and `/metrics`. Default: 8080.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Admin>,
+    /// Number of workers; also what `kubectl scale` and a HorizontalPodAutoscaler set.
+    #[schemars(range(min = 0, max = 1000))]
+    #[serde(default = "one_replica")]
+    pub replicas: i32,
+    /// Run no workers, and keep everything else.
+    #[serde(default)]
+    pub suspend: bool,
+    /// What one worker may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Labels that a node must have.
+    #[schemars(schema_with = "crate::schema::label_map")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that workers tolerate.
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
+    /// Rules that steer workers to nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// The workers' PriorityClass.
+    #[schemars(schema_with = "crate::schema::object_name")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<String>,
+}
+
+fn one_replica() -> i32 {
+    1
+}
+
+/// Where events come from.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.kafka) != has(self.http)").message("source needs exactly one of kafka and http"))]
+pub struct Source {
+    /// Records of topics, read by a consumer group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<KafkaSource>,
+    /// Requests to a port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpSource>,
+}
+
+/// Records of topics, read by a consumer group.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaSource {
+    /// Names of `KafkaTopic` objects in the same namespace.
+    #[schemars(schema_with = "crate::schema::topic_refs")]
+    pub topics: Vec<String>,
+    /// The consumer group. Default: `<namespace>.<name>`. Cannot change.
+    #[schemars(schema_with = "crate::schema::group")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Where a partition is begun that the group has no offset for.
+    #[serde(default)]
+    pub start_from: StartFrom,
+}
+
+/// Where a partition is begun that a group has no offset for.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartFrom {
+    /// At its oldest record.
+    #[default]
+    Earliest,
+    /// At the records that come from now on.
+    Latest,
+}
+
+/// Requests to a port.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpSource {
+    /// The port that workers listen on, and that the Service has.
+    #[schemars(range(min = 1024, max = 65535))]
+    pub port: u16,
+}
+
+/// The code that handles an event.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.builtin)").message("processor needs builtin: the name of a processor that is compiled into the worker"))]
+pub struct Processor {
+    /// A processor that is compiled into the worker.
+    #[schemars(schema_with = "crate::schema::builtin")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builtin: Option<String>,
+    /// The processor's own options. Each processor says which it takes; the operator refuses others.
+    #[schemars(schema_with = "crate::schema::options")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
+}
+
+/// Where the processor's output goes.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sink {
+    /// A topic.
+    pub kafka: KafkaSink,
+}
+
+/// A topic that output goes to.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaSink {
+    /// The name of a `KafkaTopic` object in the same namespace.
+    #[schemars(schema_with = "crate::schema::object_name")]
+    pub topic: String,
+}
+
+/// Topics that every worker follows as a whole.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Table {
+    /// Names of `KafkaTopic` objects in the same namespace. A worker is ready once it has read them to their end.
+    #[schemars(schema_with = "crate::schema::topic_refs")]
+    pub topics: Vec<String>,
+}
+
+/// The promise about each record.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Delivery {
+    /// A record's offset is committed only after Kafka has acknowledged everything that the record caused; after a crash
+    /// a record may be handled again.
+    AtLeastOnce,
+}
+
+/// Which records wait for one another.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ordering {
+    /// Records with the same key, in a partition. Records without a key wait for none.
+    #[default]
+    Key,
+    /// All records of a partition.
+    Partition,
+    /// No records.
+    None,
+}
+
+/// What happens after a transient failure.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// How often a record is tried in all, before it goes to the dead letter topic. Default: 4.
+    #[schemars(range(min = 1, max = 100))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u16>,
+    /// The pause between attempts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Backoff>,
+}
+
+/// The pause between attempts: doubled each time, with jitter.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("duration(has(self.initial) ? self.initial : '200ms') <= duration(has(self.max) ? self.max : '5s')")
+        .message("retry.backoff.initial (default 200ms) must not be longer than retry.backoff.max (default 5s)"),
+)]
+pub struct Backoff {
+    /// Before the second attempt. From 1ms to 1m. Default: 200ms.
+    #[schemars(schema_with = "crate::schema::backoff_duration")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial: Option<Duration>,
+    /// At most. From 1ms to 1m. Default: 5s.
+    #[schemars(schema_with = "crate::schema::backoff_duration")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<Duration>,
+}
+
+/// Where a record goes that cannot be handled.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter {
+    /// The name of a `KafkaTopic` object in the same namespace. Default: a topic `<first topic>.DLT` is derived.
+    #[schemars(schema_with = "crate::schema::object_name")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// How the record is written.
+    #[serde(default)]
+    pub format: DeadLetterFormat,
+}
+
+/// How a dead letter is written.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeadLetterFormat {
+    /// Key, value and headers as they were; what happened stands in added headers.
+    #[default]
+    Record,
+    /// A JSON object that holds the original and what happened.
+    Envelope,
+}
+
+/// The port for health and metrics.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Admin {
+    /// The port of `/health`, `/healthz`, `/readyz` and `/metrics`.
+    #[schemars(range(min = 1024, max = 65535))]
+    pub port: u16,
+}
+
+/// What one worker may use.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    /// What is set aside for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<ResourceAmounts>,
+    /// What it never gets more of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ResourceAmounts>,
+}
+
+/// Amounts of CPU and memory.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceAmounts {
+    /// In cores, for example `250m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Quantity>,
+    /// In bytes, for example `64Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Quantity>,
+}
+
+/// What was seen of a pipeline.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventPipelineStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Workers that exist.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Workers that are ready.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// The label selector of the workers, for the scale subresource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// The consumer group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The name in Kafka of the dead letter topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter_topic: Option<String>,
+    /// `Ready`, `TopicsReady`, `WorkersAvailable`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::conditions")]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,99 @@
+//! Schema fragments that several types share: bounds on strings, lists and maps, in the terms of a structural schema.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use crate::processor;
+
+/// A DNS-1123 subdomain: what Kubernetes allows as the name of most objects.
+const OBJECT_NAME: &str = "^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$";
+
+pub(crate) fn object_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": OBJECT_NAME})
+}
+
+pub(crate) fn topic_refs(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "minItems": 1, "maxItems": 16, "x-kubernetes-list-type": "set",
+        "items": object_name(generator),
+    })
+}
+
+pub(crate) fn bootstrap_servers(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "minItems": 1, "maxItems": 16, "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string", "maxLength": 260,
+            "pattern": r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}$",
+        },
+    })
+}
+
+pub(crate) fn namespace_patterns(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "maxItems": 256, "x-kubernetes-list-type": "set",
+        "items": {"type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[a-z0-9*-]+$"},
+    })
+}
+
+pub(crate) fn topic_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string", "minLength": 1, "maxLength": 249, "pattern": "^[A-Za-z0-9._-]+$",
+        "x-kubernetes-validations": [
+            {"rule": "self != '.' && self != '..'", "message": "a topic cannot be called `.` or `..`"},
+            {"rule": "!self.startsWith('__')", "message": "topic names that begin with `__` belong to Kafka itself"},
+        ],
+    })
+}
+
+pub(crate) fn topic_config(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object", "maxProperties": 64,
+        "additionalProperties": {"type": "string", "maxLength": 4096},
+        "x-kubernetes-validations": [
+            {"rule": "self.all(k, k.matches('^[a-z][a-z0-9.]{0,127}$'))",
+             "message": "config keys are Kafka's topic configuration names, such as `retention.ms`"},
+        ],
+    })
+}
+
+pub(crate) fn group(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 249, "pattern": "^[A-Za-z0-9._-]+$"})
+}
+
+pub(crate) fn builtin(_: &mut SchemaGenerator) -> Schema {
+    let names: Vec<&str> = processor::BUILTINS.iter().map(|b| b.name).collect();
+    json_schema!({"type": "string", "enum": names})
+}
+
+pub(crate) fn options(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object", "maxProperties": 32,
+        "additionalProperties": {"type": "string", "maxLength": 4096},
+    })
+}
+
+pub(crate) fn label_map(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object", "maxProperties": 32,
+        "additionalProperties": {"type": "string", "maxLength": 63},
+    })
+}
+
+pub(crate) fn backoff_duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string", "maxLength": 16, "pattern": r"^([0-9]{1,6}(\.[0-9]{1,3})?(ms|s|m))+$",
+        "x-kubernetes-validations": [
+            {"rule": "duration(self) >= duration('1ms') && duration(self) <= duration('1m')",
+             "message": "must be from 1ms to 1m"},
+        ],
+    })
+}
+
+/// Conditions as the Kubernetes API conventions want them: a list map by type.
+pub(crate) fn conditions(generator: &mut SchemaGenerator) -> Schema {
+    let condition = generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition>();
+    json_schema!({
+        "type": "array", "maxItems": 16, "items": condition,
+        "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"],
+    })
+}

@@ -1,0 +1,201 @@
+//! `KafkaTopic`: a topic that is made and kept as declared.
+//!
+//! A key that leaves `spec.config` goes back to the broker's default. A topic is only ever deleted where
+//! `deletionPolicy: Delete` says so.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The most characters that a topic's name may have (Kafka's own limit).
+pub const MAX_TOPIC_NAME: usize = 249;
+/// The name of the `KafkaCluster` that is meant where none is named.
+pub const DEFAULT_CLUSTER: &str = "default";
+
+/// What a topic shall be.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[kube(
+    group = "penstock.dev",
+    version = "v1alpha1",
+    kind = "KafkaTopic",
+    namespaced,
+    status = "KafkaTopicStatus",
+    derive = "PartialEq",
+    shortname = "kt",
+    category = "penstock",
+    doc = "A topic in Kafka.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Topic", type_ = "string", json_path = ".status.topicName"),
+    printcolumn(name = "Partitions", type_ = "integer", json_path = ".status.partitions"),
+    printcolumn(name = "Replication", type_ = "integer", json_path = ".status.replicationFactor"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].message",
+        priority = 1
+    ),
+    validation = Rule::new("has(self.spec.topicName) || size(self.metadata.name) <= 249")
+        .message("the object's name is longer than a topic's may be (249): set spec.topicName")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.topicName) == has(oldSelf.topicName) && (!has(self.topicName) || self.topicName == oldSelf.topicName)")
+        .message("topicName cannot change: make a new KafkaTopic for the other name"),
+    validation = Rule::new("(has(self.clusterRef) ? self.clusterRef.name : 'default') == (has(oldSelf.clusterRef) ? oldSelf.clusterRef.name : 'default')")
+        .message("clusterRef cannot change: make a new KafkaTopic for the other cluster"),
+    validation = Rule::new("!has(oldSelf.partitions) || (has(self.partitions) && self.partitions >= oldSelf.partitions)")
+        .message("partitions may only grow: Kafka cannot take a partition away without losing its records"),
+)]
+pub struct KafkaTopicSpec {
+    /// The Kafka cluster. Cannot change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_ref: Option<ClusterRef>,
+    /// The topic's name in Kafka, for names that Kubernetes does not allow, such as `orders.DLT`. Default: `metadata.name`. Cannot change.
+    #[schemars(schema_with = "crate::schema::topic_name")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_name: Option<String>,
+    /// Number of partitions; may only grow. Default: the cluster's `topicDefaults`, else the broker's `num.partitions`.
+    #[schemars(range(min = 1, max = 100_000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<i32>,
+    /// Number of copies of each partition. Used when the topic is created. Default: the cluster's `topicDefaults`, else the broker's `default.replication.factor`.
+    #[schemars(range(min = 1, max = 32))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_factor: Option<i16>,
+    /// The topic's configuration by Kafka's own keys. A key that is removed here goes back to the broker's default.
+    #[schemars(schema_with = "crate::schema::topic_config")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+    /// What happens to the topic in Kafka when this object is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// Observe and report, but write nothing to Kafka.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// A `KafkaCluster` in the operator's namespace, by name.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterRef {
+    /// The `KafkaCluster`'s name.
+    #[schemars(schema_with = "crate::schema::object_name")]
+    pub name: String,
+}
+
+/// What happens to a topic when its object is deleted.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeletionPolicy {
+    /// The topic and its records stay.
+    #[default]
+    Retain,
+    /// The topic and its records are deleted.
+    Delete,
+}
+
+/// What was seen of a topic.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaTopicStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The topic's name in Kafka.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_name: Option<String>,
+    /// The topic's id in Kafka (KIP-516): another id means another topic, whatever its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
+    /// The partitions that the topic has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<i32>,
+    /// The copies that each partition has; the smallest number where they differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_factor: Option<i16>,
+    /// The configuration that is set on the topic itself, with the values seen.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+    /// The configuration keys that this object set. Only these are un-set when they leave the spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub managed_config: Vec<String>,
+    /// `Ready`: whether the topic is as declared, and if not, why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+impl KafkaTopic {
+    /// The topic's name in Kafka.
+    #[must_use]
+    pub fn kafka_name(&self) -> &str {
+        self.spec.topic_name.as_deref().unwrap_or_else(|| self.metadata.name.as_deref().unwrap_or_default())
+    }
+
+    /// The name of the `KafkaCluster` that it is on.
+    #[must_use]
+    pub fn cluster_name(&self) -> &str {
+        cluster_name(self.spec.cluster_ref.as_ref())
+    }
+}
+
+/// The name of the `KafkaCluster` that a reference means.
+#[must_use]
+pub fn cluster_name(reference: Option<&ClusterRef>) -> &str {
+    reference.map_or(DEFAULT_CLUSTER, |r| r.name.as_str())
+}
+
+/// Says why Kafka would not take this name for a topic, or why we will not.
+///
+/// The rules are Kafka's (`org.apache.kafka.common.internals.Topic.validate`); names that begin with `__` belong to Kafka itself.
+///
+/// # Errors
+/// The reason, in words that tell what to change.
+pub fn check_topic_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.len() > MAX_TOPIC_NAME {
+        return Err(format!("a topic's name has 1 to {MAX_TOPIC_NAME} characters, this one has {}", name.len()));
+    }
+    if name == "." || name == ".." {
+        return Err(format!("a topic cannot be called `{name}`"));
+    }
+    if name.starts_with("__") {
+        return Err(format!("`{name}`: names that begin with `__` belong to Kafka itself"));
+    }
+    match name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))) {
+        Some(c) => Err(format!("`{c}` cannot stand in a topic's name: use letters, digits, `.`, `_` and `-`")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_names() {
+        let long = "a".repeat(249);
+        let too_long = "a".repeat(250);
+        for (name, allowed) in [
+            ("orders", true),
+            ("orders.DLT", true),
+            ("a_b-c.1", true),
+            (long.as_str(), true),
+            ("", false),
+            (".", false),
+            ("..", false),
+            ("...", true),
+            ("__consumer_offsets", false),
+            ("_schemas", true),
+            ("a b", false),
+            ("bestellüngen", false),
+            ("a/b", false),
+            (too_long.as_str(), false),
+        ] {
+            assert_eq!(check_topic_name(name).is_ok(), allowed, "{name}");
+        }
+    }
+}

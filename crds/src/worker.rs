@@ -1,0 +1,167 @@
+//! The configuration file of a worker: written by the operator into a ConfigMap, read by the worker at its start.
+//!
+//! Everything in it is decided: names are Kafka's, defaults are filled in. An unknown field is an error, so that a worker
+//! never runs with half of what was declared.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::pipeline::{DeadLetterFormat, Delivery, Ordering, StartFrom};
+
+/// The key of the file in the ConfigMap, and its name in [`CONFIG_DIR`].
+pub const CONFIG_FILE: &str = "worker.json";
+/// Where the ConfigMap is mounted.
+pub const CONFIG_DIR: &str = "/etc/penstock";
+/// The name of the port of `/health`, `/healthz`, `/readyz` and `/metrics`.
+pub const ADMIN_PORT_NAME: &str = "admin";
+/// The name of the port of an HTTP source.
+pub const HTTP_PORT_NAME: &str = "http";
+/// The port of [`ADMIN_PORT_NAME`] where a pipeline says none.
+pub const DEFAULT_ADMIN_PORT: u16 = 8080;
+/// How long a worker may take to finish what it has begun after SIGTERM; Kubernetes waits a little longer.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// What a worker does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkerConfig {
+    /// The pipeline that it belongs to.
+    pub pipeline: PipelineId,
+    /// Brokers, each as `host:port`.
+    pub bootstrap_servers: Vec<String>,
+    /// Where events come from.
+    pub source: WorkerSource,
+    /// The code that handles them.
+    pub processor: WorkerProcessor,
+    /// The topic that output goes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sink: Option<String>,
+    /// The topics that it follows as a whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub table: Vec<String>,
+    /// The port of `/health`, `/healthz`, `/readyz` and `/metrics`.
+    pub admin_port: u16,
+    /// How long it may take to finish what it has begun after SIGTERM.
+    #[serde(with = "crate::duration::text")]
+    pub drain_timeout: Duration,
+}
+
+/// A pipeline, by its names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PipelineId {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Where events come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum WorkerSource {
+    /// Records of topics.
+    Kafka(KafkaInput),
+    /// Requests to a port.
+    #[serde(rename_all = "camelCase")]
+    Http {
+        /// The port to listen on.
+        port: u16,
+    },
+}
+
+/// How records of topics are read and handled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KafkaInput {
+    /// The topics.
+    pub topics: Vec<String>,
+    /// The consumer group.
+    pub group: String,
+    /// Where a partition is begun that the group has no offset for.
+    pub start_from: StartFrom,
+    /// The promise about each record.
+    pub delivery: Delivery,
+    /// Which records wait for one another.
+    pub ordering: Ordering,
+    /// Records in process at once.
+    pub concurrency: u16,
+    /// What happens after a transient failure.
+    pub retry: RetryPolicy,
+    /// Where a record goes that cannot be handled.
+    pub dead_letter: DeadLetterTarget,
+}
+
+/// What happens after a transient failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetryPolicy {
+    /// How often a record is tried in all.
+    pub attempts: u16,
+    /// The pause before the second attempt; doubled each time.
+    #[serde(with = "crate::duration::text")]
+    pub initial_backoff: Duration,
+    /// The longest pause.
+    #[serde(with = "crate::duration::text")]
+    pub max_backoff: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { attempts: 4, initial_backoff: Duration::from_millis(200), max_backoff: Duration::from_secs(5) }
+    }
+}
+
+/// Where a record goes that cannot be handled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeadLetterTarget {
+    /// The topic.
+    pub topic: String,
+    /// How the record is written.
+    pub format: DeadLetterFormat,
+}
+
+/// The code that handles events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkerProcessor {
+    /// The name of a built-in processor.
+    pub builtin: String,
+    /// Its options.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_reads_back_and_unknown_fields_are_errors() {
+        let config = WorkerConfig {
+            pipeline: PipelineId { namespace: "shop".into(), name: "payments".into() },
+            bootstrap_servers: vec!["kafka:9092".into()],
+            source: WorkerSource::Kafka(KafkaInput {
+                topics: vec!["orders".into()],
+                group: "service-b-consumers".into(),
+                start_from: StartFrom::Earliest,
+                delivery: Delivery::AtLeastOnce,
+                ordering: Ordering::Key,
+                concurrency: 16,
+                retry: RetryPolicy::default(),
+                dead_letter: DeadLetterTarget { topic: "orders.DLT".into(), format: DeadLetterFormat::Envelope },
+            }),
+            processor: WorkerProcessor { builtin: "payments".into(), options: BTreeMap::new() },
+            sink: Some("payments".into()),
+            table: vec![],
+            admin_port: 3002,
+            drain_timeout: DRAIN_TIMEOUT,
+        };
+        let mut json = serde_json::to_value(&config).unwrap();
+        assert_eq!(serde_json::from_value::<WorkerConfig>(json.clone()).unwrap(), config);
+        json["source"]["kafka"]["speed"] = serde_json::json!("fast");
+        assert!(serde_json::from_value::<WorkerConfig>(json).unwrap_err().to_string().contains("speed"));
+    }
+}
