@@ -1,0 +1,17 @@
+//! Topics: what exists, what it looks like, and how to change it.
+//!
+//! [`TopicAdmin`] does the talking; everything else here is plain values.
+
+mod admin;
+mod id;
+mod model;
+mod request;
+mod version;
+
+pub use admin::TopicAdmin;
+pub use id::{InvalidTopicId, TopicId, validate_topic_name};
+pub use model::{
+    BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, NewTopic, OffsetRange, PartitionInfo,
+    PerTopic, TopicConfig, TopicDescription, TopicSummary,
+};
+pub use version::KafkaVersion;

@@ -1,0 +1,251 @@
+//! What is said about topics and clusters: the values that go into and come out of [`crate::TopicAdmin`]. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{KafkaVersion, TopicId};
+use crate::error::Result;
+
+/// One result per topic named in the call, so that a bad topic does not disturb the others.
+pub type PerTopic<T> = BTreeMap<String, Result<T>>;
+
+/// A topic as the brokers describe it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// The name.
+    pub name: String,
+    /// The id.
+    pub id: TopicId,
+    /// True for Kafka's own topics, such as `__consumer_offsets`.
+    pub internal: bool,
+    /// The partitions, by number.
+    pub partitions: Vec<PartitionInfo>,
+}
+
+impl TopicDescription {
+    /// How many partitions the topic has.
+    pub fn partition_count(&self) -> i32 {
+        i32::try_from(self.partitions.len()).unwrap_or(i32::MAX)
+    }
+
+    /// How many replicas each partition has; `None` if they differ (a reassignment is under way) or there is no partition.
+    pub fn replication_factor(&self) -> Option<i16> {
+        let mut counts = self.partitions.iter().map(|partition| partition.replicas.len());
+        let first = counts.next()?;
+        if counts.any(|count| count != first) {
+            return None;
+        }
+        i16::try_from(first).ok()
+    }
+}
+
+/// One partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionInfo {
+    /// The number, from 0.
+    pub id: i32,
+    /// The broker that leads it; `None` while there is none, then it can be neither written nor read.
+    pub leader: Option<i32>,
+    /// The brokers that hold it, preferred leader first.
+    pub replicas: Vec<i32>,
+    /// Those of them that are in sync.
+    pub isr: Vec<i32>,
+}
+
+/// A line of [`crate::TopicAdmin::list`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSummary {
+    /// The name.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: i32,
+}
+
+/// The configuration of a topic: every key the broker knows for topics, with where its value comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// By key.
+    pub entries: BTreeMap<String, ConfigEntry>,
+}
+
+impl TopicConfig {
+    /// The keys that are set on the topic itself, as opposed to inherited from the broker or Kafka's defaults.
+    pub fn overrides(&self) -> BTreeMap<String, String> {
+        let own = self.entries.iter().filter(|(_, entry)| entry.source == ConfigSource::DynamicTopic);
+        own.map(|(key, entry)| (key.clone(), entry.value.clone().unwrap_or_default())).collect()
+    }
+}
+
+/// The value of one configuration key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// The value in force; `None` if it is null or sensitive.
+    pub value: Option<String>,
+    /// Where the value comes from.
+    pub source: ConfigSource,
+    /// The value is Kafka's own default.
+    pub is_default: bool,
+    /// The broker hides the value.
+    pub is_sensitive: bool,
+    /// The value cannot be changed on the topic.
+    pub is_read_only: bool,
+}
+
+/// Where a configuration value comes from, nearest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigSource {
+    /// Set on the topic.
+    DynamicTopic,
+    /// Set at run time on one broker.
+    DynamicBroker,
+    /// Set at run time for all brokers.
+    DynamicDefaultBroker,
+    /// In a broker's `server.properties`.
+    StaticBroker,
+    /// Kafka's default.
+    Default,
+    /// A source this crate does not know.
+    Other,
+}
+
+/// A topic to be created.
+///
+/// ```
+/// use penstock_kafka::NewTopic;
+///
+/// let topic = NewTopic::new("orders").with_partitions(3).with_config("retention.ms", "604800000");
+/// assert_eq!(topic.replication_factor, None); // the broker's default
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    /// The name.
+    pub name: String,
+    /// How many partitions; `None` takes the broker's `num.partitions`.
+    pub partitions: Option<i32>,
+    /// How many replicas of each; `None` takes the broker's `default.replication.factor`.
+    pub replication_factor: Option<i16>,
+    /// What to set on the topic; all other keys are inherited.
+    pub config: BTreeMap<String, String>,
+}
+
+impl NewTopic {
+    /// A topic that takes everything from the broker's defaults.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), partitions: None, replication_factor: None, config: BTreeMap::new() }
+    }
+
+    /// Sets the number of partitions.
+    #[must_use]
+    pub fn with_partitions(mut self, partitions: i32) -> Self {
+        self.partitions = Some(partitions);
+        self
+    }
+
+    /// Sets the number of replicas of each partition.
+    #[must_use]
+    pub fn with_replication_factor(mut self, replication_factor: i16) -> Self {
+        self.replication_factor = Some(replication_factor);
+        self
+    }
+
+    /// Sets one configuration key.
+    #[must_use]
+    pub fn with_config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.config.insert(key.into(), value.into());
+        self
+    }
+}
+
+/// A change of a topic's configuration. Keys that are in neither set stay as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigDelta {
+    /// The topic.
+    pub topic: String,
+    /// Keys to set.
+    pub set: BTreeMap<String, String>,
+    /// Keys to remove, so that the broker's value counts again. Removing an unset key is no error.
+    pub unset: BTreeSet<String>,
+}
+
+/// The offsets of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetRange {
+    /// The first offset that can still be read.
+    pub start: i64,
+    /// One past the last record written (the high watermark, whatever the isolation level).
+    pub end: i64,
+}
+
+/// The cluster as one of its brokers describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterDescription {
+    /// The id that the cluster got when its storage was formatted.
+    pub cluster_id: String,
+    /// The broker to send administrative requests to. With KRaft the controllers are not visible to clients, and each
+    /// answer names some live broker here.
+    pub controller: Option<i32>,
+    /// The live brokers, by id.
+    pub brokers: Vec<BrokerInfo>,
+    /// The Kafka release of the broker that was asked; `None` if it could not be told.
+    pub version: Option<KafkaVersion>,
+}
+
+/// One broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerInfo {
+    /// Its id.
+    pub id: i32,
+    /// The host it advertises to clients.
+    pub host: String,
+    /// The port it advertises.
+    pub port: u16,
+    /// Its rack, if it has one.
+    pub rack: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(replicas: &[usize]) -> TopicDescription {
+        let partition = |count: &usize| PartitionInfo {
+            id: 0,
+            leader: Some(1),
+            replicas: vec![1; *count],
+            isr: vec![1; *count],
+        };
+        TopicDescription {
+            name: "t".to_owned(),
+            id: TopicId::from_halves(0, 1),
+            internal: false,
+            partitions: replicas.iter().map(partition).collect(),
+        }
+    }
+
+    #[test]
+    fn the_replication_factor_is_told_only_if_all_partitions_agree() {
+        let table: [(&[usize], Option<i16>); 4] =
+            [(&[3, 3], Some(3)), (&[1], Some(1)), (&[3, 2], None), (&[], None)];
+        for (replicas, expected) in table {
+            assert_eq!(topic(replicas).replication_factor(), expected, "{replicas:?}");
+        }
+    }
+
+    #[test]
+    fn overrides_are_what_is_set_on_the_topic() {
+        let entry = |value: &str, source| ConfigEntry {
+            value: Some(value.to_owned()),
+            source,
+            is_default: source == ConfigSource::Default,
+            is_sensitive: false,
+            is_read_only: false,
+        };
+        let config = TopicConfig {
+            entries: BTreeMap::from([
+                ("retention.ms".to_owned(), entry("1", ConfigSource::DynamicTopic)),
+                ("segment.bytes".to_owned(), entry("2", ConfigSource::StaticBroker)),
+                ("cleanup.policy".to_owned(), entry("delete", ConfigSource::Default)),
+            ]),
+        };
+        assert_eq!(config.overrides(), BTreeMap::from([("retention.ms".to_owned(), "1".to_owned())]));
+    }
+}
