@@ -1,1 +1,6 @@
-//! .
+//! Penstock's end-to-end tests and the harness that they stand on.
+//!
+//! * [`cluster`]: brings a real kind cluster and real Kafka brokers up and down, and is the typed handle by which a test
+//!   reaches them. The binary `cluster` is its command line.
+
+pub mod cluster;

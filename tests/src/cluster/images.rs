@@ -1,0 +1,131 @@
+//! Penstock's own two images: compiled here, built by the repository's Dockerfile, loaded into the cluster.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+
+use super::command::{logged, output};
+use super::error::{HarnessError, Result, at};
+use super::ground::Ground;
+use super::image::{self, RECIPE, Source};
+use super::layout::repository;
+use super::node_image::short_hex;
+use super::progress::note;
+use super::site::Site;
+use super::{kind, lock, rootfs};
+
+/// A target of the Dockerfile, the binary in it, and the image that it makes.
+pub(crate) struct Product {
+    pub(crate) target: &'static str,
+    pub(crate) binary: &'static str,
+    pub(crate) image: &'static str,
+}
+
+/// What `cluster build` makes.
+pub(crate) const PRODUCTS: [Product; 2] = [
+    Product { target: "operator", binary: "penstock-operator", image: "penstock/operator:dev" },
+    Product { target: "worker", binary: "penstock-worker", image: "penstock/worker:dev" },
+];
+
+/// The user that the images run as, the same as distroless' `nonroot`.
+const NONROOT: u32 = 65532;
+
+/// Compiles, builds and loads both images; what did not change is left as it is.
+///
+/// # Errors
+/// The step that failed, with its log; [`HarnessError::Down`] when there is no cluster to load into.
+pub async fn build(site: &Site) -> Result<()> {
+    let _mine = lock::acquire(&site.instance.lock(), &format!("cluster {}", site.instance.name())).await?;
+    if !kind::is_healthy(site).await {
+        return Err(HarnessError::Down { name: site.instance.name().to_owned() });
+    }
+    let binaries = compile(site).await?;
+    let context = site.instance.root().join("context");
+    stage(site, &binaries, &context).await?;
+    for product in &PRODUCTS {
+        let recipe = recipe(site, product, &context)?;
+        if image::recipe_in_daemon(site, product.image).await.as_deref() != Some(&recipe) {
+            docker_build(site, product, &recipe, &context).await?;
+        }
+        image::load(site, product.image, &recipe, &Source::Daemon).await?;
+        let size = image::size(site, product.image).await.unwrap_or_default();
+        note(&format!("{}: {:.1} MB", product.image, megabytes(size)));
+    }
+    Ok(())
+}
+
+/// Bytes as the megabytes that `docker images` shows.
+#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+pub(crate) fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// cargo runs outside of the daemon's namespace: it may need the registry.
+async fn compile(site: &Site) -> Result<PathBuf> {
+    let mut metadata = Command::new("cargo");
+    metadata.args(["metadata", "--format-version=1", "--no-deps"]).current_dir(repository());
+    let text = output(&mut metadata, Duration::from_secs(60)).await?;
+    let metadata: serde_json::Value = serde_json::from_str(&text).map_err(|e| HarnessError::Input(format!("cargo metadata: {e}")))?;
+    let target = metadata.get("target_directory").and_then(serde_json::Value::as_str).unwrap_or("target");
+    let mut build = Command::new("cargo");
+    build.args(["build", "--release", "-p", "penstock-operator", "-p", "penstock-workers"]).current_dir(repository());
+    for product in &PRODUCTS {
+        build.args(["--bin", product.binary]);
+    }
+    logged("cargo build --release (the first time several minutes)", build, &site.instance.log("cargo-build")).await?;
+    Ok(Path::new(target).join("release"))
+}
+
+/// Lays the build context out outside of the checkout: `bin/` and, for an image from nothing, `rootfs/`.
+async fn stage(site: &Site, binaries: &Path, context: &Path) -> Result<()> {
+    rootfs::fresh(context)?;
+    let root = context.join("rootfs");
+    std::fs::create_dir_all(&root).map_err(at("create", &root))?;
+    let programs: Vec<_> = PRODUCTS.iter().map(|product| binaries.join(product.binary)).collect();
+    for program in &programs {
+        rootfs::copy(program, &context.join("bin").join(program.file_name().unwrap_or_default()))?;
+    }
+    if site.ground == Ground::Local {
+        rootfs::libraries(&programs, &root, None).await?;
+        rootfs::identity(&root, "nonroot", NONROOT)?;
+    }
+    Ok(())
+}
+
+/// The base given to the Dockerfile; none leaves it at its own default, distroless.
+fn base(site: &Site) -> Option<String> {
+    let given = std::env::var("PENSTOCK_BASE").ok().filter(|v| !v.is_empty());
+    given.or_else(|| (site.ground == Ground::Local).then(|| "scratch".to_owned()))
+}
+
+async fn docker_build(site: &Site, product: &Product, recipe: &str, context: &Path) -> Result<()> {
+    let mut command = site.docker();
+    command.args(["build", "--target", product.target, "--tag", product.image, "--label", &format!("{RECIPE}={recipe}")]);
+    if let Some(base) = base(site) {
+        command.args(["--build-arg", &format!("BASE={base}")]);
+    }
+    command.arg("--file").arg(dockerfile()).arg(context);
+    logged(&format!("docker build {}", product.image), command, &site.instance.log(&format!("build-{}", product.target))).await
+}
+
+/// A hash of all that goes into one image; the other image's binary is not part of it.
+fn recipe(site: &Site, product: &Product, context: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(base(site).unwrap_or_default());
+    let others: Vec<_> = PRODUCTS.iter().map(|p| p.binary).filter(|name| *name != product.binary).map(OsStr::new).collect();
+    for file in std::iter::once(dockerfile()).chain(rootfs::files(context)?) {
+        if file.file_name().is_some_and(|name| others.contains(&name)) {
+            continue;
+        }
+        hash.update(file.strip_prefix(context).unwrap_or(&file).as_os_str().as_encoded_bytes());
+        hash.update(Sha256::digest(std::fs::read(&file).map_err(at("read", &file))?));
+    }
+    Ok(short_hex(&hash.finalize()))
+}
+
+fn dockerfile() -> PathBuf {
+    repository().join("Dockerfile")
+}

@@ -1,0 +1,147 @@
+//! Kafka's image where none can be pulled: Maven's jars, a runtime that `jlink` cuts from the JDK, and a shell, with
+//! everything at the places where `apache/kafka` has it. Made once per recipe and kept in the cache as an archive.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+
+use super::command::{output, quiet_with};
+use super::error::{Result, at};
+use super::image::RECIPE;
+use super::layout::{KAFKA, repository};
+use super::lock::Lock;
+use super::node_image::short_hex;
+use super::progress::Step;
+use super::rootfs;
+use super::site::Site;
+
+/// The Java modules that a broker and its tools load.
+const MODULES: &str = "java.base,java.compiler,java.desktop,java.logging,java.management,java.management.rmi,java.naming,java.net.http,\
+                       java.rmi,java.scripting,java.security.jgss,java.security.sasl,java.sql,java.xml,jdk.crypto.ec,jdk.management,\
+                       jdk.management.agent,jdk.net,jdk.security.auth,jdk.unsupported,jdk.zipfs";
+
+/// The tools that `apache/kafka` has in `/opt/kafka/bin`, by script and class.
+const TOOLS: &[(&str, &str)] = &[
+    ("kafka-topics.sh", "org.apache.kafka.tools.TopicCommand"),
+    ("kafka-configs.sh", "kafka.admin.ConfigCommand"),
+    ("kafka-consumer-groups.sh", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"),
+    ("kafka-console-producer.sh", "org.apache.kafka.tools.ConsoleProducer"),
+    ("kafka-console-consumer.sh", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
+    ("kafka-get-offsets.sh", "org.apache.kafka.tools.GetOffsetShell"),
+    ("kafka-broker-api-versions.sh", "org.apache.kafka.tools.BrokerApiVersionsCommand"),
+];
+
+/// The user that `apache/kafka` runs as.
+const USER: u32 = 1000;
+
+/// A finished image.
+pub(crate) struct KafkaImage {
+    pub(crate) name: String,
+    pub(crate) recipe: String,
+    pub(crate) archive: PathBuf,
+}
+
+/// Makes the image's archive unless the cache has it. The caller holds the cache's lock.
+pub(crate) async fn ensure(site: &Site, _held: &Lock) -> Result<KafkaImage> {
+    let name = format!("penstock/kafka:{KAFKA}");
+    let recipe = recipe().await?;
+    let archive = site.cache.kafka().join(format!("image-{recipe}.tar"));
+    if !archive.exists() {
+        jars(site).await?;
+        assemble(site, &name, &recipe, &archive).await?;
+    }
+    Ok(KafkaImage { name, recipe, archive })
+}
+
+/// Copies Kafka's jars from Maven's repositories into the cache, unless the cache has them for this `pom.xml`.
+async fn jars(site: &Site) -> Result<()> {
+    let (ours, noted) = (repository().join("tests/kafka/pom.xml"), site.cache.kafka().join("pom.xml"));
+    let wanted = std::fs::read(&ours).map_err(at("read", &ours))?;
+    if site.cache.jars().is_dir() && std::fs::read(&noted).is_ok_and(|text| text == wanted) {
+        return Ok(());
+    }
+    let step = Step::start(&format!("jars of Kafka {KAFKA}"));
+    rootfs::fresh(&site.cache.jars())?;
+    let mut maven = Command::new("mvn");
+    maven.args(["-q", "-B", "-f"]).arg(&ours).arg("dependency:copy-dependencies");
+    maven.arg(format!("-DoutputDirectory={}", site.cache.jars().display()));
+    quiet_with(&step, &mut maven, &site.cache.log("maven")).await?;
+    std::fs::write(&noted, wanted).map_err(at("write", &noted))?;
+    step.done();
+    Ok(())
+}
+
+async fn assemble(site: &Site, name: &str, recipe: &str, archive: &Path) -> Result<()> {
+    let step = Step::start(&format!("image {name}"));
+    let work = site.cache.kafka().join("work");
+    rootfs::fresh(&work)?;
+    let (system, java, kafka) = (work.join("system"), work.join("java"), work.join("kafka"));
+    let runtime = java.join("opt/java/openjdk");
+    make_runtime(site, &step, &runtime).await?;
+    system_layer(&system, &runtime).await?;
+    for jar in rootfs::files(&site.cache.jars())? {
+        rootfs::copy(&jar, &kafka.join("opt/kafka/libs").join(jar.file_name().unwrap_or_default()))?;
+    }
+    for (script, class) in TOOLS {
+        tool(&kafka.join("opt/kafka/bin").join(script), class)?;
+    }
+    let (list, aside) = (work.join("images.json"), archive.with_extension("new"));
+    let image = json!([{ "name": name, "layers": [system, java, kafka], "config": config(recipe) }]);
+    rootfs::write(&list, &image.to_string())?;
+    let mut pack = Command::new("python3");
+    pack.arg(repository().join("tests/kind/image.py")).arg(&aside).arg(&list);
+    quiet_with(&step, &mut pack, &site.cache.log("kafka-image")).await?;
+    std::fs::rename(&aside, archive).map_err(at("move", &aside))?;
+    std::fs::remove_dir_all(&work).map_err(at("remove", &work))?;
+    step.done();
+    Ok(())
+}
+
+async fn make_runtime(site: &Site, step: &Step, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to.parent().unwrap_or(to)).map_err(at("create", to))?;
+    let mut jlink = Command::new("jlink");
+    jlink.args(["--add-modules", MODULES, "--strip-debug", "--no-man-pages", "--no-header-files", "--generate-cds-archive"]);
+    jlink.arg("--output").arg(to);
+    quiet_with(step, &mut jlink, &site.cache.log("jlink")).await
+}
+
+/// The C library that the runtime needs, a shell for the start script, and the user.
+async fn system_layer(system: &Path, runtime: &Path) -> Result<()> {
+    let mut programs: Vec<_> =
+        rootfs::files(&runtime.join("lib"))?.into_iter().filter(|f| f.extension().is_some_and(|e| e == "so")).collect();
+    programs.push(runtime.join("bin/java"));
+    programs.push("/bin/dash".into());
+    rootfs::libraries(&programs, system, Some(runtime)).await?;
+    rootfs::copy(Path::new("/bin/dash"), &system.join("bin/sh"))?;
+    rootfs::identity(system, "appuser", USER)
+}
+
+fn tool(script: &Path, class: &str) -> Result<()> {
+    rootfs::write(script, &format!("#!/bin/sh\nexec java -Xmx256m -cp '/opt/kafka/libs/*' {class} \"$@\"\n"))?;
+    std::fs::set_permissions(script, std::fs::Permissions::from_mode(0o755)).map_err(at("write", script))
+}
+
+fn config(recipe: &str) -> serde_json::Value {
+    json!({
+        "User": format!("{USER}:{USER}"),
+        "Env": ["PATH=/opt/java/openjdk/bin:/opt/kafka/bin:/bin", "JAVA_HOME=/opt/java/openjdk"],
+        "WorkingDir": "/opt/kafka",
+        "Labels": { RECIPE: recipe },
+    })
+}
+
+/// A short hash of what decides the image: the jars' list, the runtime, and how they are put together.
+async fn recipe() -> Result<String> {
+    let mut hash = Sha256::new();
+    for file in ["tests/kafka/pom.xml", "tests/kind/image.py"] {
+        let path = repository().join(file);
+        hash.update(std::fs::read(&path).map_err(at("read", &path))?);
+    }
+    hash.update(output(Command::new("jlink").arg("--version"), Duration::from_secs(20)).await?);
+    hash.update(include_str!("kafka_image.rs"));
+    Ok(short_hex(&hash.finalize()))
+}

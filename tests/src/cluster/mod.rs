@@ -1,0 +1,39 @@
+//! A real kind cluster with real Kafka, on any Linux machine.
+//!
+//! Where a Docker daemon is at hand the cluster is a stock `kind create cluster --config kind-config.yaml`; where none is,
+//! the harness makes the daemon (in a network namespace of its own) and the node image from packages. From there on
+//! everything is the same. Each cluster has a name, and all that belongs to it lies under that name, so that several can run
+//! side by side; what they share is a cache outside the checkout.
+//!
+//! A test gets its cluster with [`Cluster::current`] and must run beside it: `cluster exec -- cargo test …`.
+
+mod command;
+mod daemon;
+mod error;
+mod ground;
+mod handle;
+mod image;
+mod images;
+mod kafka;
+mod kafka_image;
+mod kind;
+mod layout;
+mod lifecycle;
+mod lock;
+mod node_image;
+mod packages;
+mod progress;
+mod rootfs;
+mod site;
+mod status;
+mod sweep;
+mod tools;
+
+pub use error::{HarnessError, Result};
+pub use ground::Ground;
+pub use handle::{Brokers, Cluster, Tool};
+pub use images::build;
+pub use kafka::{KafkaSize, kafka_down, kafka_up};
+pub use lifecycle::{down, up};
+pub use site::Site;
+pub use status::report;

@@ -1,0 +1,105 @@
+//! The programs that the machine itself must have. Missing Debian packages are installed where that is possible, otherwise
+//! named with the command to type.
+
+use std::env;
+use std::path::Path;
+
+use tokio::process::Command;
+
+use super::command::logged;
+use super::error::{HarnessError, Result};
+use super::ground::Ground;
+use super::site::Site;
+
+/// What shows that a Debian package is there, and the package.
+type Need = (&'static str, &'static str);
+
+/// What compiling needs: rdkafka's C code, its vendored OpenSSL, and `kind.sh tools`.
+const BUILD: &[Need] = &[
+    ("gcc", "gcc"),
+    ("g++", "g++"),
+    ("make", "make"),
+    ("perl", "perl"),
+    ("/usr/include/stdio.h", "libc6-dev"),
+    ("jq", "jq"),
+    ("/etc/ssl/certs/ca-certificates.crt", "ca-certificates"),
+];
+
+/// What the daemon and the node image need besides.
+const LOCAL: &[Need] = &[
+    ("docker", "docker.io"),
+    ("dockerd", "docker.io"),
+    ("runc", "runc"),
+    ("debootstrap", "debootstrap"),
+    ("ip", "iproute2"),
+    ("iptables", "iptables"),
+    ("nsenter", "util-linux"),
+    ("umount", "mount"),
+    ("python3", "python3"),
+];
+
+/// What the project asks of every machine and never installs.
+const GIVEN: &[Need] = &[
+    ("cargo", "Rust from https://rustup.rs"),
+    ("go", "Go 1.26 or newer from https://go.dev/dl"),
+    ("mvn", "apt-get install maven"),
+    ("jlink", "apt-get install openjdk-17-jdk-headless"),
+];
+
+/// Makes sure that everything is there that this ground needs.
+pub(crate) async fn ensure(site: &Site) -> Result<()> {
+    let given = missing(GIVEN.iter());
+    if !given.is_empty() {
+        let programs: Vec<_> = GIVEN.iter().filter(|(_, how)| given.contains(how)).map(|(program, _)| *program).collect();
+        return Err(HarnessError::Missing { what: programs.join(", "), install: given.join("; ") });
+    }
+    let packages = match site.ground {
+        Ground::Stock => missing(BUILD.iter()),
+        Ground::Local => missing(BUILD.iter().chain(LOCAL)),
+    };
+    if !packages.is_empty() {
+        install(site, &packages).await?;
+    }
+    if site.ground == Ground::Local && !rustix::process::geteuid().is_root() {
+        return Err(HarnessError::Input("no Docker daemon answers, and making one needs root. Start Docker, or run this as root".into()));
+    }
+    Ok(())
+}
+
+async fn install(site: &Site, packages: &[&'static str]) -> Result<()> {
+    let list = packages.join(" ");
+    if !rustix::process::geteuid().is_root() || !is_there("apt-get") {
+        return Err(HarnessError::Missing {
+            what: list.clone(),
+            install: format!("sudo apt-get update && sudo apt-get install -y --no-install-recommends {list}"),
+        });
+    }
+    let mut update = Command::new("apt-get");
+    logged(
+        "apt-get update",
+        {
+            update.args(["update", "-qq"]);
+            update
+        },
+        &site.cache.log("apt-update"),
+    )
+    .await?;
+    let mut install = Command::new("apt-get");
+    install.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "-q", "--no-install-recommends"]).args(packages);
+    logged(&format!("apt-get install {list}"), install, &site.cache.log("apt-install")).await
+}
+
+fn missing<'a>(needs: impl Iterator<Item = &'a Need>) -> Vec<&'static str> {
+    let mut packages: Vec<_> = needs.filter(|(sign, _)| !is_there(sign)).map(|(_, package)| *package).collect();
+    packages.dedup();
+    packages
+}
+
+/// A path must exist; a bare name must be a program on the `PATH` or in the places that root's `PATH` may lack.
+fn is_there(sign: &str) -> bool {
+    if sign.starts_with('/') {
+        return Path::new(sign).exists();
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(sign).is_file())
+}
