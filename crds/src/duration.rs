@@ -2,25 +2,21 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 /// Parses a duration such as `250ms` or `1m30s` and checks its bounds.
 ///
 /// # Errors
 /// What is wrong, in words that tell what to change.
 pub fn parse_bounded(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
-    let parsed: kube::core::Duration =
+    let parsed: SignedDuration =
         text.parse().map_err(|_| format!("`{text}` is not a duration: write a number with a unit, such as `250ms` or `5s`"))?;
-    let parsed = to_std(parsed).ok_or_else(|| format!("`{text}` is negative"))?;
+    let parsed = Duration::try_from(parsed).map_err(|_| format!("`{text}` is negative"))?;
     if (min..=max).contains(&parsed) {
         Ok(parsed)
     } else {
         Err(format!("`{text}` is out of bounds: it must be from {} to {}", format(min), format(max)))
     }
-}
-
-/// The duration, unless it is negative.
-#[must_use]
-pub fn to_std(duration: kube::core::Duration) -> Option<Duration> {
-    if duration.is_negative() { None } else { Some(duration.into()) }
 }
 
 /// Writes a duration in its largest unit that leaves no rest.
@@ -77,6 +73,7 @@ mod tests {
             ("-1s", Err("negative")),
             ("5", Err("with a unit")),
             ("soon", Err("with a unit")),
+            ("99999999999999999999h", Err("with a unit")),
             ("", Err("with a unit")),
         ] {
             match (parse_bounded(text, min, max), expected) {

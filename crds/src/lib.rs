@@ -10,7 +10,7 @@
 //! | [`name`] | labels, annotations, field managers, and the names of what a pipeline owns |
 //! | [`processor`] | the built-in processors and the options each of them takes |
 //! | [`worker`] | the configuration file that the operator writes and a worker reads |
-//! | [`manifest`] | the CustomResourceDefinitions as YAML |
+//! | [`manifest`], [`reference`] | the CustomResourceDefinitions as YAML, and the reference of every field |
 
 pub mod cluster;
 pub mod condition;
@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod name;
 pub mod pipeline;
 pub mod processor;
+pub mod reference;
 mod schema;
 pub mod topic;
 pub mod worker;

@@ -9,10 +9,7 @@ use k8s_openapi::{
     api::core::v1::{Affinity, Toleration},
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Condition},
 };
-use kube::{
-    CustomResource, KubeSchema,
-    core::Duration,
-};
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -250,14 +247,14 @@ pub struct Retry {
         .message("retry.backoff.initial (default 200ms) must not be longer than retry.backoff.max (default 5s)"),
 )]
 pub struct Backoff {
-    /// Before the second attempt. From 1ms to 1m. Default: 200ms.
+    /// Before the second attempt, such as `200ms`. From 1ms to 1m. Default: 200ms.
     #[schemars(schema_with = "crate::schema::backoff_duration")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub initial: Option<Duration>,
-    /// At most. From 1ms to 1m. Default: 5s.
+    pub initial: Option<String>,
+    /// At most, such as `5s`. From 1ms to 1m. Default: 5s.
     #[schemars(schema_with = "crate::schema::backoff_duration")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max: Option<Duration>,
+    pub max: Option<String>,
 }
 
 /// Where a record goes that cannot be handled.

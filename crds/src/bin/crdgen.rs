@@ -1,17 +1,17 @@
-//! Writes the CustomResourceDefinitions: `crds/*.yaml`, and the same as templates of the chart.
+//! Writes what is generated from the API types: see [`penstock_crds::manifest::generated`].
 
-use std::{error::Error, fs, path::PathBuf};
+use std::{error::Error, fs, path::Path};
 
 use penstock_crds::manifest;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let templates = root.join("helm/penstock/templates/crds");
-    fs::create_dir_all(&templates)?;
-    for definition in manifest::definitions() {
-        let file = manifest::file_name(&definition);
-        fs::write(root.join("crds").join(&file), manifest::yaml(&definition)?)?;
-        fs::write(templates.join(&file), manifest::chart_template(&definition)?)?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for file in manifest::generated()? {
+        let path = root.join(file.path);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(path, file.text)?;
     }
     Ok(())
 }
