@@ -217,10 +217,7 @@ mod tests {
     #[test]
     fn the_deserializer_checks_too() {
         let read = serde_json::from_str::<ConnectionSettings>;
-        assert_eq!(
-            read(r#"{"bootstrapServers": ["a:1"]}"#).unwrap(),
-            ConnectionSettings::parse("a:1").unwrap()
-        );
+        assert_eq!(read(r#"{"bootstrapServers": ["a:1"]}"#).unwrap(), ConnectionSettings::parse("a:1").unwrap());
         for bad in [
             r#"{"bootstrapServers": []}"#,
             r#"{"bootstrapServers": ["a"]}"#,

@@ -146,18 +146,12 @@ pub enum Error {
 impl Error {
     /// The same call may succeed later without a change. After [`Error::outcome_unknown`] look before repeating.
     pub fn is_retriable(&self) -> bool {
-        matches!(
-            self,
-            Error::Unreachable { .. } | Error::Timeout { .. } | Error::NotReady { .. }
-        )
+        matches!(self, Error::Unreachable { .. } | Error::Timeout { .. } | Error::NotReady { .. })
     }
 
     /// The client object is of no use any more: drop it and build a new one.
     pub fn is_fatal(&self) -> bool {
-        matches!(
-            self,
-            Error::Fatal { .. } | Error::Closed | Error::InvalidSettings(_)
-        )
+        matches!(self, Error::Fatal { .. } | Error::Closed | Error::InvalidSettings(_))
     }
 
     /// The request may have taken effect although it failed.
@@ -170,26 +164,18 @@ impl Error {
         let message = message.to_string();
         let topic = || topic.unwrap_or_default().to_owned();
         match code {
-            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
-                Error::UnknownTopic { topic: topic() }
-            }
+            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => Error::UnknownTopic { topic: topic() },
             Code::TopicAlreadyExists => Error::TopicExists { topic: topic() },
             Code::InvalidTopic => Error::InvalidTopicName { message },
             Code::InvalidPartitions => Error::InvalidPartitions { message },
-            Code::InvalidReplicationFactor | Code::InvalidReplicaAssignment => {
-                Error::InvalidReplicationFactor { message }
-            }
+            Code::InvalidReplicationFactor | Code::InvalidReplicaAssignment => Error::InvalidReplicationFactor { message },
             Code::InvalidConfig => Error::InvalidConfig { message },
             Code::PolicyViolation => Error::PolicyViolation { message },
-            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
-                Error::RecordTooLarge { message }
-            }
+            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => Error::RecordTooLarge { message },
             Code::OffsetOutOfRange | Code::AutoOffsetReset => Error::OffsetOutOfRange { message },
-            Code::AllBrokersDown
-            | Code::BrokerTransportFailure
-            | Code::Resolve
-            | Code::NetworkException
-            | Code::BrokerNotAvailable => Error::Unreachable { reason: message },
+            Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::NetworkException | Code::BrokerNotAvailable => {
+                Error::Unreachable { reason: message }
+            }
             Code::OperationTimedOut | Code::MessageTimedOut | Code::RequestTimedOut | Code::TimedOutQueue => {
                 Error::Timeout { reason: message }
             }
@@ -216,12 +202,10 @@ impl Error {
         match error {
             KafkaError::MessageConsumptionFatal(code) => Error::Fatal { message: code.to_string() },
             KafkaError::Canceled => Error::Closed,
-            KafkaError::ClientConfig(_, message, key, value) => Error::InvalidSettings(InvalidSettings::new(
-                format!("{message} ({key} = {value})"),
-            )),
-            KafkaError::ClientCreation(message) => {
-                Error::InvalidSettings(InvalidSettings::new(message.clone()))
+            KafkaError::ClientConfig(_, message, key, value) => {
+                Error::InvalidSettings(InvalidSettings::new(format!("{message} ({key} = {value})")))
             }
+            KafkaError::ClientCreation(message) => Error::InvalidSettings(InvalidSettings::new(message.clone())),
             _ => match error.rdkafka_error_code() {
                 Some(code) => Error::from_code(code, code, topic),
                 None => Error::Other { code: Code::Unknown as i32, message: error.to_string() },
@@ -326,11 +310,7 @@ mod tests {
         ];
         for (code, retriable, unknown, fatal) in table {
             let error = Error::from_code(code, code, Some("t"));
-            assert_eq!(
-                (error.is_retriable(), error.outcome_unknown(), error.is_fatal()),
-                (retriable, unknown, fatal),
-                "{code:?}: {error}"
-            );
+            assert_eq!((error.is_retriable(), error.outcome_unknown(), error.is_fatal()), (retriable, unknown, fatal), "{code:?}: {error}");
         }
     }
 

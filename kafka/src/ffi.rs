@@ -26,8 +26,8 @@ use crate::error::{Error, Result};
 use crate::health::{Health, HealthSource, client_context};
 use crate::record::{ConsumedRecord, Header, TopicPartition};
 use crate::topic::{
-    BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, NewTopic, PartitionInfo, PerTopic,
-    TopicConfig, TopicDescription, TopicId,
+    BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, NewTopic, PartitionInfo, PerTopic, TopicConfig,
+    TopicDescription, TopicId,
 };
 
 /// A C object that is destroyed exactly once, when this value is dropped.
@@ -156,11 +156,7 @@ impl Native {
             sys::rd_kafka_conf_set_background_event_cb(native.ptr(), Some(on_background_event));
             sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_ERROR | sys::RD_KAFKA_EVENT_STATS);
         }
-        let context = Context {
-            health: HealthSource::new(),
-            waiting: Mutex::new(HashMap::new()),
-            next: AtomicUsize::new(1),
-        };
+        let context = Context { health: HealthSource::new(), waiting: Mutex::new(HashMap::new()), next: AtomicUsize::new(1) };
         let client = Client::new(config, native, kind, context).map_err(failed)?;
         let rk = client.native_ptr();
         // SAFETY: the client is alive; both functions return a reference of our own, which `Owned` gives back.
@@ -232,12 +228,7 @@ impl Native {
         // timeout answer with an error, which leaves the options as they were.
         unsafe {
             sys::rd_kafka_AdminOptions_set_request_timeout(options.ptr(), milliseconds, problem.ptr(), ErrorText::SIZE);
-            sys::rd_kafka_AdminOptions_set_operation_timeout(
-                options.ptr(),
-                milliseconds / 2,
-                problem.ptr(),
-                ErrorText::SIZE,
-            );
+            sys::rd_kafka_AdminOptions_set_operation_timeout(options.ptr(), milliseconds / 2, problem.ptr(), ErrorText::SIZE);
         }
         let (sender, receiver) = oneshot::channel();
         let context = self.client.context();
@@ -284,11 +275,7 @@ impl ErrorText {
 }
 
 /// Serves one event on librdkafka's background thread.
-unsafe extern "C" fn on_background_event(
-    rk: *mut sys::rd_kafka_t,
-    event: *mut sys::rd_kafka_event_t,
-    opaque: *mut c_void,
-) {
+unsafe extern "C" fn on_background_event(rk: *mut sys::rd_kafka_t, event: *mut sys::rd_kafka_event_t, opaque: *mut c_void) {
     let _ = rk;
     let Ok(event) = Owned::new(event, sys::rd_kafka_event_destroy).map(Event) else { return };
     // SAFETY: the opaque is the client's context, see `Native::new`.
@@ -357,22 +344,15 @@ unsafe fn array<'a, T>(pointer: *const T, count: usize) -> &'a [T] {
 }
 
 fn c_text(value: &str) -> Result<CString> {
-    CString::new(value).map_err(|_| Error::InvalidRequest {
-        code: Code::InvalidArgument as i32,
-        message: format!("{value:?} contains a zero byte"),
-    })
+    CString::new(value)
+        .map_err(|_| Error::InvalidRequest { code: Code::InvalidArgument as i32, message: format!("{value:?} contains a zero byte") })
 }
 
 // Topics
 
 impl Native {
     /// Creates topics, or only asks the broker whether it would.
-    pub(crate) async fn create_topics(
-        &self,
-        topics: &[&NewTopic],
-        validate_only: bool,
-        timeout: Duration,
-    ) -> Result<PerTopic<()>> {
+    pub(crate) async fn create_topics(&self, topics: &[&NewTopic], validate_only: bool, timeout: Duration) -> Result<PerTopic<()>> {
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS;
         let send = |call: &Call<'_>| {
             let topics = topics.iter().map(|topic| new_topic(topic)).collect::<Result<Vec<_>>>()?;
@@ -385,13 +365,7 @@ impl Native {
                     problem.ptr(),
                     ErrorText::SIZE,
                 );
-                sys::rd_kafka_CreateTopics(
-                    call.rk,
-                    pointers(&topics).as_mut_ptr(),
-                    topics.len(),
-                    call.options,
-                    call.queue,
-                );
+                sys::rd_kafka_CreateTopics(call.rk, pointers(&topics).as_mut_ptr(), topics.len(), call.options, call.queue);
             }
             Ok(())
         };
@@ -407,26 +381,13 @@ impl Native {
     }
 
     /// Raises the number of partitions to a total.
-    pub(crate) async fn create_partitions(
-        &self,
-        totals: &BTreeMap<&str, i32>,
-        timeout: Duration,
-    ) -> Result<PerTopic<()>> {
+    pub(crate) async fn create_partitions(&self, totals: &BTreeMap<&str, i32>, timeout: Duration) -> Result<PerTopic<()>> {
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATEPARTITIONS;
         let send = |call: &Call<'_>| {
-            let totals = totals
-                .iter()
-                .map(|(topic, total)| new_partitions(topic, *total))
-                .collect::<Result<Vec<_>>>()?;
+            let totals = totals.iter().map(|(topic, total)| new_partitions(topic, *total)).collect::<Result<Vec<_>>>()?;
             // SAFETY: all arguments are alive for the call; librdkafka copies them.
             unsafe {
-                sys::rd_kafka_CreatePartitions(
-                    call.rk,
-                    pointers(&totals).as_mut_ptr(),
-                    totals.len(),
-                    call.options,
-                    call.queue,
-                );
+                sys::rd_kafka_CreatePartitions(call.rk, pointers(&totals).as_mut_ptr(), totals.len(), call.options, call.queue);
             }
             Ok(())
         };
@@ -454,13 +415,7 @@ impl Native {
             }
             // SAFETY: all arguments are alive for the call; librdkafka copies them.
             unsafe {
-                sys::rd_kafka_DeleteTopics(
-                    call.rk,
-                    pointers(&topics).as_mut_ptr(),
-                    topics.len(),
-                    call.options,
-                    call.queue,
-                );
+                sys::rd_kafka_DeleteTopics(call.rk, pointers(&topics).as_mut_ptr(), topics.len(), call.options, call.queue);
             }
             Ok(())
         };
@@ -535,8 +490,7 @@ fn new_partitions(topic: &str, total: i32) -> Result<Owned<sys::rd_kafka_NewPart
     let mut problem = ErrorText::new();
     let total = usize::try_from(total).unwrap_or_default();
     // SAFETY: the name is alive and copied; the buffer has the size that is told.
-    let native =
-        unsafe { sys::rd_kafka_NewPartitions_new(topic.as_ptr(), total, problem.ptr(), ErrorText::SIZE) };
+    let native = unsafe { sys::rd_kafka_NewPartitions_new(topic.as_ptr(), total, problem.ptr(), ErrorText::SIZE) };
     if native.is_null() {
         return Err(invalid_argument(problem.read()));
     }
@@ -585,10 +539,7 @@ unsafe fn read_topic(topic: *const sys::rd_kafka_TopicDescription_t) -> (String,
         let mut partitions: Vec<_> = partitions.iter().map(|partition| read_partition(*partition)).collect();
         partitions.sort_by_key(|partition| partition.id);
         let description = TopicDescription {
-            id: TopicId::from_halves(
-                sys::rd_kafka_Uuid_most_significant_bits(id),
-                sys::rd_kafka_Uuid_least_significant_bits(id),
-            ),
+            id: TopicId::from_halves(sys::rd_kafka_Uuid_most_significant_bits(id), sys::rd_kafka_Uuid_least_significant_bits(id)),
             internal: sys::rd_kafka_TopicDescription_is_internal(topic) != 0,
             name: name.clone(),
             partitions,
@@ -606,10 +557,7 @@ unsafe fn read_partition(partition: *const sys::rd_kafka_TopicPartitionInfo_t) -
         PartitionInfo {
             id: sys::rd_kafka_TopicPartitionInfo_partition(partition),
             leader: node_id(sys::rd_kafka_TopicPartitionInfo_leader(partition)),
-            replicas: node_ids(array(
-                sys::rd_kafka_TopicPartitionInfo_replicas(partition, &mut replicas),
-                replicas,
-            )),
+            replicas: node_ids(array(sys::rd_kafka_TopicPartitionInfo_replicas(partition, &mut replicas), replicas)),
             isr: node_ids(array(sys::rd_kafka_TopicPartitionInfo_isr(partition, &mut isr), isr)),
         }
     }
@@ -642,13 +590,7 @@ impl Native {
             let resources = names.iter().map(|name| topic_resource(name)).collect::<Result<Vec<_>>>()?;
             // SAFETY: all arguments are alive for the call; librdkafka copies them.
             unsafe {
-                sys::rd_kafka_DescribeConfigs(
-                    call.rk,
-                    pointers(&resources).as_mut_ptr(),
-                    resources.len(),
-                    call.options,
-                    call.queue,
-                );
+                sys::rd_kafka_DescribeConfigs(call.rk, pointers(&resources).as_mut_ptr(), resources.len(), call.options, call.queue);
             }
             Ok(())
         };
@@ -686,8 +628,7 @@ impl Native {
             // SAFETY: the event holds the reply to this operation; the array and all it points to live as long as it.
             unsafe {
                 let result = sys::rd_kafka_event_IncrementalAlterConfigs_result(event.ptr());
-                let resources =
-                    array(sys::rd_kafka_IncrementalAlterConfigs_result_resources(result, &mut count), count);
+                let resources = array(sys::rd_kafka_IncrementalAlterConfigs_result_resources(result, &mut count), count);
                 Ok(resources.iter().map(|resource| read_resource(*resource, |_| ())).collect())
             }
         })
@@ -698,9 +639,7 @@ impl Native {
 fn topic_resource(name: &str) -> Result<Owned<sys::rd_kafka_ConfigResource_t>> {
     let name = c_text(name)?;
     // SAFETY: the name is alive and copied.
-    let resource = unsafe {
-        sys::rd_kafka_ConfigResource_new(sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, name.as_ptr())
-    };
+    let resource = unsafe { sys::rd_kafka_ConfigResource_new(sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, name.as_ptr()) };
     Owned::new(resource, sys::rd_kafka_ConfigResource_destroy)
 }
 
@@ -714,9 +653,7 @@ fn delta_resource(delta: &ConfigDelta) -> Result<Owned<sys::rd_kafka_ConfigResou
         let c_value = value.map(|value| c_text(value)).transpose()?;
         let value = c_value.as_ref().map_or(ptr::null(), |value| value.as_ptr());
         // SAFETY: everything is alive; the texts are copied. A returned error is ours to destroy.
-        let problem = unsafe {
-            sys::rd_kafka_ConfigResource_add_incremental_config(resource.ptr(), c_key.as_ptr(), operation, value)
-        };
+        let problem = unsafe { sys::rd_kafka_ConfigResource_add_incremental_config(resource.ptr(), c_key.as_ptr(), operation, value) };
         if let Ok(problem) = Owned::new(problem, sys::rd_kafka_error_destroy) {
             // SAFETY: the error lives until the end of this block; its text is copied.
             let message = unsafe { text(sys::rd_kafka_error_string(problem.ptr())) }.unwrap_or_default();
@@ -874,9 +811,7 @@ unsafe fn read_broker(node: *const sys::rd_kafka_Node_t) -> BrokerInfo {
 
 /// # Safety
 /// The info belongs to a reply that is alive.
-unsafe fn read_offset(
-    info: *const sys::rd_kafka_ListOffsetsResultInfo_t,
-) -> Option<(TopicPartition, Result<i64>)> {
+unsafe fn read_offset(info: *const sys::rd_kafka_ListOffsetsResultInfo_t) -> Option<(TopicPartition, Result<i64>)> {
     // SAFETY: the caller's promise covers the info and the partition it points to.
     let (topic, partition) = unsafe {
         let partition = sys::rd_kafka_ListOffsetsResultInfo_topic_partition(info).as_ref()?;
@@ -900,7 +835,11 @@ pub(crate) enum Polled {
     Record(ConsumedRecord),
     /// Everything that is committed now was read from this partition.
     EndOfPartition(TopicPartition),
-    Failed { partition: Option<TopicPartition>, code: Code, message: String },
+    Failed {
+        partition: Option<TopicPartition>,
+        code: Code,
+        message: String,
+    },
 }
 
 impl Native {
@@ -926,14 +865,6 @@ impl Native {
             }
             _ => Polled::Nothing,
         }
-    }
-
-    /// Replaces the assignment: reads these partitions from these offsets on.
-    pub(crate) fn assign(&self, partitions: &[(TopicPartition, Offset)]) -> Result<()> {
-        let list = partition_list(partitions)?;
-        // SAFETY: client and list are alive; librdkafka copies the list.
-        let code = Code::from(unsafe { sys::rd_kafka_assign(self.client.native_ptr(), list.ptr()) });
-        if code == Code::NoError { Ok(()) } else { Err(Error::from_code(code, code, None)) }
     }
 
     /// Adds partitions to the assignment.
@@ -965,8 +896,7 @@ fn partition_list(partitions: &[(TopicPartition, Offset)]) -> Result<TopicPartit
 fn error_object(error: *mut sys::rd_kafka_error_t) -> Result<()> {
     let Ok(error) = Owned::new(error, sys::rd_kafka_error_destroy) else { return Ok(()) };
     // SAFETY: the error is alive; its text is copied.
-    let (code, message) =
-        unsafe { (sys::rd_kafka_error_code(error.ptr()), text(sys::rd_kafka_error_string(error.ptr()))) };
+    let (code, message) = unsafe { (sys::rd_kafka_error_code(error.ptr()), text(sys::rd_kafka_error_string(error.ptr()))) };
     Err(Error::from_code(code.into(), message.unwrap_or_default(), None))
 }
 
@@ -997,8 +927,7 @@ unsafe fn read_message(message: *const sys::rd_kafka_message_t) -> Option<Consum
             topic: CStr::from_ptr(topic).to_string_lossy().into(),
             partition: native.partition,
             offset: native.offset,
-            timestamp_ms: (kind != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE)
-                .then_some(timestamp),
+            timestamp_ms: (kind != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE).then_some(timestamp),
             key: bytes(native.key, native.key_len),
             payload: bytes(native.payload, native.len),
             headers: read_headers(message),

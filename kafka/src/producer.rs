@@ -238,14 +238,8 @@ impl Producer {
         settings.validate()?;
         let mut config = connection.client_config();
         settings.apply(&mut config);
-        let context = Arc::new(Context {
-            health: HealthSource::new(),
-            in_flight: AtomicUsize::new(0),
-            progress: Notify::new(),
-        });
-        let client = config
-            .create_with_context(Shared(Arc::clone(&context)))
-            .map_err(|error| Error::from_rdkafka(&error, None))?;
+        let context = Arc::new(Context { health: HealthSource::new(), in_flight: AtomicUsize::new(0), progress: Notify::new() });
+        let client = config.create_with_context(Shared(Arc::clone(&context))).map_err(|error| Error::from_rdkafka(&error, None))?;
         Ok(Self { client: Detached::new(client), context })
     }
 
@@ -329,15 +323,13 @@ impl Producer {
     }
 }
 
-fn native_record<'a>(
-    record: &'a Record,
-    sender: oneshot::Sender<Outcome>,
-) -> BaseRecord<'a, [u8], [u8], Box<oneshot::Sender<Outcome>>> {
+fn native_record<'a>(record: &'a Record, sender: oneshot::Sender<Outcome>) -> BaseRecord<'a, [u8], [u8], Box<oneshot::Sender<Outcome>>> {
     let headers = (!record.headers.is_empty()).then(|| {
         let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        record.headers.iter().fold(headers, |headers, header| {
-            headers.insert(NativeHeader { key: &header.name, value: header.value.as_deref() })
-        })
+        record
+            .headers
+            .iter()
+            .fold(headers, |headers, header| headers.insert(NativeHeader { key: &header.name, value: header.value.as_deref() }))
     });
     BaseRecord {
         topic: &record.topic,

@@ -63,14 +63,7 @@ pub struct Record {
 impl Record {
     /// An empty record for a topic.
     pub fn to(topic: impl Into<String>) -> Self {
-        Self {
-            topic: topic.into(),
-            partition: None,
-            key: None,
-            payload: None,
-            headers: Vec::new(),
-            timestamp_ms: None,
-        }
+        Self { topic: topic.into(), partition: None, key: None, payload: None, headers: Vec::new(), timestamp_ms: None }
     }
 
     /// Sets the key.

@@ -9,10 +9,7 @@ use futures::future::try_join;
 use tokio::time::{Instant, sleep};
 
 use super::request::{Checked, check, check_names, valid_delta, valid_new_topic, valid_partitions};
-use super::{
-    ClusterDescription, ConfigDelta, NewTopic, OffsetRange, PerTopic, TopicConfig, TopicDescription, TopicId,
-    TopicSummary,
-};
+use super::{ClusterDescription, ConfigDelta, NewTopic, OffsetRange, PerTopic, TopicConfig, TopicDescription, TopicId, TopicSummary};
 use crate::connection::ConnectionSettings;
 use crate::detached::Detached;
 use crate::error::{Error, Result};
@@ -197,17 +194,13 @@ impl TopicAdmin {
     /// # Errors
     /// [`Error::NotReady`] or [`Error::UnknownTopic`] once the time is over; at once if the name is invalid or access
     /// is refused.
-    pub async fn wait_until_visible(
-        &self,
-        topic: &str,
-        partitions: i32,
-        timeout: Duration,
-    ) -> Result<TopicDescription> {
+    pub async fn wait_until_visible(&self, topic: &str, partitions: i32, timeout: Duration) -> Result<TopicDescription> {
         let deadline = Instant::now() + timeout;
         loop {
-            let described = self.describe(&[topic]).await.and_then(|mut topics| {
-                topics.remove(topic).unwrap_or_else(|| Err(Error::UnknownTopic { topic: topic.to_owned() }))
-            });
+            let described = self
+                .describe(&[topic])
+                .await
+                .and_then(|mut topics| topics.remove(topic).unwrap_or_else(|| Err(Error::UnknownTopic { topic: topic.to_owned() })));
             let problem = match described {
                 Ok(described) => match missing(&described, partitions) {
                     None => return Ok(described),
@@ -232,10 +225,7 @@ impl TopicAdmin {
         let topics = tokio::task::spawn_blocking(move || native.get()?.list_blocking(timeout))
             .await
             .map_err(|error| Error::Fatal { message: error.to_string() })??;
-        let summary = |(name, partitions)| TopicSummary {
-            name,
-            partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
-        };
+        let summary = |(name, partitions)| TopicSummary { name, partitions: i32::try_from(partitions).unwrap_or(i32::MAX) };
         Ok(topics.into_iter().map(summary).collect())
     }
 
@@ -326,12 +316,8 @@ mod tests {
                 .map(|(id, leader)| PartitionInfo { id, leader: *leader, replicas: vec![1], isr: vec![1] })
                 .collect(),
         };
-        let table: [(&[Option<i32>], i32, bool); 4] = [
-            (&[Some(1), Some(1)], 2, true),
-            (&[Some(1)], 2, false),
-            (&[Some(1), None], 2, false),
-            (&[Some(1), Some(1), Some(1)], 2, true),
-        ];
+        let table: [(&[Option<i32>], i32, bool); 4] =
+            [(&[Some(1), Some(1)], 2, true), (&[Some(1)], 2, false), (&[Some(1), None], 2, false), (&[Some(1), Some(1), Some(1)], 2, true)];
         for (leaders, partitions, usable) in table {
             assert_eq!(missing(&topic(leaders), partitions).is_none(), usable, "{leaders:?}");
         }

@@ -207,12 +207,7 @@ mod tests {
     use super::*;
 
     fn topic(replicas: &[usize]) -> TopicDescription {
-        let partition = |count: &usize| PartitionInfo {
-            id: 0,
-            leader: Some(1),
-            replicas: vec![1; *count],
-            isr: vec![1; *count],
-        };
+        let partition = |count: &usize| PartitionInfo { id: 0, leader: Some(1), replicas: vec![1; *count], isr: vec![1; *count] };
         TopicDescription {
             name: "t".to_owned(),
             id: TopicId::from_halves(0, 1),
@@ -223,8 +218,7 @@ mod tests {
 
     #[test]
     fn the_replication_factor_is_told_only_if_all_partitions_agree() {
-        let table: [(&[usize], Option<i16>); 4] =
-            [(&[3, 3], Some(3)), (&[1], Some(1)), (&[3, 2], None), (&[], None)];
+        let table: [(&[usize], Option<i16>); 4] = [(&[3, 3], Some(3)), (&[1], Some(1)), (&[3, 2], None), (&[], None)];
         for (replicas, expected) in table {
             assert_eq!(topic(replicas).replication_factor(), expected, "{replicas:?}");
         }

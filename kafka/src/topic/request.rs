@@ -18,10 +18,7 @@ pub(super) struct Checked<'a, I, T> {
 }
 
 /// Checks every entry by itself. An entry that is there twice is refused: which one was meant cannot be known.
-pub(super) fn check<'a, I, T>(
-    entries: impl IntoIterator<Item = (&'a str, I)>,
-    valid: impl Fn(&I) -> Result<()>,
-) -> Checked<'a, I, T> {
+pub(super) fn check<'a, I, T>(entries: impl IntoIterator<Item = (&'a str, I)>, valid: impl Fn(&I) -> Result<()>) -> Checked<'a, I, T> {
     let mut checked = Checked { send: BTreeMap::new(), refused: BTreeMap::new() };
     let mut twice = BTreeSet::new();
     for (name, entry) in entries {
@@ -93,8 +90,7 @@ mod tests {
 
     #[test]
     fn a_bad_entry_fails_only_itself() {
-        let checked: Checked<'_, i32, ()> =
-            check([("a", 1), ("b c", 1), ("d", 0), ("e", 1), ("e", 2)], valid_partitions);
+        let checked: Checked<'_, i32, ()> = check([("a", 1), ("b c", 1), ("d", 0), ("e", 1), ("e", 2)], valid_partitions);
         assert_eq!(checked.send, BTreeMap::from([("a", 1)]));
         let refused: Vec<_> = checked.refused.keys().map(String::as_str).collect();
         assert_eq!(refused, ["b c", "d", "e"]);

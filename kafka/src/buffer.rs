@@ -1,0 +1,184 @@
+//! A bounded queue between a polling thread and async readers.
+//!
+//! The thread pushes without losing anything and then waits for room; readers await items. Entries can be taken out of
+//! the middle, which a channel cannot do: records of a partition that went away must not be handed out any more.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+/// A bounded queue with one writing thread.
+pub(crate) struct Buffer<T> {
+    state: Mutex<State<T>>,
+    room: Condvar,
+    item: Notify,
+    capacity: usize,
+}
+
+struct State<T> {
+    items: VecDeque<T>,
+    closed: bool,
+}
+
+impl<T> Buffer<T> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let state = State { items: VecDeque::new(), closed: false };
+        Self { state: Mutex::new(state), room: Condvar::new(), item: Notify::new(), capacity: capacity.max(1) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends an item, also beyond the capacity: the writer asks for room afterwards. Ignored once closed.
+    pub(crate) fn push(&self, item: T) {
+        let mut state = self.lock();
+        if !state.closed {
+            state.items.push_back(item);
+        }
+        drop(state);
+        self.item.notify_one();
+    }
+
+    /// Waits until fewer items than `capacity` are left, the buffer is closed or the time is over. True if there is room.
+    pub(crate) fn wait_for_room(&self, timeout: Duration) -> bool {
+        let full = |state: &mut State<T>| !state.closed && state.items.len() >= self.capacity;
+        let (state, _) = self.room.wait_timeout_while(self.lock(), timeout, full).unwrap_or_else(PoisonError::into_inner);
+        state.closed || state.items.len() < self.capacity
+    }
+
+    /// True if at most half of the capacity is in use.
+    pub(crate) fn is_half_empty(&self) -> bool {
+        self.lock().items.len() <= self.capacity / 2
+    }
+
+    /// Waits for the next item; `None` once the buffer is closed and empty. Nothing is lost if the wait is cancelled.
+    pub(crate) async fn pop(&self) -> Option<T> {
+        loop {
+            let changed = self.item.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let mut state = self.lock();
+            if let Some(item) = state.items.pop_front() {
+                let more = !state.items.is_empty();
+                drop(state);
+                self.room.notify_all();
+                if more {
+                    self.item.notify_one();
+                }
+                return Some(item);
+            }
+            let closed = state.closed;
+            drop(state);
+            if closed {
+                self.item.notify_one();
+                return None;
+            }
+            changed.await;
+        }
+    }
+
+    /// Drops the items that are not wanted any more.
+    pub(crate) fn retain(&self, wanted: impl FnMut(&T) -> bool) {
+        self.lock().items.retain(wanted);
+        self.room.notify_all();
+    }
+
+    /// Ends the queue: what is in it can still be taken, nothing can be added.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.room.notify_all();
+        self.item.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn items_keep_their_order_and_close_ends_them() {
+        let buffer = Buffer::new(2);
+        for item in 1..=3 {
+            buffer.push(item);
+        }
+        assert!(!buffer.wait_for_room(Duration::ZERO));
+        buffer.close();
+        buffer.push(4);
+        for expected in [Some(1), Some(2), Some(3), None, None] {
+            assert_eq!(buffer.pop().await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn unwanted_items_are_taken_out_of_the_middle() {
+        let buffer = Buffer::new(3);
+        for item in 1..=5 {
+            buffer.push(item);
+        }
+        buffer.retain(|item| item % 2 == 1);
+        buffer.close();
+        for expected in [Some(1), Some(3), Some(5), None] {
+            assert_eq!(buffer.pop().await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_buffer_holds_the_writer_until_a_reader_comes() {
+        let buffer = Arc::new(Buffer::new(1));
+        let writer = Arc::clone(&buffer);
+        let writer = thread::spawn(move || {
+            for item in 0..1000 {
+                writer.push(item);
+                assert!(writer.wait_for_room(LONG));
+            }
+            writer.close();
+        });
+        let mut expected = 0;
+        while let Some(item) = buffer.pop().await {
+            assert_eq!(item, expected);
+            expected += 1;
+        }
+        assert_eq!(expected, 1000);
+        writer.join().unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn several_readers_get_every_item_once() {
+        let buffer = Arc::new(Buffer::new(4));
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                let buffer = Arc::clone(&buffer);
+                tokio::spawn(async move {
+                    let mut sum = 0u64;
+                    while let Some(item) = buffer.pop().await {
+                        sum += item;
+                    }
+                    sum
+                })
+            })
+            .collect();
+        let writer = Arc::clone(&buffer);
+        tokio::task::spawn_blocking(move || {
+            for item in 1..=1000 {
+                writer.push(item);
+                assert!(writer.wait_for_room(LONG));
+            }
+            writer.close();
+        })
+        .await
+        .unwrap();
+        let mut sum = 0;
+        for reader in readers {
+            sum += reader.await.unwrap();
+        }
+        assert_eq!(sum, 500_500);
+    }
+}

@@ -1,0 +1,187 @@
+//! A member of a consumer group that hands out records and commits exactly what it is told.
+//!
+//! A thread of its own polls Kafka, so the group is never lost because a record takes long; a bounded buffer between the
+//! thread and `recv` keeps memory in bounds, by pausing the partitions when nobody takes records.
+
+mod polling;
+mod rebalance;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::buffer::Buffer;
+use crate::connection::{ConnectionSettings, InvalidSettings};
+use crate::error::{Error, Result};
+use crate::health::Health;
+use crate::record::{ConsumedRecord, TopicPartition};
+use crate::topic::validate_topic_name;
+
+use polling::{Command, Polling};
+use rebalance::{Context, commit_blocking};
+
+pub use rebalance::{CommitOffsets, GroupOffset, RebalanceListener};
+pub(crate) use settings::reading;
+pub use settings::{ConsumerSettings, StartFrom};
+
+/// A member of a consumer group, for at-least-once processing by hand. Share it in an `Arc` for use from several tasks.
+///
+/// Reads only what is committed (`read_committed`), takes partitions one by one (cooperative-sticky) and never commits by
+/// itself. Dropped without [`Consumer::close`] it leaves the group too, a moment later.
+///
+/// ```no_run
+/// # async fn example() -> penstock_kafka::Result<()> {
+/// use penstock_kafka::{ConnectionSettings, Consumer, ConsumerSettings, GroupOffset};
+///
+/// let connection = ConnectionSettings::parse("localhost:9092")?;
+/// let consumer = Consumer::subscribe(&connection, &ConsumerSettings::new("billing"), &["orders"], ())?;
+/// loop {
+///     let record = consumer.recv().await?;
+///     // ... process it, and only then:
+///     let done = GroupOffset { topic: record.topic.to_string(), partition: record.partition, next_offset: record.offset + 1 };
+///     consumer.commit(&[done]).await?;
+/// }
+/// # }
+/// ```
+pub struct Consumer {
+    // The polling thread owns the client: closing it calls the listener, which belongs on that thread.
+    client: Weak<BaseConsumer<Context>>,
+    context: Arc<Context>,
+    polling: Polling,
+    timeout: Duration,
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("assignment", &self.assignment()).finish_non_exhaustive()
+    }
+}
+
+impl Consumer {
+    /// Starts a member and lets it join its group. Does not wait for Kafka.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSettings`] or [`Error::InvalidTopicName`].
+    pub fn subscribe(
+        connection: &ConnectionSettings,
+        settings: &ConsumerSettings,
+        topics: &[&str],
+        listener: impl RebalanceListener,
+    ) -> Result<Self> {
+        settings.validate()?;
+        if topics.is_empty() {
+            return Err(InvalidSettings::new("give at least one topic to consume").into());
+        }
+        topics.iter().try_for_each(|topic| validate_topic_name(topic))?;
+        let mut config = connection.client_config();
+        settings.apply(&mut config);
+        let context = Context::new(Buffer::new(settings.buffer_records), Box::new(listener));
+        let client: BaseConsumer<Context> = config.create_with_context(context).map_err(|error| Error::from_rdkafka(&error, None))?;
+        client.subscribe(topics).map_err(|error| Error::from_rdkafka(&error, None))?;
+        let context = Arc::clone(client.context());
+        let client = Arc::new(client);
+        let weak = Arc::downgrade(&client);
+        let polling = Polling::start(client)?;
+        Ok(Self { client: weak, context, polling, timeout: settings.session_timeout })
+    }
+
+    /// The next record of any assigned partition, in order within each. Cancel-safe.
+    ///
+    /// # Errors
+    /// After an error the consumer goes on by itself, unless [`Error::is_fatal`]; [`Error::UnknownTopic`] comes again
+    /// for as long as a topic is not there. [`Error::Closed`] ends the stream.
+    pub async fn recv(&self) -> Result<ConsumedRecord> {
+        self.context.buffer.pop().await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Commits offsets and waits until Kafka has acknowledged them.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`]: the partition is with another member now, its records will be processed there again.
+    /// [`Error::NotReady`]: a rebalance is under way, commit again or in `on_revoked`.
+    pub async fn commit(&self, offsets: &[GroupOffset]) -> Result<()> {
+        let offsets = offsets.to_vec();
+        self.blocking(move |client| commit_blocking(client, &offsets)).await
+    }
+
+    /// The group's committed offsets; `None` where it has none.
+    ///
+    /// # Errors
+    /// Kafka cannot be reached or refuses.
+    pub async fn committed(&self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Option<i64>>> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            rebalance::add(&mut list, &partition.topic, partition.partition, Offset::Invalid)?;
+        }
+        let timeout = self.timeout;
+        self.blocking(move |client| {
+            let offsets = client.committed_offsets(list, timeout).map_err(|error| Error::from_rdkafka(&error, None))?;
+            let read = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+                let partition = TopicPartition::new(element.topic(), element.partition());
+                element.error().map_err(|error| Error::from_rdkafka(&error, Some(element.topic())))?;
+                match element.offset() {
+                    Offset::Offset(offset) => Ok((partition, Some(offset))),
+                    _ => Ok((partition, None)),
+                }
+            };
+            offsets.elements().iter().map(read).collect()
+        })
+        .await
+    }
+
+    /// Stops handing out records of these partitions, except those that are buffered already.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], or a partition is not assigned.
+    pub async fn pause(&self, partitions: &[TopicPartition]) -> Result<()> {
+        self.polling.run(|done| Command::Pause(partitions.to_vec(), done)).await
+    }
+
+    /// Takes partitions up again where they were paused.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], or a partition is not assigned.
+    pub async fn resume(&self, partitions: &[TopicPartition]) -> Result<()> {
+        self.polling.run(|done| Command::Resume(partitions.to_vec(), done)).await
+    }
+
+    /// Goes on with another offset in an assigned partition. After this returns, the next record of the partition is
+    /// the one at `offset` (or the first one after it).
+    ///
+    /// # Errors
+    /// [`Error::Closed`], or the partition is not assigned.
+    pub async fn seek(&self, partition: &TopicPartition, offset: i64) -> Result<()> {
+        self.polling.run(|done| Command::Seek(partition.clone(), offset, done)).await
+    }
+
+    /// The partitions this member has now.
+    pub fn assignment(&self) -> Vec<TopicPartition> {
+        self.context.assignment().iter().cloned().collect()
+    }
+
+    /// Watches the connection.
+    pub fn health(&self) -> Health {
+        self.context.health.watch()
+    }
+
+    /// Leaves the group at once: `on_revoked` is called with everything that is assigned, then the partitions are free
+    /// for others. `recv` ends with [`Error::Closed`].
+    pub async fn close(&self) {
+        self.polling.stop().await;
+    }
+
+    async fn blocking<T: Send + 'static>(&self, call: impl FnOnce(&BaseConsumer<Context>) -> Result<T> + Send + 'static) -> Result<T> {
+        let client = Weak::clone(&self.client);
+        tokio::task::spawn_blocking(move || match client.upgrade() {
+            Some(client) => call(&client),
+            None => Err(Error::Closed),
+        })
+        .await
+        .map_err(|error| Error::Fatal { message: error.to_string() })?
+    }
+}

@@ -1,0 +1,195 @@
+//! The thread that polls a group consumer.
+//!
+//! It never stops polling: rebalances are served within a second even if nobody takes records. While the buffer stays
+//! full it pauses all partitions, and takes them up again once half of it is empty.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::oneshot;
+
+use super::rebalance::{self, Context};
+use crate::error::{Error, Result};
+use crate::ffi;
+use crate::record::TopicPartition;
+use crate::thread::{Stop, Thread};
+
+/// Also the time after which a command is seen while there are no records.
+const POLL: Duration = Duration::from_millis(50);
+/// How long a full buffer may hold the thread before the partitions are paused. Pausing throws the read-ahead away, so a
+/// handler that is merely a little slow must not cause it.
+const PATIENCE: Duration = Duration::from_millis(500);
+const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Done = oneshot::Sender<Result<()>>;
+
+/// What a handle asks the thread to do between two polls.
+pub(super) enum Command {
+    Pause(Vec<TopicPartition>, Done),
+    Resume(Vec<TopicPartition>, Done),
+    Seek(TopicPartition, i64, Done),
+}
+
+/// The handle of the thread. Dropped, it ends the thread.
+pub(super) struct Polling {
+    commands: Sender<Command>,
+    thread: Thread,
+}
+
+impl Polling {
+    pub(super) fn start(client: Arc<BaseConsumer<Context>>) -> Result<Self> {
+        let (commands, receiver) = mpsc::channel();
+        let poller = Poller { client, commands: receiver, paused_by_caller: BTreeSet::new(), throttled: false };
+        let thread = Thread::start("kafka-consumer", move |stop| poller.run(&stop))?;
+        Ok(Self { commands, thread })
+    }
+
+    pub(super) async fn run(&self, command: impl FnOnce(Done) -> Command) -> Result<()> {
+        let (done, answer) = oneshot::channel();
+        self.commands.send(command(done)).map_err(|_| Error::Closed)?;
+        answer.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Ends the thread and waits until it has left the group.
+    pub(super) async fn stop(&self) {
+        self.thread.stop().await;
+    }
+}
+
+struct Poller {
+    client: Arc<BaseConsumer<Context>>,
+    commands: Receiver<Command>,
+    paused_by_caller: BTreeSet<TopicPartition>,
+    throttled: bool,
+}
+
+impl Poller {
+    fn run(mut self, stop: &Stop) {
+        while !stop.requested() {
+            if let Ok(command) = self.commands.try_recv() {
+                self.execute(command);
+            }
+            self.poll();
+            self.throttle();
+        }
+        self.client.context().buffer.close();
+        self.close();
+    }
+
+    fn poll(&self) {
+        let context = self.client.context();
+        match self.client.poll(POLL) {
+            None => {}
+            Some(Ok(message)) => {
+                if let Some(record) = ffi::consumed_record(&message) {
+                    context.buffer.push(Ok(record));
+                }
+            }
+            Some(Err(error)) => {
+                if let Some(error) = reportable(&error) {
+                    context.buffer.push(Err(error));
+                }
+            }
+        }
+    }
+
+    fn throttle(&mut self) {
+        let buffer = &self.client.context().buffer;
+        if self.throttled {
+            if buffer.is_half_empty() {
+                self.throttled = false;
+                self.set_paused(false);
+            } else if !buffer.wait_for_room(Duration::ZERO) {
+                // Partitions that were assigned in the meantime are not paused yet.
+                self.set_paused(true);
+            }
+        } else if !buffer.wait_for_room(PATIENCE) {
+            self.throttled = true;
+            self.set_paused(true);
+        }
+    }
+
+    /// Pauses or resumes everything assigned, except what the caller has paused.
+    fn set_paused(&self, paused: bool) {
+        let partitions: Vec<TopicPartition> = {
+            let assignment = self.client.context().assignment();
+            assignment.iter().filter(|partition| !self.paused_by_caller.contains(partition)).cloned().collect()
+        };
+        if let Err(error) = self.pause_or_resume(&partitions, paused) {
+            tracing::debug!(%error, paused, "flow control skipped a partition that just went away");
+        }
+    }
+
+    fn pause_or_resume(&self, partitions: &[TopicPartition], pause: bool) -> Result<()> {
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let list = list(partitions)?;
+        let result = if pause { self.client.pause(&list) } else { self.client.resume(&list) };
+        result.map_err(|error| Error::from_rdkafka(&error, None))
+    }
+
+    fn execute(&mut self, command: Command) {
+        let (result, done) = match command {
+            Command::Pause(partitions, done) => {
+                let result = self.pause_or_resume(&partitions, true);
+                self.paused_by_caller.extend(partitions);
+                (result, done)
+            }
+            Command::Resume(partitions, done) => {
+                self.paused_by_caller.retain(|partition| !partitions.contains(partition));
+                let result = if self.throttled { Ok(()) } else { self.pause_or_resume(&partitions, false) };
+                (result, done)
+            }
+            Command::Seek(partition, offset, done) => (self.seek(partition, offset), done),
+        };
+        // The caller may have given up waiting.
+        let _ = done.send(result);
+    }
+
+    fn seek(&self, partition: TopicPartition, offset: i64) -> Result<()> {
+        if !self.client.context().assignment().contains(&partition) {
+            let message = format!("{partition} is not assigned to this consumer");
+            return Err(Error::InvalidRequest { code: Code::State as i32, message });
+        }
+        self.client
+            .seek(&partition.topic, partition.partition, Offset::Offset(offset), SEEK_TIMEOUT)
+            .map_err(|error| Error::from_rdkafka(&error, Some(&partition.topic)))?;
+        self.client.context().forget(&[partition]);
+        Ok(())
+    }
+
+    /// Leaves the group on this thread. A call in flight elsewhere may hold the client for a moment.
+    fn close(self) {
+        let mut client = self.client;
+        loop {
+            match Arc::try_unwrap(client) {
+                Ok(last) => return drop(last),
+                Err(shared) => client = shared,
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn list(partitions: &[TopicPartition]) -> Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        rebalance::add(&mut list, &partition.topic, partition.partition, Offset::Invalid)?;
+    }
+    Ok(list)
+}
+
+/// What a caller of `recv` should see. A lost connection is [`crate::Health`]'s business: the client reconnects.
+fn reportable(error: &KafkaError) -> Option<Error> {
+    let error = Error::from_rdkafka(error, None);
+    match error {
+        Error::Unreachable { .. } | Error::Timeout { .. } => None,
+        error => Some(error),
+    }
+}

@@ -1,0 +1,180 @@
+//! What happens when the group moves partitions: the listener's side and the client's side of a rebalance.
+//!
+//! All of it runs on the polling thread, before the move takes effect: a partition's records are handed out only after
+//! `on_assigned`, and none that was not taken before `on_revoked` is handed out after it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::buffer::Buffer;
+use crate::error::{Error, Result};
+use crate::health::{HealthSource, client_context};
+use crate::record::{ConsumedRecord, TopicPartition};
+
+/// An offset to be committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupOffset {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The offset of the next record to be processed: one more than that of the last one done.
+    pub next_offset: i64,
+}
+
+/// Commits offsets from within [`RebalanceListener::on_revoked`].
+pub trait CommitOffsets {
+    /// Commits and waits for Kafka's acknowledgement, at most about the session timeout.
+    ///
+    /// # Errors
+    /// See [`crate::Consumer::commit`].
+    fn commit(&self, offsets: &[GroupOffset]) -> Result<()>;
+}
+
+/// Is told when partitions come and go. Called on the polling thread, one call at a time; a call may block, but the
+/// whole group waits for it, and after `max_poll_interval` it goes on without this member.
+pub trait RebalanceListener: Send + Sync + 'static {
+    /// These partitions were added. Their first record comes after this returns.
+    fn on_assigned(&self, partitions: &[TopicPartition]) {
+        let _ = partitions;
+    }
+
+    /// These partitions go to another member once this returns: finish the records already taken from `recv`, commit
+    /// and return. Records that were not taken yet are dropped already.
+    fn on_revoked(&self, partitions: &[TopicPartition], commits: &dyn CommitOffsets) {
+        let _ = (partitions, commits);
+    }
+
+    /// These partitions are with another member already (the session expired). Stop working on them; nothing can be
+    /// committed any more.
+    fn on_lost(&self, partitions: &[TopicPartition]) {
+        let _ = partitions;
+    }
+}
+
+/// A listener for callers that do not care.
+impl RebalanceListener for () {}
+
+impl<L: RebalanceListener + ?Sized> RebalanceListener for Arc<L> {
+    fn on_assigned(&self, partitions: &[TopicPartition]) {
+        (**self).on_assigned(partitions);
+    }
+
+    fn on_revoked(&self, partitions: &[TopicPartition], commits: &dyn CommitOffsets) {
+        (**self).on_revoked(partitions, commits);
+    }
+
+    fn on_lost(&self, partitions: &[TopicPartition]) {
+        (**self).on_lost(partitions);
+    }
+}
+
+pub(super) struct Context {
+    pub(super) health: HealthSource,
+    pub(super) buffer: Buffer<Result<ConsumedRecord>>,
+    listener: Box<dyn RebalanceListener>,
+    assignment: Mutex<BTreeSet<TopicPartition>>,
+}
+
+client_context!(Context);
+
+impl Context {
+    pub(super) fn new(buffer: Buffer<Result<ConsumedRecord>>, listener: Box<dyn RebalanceListener>) -> Self {
+        Self { health: HealthSource::new(), buffer, listener, assignment: Mutex::new(BTreeSet::new()) }
+    }
+
+    pub(super) fn assignment(&self) -> MutexGuard<'_, BTreeSet<TopicPartition>> {
+        self.assignment.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops the records of these partitions that nobody has taken yet.
+    pub(super) fn forget(&self, partitions: &[TopicPartition]) {
+        self.buffer.retain(|received| match received {
+            Ok(record) => !partitions.iter().any(|partition| partition.partition == record.partition && partition.topic == *record.topic),
+            Err(_) => true,
+        });
+    }
+
+    fn assigned(&self, partitions: &[TopicPartition]) {
+        tracing::info!(partitions = %names(partitions), "partitions assigned");
+        self.assignment().extend(partitions.iter().cloned());
+        self.listener.on_assigned(partitions);
+    }
+
+    fn revoked(&self, partitions: &[TopicPartition], consumer: &BaseConsumer<Self>) {
+        let lost = consumer.assignment_lost();
+        tracing::info!(partitions = %names(partitions), lost, "partitions revoked");
+        self.assignment().retain(|partition| !partitions.contains(partition));
+        self.forget(partitions);
+        if lost {
+            self.listener.on_lost(partitions);
+        } else {
+            self.listener.on_revoked(partitions, &DuringRebalance { consumer });
+        }
+    }
+}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        self.health.connected();
+        match rebalance {
+            Rebalance::Assign(list) if list.count() > 0 => self.assigned(&partitions(list)),
+            Rebalance::Revoke(list) if list.count() > 0 => self.revoked(&partitions(list), consumer),
+            Rebalance::Assign(_) | Rebalance::Revoke(_) => {}
+            Rebalance::Error(error) => self.buffer.push(Err(Error::from_rdkafka(error, None))),
+        }
+    }
+}
+
+struct DuringRebalance<'a> {
+    consumer: &'a BaseConsumer<Context>,
+}
+
+impl CommitOffsets for DuringRebalance<'_> {
+    fn commit(&self, offsets: &[GroupOffset]) -> Result<()> {
+        commit_blocking(self.consumer, offsets)
+    }
+}
+
+/// Commits and waits for the acknowledgement. Blocks.
+pub(super) fn commit_blocking(consumer: &BaseConsumer<Context>, offsets: &[GroupOffset]) -> Result<()> {
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for offset in offsets {
+        let next = Offset::Offset(offset.next_offset);
+        add(&mut list, &offset.topic, offset.partition, next)?;
+    }
+    consumer.commit(&list, CommitMode::Sync).map_err(|error| commit_error(&error))
+}
+
+/// During a rebalance the group does not take commits for a moment; the same commit succeeds or is fenced afterwards.
+fn commit_error(error: &KafkaError) -> Error {
+    match error.rdkafka_error_code() {
+        // Without a coordinator in time the commit was never sent.
+        Some(Code::WaitingForCoordinator | Code::OperationTimedOut) => {
+            Error::Unreachable { reason: format!("the group's coordinator cannot be reached: {error}") }
+        }
+        _ => Error::from_rdkafka(error, None),
+    }
+}
+
+/// Adds a partition, after a check of the name: rdkafka panics on one with a zero byte.
+pub(super) fn add(list: &mut TopicPartitionList, topic: &str, partition: i32, offset: Offset) -> Result<()> {
+    crate::topic::validate_topic_name(topic)?;
+    list.add_partition_offset(topic, partition, offset).map_err(|error| Error::from_rdkafka(&error, Some(topic)))
+}
+
+pub(super) fn partitions(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    list.elements().iter().map(|element| TopicPartition::new(element.topic(), element.partition())).collect()
+}
+
+fn names(partitions: &[TopicPartition]) -> String {
+    let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
+    names.join(" ")
+}

@@ -1,0 +1,228 @@
+//! Decides what a reader of whole topics has to read and when it has caught up. Pure.
+//!
+//! A topic that came back with another id is read from its beginning again; a partition that is new is read, too. Nothing
+//! is caught up before every topic was seen once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::Error;
+use crate::record::TopicPartition;
+use crate::topic::{PerTopic, TopicId};
+
+/// What a look at the topics showed, one step each, in this order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A topic is missing, or cannot be read, since this look.
+    Failed(Error),
+    /// A topic was deleted and created again: forget these partitions of the old one.
+    Recreated { topic: String, forget: Vec<TopicPartition> },
+    /// Partitions to be read from their beginning.
+    Follow(Vec<TopicPartition>),
+}
+
+#[derive(Debug)]
+pub(super) struct Progress {
+    topics: BTreeMap<String, Topic>,
+    behind: BTreeMap<TopicPartition, i64>,
+    announced: bool,
+}
+
+#[derive(Debug, Default)]
+struct Topic {
+    id: Option<TopicId>,
+    partitions: usize,
+    followed: BTreeSet<i32>,
+    failed: bool,
+}
+
+impl Progress {
+    pub(super) fn new(topics: impl IntoIterator<Item = String>) -> Self {
+        let topics = topics.into_iter().map(|name| (name, Topic::default())).collect();
+        Self { topics, behind: BTreeMap::new(), announced: false }
+    }
+
+    pub(super) fn topics(&self) -> Vec<&str> {
+        self.topics.keys().map(String::as_str).collect()
+    }
+
+    /// True once every topic has been seen and all its partitions are followed.
+    pub(super) fn is_complete(&self) -> bool {
+        self.topics.values().all(|topic| !topic.failed && topic.partitions > 0 && topic.followed.len() >= topic.partitions)
+    }
+
+    /// Compares what is there now (the id and the partitions of each topic) with what is followed.
+    pub(super) fn look(&mut self, seen: PerTopic<(TopicId, Vec<i32>)>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut follow = Vec::new();
+        for (name, seen) in seen {
+            let Some(topic) = self.topics.get_mut(&name) else { continue };
+            let (id, partitions) = match seen {
+                Ok(seen) => seen,
+                Err(error) => {
+                    if !topic.failed {
+                        steps.push(Step::Failed(error));
+                    }
+                    topic.failed = true;
+                    continue;
+                }
+            };
+            topic.failed = false;
+            if topic.id.is_some_and(|known| known != id) {
+                let forget: Vec<_> = topic.followed.iter().map(|partition| TopicPartition::new(&name, *partition)).collect();
+                topic.followed.clear();
+                self.behind.retain(|partition, _| partition.topic != name);
+                self.announced = false;
+                steps.push(Step::Recreated { topic: name.clone(), forget });
+            }
+            topic.id = Some(id);
+            topic.partitions = partitions.len();
+            let new = partitions.into_iter().filter(|partition| !topic.followed.contains(partition));
+            follow.extend(new.map(|partition| TopicPartition::new(&name, partition)));
+        }
+        if !follow.is_empty() {
+            steps.push(Step::Follow(follow));
+        }
+        steps
+    }
+
+    /// The id of a topic that was seen.
+    pub(super) fn id(&self, topic: &str) -> Option<TopicId> {
+        self.topics.get(topic).and_then(|topic| topic.id)
+    }
+
+    /// A partition is not read any more and has to be followed from its beginning again.
+    pub(super) fn lost(&mut self, partition: &TopicPartition) {
+        if let Some(topic) = self.topics.get_mut(&partition.topic) {
+            topic.followed.remove(&partition.partition);
+        }
+        self.behind.remove(partition);
+        self.announced = false;
+    }
+
+    /// A partition is being read now; it has caught up at `end`.
+    pub(super) fn followed(&mut self, partition: TopicPartition, end: i64) {
+        if let Some(topic) = self.topics.get_mut(&partition.topic) {
+            topic.followed.insert(partition.partition);
+            self.behind.insert(partition, end);
+            self.announced = false;
+        }
+    }
+
+    /// A record of this offset was read.
+    pub(super) fn read(&mut self, partition: &TopicPartition, offset: i64) {
+        if self.behind.get(partition).is_some_and(|end| offset.saturating_add(1) >= *end) {
+            self.behind.remove(partition);
+        }
+    }
+
+    /// There was nothing more to read. Also true where the last offsets hold no records (markers, compaction).
+    pub(super) fn reached_end(&mut self, partition: &TopicPartition) {
+        self.behind.remove(partition);
+    }
+
+    /// True exactly once each time that everything has been read.
+    pub(super) fn newly_caught_up(&mut self) -> bool {
+        let now = !self.announced && self.behind.is_empty() && self.is_complete();
+        self.announced |= now;
+        now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: i64) -> TopicId {
+        TopicId::from_halves(0, number)
+    }
+
+    fn partition(number: i32) -> TopicPartition {
+        TopicPartition::new("t", number)
+    }
+
+    fn seen(number: i64, partitions: &[i32]) -> PerTopic<(TopicId, Vec<i32>)> {
+        BTreeMap::from([("t".to_owned(), Ok((id(number), partitions.to_vec())))])
+    }
+
+    fn missing() -> PerTopic<(TopicId, Vec<i32>)> {
+        BTreeMap::from([("t".to_owned(), Err(Error::UnknownTopic { topic: "t".to_owned() }))])
+    }
+
+    fn following(ends: &[i64]) -> Progress {
+        let mut progress = Progress::new(["t".to_owned()]);
+        let partitions: Vec<i32> = (0..).zip(ends).map(|(number, _)| number).collect();
+        assert_eq!(progress.look(seen(1, &partitions)).len(), 1);
+        for (number, end) in (0..).zip(ends) {
+            progress.followed(partition(number), *end);
+        }
+        progress
+    }
+
+    #[test]
+    fn it_has_caught_up_at_the_ends_seen_at_the_start() {
+        let mut progress = following(&[2, 1]);
+        progress.read(&partition(0), 0);
+        progress.read(&partition(1), 0);
+        assert!(!progress.newly_caught_up());
+        progress.read(&partition(0), 1);
+        assert!(progress.newly_caught_up());
+        assert!(!progress.newly_caught_up());
+    }
+
+    #[test]
+    fn the_end_of_a_partition_counts_without_a_record() {
+        let mut progress = following(&[10]);
+        progress.reached_end(&partition(0));
+        assert!(progress.newly_caught_up());
+    }
+
+    #[test]
+    fn nothing_is_caught_up_before_the_topic_was_seen() {
+        let mut progress = Progress::new(["t".to_owned()]);
+        assert!(!progress.newly_caught_up());
+        assert_eq!(progress.look(missing()), [Step::Failed(Error::UnknownTopic { topic: "t".to_owned() })]);
+        assert_eq!(progress.look(missing()), [], "a missing topic is reported once");
+        assert!(!progress.newly_caught_up());
+        assert_eq!(progress.look(seen(1, &[0])), [Step::Follow(vec![partition(0)])]);
+    }
+
+    #[test]
+    fn new_partitions_are_followed() {
+        let mut progress = following(&[0]);
+        progress.reached_end(&partition(0));
+        assert!(progress.newly_caught_up());
+        assert_eq!(progress.look(seen(1, &[0, 1])), [Step::Follow(vec![partition(1)])]);
+        progress.followed(partition(1), 5);
+        assert!(!progress.newly_caught_up());
+        progress.reached_end(&partition(1));
+        assert!(progress.newly_caught_up());
+    }
+
+    #[test]
+    fn a_lost_partition_is_followed_again() {
+        let mut progress = following(&[0, 0]);
+        progress.reached_end(&partition(0));
+        progress.reached_end(&partition(1));
+        assert!(progress.newly_caught_up());
+        progress.lost(&partition(1));
+        assert!(!progress.newly_caught_up());
+        assert_eq!(progress.look(seen(1, &[0, 1])), [Step::Follow(vec![partition(1)])]);
+        progress.followed(partition(1), 5);
+        progress.read(&partition(1), 4);
+        assert!(progress.newly_caught_up());
+    }
+
+    #[test]
+    fn a_recreated_topic_is_read_from_its_beginning() {
+        let mut progress = following(&[3]);
+        assert_eq!(progress.look(seen(1, &[0])), []);
+        assert_eq!(
+            progress.look(seen(2, &[0])),
+            [Step::Recreated { topic: "t".to_owned(), forget: vec![partition(0)] }, Step::Follow(vec![partition(0)])]
+        );
+        assert!(!progress.newly_caught_up());
+        progress.followed(partition(0), 0);
+        progress.reached_end(&partition(0));
+        assert!(progress.newly_caught_up());
+    }
+}
