@@ -1,0 +1,3 @@
+//! The `penstock-worker` binary.
+
+fn main() {}

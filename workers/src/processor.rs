@@ -1,0 +1,141 @@
+//! What a processor gets and what it may answer. Pure types; a processor itself may do whatever it needs to.
+//!
+//! A processor decides what an event means; the runtime decides when it is called and makes the answer last. The same
+//! event may come again, with the same [`Event::id`]: after a retry, after a crash, after a rebalance.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use penstock_kafka::ConsumedRecord;
+pub use penstock_kafka::Header;
+use prometheus_client::registry::Registry;
+
+/// One record, as a processor sees it. Nothing about its bytes has been checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The topic it was read from.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The offset in it.
+    pub offset: i64,
+    /// Its key; none is Kafka's null.
+    pub key: Option<Bytes>,
+    /// Its payload; none is Kafka's null.
+    pub payload: Option<Bytes>,
+    /// Its headers, in order. Names may repeat.
+    pub headers: Vec<Header>,
+    /// Milliseconds since the Unix epoch, if it has a timestamp.
+    pub timestamp_ms: Option<i64>,
+    /// Which attempt this is, from 1. Begins at 1 again in another worker.
+    pub attempt: u16,
+}
+
+impl Event {
+    /// `<topic>/<partition>/<offset>`: the same at every attempt, in every worker.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+
+    /// The value of the last header of that name, if it has one.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&Bytes> {
+        self.headers.iter().rev().find(|h| h.name == name)?.value.as_ref()
+    }
+}
+
+impl From<ConsumedRecord> for Event {
+    /// The record's first attempt.
+    fn from(record: ConsumedRecord) -> Self {
+        let ConsumedRecord { topic, partition, offset, timestamp_ms, key, payload, headers } = record;
+        Self { topic, partition, offset, key, payload, headers, timestamp_ms, attempt: 1 }
+    }
+}
+
+/// A record that a processor wants written to the sink.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Its key, which decides the partition.
+    pub key: Option<Bytes>,
+    /// Its payload; none is a tombstone on a compacted topic.
+    pub payload: Option<Bytes>,
+    /// Its headers, in order.
+    pub headers: Vec<Header>,
+}
+
+/// What went wrong with an event. It ends up in a dead letter, so it must not hold secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// A stable word for programs, such as `ValidationError`.
+    pub error_type: String,
+    /// A sentence for people.
+    pub message: String,
+    /// Where it happened, or whatever else helps; may have many lines.
+    pub stack: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a stack.
+    pub fn new(error_type: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { error_type: error_type.into(), message: message.into(), stack: None }
+    }
+
+    /// Adds where it happened.
+    #[must_use]
+    pub fn with_stack(mut self, stack: impl Into<String>) -> Self {
+        self.stack = Some(stack.into());
+        self
+    }
+}
+
+/// What becomes of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// These records go to the sink, in this order.
+    Emit(Vec<Output>),
+    /// It is done and causes nothing.
+    Drop,
+    /// It may work later: the same event comes again after a pause, and goes to the dead letter topic once the attempts
+    /// are used up.
+    Retry(Failure),
+    /// It will never work: it goes to the dead letter topic at once.
+    Reject(Failure),
+}
+
+/// The code that handles events.
+///
+/// It is called for many events at once, as the pipeline's ordering and concurrency allow. A panic counts as
+/// [`Outcome::Reject`] with the error type `Panic`. The future is dropped when the worker is killed or loses the
+/// partition for longer than it may take to finish, so it must not leave things half done at an await.
+pub trait Processor: Send + Sync + 'static {
+    /// Handles one event.
+    fn process(&self, event: &Event) -> impl Future<Output = Outcome> + Send;
+
+    /// Adds the processor's own metrics to those of `/metrics`; called once, before the first event.
+    fn register_metrics(&self, registry: &mut Registry) {
+        let _ = registry;
+    }
+}
+
+/// A future that a trait object returns.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// [`Processor`] as a trait object; every processor is one.
+pub trait DynProcessor: Send + Sync + 'static {
+    /// [`Processor::process`].
+    fn process_event<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Outcome>;
+
+    /// [`Processor::register_metrics`].
+    fn register(&self, registry: &mut Registry);
+}
+
+impl<P: Processor> DynProcessor for P {
+    fn process_event<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Outcome> {
+        Box::pin(self.process(event))
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        self.register_metrics(registry);
+    }
+}

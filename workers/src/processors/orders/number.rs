@@ -1,0 +1,162 @@
+//! A JSON number as it was written: `10.10` stays `10.10` and no digit is lost. Pure.
+//!
+//! Signs and wholeness are judged on the decimal text, not on a binary approximation. A number that a double cannot hold (it
+//! would become infinite, or zero although it is not) is no [`Number`], since most readers of JSON would misread it (RFC 8259, section 6).
+
+use std::cmp::Ordering;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// The largest whole number that every reader of JSON holds exactly: 2^53 - 1.
+const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
+
+/// An exact decimal number. Two are equal when their values are, however they are written.
+#[derive(Clone, Debug)]
+pub struct Number(Box<RawValue>);
+
+impl Number {
+    /// The number that a JSON value is; none if it is no number or beyond what a double holds.
+    #[must_use]
+    pub fn from_json(value: &RawValue) -> Option<Self> {
+        let text = value.get();
+        if !text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+            return None;
+        }
+        let double: f64 = text.parse().ok()?;
+        let lost = !double.is_finite() || (double == 0.0 && !Decimal::of(text).digits.is_empty());
+        (!lost).then(|| Self(value.to_owned()))
+    }
+
+    /// How it compares with zero.
+    #[must_use]
+    pub fn sign(&self) -> Ordering {
+        let value = Decimal::of(self.0.get());
+        match (value.digits.is_empty(), value.negative) {
+            (true, _) => Ordering::Equal,
+            (false, true) => Ordering::Less,
+            (false, false) => Ordering::Greater,
+        }
+    }
+
+    /// Whether it is whole and small enough that every reader of JSON holds it exactly. `2.0` and `2e3` are whole.
+    #[must_use]
+    pub fn is_safe_integer(&self) -> bool {
+        let whole = Decimal::of(self.0.get()).exponent >= 0;
+        whole && self.0.get().parse::<f64>().is_ok_and(|double| double.abs() <= MAX_SAFE_INTEGER)
+    }
+}
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        Decimal::of(self.0.get()) == Decimal::of(other.0.get())
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// ±digits × 10^exponent in its one normal form: no zero at either end of the digits; zero has none, no sign and exponent 0.
+#[derive(PartialEq, Eq)]
+struct Decimal {
+    negative: bool,
+    digits: String,
+    exponent: i64,
+}
+
+impl Decimal {
+    /// Of a text that is known to be a JSON number.
+    fn of(text: &str) -> Self {
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits = format!("{}{fraction}", whole.trim_start_matches('-'));
+        let digits = digits.trim_start_matches('0');
+        let significant = digits.trim_end_matches('0');
+        if significant.is_empty() {
+            return Self { negative: false, digits: String::new(), exponent: 0 };
+        }
+        // An exponent of more digits than i64 has is far beyond any double; only its direction matters.
+        let saturated = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
+        let exponent = exponent.parse().unwrap_or(saturated).saturating_sub(length(fraction)).saturating_add(length(digits) - length(significant));
+        Self { negative: text.starts_with('-'), digits: significant.to_owned(), exponent }
+    }
+}
+
+fn length(text: &str) -> i64 {
+    i64::try_from(text.len()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn number(text: &str) -> Option<Number> {
+        Number::from_json(&RawValue::from_string(text.to_owned()).unwrap())
+    }
+
+    #[test]
+    fn signs_and_wholeness_are_exact() {
+        use Ordering::{Equal, Greater, Less};
+        for (text, sign, whole) in [
+            ("1", Greater, true),
+            ("10.10", Greater, false),
+            ("1e2", Greater, true),
+            ("1.5E1", Greater, true),
+            ("1.5e+1", Greater, true),
+            ("2.0", Greater, true),
+            ("2.00000000000000000000000001", Greater, false),
+            ("1000e-3", Greater, true),
+            ("1e-3", Greater, false),
+            ("0", Equal, true),
+            ("-0", Equal, true),
+            ("0.000e7", Equal, true),
+            ("0e99999999999999999999", Equal, true),
+            ("-0.01", Less, false),
+            ("-5", Less, true),
+            ("9007199254740991", Greater, true),
+            ("9007199254740992", Greater, false),
+            ("1e300", Greater, false),
+        ] {
+            let number = number(text).unwrap();
+            assert_eq!((number.sign(), number.is_safe_integer()), (sign, whole), "{text}");
+            assert_eq!(serde_json::to_string(&number).unwrap(), text, "the text is kept");
+        }
+    }
+
+    #[test]
+    fn what_no_double_holds_is_no_number() {
+        for text in ["1e400", "-1e400", "1e-400", "1e99999999999999999999", "1e-99999999999999999999", "\"1\"", "null", "true", "[1]", "{}"] {
+            assert!(number(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn equal_values_are_equal_however_written() {
+        for (a, b, equal) in [
+            ("10.10", "10.1", true),
+            ("1e2", "100", true),
+            ("0.1", "1e-1", true),
+            ("-0", "0.0", true),
+            ("10.1", "10.11", false),
+            ("1", "-1", false),
+            ("0.1", "0.1000000000000000055511151231257827", false),
+        ] {
+            assert_eq!(number(a) == number(b), equal, "{a} {b}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_integers(n in -9_007_199_254_740_991_i64..=9_007_199_254_740_991, zeros in 0_usize..5) {
+            let plain = number(&n.to_string()).unwrap();
+            prop_assert_eq!(plain.sign(), n.cmp(&0));
+            prop_assert!(plain.is_safe_integer());
+            prop_assert_eq!(plain, number(&format!("{n}{}e-{zeros}", "0".repeat(zeros))).unwrap());
+        }
+    }
+}
