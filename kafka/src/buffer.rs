@@ -22,6 +22,12 @@ struct State<T> {
     closed: bool,
 }
 
+enum Taken<T> {
+    Item(T),
+    Nothing,
+    Closed,
+}
+
 impl<T> Buffer<T> {
     pub(crate) fn new(capacity: usize) -> Self {
         let state = State { items: VecDeque::new(), closed: false };
@@ -59,25 +65,33 @@ impl<T> Buffer<T> {
         loop {
             let changed = self.item.notified();
             tokio::pin!(changed);
+            // From here on no push is missed.
             changed.as_mut().enable();
-            let mut state = self.lock();
-            if let Some(item) = state.items.pop_front() {
-                let more = !state.items.is_empty();
-                drop(state);
-                self.room.notify_all();
-                if more {
-                    self.item.notify_one();
-                }
-                return Some(item);
+            match self.take() {
+                Taken::Item(item) => return Some(item),
+                Taken::Closed => return None,
+                Taken::Nothing => changed.await,
             }
-            let closed = state.closed;
-            drop(state);
-            if closed {
-                self.item.notify_one();
-                return None;
-            }
-            changed.await;
         }
+    }
+
+    fn take(&self) -> Taken<T> {
+        let mut state = self.lock();
+        let taken = match state.items.pop_front() {
+            Some(item) => Taken::Item(item),
+            None if state.closed => Taken::Closed,
+            None => Taken::Nothing,
+        };
+        // One wake-up is handed on from reader to reader for as long as there is something to know.
+        let wake = state.closed || !state.items.is_empty();
+        drop(state);
+        if wake {
+            self.item.notify_one();
+        }
+        if matches!(taken, Taken::Item(_)) {
+            self.room.notify_all();
+        }
+        taken
     }
 
     /// Drops the items that are not wanted any more.
