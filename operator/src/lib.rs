@@ -1,1 +1,25 @@
-//! .
+//! The Penstock operator: makes and keeps what `KafkaCluster`, `KafkaTopic` and `EventPipeline` objects declare.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`clusters`], [`topics`], [`pipelines`] | one reconciler each: observe, validate, plan or build, apply, status |
+//! | [`watch`], [`controller`] | one watch per kind with its cache; the loop that runs a reconciler for each object |
+//! | [`context`], [`settings`] | what every reconciler may use; what the operator is started with |
+//! | [`events`], [`metrics`], [`health`], [`http`], [`telemetry`] | how the operator tells what it does |
+//! | [`backoff`], [`shutdown`] | when to try again; how to end |
+
+pub mod backoff;
+pub mod clusters;
+pub mod context;
+pub mod controller;
+pub mod events;
+pub mod health;
+pub mod http;
+pub mod metrics;
+pub mod operator;
+pub mod pipelines;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
+pub mod topics;
+pub mod watch;

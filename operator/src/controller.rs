@@ -1,0 +1,188 @@
+//! Runs a reconciler for each object of a kind: when something concerns it, when it asked for it, and again after a failure.
+//!
+//! Never twice at once for one object. A failure, a panic or an object that cannot be read delays that object alone.
+//! After the shutdown no reconcile begins; those in flight are finished.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    fmt::Display,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
+use kube::runtime::{
+    controller::{Action, Config, ReconcileRequest, applier},
+    reflector::ObjectRef,
+};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::{
+    backoff::Backoff,
+    context::Context,
+    metrics::Outcome,
+    watch::{Change, Guarded, Watch, Watched},
+};
+
+mod unreadable;
+
+/// The pause after a first failure of an object, and the longest one.
+const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(120));
+/// How many objects of a kind are reconciled at once.
+const CONCURRENCY: u16 = 32;
+
+/// When an object shall be looked at again, if nothing concerns it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// When something concerns it.
+    AwaitChange,
+    /// After that long.
+    After(Duration),
+    /// After a pause that grows each time in a row: it could not be made as declared, and its status says why.
+    Backoff,
+}
+
+/// A controller ended although nobody asked it to.
+#[derive(Debug, thiserror::Error)]
+#[error("the controller of {kind} ended by itself")]
+pub struct ControllerEnded {
+    kind: String,
+}
+
+/// What asks for reconciles.
+pub type Triggers<K> = BoxStream<'static, ObjectRef<Guarded<K>>>;
+
+/// Asks for a reconcile of each object whose own reconciler is concerned by a change of it.
+#[must_use]
+pub fn own_changes<K: Watched>(watch: &Watch<K>) -> Triggers<K> {
+    related_changes(watch, |change| change.concerns_reconciler().then(|| change.object_ref()).flatten().into_iter().collect())
+}
+
+/// Asks for a reconcile of those objects that a change of another object concerns.
+pub fn related_changes<R: Watched, K: Watched>(
+    watch: &Watch<R>,
+    mut concerned: impl FnMut(&Change<R>) -> Vec<ObjectRef<Guarded<K>>> + Send + 'static,
+) -> Triggers<K> {
+    received(watch.subscribe()).flat_map(move |change| stream::iter(concerned(&change))).boxed()
+}
+
+fn received<T: Send + 'static>(receiver: UnboundedReceiver<T>) -> impl Stream<Item = T> + Send {
+    stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
+}
+
+/// Reconciles the objects of a kind until the shutdown.
+///
+/// # Errors
+/// When the controller ended by itself.
+pub async fn run<K, E, F, Fut>(
+    context: Arc<Context>,
+    watch: &Watch<K>,
+    triggers: Vec<Triggers<K>>,
+    reconcile: F,
+    shutdown: CancellationToken,
+) -> Result<(), ControllerEnded>
+where
+    K: Watched,
+    K: Clone,
+    E: Display + Send + 'static,
+    F: Fn(Arc<K>, Arc<Context>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Next, E>> + Send + 'static,
+{
+    let reconcile = Arc::new(reconcile);
+    let failures = Arc::new(Failures::default());
+    let queue = stream::select_all(triggers)
+        .take_until(shutdown.clone().cancelled_owned())
+        .map(|object| Ok::<_, Infallible>(ReconcileRequest::from(object)));
+    let results = applier(
+        |object: Arc<Guarded<K>>, context: Arc<Context>| {
+            let (reconcile, failures) = (Arc::clone(&reconcile), Arc::clone(&failures));
+            Box::pin(async move { Ok::<_, Infallible>(attempt(object, context, &*reconcile, &failures).await) })
+        },
+        |_, never: &Infallible, _| match *never {},
+        context,
+        watch.store(),
+        queue,
+        Config::default().concurrency(CONCURRENCY),
+    );
+    results
+        .for_each(|result| {
+            if let Err(kube::runtime::controller::Error::ObjectNotFound(gone)) = result {
+                failures.forget(gone.namespace.as_deref(), &gone.name);
+            }
+            std::future::ready(())
+        })
+        .await;
+    if shutdown.is_cancelled() { Ok(()) } else { Err(ControllerEnded { kind: K::kind(&()).into_owned() }) }
+}
+
+/// One reconcile: measured, logged, and shielded against panics.
+async fn attempt<K, E, F, Fut>(object: Arc<Guarded<K>>, context: Arc<Context>, reconcile: &F, failures: &Failures) -> Action
+where
+    K: Watched,
+    E: Display + Send + 'static,
+    F: Fn(Arc<K>, Arc<Context>) -> Fut,
+    Fut: Future<Output = Result<Next, E>> + Send + 'static,
+{
+    let (kind, begun) = (K::kind(&()), Instant::now());
+    let result = match &object.0 {
+        Ok(readable) => joined(tokio::spawn(reconcile(Arc::new(readable.clone()), Arc::clone(&context)).in_current_span())).await,
+        Err(error) => unreadable::report::<K>(&context, error).await.map(|()| Next::AwaitChange).map_err(|e| e.to_string()),
+    };
+    let (next, outcome) = match result {
+        Ok(Next::Backoff) => (Next::Backoff, Outcome::Refused),
+        Ok(next) => (next, Outcome::Done),
+        Err(error) => {
+            tracing::warn!(%error, "the reconcile failed");
+            (Next::Backoff, Outcome::Failed)
+        }
+    };
+    context.metrics.reconciled(&kind, outcome, begun.elapsed());
+    let meta = kube::Resource::meta(object.as_ref());
+    let key = (meta.namespace.as_deref(), meta.name.as_deref().unwrap_or_default());
+    match next {
+        Next::Backoff => Action::requeue(RETRY.delay(failures.another(key.0, key.1), &mut rand::rng())),
+        Next::After(pause) => {
+            failures.forget(key.0, key.1);
+            Action::requeue(pause)
+        }
+        Next::AwaitChange => {
+            failures.forget(key.0, key.1);
+            Action::await_change()
+        }
+    }
+}
+
+async fn joined<E: Display>(task: tokio::task::JoinHandle<Result<Next, E>>) -> Result<Next, String> {
+    match task.await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(panic) => Err(format!("the reconciler broke off: {panic}")),
+    }
+}
+
+/// How often each object failed in a row.
+#[derive(Default)]
+struct Failures(Mutex<HashMap<(String, String), u32>>);
+
+impl Failures {
+    fn another(&self, namespace: Option<&str>, name: &str) -> u32 {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(key(namespace, name)).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    fn forget(&self, namespace: Option<&str>, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(namespace, name));
+    }
+}
+
+fn key(namespace: Option<&str>, name: &str) -> (String, String) {
+    (namespace.unwrap_or_default().to_owned(), name.to_owned())
+}

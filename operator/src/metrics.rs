@@ -1,0 +1,151 @@
+//! What is counted, in base units, for `/metrics`.
+
+use std::{fmt, time::Duration};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use penstock_crds::condition::ConditionType;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use crate::{
+    context::Watches,
+    watch::{Watch, Watched},
+};
+
+/// How a reconcile ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Outcome {
+    /// Nothing is left to do.
+    Done,
+    /// The object cannot be made as declared; its status says why.
+    Refused,
+    /// Something broke; it is in the log.
+    Failed,
+}
+
+/// How a request to Kafka ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Answer {
+    /// Kafka did it.
+    Ok,
+    /// Kafka refused, or did not answer.
+    Error,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReconcileLabels {
+    kind: String,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    request: &'static str,
+    answer: Answer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ObjectLabels {
+    kind: String,
+    ready: &'static str,
+}
+
+/// What is counted.
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<ReconcileLabels, Counter>,
+    durations: Family<KindLabel, Histogram>,
+    requests: Family<RequestLabels, Counter>,
+    objects: Family<ObjectLabels, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("penstock_operator");
+        let reconciles = Family::<ReconcileLabels, Counter>::default();
+        let durations = Family::<KindLabel, Histogram>::new_with_constructor(|| Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]));
+        let requests = Family::<RequestLabels, Counter>::default();
+        let objects = Family::<ObjectLabels, Gauge>::default();
+        registry.register("reconciles", "Reconciles, by kind and how they ended", reconciles.clone());
+        registry.register_with_unit("reconcile_duration", "How long a reconcile took", Unit::Seconds, durations.clone());
+        registry.register("kafka_requests", "Requests to Kafka, by what was asked and how it ended", requests.clone());
+        registry.register("objects", "Objects, by kind and the status of their Ready condition", objects.clone());
+        Self { registry, reconciles, durations, requests, objects }
+    }
+}
+
+impl Metrics {
+    /// Counts a reconcile.
+    pub fn reconciled(&self, kind: &str, outcome: Outcome, took: Duration) {
+        self.reconciles.get_or_create(&ReconcileLabels { kind: kind.to_owned(), outcome }).inc();
+        self.durations.get_or_create(&KindLabel { kind: kind.to_owned() }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a request to Kafka.
+    pub fn kafka_answered(&self, request: &'static str, answer: Answer) {
+        self.requests.get_or_create(&RequestLabels { request, answer }).inc();
+    }
+
+    /// Everything in the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// When a value cannot be written as text.
+    pub fn text(&self, watches: &Watches) -> Result<String, fmt::Error> {
+        self.count(&watches.clusters, |c| c.status.as_ref().map(|s| s.conditions.as_slice()));
+        self.count(&watches.topics, |t| t.status.as_ref().map(|s| s.conditions.as_slice()));
+        self.count(&watches.pipelines, |p| p.status.as_ref().map(|s| s.conditions.as_slice()));
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    fn count<K: Watched>(&self, watch: &Watch<K>, conditions: impl Fn(&K) -> Option<&[Condition]>) {
+        let mut counts = [("True", 0), ("False", 0), ("Unknown", 0)];
+        for object in watch.store().state() {
+            let ready = object.0.as_ref().map_or("False", |k| readiness(conditions(k).unwrap_or_default()));
+            if let Some((_, count)) = counts.iter_mut().find(|(status, _)| *status == ready) {
+                *count += 1;
+            }
+        }
+        for (ready, count) in counts {
+            self.objects.get_or_create(&ObjectLabels { kind: K::kind(&()).into_owned(), ready }).set(count);
+        }
+    }
+}
+
+fn readiness(conditions: &[Condition]) -> &'static str {
+    match conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str()).map(|c| c.status.as_str()) {
+        Some("True") => "True",
+        Some("False") => "False",
+        _ => "Unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_units() {
+        let metrics = Metrics::default();
+        metrics.reconciled("KafkaTopic", Outcome::Done, Duration::from_millis(10));
+        metrics.kafka_answered("DescribeTopics", Answer::Ok);
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).unwrap();
+        for line in [
+            r#"penstock_operator_reconciles_total{kind="KafkaTopic",outcome="Done"} 1"#,
+            r#"penstock_operator_reconcile_duration_seconds_count{kind="KafkaTopic"} 1"#,
+            r#"penstock_operator_kafka_requests_total{request="DescribeTopics",answer="Ok"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The whole operator: starts the watches, the reconcilers and the HTTP server, and ends them in order.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use kube::{Client, runtime::watcher};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clusters::{self, ClusterConnections},
+    context::{Context, Watches, watch},
+    controller::ControllerEnded,
+    events::Events,
+    health::Health,
+    http,
+    metrics::Metrics,
+    pipelines,
+    settings::Settings,
+    shutdown, topics,
+};
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the operator could not start, or when a part of it ended by itself.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(settings.http_addr).await.with_context(|| format!("cannot listen on {}", settings.http_addr))?;
+    let client = Client::try_default().await.context("cannot find the apiserver: run in a pod, or set KUBECONFIG")?;
+    let context = context(client, settings);
+    let shutdown = CancellationToken::new();
+    let mut parts: JoinSet<Result<(), ControllerEnded>> = JoinSet::new();
+    parts.spawn(clusters::run(Arc::clone(&context), shutdown.clone()));
+    parts.spawn(topics::run(Arc::clone(&context), shutdown.clone()));
+    parts.spawn(pipelines::run(Arc::clone(&context), shutdown.clone()));
+    let served = tokio::spawn(http::serve(listener, Arc::clone(&context), shutdown.clone()));
+    tracing::info!(namespace = context.settings.namespace, version = env!("CARGO_PKG_VERSION"), "started");
+
+    tokio::select! {
+        signal = shutdown::requested() => tracing::info!("{}: finishing what is under way", signal?),
+        ended = parts.join_next() => bail!("a part of the operator ended: {ended:?}"),
+        ended = context.health.wait_for_end() => bail!("a part of the operator ended: {ended}"),
+        ended = served => bail!("the HTTP server ended: {ended:?}"),
+    }
+    shutdown.cancel();
+    let finished = tokio::time::timeout(context.settings.shutdown_timeout, async { while parts.join_next().await.is_some() {} }).await;
+    match finished {
+        Ok(()) => tracing::info!("ended"),
+        Err(_) => tracing::warn!("ended with reconciles under way; the next start takes them up again"),
+    }
+    Ok(())
+}
+
+fn context(client: Client, settings: Settings) -> Arc<Context> {
+    let health = Arc::new(Health::default());
+    let watches = Watches {
+        clusters: watch(&client, &health, watcher::Config::default()),
+        topics: watch(&client, &health, watcher::Config::default()),
+        pipelines: watch(&client, &health, watcher::Config::default()),
+    };
+    let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "penstock-operator".to_owned());
+    Arc::new(Context {
+        events: Events::new(client.clone(), instance),
+        connections: ClusterConnections::default(),
+        metrics: Metrics::default(),
+        client,
+        settings,
+        health,
+        watches,
+    })
+}

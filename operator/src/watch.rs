@@ -1,0 +1,260 @@
+//! One watch per kind, with a cache of its objects that any number of controllers share.
+//!
+//! An object that no longer parses stays in the cache as its metadata and the parse error, and disturbs no other. Every
+//! subscriber learns of every change, with the object before and after it; after a lost connection the differences are told.
+
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::StreamExt;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::DeserializeGuard,
+    runtime::{
+        reflector::{ObjectRef, Store, store::Writer},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::backoff::Backoff;
+
+/// An object as it was read, or its metadata and why it could not be read.
+pub type Guarded<K> = DeserializeGuard<K>;
+
+/// What can be watched: a namespaced kind that is known at compile time.
+pub trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
+impl<K> Watched for K where K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
+
+/// The pause after a first failure of the connection, and the longest one.
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
+
+/// A change of one object.
+#[derive(Debug)]
+pub struct Change<K> {
+    /// The object before it; None: it is new to us.
+    pub before: Option<Arc<Guarded<K>>>,
+    /// The object after it; None: it is gone.
+    pub after: Option<Arc<Guarded<K>>>,
+}
+
+impl<K> Clone for Change<K> {
+    fn clone(&self) -> Self {
+        Self { before: self.before.clone(), after: self.after.clone() }
+    }
+}
+
+impl<K: Watched> Change<K> {
+    /// The object, as it is now, or as it was before it went.
+    #[must_use]
+    pub fn latest(&self) -> Option<&Arc<Guarded<K>>> {
+        self.after.as_ref().or(self.before.as_ref())
+    }
+
+    /// The object's name and namespace.
+    #[must_use]
+    pub fn object_ref(&self) -> Option<ObjectRef<Guarded<K>>> {
+        self.latest().map(|object| ObjectRef::from_obj(object.as_ref()))
+    }
+
+    /// Whether something changed that its own reconciler must act on: anything but the status.
+    #[must_use]
+    pub fn concerns_reconciler(&self) -> bool {
+        match (&self.before, &self.after) {
+            (Some(before), Some(after)) => asked_for(before) != asked_for(after) || before.0.is_ok() != after.0.is_ok(),
+            _ => true,
+        }
+    }
+}
+
+/// The parts of an object by which others tell its reconciler something.
+fn asked_for<K: Watched>(object: &Guarded<K>) -> impl PartialEq + use<'_, K> {
+    let meta = object.meta();
+    (
+        meta.uid.as_ref(),
+        meta.generation,
+        meta.deletion_timestamp.as_ref(),
+        meta.finalizers.as_ref(),
+        meta.labels.as_ref(),
+        meta.annotations.as_ref(),
+    )
+}
+
+/// How far a watch has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchState {
+    /// The first list is under way.
+    Starting,
+    /// The apiserver does not know the kind: its CustomResourceDefinition is missing.
+    UnknownKind,
+    /// The apiserver could not be asked, or refused; its words.
+    Failing(String),
+    /// The cache is complete.
+    Synced,
+}
+
+struct Inner<K: Watched> {
+    subscribers: Vec<UnboundedSender<Change<K>>>,
+    state: WatchState,
+    was_synced: bool,
+}
+
+/// The watch of one kind. Clone: another handle of the same watch.
+pub struct Watch<K: Watched> {
+    store: Store<Guarded<K>>,
+    inner: Arc<Mutex<Inner<K>>>,
+}
+
+impl<K: Watched> Clone for Watch<K> {
+    fn clone(&self) -> Self {
+        Self { store: self.store.clone(), inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<K: Watched> Watch<K> {
+    /// A watch over all namespaces, and the future that drives it for ever.
+    pub fn new(client: &Client, config: watcher::Config) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let writer = Writer::<Guarded<K>>::new(());
+        let inner = Inner { subscribers: Vec::new(), state: WatchState::Starting, was_synced: false };
+        let watch = Self { store: writer.as_reader(), inner: Arc::new(Mutex::new(inner)) };
+        let driver = watch.clone().drive(writer, Api::all(client.clone()), config);
+        (watch, driver)
+    }
+
+    /// The cache, as kube's own controllers want it.
+    #[must_use]
+    pub fn store(&self) -> Store<Guarded<K>> {
+        self.store.clone()
+    }
+
+    /// The object of that name.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Guarded<K>>> {
+        self.store.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// All objects that could be read and for which `wanted` holds.
+    #[must_use]
+    pub fn select(&self, wanted: impl Fn(&K) -> bool) -> Vec<Arc<Guarded<K>>> {
+        self.store.state_filter(|object| object.0.as_ref().is_ok_and(&wanted))
+    }
+
+    /// Every change from now on, after one for each object that the cache holds already.
+    #[must_use]
+    pub fn subscribe(&self) -> UnboundedReceiver<Change<K>> {
+        let (sender, receiver) = unbounded_channel();
+        let mut inner = self.lock();
+        for object in self.store.state() {
+            // The receiver is alive: it is returned below.
+            let _ = sender.send(Change { before: None, after: Some(object) });
+        }
+        inner.subscribers.push(sender);
+        receiver
+    }
+
+    /// How far the watch has come.
+    #[must_use]
+    pub fn state(&self) -> WatchState {
+        self.lock().state.clone()
+    }
+
+    /// Whether the cache was complete once; it stays usable when the connection is lost later.
+    #[must_use]
+    pub fn was_synced(&self) -> bool {
+        self.lock().was_synced
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<K>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn drive(self, mut writer: Writer<Guarded<K>>, api: Api<Guarded<K>>, config: watcher::Config) {
+        let mut events = std::pin::pin!(watcher(api, config));
+        let mut failures = 0;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    if !matches!(event, watcher::Event::Init) {
+                        failures = 0;
+                    }
+                    self.apply(&mut writer, event.modify(|object| object.managed_fields_mut().clear()));
+                }
+                Err(error) => {
+                    failures += 1;
+                    self.failed(&error);
+                    let pause = RECONNECT.delay(failures, &mut rand::rng());
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// Brings the cache up to date and tells the subscribers, in one step as they see it.
+    fn apply(&self, writer: &mut Writer<Guarded<K>>, event: watcher::Event<Guarded<K>>) {
+        let mut inner = self.lock();
+        let changes = match &event {
+            watcher::Event::Apply(object) | watcher::Event::Delete(object) => {
+                let key = ObjectRef::from_obj(object);
+                let before = self.store.get(&key);
+                writer.apply_watcher_event(&event);
+                vec![Change { before, after: self.store.get(&key) }]
+            }
+            watcher::Event::Init | watcher::Event::InitApply(_) => {
+                writer.apply_watcher_event(&event);
+                Vec::new()
+            }
+            watcher::Event::InitDone => {
+                let before = self.store.state();
+                writer.apply_watcher_event(&event);
+                inner.was_synced = true;
+                differences(before, self.store.state())
+            }
+        };
+        if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
+            inner.state = WatchState::Synced;
+        }
+        for change in changes {
+            inner.subscribers.retain(|subscriber| subscriber.send(change.clone()).is_ok());
+        }
+    }
+
+    fn failed(&self, error: &watcher::Error) {
+        let state = if is_unknown_kind(error) { WatchState::UnknownKind } else { WatchState::Failing(error.to_string()) };
+        let mut inner = self.lock();
+        if inner.state != state {
+            tracing::warn!(kind = %K::kind(&()), %error, "the watch failed; trying again");
+            inner.state = state;
+        }
+    }
+}
+
+fn is_unknown_kind(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code == 404,
+        watcher::Error::WatchError(status) => status.code == 404,
+        _ => false,
+    }
+}
+
+/// What a new list says that the cache did not: deletions that were missed, too.
+fn differences<K: Watched>(before: Vec<Arc<Guarded<K>>>, after: Vec<Arc<Guarded<K>>>) -> Vec<Change<K>> {
+    let mut before: HashMap<_, _> = before.into_iter().map(|object| (ObjectRef::from_obj(object.as_ref()), object)).collect();
+    let mut changes: Vec<_> = after
+        .into_iter()
+        .map(|object| Change { before: before.remove(&ObjectRef::from_obj(object.as_ref())), after: Some(object) })
+        .filter(|change| match (&change.before, &change.after) {
+            (Some(before), Some(after)) => before.resource_version() != after.resource_version(),
+            _ => true,
+        })
+        .collect();
+    changes.extend(before.into_values().map(|gone| Change { before: Some(gone), after: None }));
+    changes
+}
