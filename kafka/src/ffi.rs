@@ -23,7 +23,7 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
-use crate::health::{Health, HealthSource, client_context};
+use crate::health::{self, Health, HealthSource, client_context};
 use crate::record::{ConsumedRecord, Header, TopicPartition};
 use crate::topic::{
     BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, NewTopic, PartitionInfo, PerTopic, TopicConfig,
@@ -150,11 +150,13 @@ impl Native {
     fn new(config: &ClientConfig, kind: RDKafkaType) -> Result<Self> {
         let failed = |error| Error::from_rdkafka(&error, None);
         let native = config.create_native_config().map_err(failed)?;
-        // SAFETY: the configuration is alive and not yet given to a client. The callback's opaque is the context, which
+        // SAFETY: the configuration is alive and not yet given to a client. The callbacks' opaque is the context, which
         // `Client` sets and keeps until after the client, and with it the background thread, is destroyed.
         unsafe {
-            sys::rd_kafka_conf_set_background_event_cb(native.ptr(), Some(on_background_event));
-            sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_ERROR | sys::RD_KAFKA_EVENT_STATS);
+            sys::rd_kafka_conf_set_background_event_cb(native.ptr(), Some(on_reply));
+            sys::rd_kafka_conf_set_error_cb(native.ptr(), Some(on_error));
+            sys::rd_kafka_conf_set_stats_cb(native.ptr(), Some(on_statistics));
+            sys::rd_kafka_conf_set_log_cb(native.ptr(), Some(on_log));
         }
         let context = Context { health: HealthSource::new(), waiting: Mutex::new(HashMap::new()), next: AtomicUsize::new(1) };
         let client = Client::new(config, native, kind, context).map_err(failed)?;
@@ -274,49 +276,62 @@ impl ErrorText {
     }
 }
 
-/// Serves one event on librdkafka's background thread.
-unsafe extern "C" fn on_background_event(rk: *mut sys::rd_kafka_t, event: *mut sys::rd_kafka_event_t, opaque: *mut c_void) {
-    let _ = rk;
-    let Ok(event) = Owned::new(event, sys::rd_kafka_event_destroy).map(Event) else { return };
-    // SAFETY: the opaque is the client's context, see `Native::new`.
-    let Some(context) = (unsafe { opaque.cast::<Context>().as_ref() }) else { return };
-    match event.kind() {
-        sys::RD_KAFKA_EVENT_LOG => log_event(context, &event),
-        sys::RD_KAFKA_EVENT_STATS => {
-            // SAFETY: a statistics event carries its JSON for as long as it lives.
-            let json = unsafe { text(sys::rd_kafka_event_stats(event.ptr())) };
-            context.stats_raw(json.unwrap_or_default().as_bytes());
-        }
-        sys::RD_KAFKA_EVENT_ERROR => context.health.error(Some(event.code().into()), &event.message()),
-        _ => {
-            // SAFETY: the event is alive; requests set their number as its opaque.
-            let id = unsafe { sys::rd_kafka_event_opaque(event.ptr()) }.addr();
-            if event.check().is_ok() {
-                context.health.connected();
-            }
-            if let Some(reader) = context.take(id) {
-                reader(&event);
-            }
-        }
+/// The context of a client, from the opaque pointer its callbacks get.
+///
+/// # Safety
+/// The pointer is what `Client` set when it was made; it outlives the client and all its threads.
+unsafe fn context<'a>(opaque: *mut c_void) -> Option<&'a Context> {
+    // SAFETY: the caller's promise.
+    unsafe { opaque.cast::<Context>().as_ref() }
+}
+
+/// Takes a reply on librdkafka's background thread.
+unsafe extern "C" fn on_reply(_: *mut sys::rd_kafka_t, event: *mut sys::rd_kafka_event_t, opaque: *mut c_void) {
+    let Ok(event) = Owned::new(event, sys::rd_kafka_event_destroy).map(Event) else {
+        return;
+    };
+    // SAFETY: librdkafka calls with the client's opaque.
+    let Some(context) = (unsafe { context(opaque) }) else {
+        return;
+    };
+    // SAFETY: the event is alive; requests set their number as its opaque.
+    let id = unsafe { sys::rd_kafka_event_opaque(event.ptr()) }.addr();
+    if event.check().is_ok() {
+        context.health.connected();
+    }
+    if let Some(reader) = context.take(id) {
+        reader(&event);
     }
 }
 
-fn log_event(context: &Context, event: &Event) {
-    let (mut facility, mut message, mut level) = (ptr::null(), ptr::null(), 0);
-    // SAFETY: the event is alive and the three places are ours.
-    let failed = unsafe { sys::rd_kafka_event_log(event.ptr(), &mut facility, &mut message, &mut level) };
-    if failed == 0 {
-        // SAFETY: on success both texts live as long as the event.
-        let (facility, message) = unsafe { (text(facility), text(message)) };
-        let level = match level {
-            0..=2 => RDKafkaLogLevel::Critical,
-            3 => RDKafkaLogLevel::Error,
-            4 => RDKafkaLogLevel::Warning,
-            5 | 6 => RDKafkaLogLevel::Info,
-            _ => RDKafkaLogLevel::Debug,
-        };
-        context.log(level, &facility.unwrap_or_default(), &message.unwrap_or_default());
+unsafe extern "C" fn on_error(_: *mut sys::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {
+    // SAFETY: librdkafka calls with the client's opaque and a text or null.
+    if let (Some(context), reason) = unsafe { (context(opaque), text(reason)) } {
+        let all_down = code == Code::AllBrokersDown as c_int;
+        context.health.error(all_down.then_some(Code::AllBrokersDown), &reason.unwrap_or_default());
     }
+}
+
+unsafe extern "C" fn on_statistics(_: *mut sys::rd_kafka_t, json: *mut c_char, length: usize, opaque: *mut c_void) -> c_int {
+    // SAFETY: librdkafka calls with the client's opaque and a text of this length.
+    if let (Some(context), json) = unsafe { (context(opaque), array(json.cast::<u8>(), length)) } {
+        context.stats_raw(json);
+    }
+    // Zero: the text stays librdkafka's.
+    0
+}
+
+unsafe extern "C" fn on_log(_: *const sys::rd_kafka_t, level: c_int, facility: *const c_char, message: *const c_char) {
+    let level = match level {
+        0..=2 => RDKafkaLogLevel::Critical,
+        3 => RDKafkaLogLevel::Error,
+        4 => RDKafkaLogLevel::Warning,
+        5 | 6 => RDKafkaLogLevel::Info,
+        _ => RDKafkaLogLevel::Debug,
+    };
+    // SAFETY: librdkafka calls with texts or null.
+    let (facility, message) = unsafe { (text(facility), text(message)) };
+    health::log(level, &facility.unwrap_or_default(), &message.unwrap_or_default());
 }
 
 /// Copies a C text; `None` for a null pointer.
@@ -955,6 +970,13 @@ unsafe fn read_headers(message: *const sys::rd_kafka_message_t) -> Vec<Header> {
         }
     }
     headers
+}
+
+/// True if a record that failed to be delivered may still be in Kafka.
+pub(crate) fn possibly_stored(message: &BorrowedMessage<'_>) -> bool {
+    // SAFETY: the message is alive for the call.
+    let status = unsafe { sys::rd_kafka_message_status(message.ptr()) };
+    status != sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED
 }
 
 /// Copies bytes; a null pointer is Kafka's null.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Header as NativeHeader, Message, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Header as NativeHeader, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout_at;
@@ -21,6 +21,7 @@ use tokio::time::timeout_at;
 use crate::connection::{ConnectionSettings, InvalidSettings};
 use crate::detached::Detached;
 use crate::error::{Error, Result};
+use crate::ffi;
 use crate::health::{Health, HealthSource, client_context};
 use crate::record::{Record, RecordPosition};
 use crate::topic::validate_topic_name;
@@ -170,7 +171,7 @@ impl ProducerContext for Shared {
                 self.0.health.connected();
                 Ok(RecordPosition { partition: message.partition(), offset: message.offset() })
             }
-            Err((error, message)) => Err(self.failure(error, message.topic())),
+            Err((error, message)) => Err(self.failure(error, message)),
         };
         // The caller may not care about the outcome.
         let _ = sender.send(outcome);
@@ -179,13 +180,16 @@ impl ProducerContext for Shared {
 }
 
 impl Shared {
-    fn failure(&self, error: &KafkaError, topic: &str) -> Error {
-        match (error.rdkafka_error_code(), self.0.health.reason()) {
-            (Some(Code::PurgeQueue | Code::PurgeInflight), _) => Error::Closed,
-            (Some(Code::MessageTimedOut), Some(reason)) => {
-                Error::Timeout { reason: format!("the record was not acknowledged in time: {reason}") }
-            }
-            _ => Error::from_rdkafka(error, Some(topic)),
+    fn failure(&self, error: &KafkaError, message: &BorrowedMessage<'_>) -> Error {
+        let reason = || match self.0.health.reason() {
+            Some(reason) => format!("the record was not acknowledged in time: {reason}"),
+            None => "the record was not acknowledged in time".to_owned(),
+        };
+        match error.rdkafka_error_code() {
+            Some(Code::PurgeQueue | Code::PurgeInflight) => Error::Closed,
+            Some(Code::MessageTimedOut) if ffi::possibly_stored(message) => Error::Timeout { reason: reason() },
+            Some(Code::MessageTimedOut) => Error::Unreachable { reason: reason() },
+            _ => Error::from_rdkafka(error, Some(message.topic())),
         }
     }
 }
@@ -344,8 +348,8 @@ fn native_record<'a>(record: &'a Record, sender: oneshot::Sender<Outcome>) -> Ba
 
 /// Resolves once Kafka has acknowledged the record or will not. Dropping it does not take the record back.
 ///
-/// [`Error::Timeout`] means that the record may or may not be stored. [`Error::Closed`] means that the producer was
-/// dropped before.
+/// [`Error::Unreachable`] means that the record is not stored, [`Error::Timeout`] that it may be. [`Error::Closed`] means
+/// that the producer was dropped before.
 #[derive(Debug)]
 #[must_use = "a record counts only once its delivery was awaited"]
 pub struct Delivery {
