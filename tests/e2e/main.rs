@@ -1,0 +1,9 @@
+//! End-to-end tests on a kind cluster: `make e2e`. They run side by side; what disturbs others is in `tests/faults`.
+
+#![allow(missing_docs, reason = "a test's name says what it shows")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod api;
+mod orders;
+mod pipelines;
+mod topics;

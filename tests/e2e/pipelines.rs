@@ -1,0 +1,245 @@
+//! `EventPipeline`: what it becomes, when its pods roll and when not, and what is left when it goes.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    autoscaling::v1::Scale,
+    core::v1::{ConfigMap, Event, Pod, Service, ServiceAccount},
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
+use penstock_crds::{EventPipeline, KafkaTopic};
+use penstock_tests::{
+    cluster::Tool,
+    scene::{LIMIT, Result, Scene, install, play, until},
+};
+use serde_json::{Value, json};
+
+fn payments() -> Value {
+    json!({
+        "source": {"kafka": {"topics": ["in"]}}, "delivery": "AtLeastOnce",
+        "processor": {"builtin": "payments"}, "sink": {"kafka": {"topic": "out"}},
+    })
+}
+
+async fn topics(scene: &Scene) -> Result {
+    for name in ["in", "out"] {
+        scene.topic(name, json!({"partitions": 1, "replicationFactor": 1, "config": {"retention.ms": "3600000"}})).await?;
+    }
+    Ok(())
+}
+
+async fn pods_by_uid(scene: &Scene, pipeline: &str) -> Result<BTreeSet<String>> {
+    Ok(scene.workers(pipeline).await?.iter().filter_map(ResourceExt::uid).collect())
+}
+
+#[tokio::test]
+async fn a_changed_spec_rolls_the_pods_and_an_unchanged_one_does_not() {
+    play("rolls", async |scene| {
+        topics(scene).await?;
+        scene.apply::<EventPipeline>("p", payments()).await?;
+        scene.ready::<EventPipeline>("p").await?;
+        scene.ready_workers("p", 1).await?;
+        let first = pods_by_uid(scene, "p").await?;
+        let deployment = scene.api::<Deployment>().get("p").await?;
+
+        let mut relabelled = scene.api::<EventPipeline>().get("p").await?;
+        relabelled.labels_mut().insert("team".into(), "shop".into());
+        scene.api::<EventPipeline>().replace("p", &kube::api::PostParams::default(), &relabelled).await?;
+        scene.apply::<EventPipeline>("p", payments()).await?;
+        // A change that must be seen proves that the operator has looked at the object since the two that must not.
+        let mut scaled = payments();
+        scaled["replicas"] = json!(2);
+        scene.apply::<EventPipeline>("p", scaled.clone()).await?;
+        scene.ready_workers("p", 2).await?;
+        assert!(pods_by_uid(scene, "p").await?.is_superset(&first), "a pod was replaced though its configuration is the same");
+        let after = scene.api::<Deployment>().get("p").await?;
+        assert_eq!(after.spec.map(|s| s.template), deployment.spec.map(|s| s.template));
+
+        scaled["processor"]["options"] = json!({"successRate": "0.5"});
+        scene.apply::<EventPipeline>("p", scaled).await?;
+        until("new pods", LIMIT, async || {
+            let now = pods_by_uid(scene, "p").await?;
+            if now.is_disjoint(&first) && now.len() == 2 { Ok(()) } else { Err(format!("{now:?}, first were {first:?}").into()) }
+        })
+        .await?;
+        scene.ready::<EventPipeline>("p").await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_scale_subresource_sets_the_number_of_workers() {
+    play("scale", async |scene| {
+        topics(scene).await?;
+        scene.apply::<EventPipeline>("p", payments()).await?;
+        scene.ready_workers("p", 1).await?;
+        for count in [3, 0] {
+            let mut scale = scene.cluster.tool(Tool::Kubectl);
+            scale.args(["-n", &scene.namespace, "scale", "eventpipeline/p", &format!("--replicas={count}")]);
+            install::run(scale).await?;
+            scene.ready_workers("p", count).await?;
+            let shown: Scale = until("scale status", LIMIT, async || {
+                let scale = scene.api::<EventPipeline>().get_scale("p").await?;
+                let shown = scale.status.as_ref().map(|s| s.replicas);
+                if shown == Some(i32::try_from(count).unwrap()) { Ok(scale) } else { Err(format!("{shown:?}").into()) }
+            })
+            .await?;
+            let selector = shown.status.and_then(|s| s.selector).ok_or("no selector")?;
+            let selected = scene.api::<Pod>().list(&ListParams::default().labels(&selector)).await?;
+            let alive = selected.items.iter().filter(|p| p.metadata.deletion_timestamp.is_none()).count();
+            assert_eq!(alive, count, "what the selector {selector} finds");
+        }
+        scene.told::<EventPipeline>("p", "WorkersAvailable", "True", Some("ScaledToZero")).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_missing_topic_is_said_and_heals() {
+    play("waits", async |scene| {
+        scene.apply::<EventPipeline>("p", payments()).await?;
+        let waiting = scene.told::<EventPipeline>("p", "TopicsReady", "False", Some("TopicNotFound")).await?;
+        let message = &waiting.status.unwrap().conditions.into_iter().find(|c| c.type_ == "TopicsReady").unwrap().message;
+        assert!(message.contains("in") && message.contains("out"), "{message}");
+        assert_eq!(scene.api::<Deployment>().list(&ListParams::default()).await?.items.len(), 0, "no pods before the topics are there");
+        topics(scene).await?;
+        scene.ready::<EventPipeline>("p").await?;
+
+        // The dead letter topic was derived, like its source in partitions and retention.
+        let derived = scene.ready::<KafkaTopic>("p-dlt").await?;
+        assert_eq!(derived.kafka_name(), scene.kafka_name("in.DLT"));
+        assert_eq!(derived.spec.config.get("retention.ms").map(String::as_str), Some("3600000"));
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deletion_removes_all_children_and_keeps_topics() {
+    play("leaves", async |scene| {
+        topics(scene).await?;
+        scene.apply::<EventPipeline>("p", payments()).await?;
+        scene.ready::<EventPipeline>("p").await?;
+        scene.api::<Service>().get("p").await?;
+        scene.api::<ServiceAccount>().get("p").await?;
+        scene.api::<PodDisruptionBudget>().get("p").await?;
+        scene.api::<ConfigMap>().get("p").await?;
+        scene.produce(penstock_kafka::Record::to(scene.kafka_name("out")).with_payload("kept")).await?;
+
+        scene.delete::<EventPipeline>("p").await?;
+        scene.gone::<Deployment>("p").await?;
+        scene.gone::<Service>("p").await?;
+        scene.gone::<ServiceAccount>("p").await?;
+        scene.gone::<PodDisruptionBudget>("p").await?;
+        scene.gone::<ConfigMap>("p").await?;
+        scene.gone::<KafkaTopic>("p-dlt").await?;
+        until("no pods", LIMIT, async || {
+            let left = scene.api::<Pod>().list(&ListParams::default()).await?.items.len();
+            if left == 0 { Ok(()) } else { Err(format!("{left} left").into()) }
+        })
+        .await?;
+
+        for name in ["in", "out", "in.DLT"] {
+            let topic = scene.kafka_name(name);
+            assert!(scene.admin.describe(&[&topic]).await?[&topic].is_ok(), "{topic} is gone");
+        }
+        assert_eq!(scene.records(&scene.kafka_name("out")).await?.len(), 1);
+        assert_eq!(scene.api::<KafkaTopic>().list(&ListParams::default()).await?.items.len(), 2);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_named_dead_letter_topic_replaces_the_derived_one() {
+    play("orphan", async |scene| {
+        topics(scene).await?;
+        scene.apply::<EventPipeline>("p", payments()).await?;
+        scene.ready::<EventPipeline>("p").await?;
+        scene.topic("mine", json!({"partitions": 1, "replicationFactor": 1})).await?;
+        let mut named = payments();
+        named["deadLetter"] = json!({"topic": "mine", "format": "Envelope"});
+        scene.apply::<EventPipeline>("p", named).await?;
+        scene.gone::<KafkaTopic>("p-dlt").await?;
+        let ready = scene.ready::<EventPipeline>("p").await?;
+        assert_eq!(ready.status.unwrap().dead_letter_topic, Some(scene.kafka_name("mine")));
+        let kept = scene.kafka_name("in.DLT");
+        assert!(scene.admin.describe(&[&kept]).await?[&kept].is_ok(), "{kept} is gone");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_object_cannot_decide_alone_is_a_condition() {
+    play("says", async |scene| {
+        topics(scene).await?;
+        let cases = [
+            ("no-sink", json!({"sink": null}), "ProcessorMismatch", "sink"),
+            ("bad-option", json!({"processor": {"builtin": "payments", "options": {"successRate": "2"}}}), "InvalidOptions", "successRate"),
+            ("odd-option", json!({"processor": {"builtin": "payments", "options": {"speed": "9"}}}), "InvalidOptions", "speed"),
+            ("no-cluster", json!({"clusterRef": {"name": "nowhere"}}), "ClusterNotFound", "nowhere"),
+        ];
+        for (name, change, reason, part) in cases {
+            let mut spec = payments();
+            spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            if spec["sink"].is_null() {
+                spec.as_object_mut().unwrap().remove("sink");
+            }
+            scene.apply::<EventPipeline>(name, spec).await?;
+            let told = scene.told::<EventPipeline>(name, "Ready", "False", Some(reason)).await?;
+            let message = told.status.unwrap().conditions.into_iter().find(|c| c.type_ == "Ready").unwrap().message;
+            assert!(message.contains(part), "{name}: {message}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_foreign_object_is_never_taken_over() {
+    play("foreign", async |scene| {
+        topics(scene).await?;
+        let mine = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "p"}, "data": {"mine": "yes"}});
+        scene.api::<ConfigMap>().patch("p", &PatchParams::apply("somebody"), &Patch::Apply(mine)).await?;
+        scene.apply::<EventPipeline>("p", payments()).await?;
+        scene.told::<EventPipeline>("p", "Ready", "False", Some("NameConflict")).await?;
+        let data = scene.api::<ConfigMap>().get("p").await?.data.unwrap_or_default();
+        assert_eq!(data.into_iter().collect::<Vec<_>>(), [("mine".to_owned(), "yes".to_owned())]);
+        scene.delete::<ConfigMap>("p").await?;
+        scene.ready::<EventPipeline>("p").await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_by_hand_is_undone_and_changes_are_told_in_events() {
+    play("drift", async |scene| {
+        topics(scene).await?;
+        scene.apply::<EventPipeline>("p", payments()).await?;
+        scene.ready::<EventPipeline>("p").await?;
+        let by_hand = json!({"spec": {"replicas": 3}});
+        scene.api::<Deployment>().patch("p", &PatchParams::default(), &Patch::Merge(by_hand)).await?;
+        until("replicas are as declared", LIMIT, async || {
+            let replicas = scene.api::<Deployment>().get("p").await?.spec.and_then(|s| s.replicas);
+            if replicas == Some(1) { Ok(()) } else { Err(format!("{replicas:?}").into()) }
+        })
+        .await?;
+        let events = Api::<Event>::namespaced(scene.client.clone(), &scene.namespace);
+        until("an event about the pipeline", LIMIT, async || {
+            let list = events.list(&ListParams::default().fields("involvedObject.kind=EventPipeline,involvedObject.name=p")).await?;
+            if list.items.is_empty() { Err("none".into()) } else { Ok(()) }
+        })
+        .await?;
+        Ok(())
+    })
+    .await;
+}

@@ -1,0 +1,74 @@
+//! Kafka is away for a while: nothing is accepted that could be lost, and everything works again without a restart.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use kube::{Api, ResourceExt};
+use penstock_crds::KafkaCluster;
+use penstock_tests::scene::{LIMIT, Result, Scene, condition, example, install, until};
+
+/// The example's gateway waits five seconds for Kafka; the rest is for the way there and back.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+
+async fn cluster_is_ready(scene: &Scene, wanted: &str) -> Result {
+    let clusters: Api<KafkaCluster> = Api::namespaced(scene.client.clone(), install::NAMESPACE);
+    until(&format!("KafkaCluster default is Ready={wanted}"), LIMIT, async || {
+        let status = clusters.get("default").await?.status.unwrap_or_default();
+        let ready = condition(&status.conditions, "Ready").ok_or("no condition")?;
+        if ready.status == wanted { Ok(()) } else { Err(format!("{} {}", ready.reason, ready.message).into()) }
+    })
+    .await
+}
+
+/// How often each worker's container was started again.
+async fn restarts(scene: &Scene) -> Result<BTreeMap<String, i32>> {
+    let mut found = BTreeMap::new();
+    for pipeline in [example::GATEWAY, example::PAYMENTS] {
+        for pod in scene.workers(pipeline).await? {
+            let count = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten()).map(|c| c.restart_count).sum();
+            found.insert(pod.name_any(), count);
+        }
+    }
+    Ok(found)
+}
+
+async fn while_kafka_is_away(scene: &Scene, gateways: &[String]) -> Result {
+    for gateway in gateways {
+        let begin = Instant::now();
+        let reply = scene.post(gateway, example::GATEWAY_PORT, "/orders", &example::order()).await?;
+        assert!((500..600).contains(&reply.status), "{reply:?}");
+        assert!(begin.elapsed() < ANSWER_WITHIN, "answered after {:?}", begin.elapsed());
+    }
+    cluster_is_ready(scene, "False").await
+}
+
+#[tokio::test]
+async fn orders_are_refused_while_kafka_is_down_and_accepted_again_without_a_restart() {
+    let run = async || -> Result {
+        let scene = example::applied().await?;
+        let gateways = scene.ready_workers(example::GATEWAY, 2).await?;
+        scene.ready_workers(example::PAYMENTS, 2).await?;
+        let before = restarts(&scene).await?;
+
+        scene.stop_kafka().await?;
+        let away = while_kafka_is_away(&scene, &gateways).await;
+        scene.start_kafka().await?;
+        away?;
+
+        cluster_is_ready(&scene, "True").await?;
+        for gateway in &gateways {
+            let order = example::order();
+            until(&format!("{gateway} accepts orders again"), LIMIT, async || {
+                let reply = scene.post(gateway, example::GATEWAY_PORT, "/orders", &order).await?;
+                if reply.status == 202 { Ok(()) } else { Err(format!("{reply:?}").into()) }
+            })
+            .await?;
+            scene.settled(gateway, example::id_of(&order)).await?;
+        }
+        assert_eq!(restarts(&scene).await?, before, "a worker was restarted");
+        Ok(())
+    };
+    run().await.unwrap_or_else(|e| panic!("{e}"));
+}

@@ -1,0 +1,8 @@
+//! Fault tests on a kind cluster: `make e2e` runs them after the others, one at a time, because each disturbs all.
+
+#![allow(missing_docs, reason = "a test's name says what it shows")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod kafka_down;
+mod operator_restart;
+mod worker_killed;

@@ -1,0 +1,51 @@
+//! Installs the packaged chart, as a user does.
+
+use std::process::Stdio;
+
+use tokio::{process::Command, sync::OnceCell};
+
+use super::Result;
+use crate::cluster::{Cluster, Tool};
+
+/// Where the operator is installed.
+pub const NAMESPACE: &str = "penstock-system";
+/// The name of the release.
+pub const RELEASE: &str = "penstock";
+
+static INSTALLED: OnceCell<()> = OnceCell::const_new();
+
+/// Installs or upgrades the operator the first time that this process asks.
+///
+/// # Errors
+/// Helm says why it could not.
+pub async fn once(cluster: &Cluster) -> Result {
+    INSTALLED.get_or_try_init(|| install(cluster, &[])).await.copied()
+}
+
+/// Installs or upgrades the operator, with more `--set` values, and waits until it is ready.
+///
+/// # Errors
+/// Helm says why it could not.
+pub async fn install(cluster: &Cluster, values: &[&str]) -> Result {
+    let bootstrap = format!("kafkaCluster.bootstrapServers={{{}}}", cluster.brokers().await?.internal);
+    let mut command = cluster.tool(Tool::Helm);
+    command
+        .args(["upgrade", "--install", RELEASE])
+        .arg(cluster.repository().join("helm/penstock"))
+        .args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"])
+        .args(["--set", "operator.image.tag=dev", "--set", "worker.image.tag=dev", "--set", &bootstrap]);
+    for value in values {
+        command.args(["--set", value]);
+    }
+    run(command).await.map(drop)
+}
+
+/// Runs a command to its end and gives what it printed.
+///
+/// # Errors
+/// It failed: with all that it printed.
+pub async fn run(mut command: Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).output().await?;
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.success() { Ok(text) } else { Err(format!("{command:?} ended with {}:\n{text}", output.status).into()) }
+}

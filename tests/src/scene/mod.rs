@@ -1,0 +1,136 @@
+//! What an end-to-end test stands on: a namespace and topic names of its own on a cluster that is up, ways to act like a
+//! user, waiting on conditions, and a report of everything a reader needs when the test fails.
+
+pub mod example;
+mod faults;
+pub mod install;
+mod objects;
+mod records;
+mod report;
+mod wait;
+mod workers;
+
+use std::panic::{AssertUnwindSafe, resume_unwind};
+
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use penstock_kafka::{ConnectionSettings, TopicAdmin};
+use serde_json::json;
+
+use crate::cluster::Cluster;
+
+pub use objects::{condition, refusal};
+pub use wait::{LIMIT, Waiting, until};
+pub use workers::Reply;
+
+/// What any step of a test may fail with; tests print it and fail.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// The result of a step of a test.
+pub type Result<T = ()> = std::result::Result<T, Failure>;
+
+/// The field manager of everything that tests apply.
+const FIELD_MANAGER: &str = "penstock-tests";
+
+/// One test's place in the cluster.
+pub struct Scene {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Kubernetes, with all rights.
+    pub client: Client,
+    /// The namespace, which begins the name of every topic of the test too.
+    pub namespace: String,
+    /// Kafka's administration.
+    pub admin: TopicAdmin,
+    /// How the test process reaches Kafka.
+    pub kafka: ConnectionSettings,
+}
+
+impl Scene {
+    /// The place of a test in a namespace that exists or will be made.
+    ///
+    /// # Errors
+    /// The cluster, the apiserver or Kafka cannot be reached.
+    pub async fn at(namespace: impl Into<String>) -> Result<Self> {
+        let cluster = Cluster::current().await?;
+        let client = cluster.client().await?;
+        let kafka = ConnectionSettings::parse(&cluster.brokers().await?.external)?;
+        let admin = TopicAdmin::new(&kafka)?;
+        Ok(Self { cluster, client, namespace: namespace.into(), admin, kafka })
+    }
+
+    /// A topic's name in Kafka that no other test has.
+    #[must_use]
+    pub fn kafka_name(&self, name: &str) -> String {
+        format!("{}.{name}", self.namespace)
+    }
+
+    /// Prints what a reader needs when the test failed.
+    pub async fn report(&self) {
+        report::print(self).await;
+    }
+
+    async fn open(&self) -> Result {
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": self.namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+        });
+        let params = PatchParams::apply(FIELD_MANAGER);
+        Api::<Namespace>::all(self.client.clone()).patch(&self.namespace, &params, &Patch::Apply(namespace)).await?;
+        Ok(())
+    }
+
+    /// Starts the removal of everything the test made. What is left of the namespace is Kubernetes' to finish.
+    async fn close(&self) -> Result {
+        Api::<Namespace>::all(self.client.clone()).delete(&self.namespace, &DeleteParams::background()).await?;
+        let own = format!("{}.", self.namespace);
+        let topics: Vec<String> = self.admin.list().await?.into_iter().map(|t| t.name).filter(|n| n.starts_with(&own)).collect();
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let described = self.admin.describe(&names).await?;
+        let ids: Vec<_> = described.iter().filter_map(|(name, d)| d.as_ref().ok().map(|d| (name.as_str(), d.id))).collect();
+        self.admin.delete(&ids).await?;
+        Ok(())
+    }
+}
+
+/// Runs a test in a namespace of its own with the operator installed; prints a report if it fails.
+///
+/// # Panics
+/// When the test fails: that is how a test says so.
+pub async fn play(name: &str, test: impl AsyncFnOnce(&Scene) -> Result) {
+    let scene = match prepare(name).await {
+        Ok(scene) => scene,
+        Err(error) => fail(&format!("{name} could not begin: {error}")),
+    };
+    let outcome = AssertUnwindSafe(test(&scene)).catch_unwind().await;
+    if !matches!(outcome, Ok(Ok(()))) {
+        scene.report().await;
+    }
+    let closed = scene.close().await;
+    match outcome {
+        Err(panic) => resume_unwind(panic),
+        Ok(Err(error)) => fail(&format!("{name}: {error}")),
+        Ok(Ok(())) => {
+            if let Err(error) = closed {
+                fail(&format!("{name} could not clean up: {error}"));
+            }
+        }
+    }
+}
+
+async fn prepare(name: &str) -> Result<Scene> {
+    let tail = uuid::Uuid::new_v4().simple().to_string();
+    let scene = Scene::at(format!("{name}-{}", tail.get(..5).unwrap_or_default())).await?;
+    install::once(&scene.cluster).await?;
+    scene.open().await?;
+    Ok(scene)
+}
+
+/// Ends the test as failed, with the whole text on lines of its own.
+#[expect(clippy::panic, reason = "a test fails by panicking")]
+fn fail(text: &str) -> ! {
+    panic!("{text}")
+}

@@ -1,0 +1,80 @@
+//! The workers of a pipeline: its pods, and HTTP to each of them through the apiserver's proxy, which needs no route to
+//! the pod network.
+
+use http::{Request, header};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{ResourceExt, api::ListParams};
+use penstock_crds::name::LABEL_PIPELINE;
+use serde_json::Value;
+
+use super::{LIMIT, Result, Scene, until};
+
+/// What a worker answered.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body; a JSON string if it is not JSON.
+    pub body: Value,
+}
+
+impl Scene {
+    /// The pods of a pipeline that run and are not being deleted, oldest first.
+    ///
+    /// # Errors
+    /// The apiserver does not answer.
+    pub async fn workers(&self, pipeline: &str) -> Result<Vec<Pod>> {
+        let own = ListParams::default().labels(&format!("{LABEL_PIPELINE}={pipeline}"));
+        let mut pods = self.api::<Pod>().list(&own).await?.items;
+        pods.retain(|p| p.metadata.deletion_timestamp.is_none());
+        pods.sort_by_key(|p| (p.creation_timestamp().map(|t| t.0), p.name_any()));
+        Ok(pods)
+    }
+
+    /// Waits until a pipeline has exactly this many workers, all ready, and gives their names.
+    ///
+    /// # Errors
+    /// It never has.
+    pub async fn ready_workers(&self, pipeline: &str, count: usize) -> Result<Vec<String>> {
+        until(&format!("{count} ready workers of {pipeline}"), LIMIT, async || {
+            let pods = self.workers(pipeline).await?;
+            let ready = pods.iter().filter(|p| is_ready(p)).count();
+            if (ready, pods.len()) == (count, count) {
+                return Ok(pods.iter().map(ResourceExt::name_any).collect());
+            }
+            Err(format!("{ready} of {} are ready", pods.len()).into())
+        })
+        .await
+    }
+
+    /// `GET path` on one pod.
+    ///
+    /// # Errors
+    /// The apiserver cannot be reached.
+    pub async fn get(&self, pod: &str, port: u16, path: &str) -> Result<Reply> {
+        self.ask("GET", pod, port, path, Vec::new()).await
+    }
+
+    /// `POST path` on one pod with a JSON body.
+    ///
+    /// # Errors
+    /// The apiserver cannot be reached.
+    pub async fn post(&self, pod: &str, port: u16, path: &str, body: &Value) -> Result<Reply> {
+        self.ask("POST", pod, port, path, serde_json::to_vec(body)?).await
+    }
+
+    async fn ask(&self, method: &str, pod: &str, port: u16, path: &str, body: Vec<u8>) -> Result<Reply> {
+        let url = format!("/api/v1/namespaces/{}/pods/{pod}:{port}/proxy{path}", self.namespace);
+        let request = Request::builder().method(method).uri(url).header(header::CONTENT_TYPE, "application/json").body(body.into())?;
+        let answer = self.client.send(request).await?;
+        let status = answer.status().as_u16();
+        let bytes = answer.into_body().collect_bytes().await?.to_vec();
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Ok(Reply { status, body })
+    }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
+    conditions.is_some_and(|c| c.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+}
