@@ -5,6 +5,7 @@
 //! | [`clusters`], [`topics`], [`pipelines`] | one reconciler each: observe, validate, plan or build, apply, status |
 //! | [`watch`], [`controller`] | one watch per kind with its cache; the loop that runs a reconciler for each object |
 //! | [`context`], [`settings`] | what every reconciler may use; what the operator is started with |
+//! | [`status`], [`refusal`] | how an object's status is written; why something cannot be as declared |
 //! | [`events`], [`metrics`], [`health`], [`http`], [`telemetry`] | how the operator tells what it does |
 //! | [`backoff`], [`shutdown`] | when to try again; how to end |
 
@@ -18,8 +19,10 @@ pub mod http;
 pub mod metrics;
 pub mod operator;
 pub mod pipelines;
+pub mod refusal;
 pub mod settings;
 pub mod shutdown;
+pub mod status;
 pub mod telemetry;
 pub mod topics;
 pub mod watch;

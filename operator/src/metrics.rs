@@ -58,12 +58,23 @@ struct ObjectLabels {
     ready: &'static str,
 }
 
+/// Counts requests to Kafka. Clone: another handle of the same count.
+#[derive(Clone, Default)]
+pub struct KafkaRequests(Family<RequestLabels, Counter>);
+
+impl KafkaRequests {
+    /// Counts a request.
+    pub fn answered(&self, request: &'static str, answer: Answer) {
+        self.0.get_or_create(&RequestLabels { request, answer }).inc();
+    }
+}
+
 /// What is counted.
 pub struct Metrics {
     registry: Registry,
     reconciles: Family<ReconcileLabels, Counter>,
     durations: Family<KindLabel, Histogram>,
-    requests: Family<RequestLabels, Counter>,
+    requests: KafkaRequests,
     objects: Family<ObjectLabels, Gauge>,
 }
 
@@ -72,11 +83,11 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("penstock_operator");
         let reconciles = Family::<ReconcileLabels, Counter>::default();
         let durations = Family::<KindLabel, Histogram>::new_with_constructor(|| Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]));
-        let requests = Family::<RequestLabels, Counter>::default();
+        let requests = KafkaRequests::default();
         let objects = Family::<ObjectLabels, Gauge>::default();
         registry.register("reconciles", "Reconciles, by kind and how they ended", reconciles.clone());
         registry.register_with_unit("reconcile_duration", "How long a reconcile took", Unit::Seconds, durations.clone());
-        registry.register("kafka_requests", "Requests to Kafka, by what was asked and how it ended", requests.clone());
+        registry.register("kafka_requests", "Requests to Kafka, by what was asked and how it ended", requests.0.clone());
         registry.register("objects", "Objects, by kind and the status of their Ready condition", objects.clone());
         Self { registry, reconciles, durations, requests, objects }
     }
@@ -89,9 +100,10 @@ impl Metrics {
         self.durations.get_or_create(&KindLabel { kind: kind.to_owned() }).observe(took.as_secs_f64());
     }
 
-    /// Counts a request to Kafka.
-    pub fn kafka_answered(&self, request: &'static str, answer: Answer) {
-        self.requests.get_or_create(&RequestLabels { request, answer }).inc();
+    /// The count of requests to Kafka.
+    #[must_use]
+    pub fn kafka_requests(&self) -> KafkaRequests {
+        self.requests.clone()
     }
 
     /// Everything in the OpenMetrics text format.
@@ -137,7 +149,7 @@ mod tests {
     fn names_and_units() {
         let metrics = Metrics::default();
         metrics.reconciled("KafkaTopic", Outcome::Done, Duration::from_millis(10));
-        metrics.kafka_answered("DescribeTopics", Answer::Ok);
+        metrics.kafka_requests().answered("DescribeTopics", Answer::Ok);
         let mut text = String::new();
         encode(&mut text, &metrics.registry).unwrap();
         for line in [

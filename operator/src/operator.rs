@@ -58,11 +58,12 @@ fn context(client: Client, settings: Settings) -> Arc<Context> {
         topics: watch(&client, &health, watcher::Config::default()),
         pipelines: watch(&client, &health, watcher::Config::default()),
     };
+    let metrics = Metrics::default();
     let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "penstock-operator".to_owned());
     Arc::new(Context {
         events: Events::new(client.clone(), instance),
-        connections: ClusterConnections::default(),
-        metrics: Metrics::default(),
+        connections: ClusterConnections::new(metrics.kafka_requests(), settings.kafka_timeout),
+        metrics,
         client,
         settings,
         health,

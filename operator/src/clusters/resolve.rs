@@ -12,6 +12,7 @@ use penstock_crds::{
     condition::{ConditionType, Reason},
 };
 
+use super::ClusterRefusal;
 use crate::watch::Guarded;
 
 /// A Kafka cluster that the asking namespace may use.
@@ -31,16 +32,6 @@ impl ResolvedCluster {
     pub fn is_ready(&self) -> bool {
         self.state.is_ok()
     }
-}
-
-/// Why a Kafka cluster cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct ClusterRefusal {
-    /// The reason, as it stands in a condition.
-    pub reason: Reason,
-    /// What to change.
-    pub message: String,
 }
 
 /// Finds the cluster `cluster_name` for an object in `for_namespace`.
@@ -107,4 +98,80 @@ fn matches(pattern: &str, name: &str) -> bool {
     let Some(last) = parts.next_back() else { return rest.is_empty() };
     let middle = parts.try_fold(rest, |rest, part| rest.find(part).and_then(|at| rest.get(at + part.len()..)));
     middle.is_some_and(|rest| rest.ends_with(last))
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::{reflector::store::Writer, watcher};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, name, fits) in [
+            ("shop", "shop", true),
+            ("shop", "shop2", false),
+            ("shop-*", "shop-a", true),
+            ("shop-*", "shop-", true),
+            ("shop-*", "shop", false),
+            ("*", "anything", true),
+            ("*-prod", "shop-prod", true),
+            ("*-prod", "prod", false),
+            ("a*c*e", "abcde", true),
+            ("a*c*e", "ace", true),
+            ("a*c*e", "aec", false),
+            ("ab*ba", "aba", false),
+            ("**", "x", true),
+            ("*a*", "bab", true),
+            ("*a*", "bbb", false),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+
+    fn cluster(namespace: &str, name: &str, access: Option<&[&str]>, ready: Option<&str>) -> Guarded<KafkaCluster> {
+        serde_json::from_value(json!({
+            "apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaCluster",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"bootstrapServers": ["kafka:9092"], "access": access.map(|n| json!({"namespaces": n}))},
+            "status": ready.map(|status| json!({"conditions": [{
+                "type": "Ready", "status": status, "reason": "KafkaUnreachable", "message": "nobody answers", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]})),
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_allowed_clusters_of_the_operators_namespace_are_found() {
+        let mut writer = Writer::default();
+        let broken: Guarded<KafkaCluster> =
+            serde_json::from_value(json!({"metadata": {"name": "broken", "namespace": "ops"}, "spec": {"bootstrapServers": 1}})).unwrap();
+        for cluster in [
+            cluster("ops", "default", None, Some("True")),
+            cluster("ops", "down", None, Some("False")),
+            cluster("ops", "new", None, None),
+            cluster("ops", "closed", Some(&[]), Some("True")),
+            cluster("ops", "some", Some(&["shop-*", "bank"]), Some("True")),
+            cluster("shop", "mine", None, Some("True")),
+            broken,
+        ] {
+            writer.apply_watcher_event(&watcher::Event::Apply(cluster));
+        }
+        let store = writer.as_reader();
+        for (name, namespace, expected) in [
+            ("default", "shop", Ok(true)),
+            ("down", "shop", Ok(false)),
+            ("new", "shop", Ok(false)),
+            ("some", "shop-a", Ok(true)),
+            ("some", "bank", Ok(true)),
+            ("some", "shop", Err(Reason::ClusterNotAllowed)),
+            ("closed", "shop", Err(Reason::ClusterNotAllowed)),
+            ("mine", "shop", Err(Reason::ClusterNotFound)),
+            ("broken", "shop", Err(Reason::ClusterNotReady)),
+        ] {
+            let found = resolve(&store, "ops", name, namespace);
+            assert_eq!(found.map(|c| c.is_ready()).map_err(|r| r.reason), expected, "{name} for {namespace}");
+        }
+    }
 }
