@@ -1,0 +1,141 @@
+# `make help` lists the targets. Everything heavy is in cargo and in the `cluster` program of tests/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO ?= cargo
+# The cluster of `make demo`, `make e2e` and `make images`. `make test` has one of its own, so that a demo may go on beside it.
+PENSTOCK_CLUSTER ?= penstock
+TEST_CLUSTER ?= penstock-test
+# Further arguments of the end-to-end tests, such as the name of one of them.
+ARGS ?=
+
+CLUSTER = $(CARGO) run --quiet -p penstock-tests --bin cluster --
+# These run side by side, those of `faults` one after the other: each disturbs Kafka, the operator or all objects.
+E2E = $(CARGO) test -p penstock-tests --test e2e
+FAULTS = $(CARGO) test -p penstock-tests --test faults
+
+# Ends with a clear word where a program is missing: $(call need,program=where,from program=...), commas for spaces.
+define need
+missing=
+for pair in $(1); do command -v "$${pair%%=*}" >/dev/null || missing+=" $$pair"; done
+if [ -n "$$missing" ]; then
+  echo "make: these programs are missing on PATH:" >&2
+  for pair in $$missing; do from=$${pair#*=}; echo "  $${pair%%=*}: $${from//,/ }" >&2; done
+  exit 1
+fi
+endef
+RUST := cargo=Rust,from,https://rustup.rs
+PLATFORM := $(RUST) go=Go,1.26,or,newer,from,https://go.dev/dl java=apt-get,install,openjdk-17-jdk-headless mvn=apt-get,install,maven
+DENY := cargo-deny=cargo,install,cargo-deny,--locked
+
+.PHONY: help demo demo-down test check fmt lint unit docs e2e images generate deny clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+
+demo: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
+demo: ## from nothing to a paid order: cluster, Kafka, operator, examples/orders
+	@$(call need,$(PLATFORM))
+	$(CARGO) build --quiet -p penstock-tests --bins
+	$(CLUSTER) up
+	$(CLUSTER) kafka up
+	$(CLUSTER) build
+	$(CLUSTER) exec -- $(CARGO) run --quiet -p penstock-tests --bin demo
+
+demo-down: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
+demo-down: ## remove what `make demo` made
+	@$(call need,$(RUST))
+	$(CLUSTER) down
+
+# Each step runs in a session of its own, so that an interrupt ends it as a whole and the cluster is still taken down.
+test: export PENSTOCK_CLUSTER := $(TEST_CLUSTER)
+test: ## everything: format, lints, unit tests, docs, end-to-end tests on a cluster of their own
+	@$(call need,$(PLATFORM))
+	log=$$(mktemp); began=; pid=; name=
+	finish() {
+	  code=$$?
+	  trap '' INT TERM HUP; trap - EXIT
+	  set +e
+	  [ -z "$$pid" ] || { kill -TERM -- "-$$pid"; wait "$$pid"; } 2>/dev/null
+	  [ -z "$$began" ] || $(CLUSTER) down || code=1
+	  read -r passed failed < <(awk '/^test result:/ {p += $$4; f += $$6} END {print p + 0, f + 0}' "$$log")
+	  rm -f "$$log"
+	  case $$code in 0) ;; 130 | 143) echo "make test: interrupted at: $$name" >&2 ;; *) echo "make test: failed at: $$name" >&2 ;; esac
+	  [ "$$code" = 0 ] || [ "$$failed" != 0 ] || failed=1
+	  echo "$$passed passed, $$failed failed"
+	  exit "$$code"
+	}
+	trap finish EXIT; trap 'exit 130' INT; trap 'exit 143' TERM HUP
+	step() {
+	  name=$$1; shift
+	  echo "==> $$name ($${SECONDS}s)"
+	  setsid bash -o pipefail -c '"$$@" 2>&1 | tee -a "$$0"' "$$log" "$$@" & pid=$$!
+	  wait "$$pid"
+	  pid=
+	}
+	step "format, lints, unit tests, docs" $(MAKE) check
+	began=yes
+	step "cluster" $(CLUSTER) up
+	step "Kafka" $(CLUSTER) kafka up
+	step "images" $(CLUSTER) build
+	step "compiling the end-to-end tests" $(E2E) --test faults --no-run --quiet
+	step "end-to-end tests" $(CLUSTER) exec -- $(E2E) -- $(ARGS)
+	step "end-to-end tests with faults" $(CLUSTER) exec -- $(FAULTS) -- --test-threads=1 $(ARGS)
+	name="taking the cluster down"
+
+check: ## the part of `make test` that needs no cluster
+	@$(MAKE) fmt
+	$(MAKE) lint
+	$(MAKE) unit
+	$(MAKE) docs
+
+fmt: ## is everything formatted?
+	@$(call need,$(RUST))
+	$(CARGO) fmt --all --check
+
+lint: ## clippy with warnings denied
+	@$(call need,$(RUST))
+	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+
+unit: ## unit tests, doc tests, and whether the generated files are fresh
+	@$(call need,$(RUST))
+	$(CARGO) test --no-fail-fast --workspace --lib --bins
+	$(CARGO) test --no-fail-fast --workspace --doc
+	$(CARGO) test -p penstock-crds --test generated
+
+docs: export RUSTDOCFLAGS := -D warnings
+docs: ## rustdoc with warnings denied
+	@$(call need,$(RUST))
+	$(CARGO) doc --quiet --workspace --no-deps
+
+e2e: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
+e2e: ## end-to-end tests on the demo's cluster, which stays up: the fast way while developing
+	@$(call need,$(PLATFORM))
+	$(CLUSTER) up
+	$(CLUSTER) kafka up
+	$(CLUSTER) build
+	$(E2E) --test faults --no-run --quiet
+	$(CLUSTER) exec -- $(E2E) -- $(ARGS)
+	$(CLUSTER) exec -- $(FAULTS) -- --test-threads=1 $(ARGS)
+
+images: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
+images: ## build both images and load them into the cluster
+	@$(call need,$(PLATFORM))
+	$(CLUSTER) up
+	$(CLUSTER) build
+
+generate: ## write what is generated from crds/src: crds/*.yaml, the chart's CRDs, docs/api.md
+	@$(call need,$(RUST))
+	$(CARGO) run --quiet -p penstock-crds --bin crdgen
+
+deny: ## licences, advisories and doubled crates of the dependency tree (needs cargo-deny)
+	@$(call need,$(RUST) $(DENY))
+	$(CARGO) deny check
+
+clean: ## remove what cargo built; clusters go with demo-down, caches stay in ~/.cache/penstock
+	@$(call need,$(RUST))
+	$(CARGO) clean
