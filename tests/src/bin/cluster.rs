@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// A real kind cluster with real Kafka, on any Linux machine.
 ///
-/// Where a Docker daemon answers, the cluster is a stock `kind create cluster`; elsewhere (as root on Debian) a daemon and
+/// Where Docker and a container registry answer, the cluster is a stock `kind create cluster`; elsewhere (as root on Debian) a daemon and
 /// the node image are made from packages, which takes about 20 minutes the first time and half a minute after that.
 /// Costly things are kept in a cache outside the checkout. `down` leaves nothing but the cache.
 #[derive(Parser)]
@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
     name = "cluster",
     after_help = "Environment:\n  \
     PENSTOCK_CLUSTER  name of the cluster\n  \
-    PENSTOCK_KIND     stock: the machine's Docker; local: a daemon of our own (default: stock if `docker info` works)\n  \
+    PENSTOCK_KIND     stock: the machine's Docker; local: a daemon of our own (default: stock if Docker and a registry answer)\n  \
     PENSTOCK_CACHE    the cache (default ~/.cache/penstock)\n  \
     PENSTOCK_STATE    the clusters' own files (default $PENSTOCK_CACHE/instances)\n  \
     PENSTOCK_BASE     base image for `build` (default: distroless, or scratch on a local cluster)"

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 
 use super::error::{HarnessError, Result, at};
+use super::orphans::{MARK, identity};
 use super::progress::{Step, tail};
 
 /// How long a program that is told to end may take to tidy up.
@@ -21,7 +22,7 @@ struct Group(Child);
 impl Group {
     fn spawn(command: &mut Command) -> Result<Self> {
         let program = Path::new(command.as_std().get_program()).to_owned();
-        command.stdin(Stdio::null()).process_group(0).spawn().map(Self).map_err(at("start", &program))
+        command.stdin(Stdio::null()).env(MARK, identity()).process_group(0).spawn().map(Self).map_err(at("start", &program))
     }
 }
 

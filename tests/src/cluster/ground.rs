@@ -1,7 +1,7 @@
 //! Decides what a cluster stands on.
 //!
-//! The rule: `PENSTOCK_KIND=stock|local` decides when set; else an instance that exists keeps its ground; else a Docker daemon
-//! that answers `docker info` (and is not one of ours) means stock, and its absence means local.
+//! The rule: an instance that exists keeps its ground; else `PENSTOCK_KIND=stock|local` decides when set; else it is stock
+//! where a Docker daemon answers and a container registry does too, and local where either is missing.
 
 use std::env;
 use std::fmt;
@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use super::command::succeeds;
 use super::error::{HarnessError, Result, at};
-use super::layout::Instance;
+use super::layout::{Instance, KAFKA};
 
 /// What a cluster stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,17 +64,25 @@ pub(crate) async fn choose(instance: &Instance) -> Result<Ground> {
     if let Some(given) = env::var("PENSTOCK_KIND").ok().filter(|v| !v.is_empty()) {
         return given.parse();
     }
-    Ok(if docker_at_hand().await { Ground::Stock } else { Ground::Local })
+    Ok(if images_at_hand().await { Ground::Stock } else { Ground::Local })
 }
 
-async fn docker_at_hand() -> bool {
-    let mut info = Command::new("docker");
-    info.arg("info");
+async fn images_at_hand() -> bool {
+    let mut info = docker();
+    // Without a format the client exits with 0 even when no daemon answers.
+    info.args(["info", "--format", "{{.ServerVersion}}"]);
+    // An image that the cluster will need anyway shows that there is a registry.
+    let mut manifest = docker();
+    manifest.args(["manifest", "inspect", &format!("apache/kafka:{KAFKA}")]);
+    let limit = Duration::from_secs(20);
+    succeeds(&mut info, limit).await && succeeds(&mut manifest, limit).await
+}
+
+fn docker() -> Command {
+    let mut command = Command::new("docker");
     // Inside `cluster exec` the variable names another instance's daemon.
     if env::var("DOCKER_HOST").is_ok_and(|host| host.starts_with("unix:///run/penstock/")) {
-        info.env_remove("DOCKER_HOST");
+        command.env_remove("DOCKER_HOST");
     }
-    // The client exits with 0 on old versions even when no daemon answers, unless a format asks for the server.
-    info.args(["--format", "{{.ServerVersion}}"]);
-    succeeds(&mut info, Duration::from_secs(10)).await
+    command
 }

@@ -7,7 +7,7 @@ use super::ground::{self, Ground};
 use super::lock;
 use super::progress::note;
 use super::site::Site;
-use super::{daemon, kind, node_image, packages, tools};
+use super::{daemon, kind, node_image, orphans, packages, tools};
 
 /// Brings the cluster up, or finds it well. Sets `began` before it starts anything: a caller that stops waiting after that
 /// calls [`down`].
@@ -20,6 +20,7 @@ pub async fn up(site: &Site, began: &mut bool) -> Result<()> {
         note(&format!("cluster {} is up already", site.instance.name()));
         return Ok(());
     }
+    orphans::end_all();
     packages::ensure(site).await?;
     *began = true;
     record(site)?;
@@ -47,6 +48,7 @@ pub async fn up(site: &Site, began: &mut bool) -> Result<()> {
 /// What could not be removed. Calling it again is safe.
 pub async fn down(site: &Site) -> Result<()> {
     let _mine = lock::acquire(&site.instance.lock(), &format!("cluster {}", site.instance.name())).await?;
+    orphans::end_all();
     match site.ground {
         Ground::Local => {
             if daemon::answers(site).await && site.cache.programs().join("kind").exists() {

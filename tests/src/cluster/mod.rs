@@ -21,6 +21,7 @@ mod layout;
 mod lifecycle;
 mod lock;
 mod node_image;
+mod orphans;
 mod packages;
 mod progress;
 mod rootfs;

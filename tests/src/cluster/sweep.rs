@@ -105,12 +105,14 @@ fn container_ids(instance: &Instance) -> HashSet<String> {
     entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).filter(|id| id.len() == 64).collect()
 }
 
-fn processes() -> impl Iterator<Item = Pid> {
+/// Every process of this machine.
+pub(crate) fn processes() -> impl Iterator<Item = Pid> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|e| e.file_name().to_str()?.parse().ok().and_then(Pid::from_raw))
 }
 
-fn proc_file(pid: Pid, file: &str) -> PathBuf {
+/// A file of /proc about a process.
+pub(crate) fn proc_file(pid: Pid, file: &str) -> PathBuf {
     Path::new("/proc").join(pid.as_raw_nonzero().to_string()).join(file)
 }
 

@@ -34,7 +34,7 @@ impl Scene {
     /// The apiserver does not answer.
     pub async fn kill_operator(&self) -> Result {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), install::NAMESPACE);
-        let own = ListParams::default().labels("app.kubernetes.io/name=penstock-operator");
+        let own = ListParams::default().labels(install::OPERATOR);
         let found = pods.list(&own).await?.items;
         if found.is_empty() {
             return Err("no operator pod is found by its label".into());

@@ -9,8 +9,10 @@ use crate::cluster::{Cluster, Tool};
 
 /// Where the operator is installed.
 pub const NAMESPACE: &str = "penstock-system";
-/// The name of the release.
+/// The name of the release, and so of the operator's Deployment.
 pub const RELEASE: &str = "penstock";
+/// The labels of the operator's pod.
+pub const OPERATOR: &str = "app.kubernetes.io/instance=penstock,app.kubernetes.io/component=operator";
 
 static INSTALLED: OnceCell<()> = OnceCell::const_new();
 
@@ -33,7 +35,7 @@ pub async fn install(cluster: &Cluster, values: &[&str]) -> Result {
         .args(["upgrade", "--install", RELEASE])
         .arg(cluster.repository().join("helm/penstock"))
         .args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"])
-        .args(["--set", "operator.image.tag=dev", "--set", "worker.image.tag=dev", "--set", &bootstrap]);
+        .args(["--set", "image.tag=dev", "--set", "workerImage.tag=dev", "--set", "kafkaCluster.create=true", "--set", &bootstrap]);
     for value in values {
         command.args(["--set", value]);
     }

@@ -17,7 +17,7 @@ pub(super) async fn print(scene: &Scene) {
     for (title, arguments) in sections {
         println!("\n=== {title} of {}\n{}", scene.namespace, kubectl(scene, &[&arguments[..], &own].concat()).await);
     }
-    let logs = ["logs", "-n", install::NAMESPACE, "deployment/penstock-operator", "--tail=200"];
+    let logs = ["logs", "-n", install::NAMESPACE, "-l", install::OPERATOR, "--tail=400"];
     let mine = |line: &&str| line.contains(&scene.namespace) || line.contains("ERROR") || line.contains("panic");
     let text = kubectl(scene, &logs).await;
     println!("\n=== operator\n{}", text.lines().filter(mine).collect::<Vec<_>>().join("\n"));
