@@ -32,7 +32,7 @@ RUST := cargo=Rust,from,https://rustup.rs
 PLATFORM := $(RUST) go=Go,1.26,or,newer,from,https://go.dev/dl java=apt-get,install,openjdk-17-jdk-headless mvn=apt-get,install,maven
 DENY := cargo-deny=cargo,install,cargo-deny,--locked
 
-.PHONY: help demo demo-down test check fmt lint unit docs e2e images generate deny clean
+.PHONY: help demo demo-down shell test check fmt lint unit docs e2e images generate deny clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -40,16 +40,22 @@ help: ## list the targets
 demo: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
 demo: ## from nothing to a paid order: cluster, Kafka, operator, examples/orders
 	@$(call need,$(PLATFORM))
+	began=$$(date +%s)
 	$(CARGO) build --quiet -p penstock-tests --bins
 	$(CLUSTER) up
 	$(CLUSTER) kafka up
 	$(CLUSTER) build
-	$(CLUSTER) exec -- $(CARGO) run --quiet -p penstock-tests --bin demo
+	$(CLUSTER) exec -- $(CARGO) run --quiet -p penstock-tests --bin demo -- --began "$$began"
 
 demo-down: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
 demo-down: ## remove what `make demo` made
 	@$(call need,$(RUST))
 	$(CLUSTER) down
+
+shell: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
+shell: ## a shell beside the demo's cluster, with kubectl, helm, kind and docker pointed at it
+	@$(call need,$(RUST))
+	$(CLUSTER) exec -- bash
 
 # Each step runs in a session of its own, so that an interrupt ends it as a whole and the cluster is still taken down.
 test: export PENSTOCK_CLUSTER := $(TEST_CLUSTER)
