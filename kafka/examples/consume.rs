@@ -79,7 +79,9 @@ async fn consume(consumer: &Consumer, arguments: &Arguments) -> anyhow::Result<(
                 continue;
             }
         };
-        tokio::time::sleep(Duration::from_millis(arguments.work)).await;
+        if arguments.work > 0 {
+            tokio::time::sleep(Duration::from_millis(arguments.work)).await;
+        }
         count += 1;
         if count % arguments.every == 0 {
             print(&record);

@@ -417,34 +417,6 @@ impl Native {
         .await
     }
 
-    /// Deletes topics by name.
-    pub(crate) async fn delete_topics(&self, names: &[&str], timeout: Duration) -> Result<PerTopic<()>> {
-        let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DELETETOPICS;
-        let send = |call: &Call<'_>| {
-            let mut topics = Vec::new();
-            for name in names {
-                let name = c_text(name)?;
-                // SAFETY: the name is alive and copied.
-                let topic = unsafe { sys::rd_kafka_DeleteTopic_new(name.as_ptr()) };
-                topics.push(Owned::new(topic, sys::rd_kafka_DeleteTopic_destroy)?);
-            }
-            // SAFETY: all arguments are alive for the call; librdkafka copies them.
-            unsafe {
-                sys::rd_kafka_DeleteTopics(call.rk, pointers(&topics).as_mut_ptr(), topics.len(), call.options, call.queue);
-            }
-            Ok(())
-        };
-        self.request(operation, timeout, send, |event| {
-            let mut count = 0;
-            // SAFETY: the event holds the reply to this operation; the array lives as long as it.
-            Ok(topic_results(unsafe {
-                let result = sys::rd_kafka_event_DeleteTopics_result(event.ptr());
-                array(sys::rd_kafka_DeleteTopics_result_topics(result, &mut count), count)
-            }))
-        })
-        .await
-    }
-
     /// Describes topics, with their ids.
     pub(crate) async fn describe_topics(&self, names: &[&str], timeout: Duration) -> Result<PerTopic<TopicDescription>> {
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;

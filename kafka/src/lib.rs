@@ -12,6 +12,7 @@ mod reader;
 mod record;
 mod thread;
 mod topic;
+mod wire;
 
 pub use connection::{ConnectionSettings, InvalidSettings};
 pub use consumer::{CommitOffsets, Consumer, ConsumerSettings, GroupOffset, RebalanceListener, StartFrom};

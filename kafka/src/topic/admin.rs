@@ -9,13 +9,16 @@ use futures::future::try_join;
 use tokio::time::{Instant, sleep};
 
 use super::request::{Checked, check, check_names, valid_delta, valid_new_topic, valid_partitions};
-use super::{ClusterDescription, ConfigDelta, NewTopic, OffsetRange, PerTopic, TopicConfig, TopicDescription, TopicId, TopicSummary};
+use super::{
+    ClusterDescription, ConfigDelta, KafkaVersion, NewTopic, OffsetRange, PerTopic, TopicConfig, TopicDescription, TopicId, TopicSummary,
+};
 use crate::connection::ConnectionSettings;
 use crate::detached::Detached;
 use crate::error::{Error, Result};
 use crate::ffi::{Edge, Native};
 use crate::health::Health;
 use crate::record::TopicPartition;
+use crate::wire;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 const VISIBILITY_POLL: Duration = Duration::from_millis(50);
@@ -159,34 +162,51 @@ impl TopicAdmin {
     /// Deletes exactly these topics: a topic that is not there is [`Error::UnknownTopic`], one that has the name but
     /// another id is [`Error::TopicIdMismatch`], and neither is touched.
     ///
-    /// librdkafka deletes by name only. The ids are compared right before the request is sent, so a topic that somebody
-    /// recreates within that one round trip would be deleted.
+    /// The broker itself compares the id (DeleteTopics v6, KIP-516, Kafka 2.8), so a topic that somebody recreates
+    /// meanwhile is safe. librdkafka has no such request: it goes over a short plaintext connection of its own.
     ///
     /// # Errors
     /// The call as a whole failed; see [`TopicAdmin`].
     pub async fn delete(&self, topics: &[(&str, TopicId)]) -> Result<PerTopic<()>> {
         let Checked { send, mut refused } = check(topics.iter().copied(), |_| Ok(()));
         let names: Vec<&str> = send.keys().copied().collect();
-        let mut doomed = Vec::new();
+        let mut doomed = BTreeMap::new();
         for (name, described) in self.describe(&names).await? {
-            let expected = send.get(name.as_str()).copied();
-            match described {
-                Ok(topic) if Some(topic.id) == expected => doomed.push(name),
-                Ok(topic) => {
-                    let expected = expected.unwrap_or(topic.id);
-                    let error = Error::TopicIdMismatch { topic: name.clone(), expected, actual: topic.id };
+            match (described, send.get(name.as_str())) {
+                (Ok(topic), Some(expected)) if topic.id == *expected && !expected.is_zero() => {
+                    doomed.insert(topic.id, name);
+                }
+                (Ok(topic), Some(expected)) => {
+                    let (expected, actual) = (*expected, topic.id);
+                    let error = Error::TopicIdMismatch { topic: name.clone(), expected, actual };
                     refused.insert(name, Err(error));
                 }
-                Err(error) => {
+                (Err(error), _) => {
                     refused.insert(name, Err(error));
                 }
+                (Ok(_), None) => {}
             }
         }
         if !doomed.is_empty() {
-            let doomed: Vec<&str> = doomed.iter().map(String::as_str).collect();
-            refused.extend(self.native.get()?.delete_topics(&doomed, self.timeout).await?);
+            refused.extend(self.delete_by_id(doomed).await?);
         }
         Ok(refused)
+    }
+
+    async fn delete_by_id(&self, mut doomed: BTreeMap<TopicId, String>) -> Result<PerTopic<()>> {
+        let cluster = read(self.native.get()?.describe_cluster(self.timeout).await)?;
+        let broker = cluster.entry_point().ok_or_else(|| Error::Unreachable { reason: "the cluster shows no broker".to_owned() })?;
+        let ids: Vec<TopicId> = doomed.keys().copied().collect();
+        let results = wire::delete_topics(broker, self.settings.client_id(), &ids, self.timeout).await?;
+        let named = results.into_iter().filter_map(|(id, result)| {
+            let name = doomed.remove(&id)?;
+            let result = result.map_err(|error| match error {
+                Error::UnknownTopic { .. } => Error::UnknownTopic { topic: name.clone() },
+                other => other,
+            });
+            Some((name, result))
+        });
+        Ok(named.collect())
     }
 
     /// Waits until a topic has at least `partitions` partitions and each of them a leader.
@@ -273,12 +293,20 @@ impl TopicAdmin {
         Ok(result)
     }
 
-    /// The cluster's id, brokers and version.
+    /// The cluster's id, brokers and version. The version is asked over a short plaintext connection; if that fails, it is
+    /// left out and the rest is still told.
     ///
     /// # Errors
     /// See [`TopicAdmin`].
     pub async fn cluster(&self) -> Result<ClusterDescription> {
-        read(self.native.get()?.describe_cluster(self.timeout).await)
+        let mut cluster = read(self.native.get()?.describe_cluster(self.timeout).await)?;
+        if let Some(broker) = cluster.entry_point() {
+            match wire::metadata_version(broker, self.settings.client_id(), self.timeout).await {
+                Ok(level) => cluster.version = level.and_then(KafkaVersion::of_metadata_version),
+                Err(error) => tracing::debug!(%error, "cannot tell the release of the broker"),
+            }
+        }
+        Ok(cluster)
     }
 }
 

@@ -31,6 +31,11 @@ impl TopicId {
         self.0 == 0
     }
 
+    /// An id from its 16 bytes, most significant first.
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
     /// The 16 bytes, most significant first.
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()

@@ -189,6 +189,14 @@ pub struct ClusterDescription {
     pub version: Option<KafkaVersion>,
 }
 
+impl ClusterDescription {
+    /// The broker for requests of our own: the one the cluster names, else any.
+    pub(crate) fn entry_point(&self) -> Option<&BrokerInfo> {
+        let named = self.brokers.iter().find(|broker| Some(broker.id) == self.controller);
+        named.or_else(|| self.brokers.first())
+    }
+}
+
 /// One broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerInfo {
