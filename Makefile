@@ -10,7 +10,7 @@ CARGO ?= cargo
 # The cluster of `make demo`, `make e2e` and `make images`. `make test` has one of its own, so that a demo may go on beside it.
 PENSTOCK_CLUSTER ?= penstock
 TEST_CLUSTER ?= penstock-test
-# Further arguments of the end-to-end tests, such as the name of one of them.
+# Further arguments: of the end-to-end tests such as the name of one of them, of `cargo deny check` such as `licenses bans`.
 ARGS ?=
 
 CLUSTER = $(CARGO) run --quiet -p penstock-tests --bin cluster --
@@ -140,7 +140,7 @@ generate: ## write what is generated from crds/src: crds/*.yaml, the chart's CRD
 
 deny: ## licences, advisories and doubled crates of the dependency tree (needs cargo-deny)
 	@$(call need,$(RUST) $(DENY))
-	$(CARGO) deny check
+	$(CARGO) deny check $(ARGS)
 
 clean: ## remove what cargo built; clusters go with demo-down, caches stay in ~/.cache/penstock
 	@$(call need,$(RUST))
