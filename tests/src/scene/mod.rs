@@ -15,8 +15,8 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Client,
-    api::{DeleteParams, Patch, PatchParams},
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use penstock_kafka::{ConnectionSettings, TopicAdmin};
 use serde_json::json;
@@ -34,6 +34,8 @@ pub type Result<T = ()> = std::result::Result<T, Failure>;
 
 /// The field manager of everything that tests apply.
 const FIELD_MANAGER: &str = "penstock-tests";
+/// On every namespace of a test: the name of its first one.
+const LABEL_TEST: &str = "penstock.dev/test";
 
 /// One test's place in the cluster.
 pub struct Scene {
@@ -73,11 +75,20 @@ impl Scene {
         report::print(self).await;
     }
 
-    async fn open(&self) -> Result {
-        let namespace = json!({
-            "apiVersion": "v1", "kind": "Namespace",
-            "metadata": {"name": self.namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
-        });
+    /// A second namespace of the same test, removed with the first.
+    ///
+    /// # Errors
+    /// The apiserver or Kafka cannot be reached.
+    pub async fn neighbour(&self) -> Result<Self> {
+        let neighbour = Self::at(format!("{}-b", self.namespace)).await?;
+        neighbour.open(&self.namespace).await?;
+        Ok(neighbour)
+    }
+
+    /// Makes the namespace, as one of those that the test `owner` has.
+    async fn open(&self, owner: &str) -> Result {
+        let labels = json!({"pod-security.kubernetes.io/enforce": "restricted", LABEL_TEST: owner});
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}});
         let params = PatchParams::apply(FIELD_MANAGER);
         Api::<Namespace>::all(self.client.clone()).patch(&self.namespace, &params, &Patch::Apply(namespace)).await?;
         Ok(())
@@ -85,7 +96,10 @@ impl Scene {
 
     /// Starts the removal of everything the test made. What is left of the namespace is Kubernetes' to finish.
     async fn close(&self) -> Result {
-        Api::<Namespace>::all(self.client.clone()).delete(&self.namespace, &DeleteParams::background()).await?;
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        for namespace in namespaces.list(&ListParams::default().labels(&format!("{LABEL_TEST}={}", self.namespace))).await? {
+            namespaces.delete(&namespace.name_any(), &DeleteParams::background()).await?;
+        }
         let own = format!("{}.", self.namespace);
         let topics: Vec<String> = self.admin.list().await?.into_iter().map(|t| t.name).filter(|n| n.starts_with(&own)).collect();
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
@@ -125,7 +139,7 @@ async fn prepare(name: &str) -> Result<Scene> {
     let tail = uuid::Uuid::new_v4().simple().to_string();
     let scene = Scene::at(format!("{name}-{}", tail.get(..5).unwrap_or_default())).await?;
     install::once(&scene.cluster).await?;
-    scene.open().await?;
+    scene.open(&scene.namespace).await?;
     Ok(scene)
 }
 

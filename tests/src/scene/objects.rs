@@ -6,7 +6,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
     core::{NamespaceResourceScope, Resource},
 };
-use penstock_crds::{EventPipeline, KafkaTopic};
+use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -34,6 +34,12 @@ pub fn refusal<T>(answer: std::result::Result<T, kube::Error>) -> Result<String>
 pub trait HasConditions {
     /// The generation that the status speaks of, and its conditions.
     fn observed(&self) -> Option<(Option<i64>, &[Condition])>;
+}
+
+impl HasConditions for KafkaCluster {
+    fn observed(&self) -> Option<(Option<i64>, &[Condition])> {
+        self.status.as_ref().map(|s| (s.observed_generation, s.conditions.as_slice()))
+    }
 }
 
 impl HasConditions for KafkaTopic {
