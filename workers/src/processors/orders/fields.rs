@@ -92,7 +92,7 @@ mod tests {
             ("1", "expected a JSON object"),
             (r#"{"a":1"#, "EOF"),
             (r#"{"a":1}}"#, "trailing"),
-            (r#"{"a":01}"#, "expected"),
+            (r#"{"a":01}"#, "invalid number"),
             (r#"{"a":NaN}"#, "expected"),
             (r#"{"a":1,"a":2}"#, "`a` is given twice"),
         ] {

@@ -8,7 +8,7 @@ mod number;
 mod order;
 mod rules;
 
-pub use event::{CompletedPayment, EventRefusal, ORDER_CREATED, OrderCreated, PAYMENT_COMPLETED, PaymentCompleted, order_of_event};
+pub use event::{EventRefusal, ORDER_CREATED, OrderCreated, PAYMENT_COMPLETED, PaymentCompleted, iso, order_of_event};
 pub use fields::{Fields, Malformed};
 pub use number::Number;
 pub use order::{Item, Order};

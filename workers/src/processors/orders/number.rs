@@ -3,7 +3,7 @@
 //! Signs and wholeness are judged on the decimal text, not on a binary approximation. A number that a double cannot hold (it
 //! would become infinite, or zero although it is not) is no [`Number`], since most readers of JSON would misread it (RFC 8259, section 6).
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, fmt};
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -53,6 +53,12 @@ impl PartialEq for Number {
     }
 }
 
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.get())
+    }
+}
+
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
@@ -80,7 +86,8 @@ impl Decimal {
         }
         // An exponent of more digits than i64 has is far beyond any double; only its direction matters.
         let saturated = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
-        let exponent = exponent.parse().unwrap_or(saturated).saturating_sub(length(fraction)).saturating_add(length(digits) - length(significant));
+        let exponent =
+            exponent.parse().unwrap_or(saturated).saturating_sub(length(fraction)).saturating_add(length(digits) - length(significant));
         Self { negative: text.starts_with('-'), digits: significant.to_owned(), exponent }
     }
 }
@@ -130,7 +137,8 @@ mod tests {
 
     #[test]
     fn what_no_double_holds_is_no_number() {
-        for text in ["1e400", "-1e400", "1e-400", "1e99999999999999999999", "1e-99999999999999999999", "\"1\"", "null", "true", "[1]", "{}"] {
+        for text in ["1e400", "-1e400", "1e-400", "1e99999999999999999999", "1e-99999999999999999999", "\"1\"", "null", "true", "[1]", "{}"]
+        {
             assert!(number(text).is_none(), "{text}");
         }
     }

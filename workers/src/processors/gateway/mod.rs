@@ -1,0 +1,83 @@
+//! The `orders-gateway` processor: takes orders over HTTP, produces `ORDER_CREATED` keyed by the order's id, and answers with the
+//! state of every order from a table that each replica reads for itself.
+//!
+//! The replica that accepted an order knows it at once; another answers 404 until it has read it, usually some milliseconds later.
+
+mod app;
+mod observe;
+mod options;
+mod problem;
+mod reading;
+mod routes;
+mod server;
+mod state;
+mod table;
+
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+use penstock_crds::{processor::Options, worker::WorkerConfig};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+
+use self::{observe::Traffic, options::GatewayOptions, routes::Desk, state::Orders};
+use crate::{
+    error::{ConfigError, WorkerError},
+    front::{Front, FrontContext},
+    processor::BoxFuture,
+    table::TableSink,
+};
+
+/// The front.
+#[derive(Debug)]
+pub struct OrdersGateway {
+    options: GatewayOptions,
+    topic: Arc<str>,
+    orders: Arc<Orders>,
+    traffic: Traffic,
+}
+
+impl OrdersGateway {
+    /// Reads the processor's options.
+    ///
+    /// # Errors
+    /// When there is no sink, when the table does not follow it, or when an option cannot be used.
+    pub fn new(options: &Options, config: &WorkerConfig) -> Result<Self, ConfigError> {
+        let topic = config.sink.as_deref().ok_or_else(|| ConfigError::invalid("orders-gateway needs a sink: the topic of the orders"))?;
+        if !config.table.iter().any(|followed| followed == topic) {
+            let problem =
+                format!("the table of orders-gateway must follow the topic {topic} that it writes to: else no order could be looked up");
+            return Err(ConfigError::invalid(problem));
+        }
+        let options = GatewayOptions::new(options)?;
+        Ok(Self { options, topic: Arc::from(topic), orders: Arc::default(), traffic: Traffic::default() })
+    }
+}
+
+impl Front for OrdersGateway {
+    fn table(&self) -> Option<Arc<dyn TableSink>> {
+        Some(Arc::clone(&self.orders) as Arc<dyn TableSink>)
+    }
+
+    fn publish_timeout(&self) -> Duration {
+        self.options.produce_timeout
+    }
+
+    fn register_metrics(&mut self, registry: &mut Registry) {
+        self.orders.register(registry);
+        self.traffic.register(registry);
+    }
+
+    fn serve(self: Box<Self>, context: FrontContext) -> BoxFuture<'static, Result<(), WorkerError>> {
+        Box::pin(async move {
+            let FrontContext { port, sink, readiness, health, shutdown } = context;
+            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await.map_err(|source| WorkerError::Listen { port, source })?;
+            let Self { options, topic, orders, traffic } = *self;
+            let desk = Desk { orders, topic, sink, readiness, max_body_bytes: options.max_body_bytes };
+            server::serve(listener, app::router(Arc::new(desk), health, options.cors_origin, traffic), shutdown).await;
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

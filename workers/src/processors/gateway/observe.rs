@@ -1,0 +1,96 @@
+//! The access log and the request metrics.
+//!
+//! Labels take values from fixed sets only, so that no request can grow the metrics.
+
+use std::time::Instant;
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::Response,
+};
+use http::Method;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use tracing::Instrument;
+
+use super::app::REQUEST_ID;
+
+/// Upper bounds of the duration's buckets, in seconds: from a lookup to the longest wait for Kafka.
+const BUCKETS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];
+
+/// Counts requests.
+#[derive(Clone, Debug)]
+pub struct Traffic {
+    requests: Family<Answered, Counter>,
+    seconds: Family<Asked, Histogram>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    method: &'static str,
+    route: String,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self { requests: Family::default(), seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)) }
+    }
+}
+
+impl Traffic {
+    /// Adds the metrics.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("penstock_http_requests", "Requests answered", self.requests.clone());
+        registry.register_with_unit("penstock_http_request_duration", "Time to answer", Unit::Seconds, self.seconds.clone());
+    }
+}
+
+/// Logs and counts one request, and puts its id on all that is logged meanwhile.
+pub async fn observe(State(traffic): State<Traffic>, request: Request, next: Next) -> Response {
+    let method = known_method(request.method());
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let span = tracing::info_span!("request", id, method, route);
+    let path = request.uri().path().to_owned();
+    let begun = Instant::now();
+    async {
+        let response = next.run(request).await;
+        let (status, elapsed) = (response.status().as_u16(), begun.elapsed());
+        let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        // Probes come every few seconds and say nothing while they succeed.
+        if route == "/health" && response.status().is_success() {
+            tracing::debug!(status, milliseconds, "answered");
+        } else {
+            tracing::info!(path, status, milliseconds, "answered");
+        }
+        traffic.seconds.get_or_create(&Asked { method, route: route.clone() }).observe(elapsed.as_secs_f64());
+        traffic.requests.get_or_create(&Answered { method, route, status }).inc();
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

@@ -1,0 +1,161 @@
+//! `POST /orders` and `GET /orders/:id`.
+//!
+//! 202 means that Kafka has acknowledged the order, never less. An order id is accepted once: the same order again (numbers by
+//! value) is answered with 202 from the table and not produced a second time, another order with a known id with 409. Two replicas
+//! that get one id at the same moment may both produce it; it is paid once all the same, since the payment depends on the id alone.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{FromRequest, Path, Request, State, rejection::PathRejection},
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{json, value::RawValue};
+use uuid::Uuid;
+
+use super::{
+    super::orders::{Fields, Order, OrderCreated, iso, order_of_body, parse_order_id},
+    problem::Problem,
+    reading::Content,
+    state::Orders,
+    table::{Known, Status},
+};
+use crate::{
+    front::{Publish, PublishError},
+    processor::Output,
+    readiness::Readiness,
+};
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What requests are answered from.
+pub struct Desk {
+    /// Every known order.
+    pub orders: Arc<Orders>,
+    /// The topic that orders are written to.
+    pub topic: Arc<str>,
+    /// Writes to it.
+    pub sink: Arc<dyn Publish>,
+    /// Whether everything has been read.
+    pub readiness: Readiness,
+    /// The largest body, in bytes.
+    pub max_body_bytes: usize,
+}
+
+/// `POST /orders`.
+pub async fn place(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
+    expect_json(request.headers())?;
+    let body = read_body(request, desk.max_body_bytes).await?;
+    let text = std::str::from_utf8(&body).map_err(|e| Problem::Malformed(e.to_string()))?;
+    let order = order_of_body(text)?;
+    match desk.orders.get(&order.order_id) {
+        Some(known) if order_of_body(&known.placed.data).is_ok_and(|placed| placed == order) => {}
+        Some(_) => return Err(Problem::Taken(order.order_id)),
+        None => desk.produce(&order).await?,
+    }
+    let answer = json!({"message": "Order accepted for processing", "orderId": order.order_id});
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+/// `GET /orders/:id`. What is no UUID is the id of no order.
+pub async fn show(State(desk): State<Arc<Desk>>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let order_id = id.ok().and_then(|Path(text)| parse_order_id(&text)).ok_or(Problem::UnknownOrder)?;
+    match desk.orders.get(&order_id) {
+        Some(known) => answer(order_id, &known),
+        None if desk.readiness.is_ready() => Err(Problem::UnknownOrder),
+        None => Err(Problem::NotCaughtUp),
+    }
+}
+
+impl Desk {
+    async fn produce(&self, order: &Order) -> Result<(), Problem> {
+        let event = OrderCreated::new(order, Uuid::new_v4(), Timestamp::now());
+        let payload: Bytes = serde_json::to_vec(&event).map_err(|why| internal("write the event", &why))?.into();
+        let key = Bytes::from(order.order_id.to_string());
+        let output = Output { key: Some(key.clone()), payload: Some(payload.clone()), headers: Vec::new() };
+        match self.sink.publish(output).await {
+            Ok(position) => {
+                tracing::info!(order_id = %order.order_id, partition = position.partition, offset = position.offset, "order accepted");
+                // The record is in Kafka and this replica will read it again, to no effect; until then it need not deny the order.
+                self.orders.take(&self.topic, Content { key: Some(&key), payload: Some(&payload), headers: &[], timestamp_ms: None });
+                Ok(())
+            }
+            Err(PublishError::TooLarge(_)) => Err(Problem::RecordTooLarge),
+            Err(why @ PublishError::Unavailable(_)) => {
+                tracing::warn!(order_id = %order.order_id, %why, "order not acknowledged");
+                Err(Problem::Unacknowledged(order.order_id))
+            }
+            Err(why @ PublishError::Refused(_)) => Err(internal("produce the order", &why)),
+        }
+    }
+}
+
+fn internal(task: &'static str, why: &dyn std::error::Error) -> Problem {
+    tracing::error!(task, %why, "request failed");
+    Problem::Internal
+}
+
+async fn read_body(request: Request, limit: usize) -> Result<Bytes, Problem> {
+    match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::TooLarge(limit)),
+        Ok(Err(rejection)) => Err(Problem::Malformed(rejection.body_text())),
+        Err(_) => Err(Problem::SlowBody),
+    }
+}
+
+fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let plain = text(CONTENT_ENCODING).is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"));
+    let mut parts = text(CONTENT_TYPE).unwrap_or_default().split(';').map(|part| part.trim().to_ascii_lowercase());
+    let media = parts.next().unwrap_or_default();
+    let json = media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"));
+    let utf8 = parts.all(|part| part.strip_prefix("charset=").is_none_or(|set| set.trim_matches('"') == "utf-8"));
+    if json && utf8 && plain { Ok(()) } else { Err(Problem::NotJson) }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    order_id: Uuid,
+    user_id: Option<&'a RawValue>,
+    amount: Option<&'a RawValue>,
+    currency: Option<&'a RawValue>,
+    items: Option<&'a RawValue>,
+    status: &'static str,
+    payment_id: Option<&'a str>,
+    created_at: String,
+    updated_at: String,
+}
+
+/// What stood in the order's event, word for word; null for what did not (an order that breaks the rules, and fails for it).
+fn answer(order_id: Uuid, known: &Known) -> Result<Response, Problem> {
+    let fields =
+        Fields::parse(&known.placed.data, &["userId", "amount", "currency", "items"]).map_err(|why| internal("read an order", &why))?;
+    let (status, payment_id) = match &known.status {
+        Status::Pending => ("pending", None),
+        Status::Completed(paid) => ("completed", Some(&*paid.payment_id)),
+        Status::Failed(_) => ("failed", None),
+    };
+    let answer = Answer {
+        order_id,
+        user_id: fields.raw("userId"),
+        amount: fields.raw("amount"),
+        currency: fields.raw("currency"),
+        items: fields.raw("items"),
+        status,
+        payment_id,
+        created_at: iso(known.placed.at),
+        updated_at: iso(known.updated_at()),
+    };
+    Ok(Json(answer).into_response())
+}

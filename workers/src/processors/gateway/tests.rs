@@ -1,0 +1,299 @@
+//! Every answer that needs no Kafka, through the whole router. Where the sink stands in, it only fails, hangs or panics: whatever
+//! is accepted is proven against a real Kafka elsewhere.
+
+use std::{collections::BTreeMap, future};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+};
+use http::{HeaderMap, Request, StatusCode};
+use penstock_crds::processor;
+use penstock_kafka::RecordPosition;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::{app::MAX_ORDERS_AT_ONCE, reading::Content, *};
+use crate::{
+    front::{Publish, PublishError},
+    processor::Output,
+    readiness::Readiness,
+};
+
+const ID: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
+
+enum Broken {
+    Failing(PublishError),
+    Hanging,
+    Panicking,
+}
+
+impl Publish for Broken {
+    fn publish(&self, _: Output) -> BoxFuture<'_, Result<RecordPosition, PublishError>> {
+        match self {
+            Self::Failing(why) => Box::pin(future::ready(Err(why.clone()))),
+            Self::Hanging => Box::pin(future::pending()),
+            Self::Panicking => panic!("the sink is broken"),
+        }
+    }
+}
+
+struct Bench {
+    app: Router,
+    orders: Arc<Orders>,
+    readiness: Readiness,
+}
+
+fn bench_with(sink: Broken, origin: &str) -> Bench {
+    let given = BTreeMap::from([("corsOrigin".to_owned(), origin.to_owned()), ("maxBodyBytes".to_owned(), "2048".to_owned())]);
+    let options = GatewayOptions::new(&processor::find("orders-gateway").unwrap().options(&given, "orders").unwrap()).unwrap();
+    let (orders, readiness) = (Arc::<Orders>::default(), Readiness::new());
+    let desk = Desk {
+        orders: Arc::clone(&orders),
+        topic: "orders".into(),
+        sink: Arc::new(sink),
+        readiness: readiness.clone(),
+        max_body_bytes: options.max_body_bytes,
+    };
+    let health = Router::new().route("/health", axum::routing::get(|| async { "well" }));
+    Bench { app: app::router(Arc::new(desk), health, options.cors_origin, Traffic::default()), orders, readiness }
+}
+
+fn bench() -> Bench {
+    bench_with(Broken::Failing(PublishError::Unavailable("no broker".into())), "*")
+}
+
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+    text: String,
+}
+
+impl Bench {
+    async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let text = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().into()).unwrap();
+        Reply { status: parts.status, headers: parts.headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    async fn post(&self, body: impl Into<Body>) -> Reply {
+        self.send(post(body)).await
+    }
+
+    fn follow(&self, topic: &str, text: &str) {
+        self.orders.take(&topic.into(), Content { key: None, payload: Some(text.as_bytes()), headers: &[], timestamp_ms: Some(0) });
+    }
+}
+
+fn post(body: impl Into<Body>) -> Request<Body> {
+    Request::post("/orders").header("content-type", "application/json").body(body.into()).unwrap()
+}
+
+/// An order whose amount would lose its form in a binary number.
+fn order() -> String {
+    format!(r#"{{"orderId":"{ID}","userId":"u","amount":20.10,"currency":"EUR","items":[{{"productId":"p","quantity":1,"price":1e1}}]}}"#)
+}
+
+fn created(order: &str) -> String {
+    format!(r#"{{"eventType":"ORDER_CREATED","eventId":"{ID}","timestamp":"2026-01-31T12:00:00.000Z","data":{order}}}"#)
+}
+
+#[tokio::test]
+async fn requests_that_cannot_be_taken() {
+    let bench = bench();
+    let json = |body: &str| post(body.to_owned());
+    let with = |name: &'static str, value: &str| {
+        Request::post("/orders").header("content-type", "application/json").header(name, value).body(Body::from(order())).unwrap()
+    };
+    let typed = |media: &str| Request::post("/orders").header("content-type", media).body(Body::from(order())).unwrap();
+    for (request, status, error) in [
+        (json(""), 400, "Malformed JSON"),
+        (json("{"), 400, "Malformed JSON"),
+        (json("[]"), 400, "Malformed JSON"),
+        (json("null"), 400, "Malformed JSON"),
+        (json(&order().replace("\"userId\":\"u\"", "\"amount\":1")), 400, "Malformed JSON"),
+        (post(&b"{\"orderId\":\"\xff\"}"[..]), 400, "Malformed JSON"),
+        (json("{}"), 400, "Validation failed"),
+        (json(&format!("{{\"orderId\":{}", "[".repeat(1900))), 400, "Malformed JSON"),
+        (json(&format!("{{\"x\":{}{}}}", "[".repeat(900), "]".repeat(900))), 400, "Validation failed"),
+        (json(&" ".repeat(2049)), 413, "Payload too large"),
+        (Request::post("/orders").body(Body::from(order())).unwrap(), 415, "Unsupported media type"),
+        (typed("text/plain"), 415, "Unsupported media type"),
+        (typed("application/json; charset=latin1"), 415, "Unsupported media type"),
+        (with("content-encoding", "gzip"), 415, "Unsupported media type"),
+        (Request::get("/").body(Body::empty()).unwrap(), 404, "Not found"),
+        (Request::get("/orders/").body(Body::empty()).unwrap(), 404, "Not found"),
+        (Request::get(format!("/orders/{ID}")).body(Body::empty()).unwrap(), 404, "Not found"),
+        (Request::get("/orders/17").body(Body::empty()).unwrap(), 404, "Not found"),
+        (Request::get("/orders/%ff").body(Body::empty()).unwrap(), 404, "Not found"),
+        (Request::get("/orders").body(Body::empty()).unwrap(), 405, "Method not allowed"),
+        (Request::delete(format!("/orders/{ID}")).body(Body::empty()).unwrap(), 405, "Method not allowed"),
+        (Request::post("/health").body(Body::empty()).unwrap(), 405, "Method not allowed"),
+    ] {
+        let what = format!("{} {} {:?}", request.method(), request.uri(), request.headers());
+        let reply = bench.send(request).await;
+        assert_eq!((reply.status.as_u16(), reply.body["error"].as_str()), (status, Some(error)), "{what}: {}", reply.text);
+        assert_eq!(reply.headers["content-type"], "application/json", "{what}");
+        assert_eq!(reply.headers.contains_key("allow"), status == 405, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn media_types_that_are_json() {
+    let bench = bench();
+    for media in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\"", "application/vnd.shop+json"]
+    {
+        let request = Request::post("/orders").header("content-type", media).body(Body::from("{}")).unwrap();
+        assert_eq!(bench.send(request).await.status, 400, "{media}");
+    }
+}
+
+#[tokio::test]
+async fn every_field_at_fault_is_named() {
+    let reply = bench()
+        .post(r#"{"orderId":"1","userId":"u","amount":0,"currency":"EUR","items":[{"productId":"p","quantity":0,"price":1}]}"#)
+        .await;
+    assert_eq!(reply.status, 400);
+    let expected = json!({"error": "Validation failed", "details": [
+        {"field": "orderId", "message": "must be a UUID"},
+        {"field": "amount", "message": "must be greater than 0"},
+        {"field": "items[0].quantity", "message": "must be a whole number of 1 or more"},
+    ]});
+    assert_eq!(reply.body, expected);
+}
+
+#[tokio::test]
+async fn what_is_not_acknowledged_is_never_accepted_nor_known() {
+    for (sink, status, error) in [
+        (Broken::Failing(PublishError::Unavailable("broker 10.0.0.1 down".into())), 503, "Service unavailable"),
+        (Broken::Failing(PublishError::TooLarge("1 MB".into())), 413, "Payload too large"),
+        (Broken::Failing(PublishError::Refused("topic orders: not authorized".into())), 500, "Internal server error"),
+        (Broken::Panicking, 500, "Internal server error"),
+    ] {
+        let bench = bench_with(sink, "*");
+        let reply = bench.post(order()).await;
+        assert_eq!((reply.status.as_u16(), reply.body["error"].as_str()), (status, Some(error)), "{}", reply.text);
+        assert_eq!(reply.headers.contains_key("retry-after"), status == 503);
+        assert!(!reply.text.contains("10.0.0.1") && !reply.text.contains("topic orders"), "tells our inside: {}", reply.text);
+        assert_eq!(reply.headers["x-content-type-options"], "nosniff", "errors have security headers too");
+        assert_eq!(bench.get(&format!("/orders/{ID}")).await.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn an_order_is_shown_as_it_was_placed_and_as_far_as_it_is() {
+    let bench = bench();
+    bench.follow("orders", &created(&order()));
+    let shown = |status: &str, payment: &str, updated: &str| {
+        format!(
+            r#"{{"orderId":"{ID}","userId":"u","amount":20.10,"currency":"EUR","items":[{{"productId":"p","quantity":1,"price":1e1}}],"status":"{status}","paymentId":{payment},"createdAt":"2026-01-31T12:00:00.000Z","updatedAt":"{updated}"}}"#
+        )
+    };
+    let path = format!("/orders/{}", ID.to_uppercase());
+    assert_eq!(bench.get(&path).await.text, shown("pending", "null", "2026-01-31T12:00:00.000Z"));
+    let letter = format!(r#"{{"originalTopic":"orders","originalValue":{},"failedAt":"2026-01-31T12:00:05Z"}}"#, created(&order()));
+    bench.follow("orders.DLT", &letter);
+    assert_eq!(bench.get(&path).await.text, shown("failed", "null", "2026-01-31T12:00:05.000Z"));
+    let payment =
+        format!(r#"{{"eventType":"PAYMENT_COMPLETED","timestamp":"2026-01-31T12:00:06Z","data":{{"orderId":"{ID}","paymentId":"p-1"}}}}"#);
+    bench.follow("payments", &payment);
+    assert_eq!(bench.get(&path).await.text, shown("completed", "\"p-1\"", "2026-01-31T12:00:06.000Z"));
+    bench.orders.forget("orders");
+    bench.orders.forget("orders.DLT");
+    assert_eq!(bench.get(&path).await.status, 404);
+}
+
+#[tokio::test]
+async fn an_order_that_broke_the_rules_is_shown_with_what_it_had() {
+    let bench = bench();
+    bench.follow("orders", "poison");
+    bench.follow("orders", &created(&format!(r#"{{"orderId":"{ID}","amount":"much"}}"#)));
+    let reply = bench.get(&format!("/orders/{ID}")).await;
+    assert_eq!((reply.status.as_u16(), &reply.body["amount"], &reply.body["items"]), (200, &json!("much"), &Value::Null));
+}
+
+#[tokio::test]
+async fn a_known_order_is_accepted_again_without_kafka_and_another_with_its_id_is_not() {
+    let bench = bench();
+    bench.follow("orders", &created(&order()));
+    let again = bench.post(order().replace("20.10", "201e-1")).await;
+    assert_eq!(again.status, 202, "{}", again.text);
+    assert_eq!(again.body, json!({"message": "Order accepted for processing", "orderId": ID}));
+    let other = bench.post(order().replace("20.10", "20.11")).await;
+    assert_eq!((other.status.as_u16(), other.body["error"].as_str()), (409, Some("Conflict")), "{}", other.text);
+}
+
+#[tokio::test]
+async fn an_order_is_not_denied_before_everything_was_read() {
+    let bench = bench();
+    let table = bench.readiness.need("table");
+    let reply = bench.get(&format!("/orders/{ID}")).await;
+    assert_eq!(reply.status, 503, "{}", reply.text);
+    table.met();
+    assert_eq!(bench.get(&format!("/orders/{ID}")).await.status, 404);
+}
+
+#[tokio::test]
+async fn too_many_orders_at_once_are_refused_at_once_and_reads_go_on() {
+    let bench = bench_with(Broken::Hanging, "*");
+    let mut waiting: Vec<_> = (0..MAX_ORDERS_AT_ONCE).map(|_| Box::pin(bench.post(order()))).collect();
+    for request in &mut waiting {
+        assert!(futures::poll!(request.as_mut()).is_pending());
+    }
+    let refused = bench.post(order()).await;
+    assert_eq!((refused.status.as_u16(), &refused.headers["retry-after"]), (503, &"1".parse().unwrap()), "{}", refused.text);
+    assert_eq!(bench.get(&format!("/orders/{ID}")).await.status, 404);
+    waiting.pop();
+    let mut next = Box::pin(bench.post(order()));
+    assert!(futures::poll!(next.as_mut()).is_pending(), "a place is free again");
+}
+
+#[tokio::test]
+async fn every_answer_has_security_headers_and_a_request_id() {
+    let bench = bench();
+    for path in ["/health", "/nowhere", "/orders"] {
+        let reply = bench.get(path).await;
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("cache-control", "no-store"),
+        ] {
+            assert_eq!(reply.headers[name], value, "{path}");
+        }
+        assert!(reply.headers["strict-transport-security"].to_str().unwrap().starts_with("max-age="), "{path}");
+        assert_eq!(reply.headers["x-request-id"].len(), 36, "{path}");
+    }
+    let request = Request::get("/health").header("x-request-id", "mine").body(Body::empty()).unwrap();
+    assert_eq!(bench.send(request).await.headers["x-request-id"], "mine");
+}
+
+#[tokio::test]
+async fn browsers_may_call_from_the_given_origin() {
+    let preflight = |origin: &str| {
+        Request::options("/orders")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type")
+            .body(Body::empty())
+            .unwrap()
+    };
+    for (configured, origin, answer) in [
+        ("*", "https://a.example", "*"),
+        ("https://shop.example", "https://shop.example", "https://shop.example"),
+        ("https://shop.example", "https://evil.example", "https://shop.example"),
+    ] {
+        let reply = bench_with(Broken::Hanging, configured).send(preflight(origin)).await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(reply.headers["access-control-allow-origin"], answer);
+        assert!(reply.headers["access-control-allow-methods"].to_str().unwrap().contains("POST"));
+        assert!(reply.headers["access-control-allow-headers"].to_str().unwrap().contains("content-type"));
+    }
+}

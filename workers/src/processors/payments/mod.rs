@@ -1,0 +1,108 @@
+//! The `payments` processor: takes `ORDER_CREATED` events, simulates their payment, emits `PAYMENT_COMPLETED` keyed by the order's id.
+//!
+//! An order that breaks the rules is rejected as `ValidationError` with every field at fault, bytes that are no JSON object as
+//! `ParseError`, a declined payment as `PaymentDeclined`. The order's id in the event is what counts: a record whose key is
+//! missing or another is paid all the same, since the payment depends on the id alone. A replay emits the same payment with the
+//! same ids; only `timestamp` and `processedAt` tell when it was emitted, truly.
+
+mod decide;
+
+use jiff::Timestamp;
+use penstock_crds::processor::Options;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+use self::decide::{Decision, decide};
+use super::orders::{EventRefusal, Order, PaymentCompleted, order_of_event};
+use crate::{
+    error::ConfigError,
+    processor::{Event, Failure, Outcome, Output, Processor},
+};
+
+/// The processor.
+#[derive(Debug)]
+pub struct Payments {
+    success_rate: f64,
+    decided: Family<Verdict, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Verdict {
+    outcome: &'static str,
+}
+
+impl Payments {
+    /// Reads the processor's options.
+    ///
+    /// # Errors
+    /// When `successRate` is missing, which checked options never are.
+    pub fn new(options: &Options) -> Result<Self, ConfigError> {
+        let success_rate = options.fraction("successRate").ok_or_else(|| ConfigError::invalid("option successRate is missing"))?;
+        Ok(Self { success_rate, decided: Family::default() })
+    }
+
+    fn pay(&self, event: &Event, now: Timestamp) -> Result<Output, Refusal> {
+        let order = order_of_event(event.payload.as_deref())?;
+        match decide(order.order_id, self.success_rate) {
+            Decision::Completed { payment_id, event_id } => {
+                let payload = serde_json::to_vec(&PaymentCompleted::new(&order, payment_id, event_id, now))?;
+                Ok(Output { key: Some(order.order_id.to_string().into()), payload: Some(payload.into()), headers: Vec::new() })
+            }
+            Decision::Declined => Err(Refusal::Declined(Box::new(order))),
+        }
+    }
+}
+
+impl Processor for Payments {
+    async fn process(&self, event: &Event) -> Outcome {
+        let (outcome, verdict) = match self.pay(event, Timestamp::now()) {
+            Ok(output) => (Outcome::Emit(vec![output]), "completed"),
+            Err(refusal) => (Outcome::Reject(Failure::new(refusal.error_type(), refusal.to_string())), refusal.verdict()),
+        };
+        self.decided.get_or_create(&Verdict { outcome: verdict }).inc();
+        outcome
+    }
+
+    fn register_metrics(&self, registry: &mut Registry) {
+        registry.register("penstock_payments", "Orders judged, by outcome; a replay counts again", self.decided.clone());
+    }
+}
+
+/// Why there is no payment.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Event(#[from] EventRefusal),
+    #[error("the payment of {} {} for order {} was declined", .0.amount, .0.currency, .0.order_id)]
+    Declined(Box<Order>),
+    #[error("the payment cannot be written as JSON: {0}")]
+    Unwritable(#[from] serde_json::Error),
+}
+
+impl Refusal {
+    /// The word for programs that stands in the dead letter.
+    fn error_type(&self) -> &'static str {
+        match self {
+            Self::Event(EventRefusal::Parse(_)) => "ParseError",
+            Self::Event(EventRefusal::Invalid(_)) => "ValidationError",
+            Self::Declined(_) => "PaymentDeclined",
+            Self::Unwritable(_) => "SerializationError",
+        }
+    }
+
+    /// The same for the metric.
+    fn verdict(&self) -> &'static str {
+        match self {
+            Self::Event(EventRefusal::Parse(_)) => "malformed",
+            Self::Event(EventRefusal::Invalid(_)) => "invalid",
+            Self::Declined(_) => "declined",
+            Self::Unwritable(_) => "failed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
