@@ -1,5 +1,6 @@
 //! Why something cannot be as declared: a reason that scripts match on, and what a person should change. Pure.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use penstock_crds::condition::{ConditionType, Reason, Statement};
 use penstock_kafka::Error as KafkaError;
 
@@ -24,6 +25,17 @@ impl Refusal {
     #[must_use]
     pub fn not_ready(&self) -> Statement {
         Statement::new(ConditionType::Ready, Some(false), self.reason, self.message.clone())
+    }
+
+    /// The same, in the words of before where Kafka stays away: those of each attempt differ, and say nothing new.
+    #[must_use]
+    pub fn still_not_ready(&self, before: &[Condition]) -> Statement {
+        let mut statement = self.not_ready();
+        let told = before.iter().find(|c| c.type_ == ConditionType::Ready.as_str() && c.reason == self.reason.as_str());
+        if let (Reason::KafkaUnreachable, Some(told)) = (self.reason, told) {
+            statement.message.clone_from(&told.message);
+        }
+        statement
     }
 }
 

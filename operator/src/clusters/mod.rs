@@ -20,7 +20,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 pub use connection::{ClusterConnection, ClusterConnections};
-pub use resolve::{ResolvedCluster, resolve};
+pub use resolve::{ResolvedCluster, change_of_use, resolve};
 
 use self::{
     observe::observe,

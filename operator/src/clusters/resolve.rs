@@ -3,6 +3,7 @@
 //! Only `KafkaCluster`s in the operator's own namespace are ever found, whatever a tenant writes.
 
 use kube::{
+    ResourceExt,
     core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
 };
@@ -13,7 +14,7 @@ use penstock_crds::{
 };
 
 use super::ClusterRefusal;
-use crate::watch::Guarded;
+use crate::watch::{Change, Guarded};
 
 /// A Kafka cluster that the asking namespace may use.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +73,21 @@ pub fn resolve(
         });
     }
     Ok(ResolvedCluster { name: cluster_name.to_owned(), spec: cluster.spec.clone(), state: state(cluster) })
+}
+
+/// The name of the cluster, if the change makes a difference to those who use it: whether it is there, who may use it, how,
+/// and whether it answers.
+#[must_use]
+pub fn change_of_use(change: &Change<KafkaCluster>, operator_namespace: &str) -> Option<String> {
+    let latest = change.latest()?;
+    if latest.namespace().as_deref() != Some(operator_namespace) || as_used(change.before.as_deref()) == as_used(change.after.as_deref()) {
+        return None;
+    }
+    Some(latest.name_any())
+}
+
+fn as_used(object: Option<&Guarded<KafkaCluster>>) -> Option<Option<(&KafkaClusterSpec, Result<(), ClusterRefusal>)>> {
+    object.map(|object| object.0.as_ref().ok().map(|cluster| (&cluster.spec, state(cluster))))
 }
 
 fn state(cluster: &KafkaCluster) -> Result<(), ClusterRefusal> {

@@ -17,7 +17,7 @@ pub fn status(cluster: &KafkaCluster, seen: Result<&ClusterDescription, &Refusal
     let generation = cluster.metadata.generation;
     let statement = match seen {
         Ok(seen) => connected(seen),
-        Err(refusal) => unavailable(&before, refusal),
+        Err(refusal) => refusal.still_not_ready(&before.conditions),
     };
     let conditions = conditions(&before.conditions, now, generation, &[statement]);
     let Ok(seen) = seen else {
@@ -48,18 +48,6 @@ fn connected(seen: &ClusterDescription) -> Statement {
         n => format!("{n} brokers are up"),
     };
     Statement::new(ConditionType::Ready, Some(true), Reason::Connected, brokers)
-}
-
-/// A cluster that stays away is told once: the words of each attempt differ, and say nothing new.
-fn unavailable(before: &KafkaClusterStatus, refusal: &Refusal) -> Statement {
-    let mut statement = refusal.not_ready();
-    if refusal.reason == Reason::KafkaUnreachable
-        && let Some(told) =
-            before.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str() && c.reason == refusal.reason.as_str())
-    {
-        statement.message.clone_from(&told.message);
-    }
-    statement
 }
 
 /// With KRaft each answer names some live broker, so one that was named stays as long as it is up.

@@ -1,16 +1,41 @@
 //! `KafkaTopic`: makes a topic and keeps it as declared.
+//!
+//! What was found out and done is in the object's status before the next step depends on it, so a crash at any point is
+//! taken up where it happened. Two objects never work on one topic.
+
+mod apply;
+mod deletion;
+mod finalizer;
+mod notice;
+mod observe;
+mod ownership;
+mod plan;
+mod reconcile;
+mod status;
+mod triggers;
+mod validate;
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{context::Context, controller::ControllerEnded};
+use crate::{
+    context::Context,
+    controller::{self, ControllerEnded},
+};
 
 /// Reconciles every `KafkaTopic` until the shutdown.
 ///
 /// # Errors
 /// When the controller ended by itself.
-pub async fn run(_context: Arc<Context>, shutdown: CancellationToken) -> Result<(), ControllerEnded> {
-    shutdown.cancelled().await;
-    Ok(())
+pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(), ControllerEnded> {
+    let watch = context.watches.topics.clone();
+    let triggers = vec![controller::own_changes(&watch), triggers::cluster_changes(&context), triggers::rival_changes(&context)];
+    // Who owns a topic and whether it may be made at all depends on the clusters: without them nothing is decided.
+    let clusters = context.watches.clusters.store();
+    tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        _ = clusters.wait_until_ready() => {}
+    }
+    controller::run(context, &watch, triggers, reconcile::reconcile, shutdown).await
 }

@@ -1,0 +1,78 @@
+//! Carries a plan out in Kafka, and looks until it is seen there.
+//!
+//! An answer that did not come is never taken for a yes or a no: the next look decides.
+
+use std::time::Duration;
+
+use penstock_kafka::{Error, PerTopic, TopicId};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    observe::{ObservedTopic, observe},
+    plan::{History, TopicAction, plan},
+    validate::ValidatedTopic,
+};
+use crate::clusters::ClusterConnection;
+
+/// How long a change may take to be seen on the broker that is asked.
+const SETTLE: Duration = Duration::from_secs(10);
+/// How long one attempt to delete a topic may take.
+const DELETE: Duration = Duration::from_secs(5);
+/// The pause between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Does one action.
+///
+/// # Errors
+/// Kafka's refusal; or that no answer came.
+pub async fn apply(connection: &ClusterConnection, topic: &str, action: &TopicAction) -> Result<(), Error> {
+    let admin = &connection.admin;
+    match action {
+        TopicAction::Create(new) => {
+            let answer = connection.ask("CreateTopics", async { only(topic, admin.create(std::slice::from_ref(new)).await?) }).await;
+            match answer {
+                // Made by somebody else since we looked: the next look tells what it is like.
+                Err(Error::TopicExists { .. }) => Ok(()),
+                answer => answer,
+            }
+        }
+        TopicAction::AddPartitions { total, .. } => {
+            connection.ask("CreatePartitions", async { only(topic, admin.add_partitions(&[(topic, *total)]).await?) }).await
+        }
+        TopicAction::SetConfig { delta, .. } => {
+            let changed = async { only(topic, admin.alter_configs_incremental(std::slice::from_ref(delta)).await?) };
+            connection.ask("IncrementalAlterConfigs", changed).await
+        }
+    }
+}
+
+/// Deletes the topic, if it still has this id. One that is gone already is as good as deleted.
+///
+/// # Errors
+/// `TopicIdMismatch` when another topic has the name; Kafka's refusal; or that no answer came.
+pub async fn delete(connection: &ClusterConnection, topic: &str, id: TopicId) -> Result<(), Error> {
+    let hurried = connection.clone().with_timeout(DELETE);
+    match hurried.ask("DeleteTopics", async { only(topic, hurried.admin.delete(&[(topic, id)]).await?) }).await {
+        Err(Error::UnknownTopic { .. }) => Ok(()),
+        answer => answer,
+    }
+}
+
+fn only(topic: &str, mut answers: PerTopic<()>) -> Result<(), Error> {
+    answers.remove(topic).unwrap_or_else(|| Err(Error::UnknownTopic { topic: topic.to_owned() }))
+}
+
+/// Looks until nothing is left to do, or for as long as that may take. Returns what was seen last.
+///
+/// # Errors
+/// When Kafka does not answer or refuses.
+pub async fn settle(connection: &ClusterConnection, desired: &ValidatedTopic, history: &History) -> Result<Option<ObservedTopic>, Error> {
+    let deadline = Instant::now() + SETTLE;
+    loop {
+        let observed = observe(connection, &desired.name).await?;
+        if plan(desired, history, observed.as_ref()).actions.is_empty() || Instant::now() >= deadline {
+            return Ok(observed);
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}

@@ -1,0 +1,122 @@
+//! Decides what becomes of a topic in Kafka when its object is deleted. Pure: the time is handed in.
+//!
+//! Only a topic that the object owns, by its id, is ever deleted; and an object never waits for Kafka longer than a bounded time.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use penstock_crds::{KafkaTopic, topic::DeletionPolicy};
+use penstock_kafka::TopicId;
+
+use super::{ownership::full_name, status::history};
+use crate::{events::Notice, refusal::Refusal};
+
+/// What becomes of the topic.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// It stays; the object goes. The notice says why, where somebody might expect otherwise.
+    Leave(Option<Notice>),
+    /// It is deleted, if it still has this id.
+    Delete(TopicId),
+}
+
+/// Decides what becomes of the topic. `owner`: the older object that owns it, if one does; `successor`: the one that waits for it.
+#[must_use]
+pub fn decide(topic: &KafkaTopic, owner: Option<&KafkaTopic>, successor: Option<&KafkaTopic>) -> Departure {
+    if topic.spec.deletion_policy == DeletionPolicy::Retain {
+        return Departure::Leave(None);
+    }
+    if let Some(owner) = owner {
+        return Departure::Leave(Some(Notice::normal(
+            "Left",
+            format!("the topic belongs to KafkaTopic {}: nothing was deleted in Kafka", full_name(owner)),
+        )));
+    }
+    if let Some(successor) = successor {
+        return Departure::Leave(Some(Notice::normal(
+            "HandedOver",
+            format!("the topic now belongs to KafkaTopic {}: nothing was deleted in Kafka", full_name(successor)),
+        )));
+    }
+    if topic.spec.suspend {
+        return Departure::Leave(Some(Notice::warning("Left", "spec.suspend is true: nothing was deleted in Kafka")));
+    }
+    match history(topic).topic_id {
+        Some(id) => Departure::Delete(id),
+        None => Departure::Leave(Some(Notice::warning("Left", "this object was never seen to own a topic: nothing was deleted in Kafka"))),
+    }
+}
+
+/// How long the deletion may still wait for Kafka; None: no longer.
+#[must_use]
+pub fn time_left(topic: &KafkaTopic, patience: Duration, now: Timestamp) -> Option<Duration> {
+    let begun = topic.metadata.deletion_timestamp.as_ref()?.0;
+    let waited = Duration::try_from(now.duration_since(begun)).unwrap_or_default();
+    patience.checked_sub(waited).filter(|left| !left.is_zero())
+}
+
+/// The topic could not be deleted in time.
+#[must_use]
+pub fn abandoned(topic: &KafkaTopic, why: &Refusal) -> Notice {
+    Notice::warning("Left", format!("the topic `{}` was left in Kafka, because it could not be deleted: {why}", topic.kafka_name()))
+}
+
+/// The topic was deleted.
+#[must_use]
+pub fn deleted(topic: &KafkaTopic, id: TopicId) -> Notice {
+    Notice::normal("Deleted", format!("deleted the topic `{}` (id {id}) and its records", topic.kafka_name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
+
+    fn topic(policy: &str, suspend: bool, id: Option<&str>) -> KafkaTopic {
+        serde_json::from_value(json!({
+            "apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaTopic",
+            "metadata": {"name": "orders", "namespace": "shop", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"deletionPolicy": policy, "suspend": suspend}, "status": {"topicId": id},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_what_is_owned_is_deleted() {
+        let other = topic("Delete", false, Some(ID));
+        for (name, policy, suspend, id, owner, successor, expected) in [
+            ("owned", "Delete", false, Some(ID), None, None, Some(None)),
+            ("retained", "Retain", false, Some(ID), None, None, None),
+            ("not the owner", "Delete", false, Some(ID), Some(&other), None, Some(Some("Left"))),
+            ("handed over", "Delete", false, Some(ID), None, Some(&other), Some(Some("HandedOver"))),
+            ("suspended", "Delete", true, Some(ID), None, None, Some(Some("Left"))),
+            ("never made", "Delete", false, None, None, None, Some(Some("Left"))),
+            ("unreadable id", "Delete", false, Some("x"), None, None, Some(Some("Left"))),
+        ] {
+            let departure = decide(&topic(policy, suspend, id), owner, successor);
+            match (departure, expected) {
+                (Departure::Delete(id), Some(None)) => assert_eq!(id.to_string(), ID, "{name}"),
+                (Departure::Leave(Some(notice)), Some(Some(reason))) => assert_eq!(notice.reason, reason, "{name}"),
+                (Departure::Leave(None), None) => {}
+                (departure, _) => panic!("{name}: {departure:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn waiting_is_bounded() {
+        let patience = Duration::from_secs(60);
+        for (now, left) in [
+            ("2025-12-31T23:59:59Z", Some(60)),
+            ("2026-01-01T00:00:10Z", Some(50)),
+            ("2026-01-01T00:01:00Z", None),
+            ("2027-01-01T00:00:00Z", None),
+        ] {
+            let left = left.map(Duration::from_secs);
+            assert_eq!(time_left(&topic("Delete", false, None), patience, now.parse().unwrap()), left, "{now}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What is told about changes of a topic, as events. Pure.
+
+use std::collections::BTreeMap;
+
+use penstock_kafka::ConfigDelta;
+
+use super::{observe::ObservedTopic, plan::TopicAction};
+use crate::events::Notice;
+
+/// Why an action was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The object asked for it.
+    Declared,
+    /// Somebody changed the topic behind the object's back.
+    Drift,
+}
+
+/// The verb of an action.
+#[must_use]
+pub fn verb(action: &TopicAction) -> &'static str {
+    match action {
+        TopicAction::Create(_) => "Create",
+        TopicAction::AddPartitions { .. } => "AddPartitions",
+        TopicAction::SetConfig { .. } => "SetConfig",
+    }
+}
+
+/// An action was done.
+#[must_use]
+pub fn done(action: &TopicAction, cause: Cause) -> Notice {
+    match (action, cause) {
+        (TopicAction::Create(new), Cause::Declared) => Notice::normal("Created", format!("created the topic `{}`", new.name)),
+        (TopicAction::Create(new), Cause::Drift) => Notice::warning(
+            "CreatedAgain",
+            format!("the topic `{}` was gone from Kafka, and its records with it: created it again", new.name),
+        ),
+        (TopicAction::AddPartitions { from, total }, _) => {
+            Notice::normal("PartitionsAdded", format!("added partitions: there were {from}, now there are {total}"))
+        }
+        (TopicAction::SetConfig { delta, found }, Cause::Declared) => Notice::normal("ConfigChanged", changes(delta, found)),
+        (TopicAction::SetConfig { delta, found }, Cause::Drift) => {
+            Notice::warning("DriftReverted", format!("somebody changed the topic's configuration; set back: {}", changes(delta, found)))
+        }
+    }
+}
+
+/// A topic that existed already is ours from now on.
+#[must_use]
+pub fn adopted(observed: &ObservedTopic) -> Notice {
+    Notice::normal("Adopted", format!("adopted the existing topic with id {} and {} partitions", observed.id, observed.partitions))
+}
+
+/// What would be done to a suspended topic.
+#[must_use]
+pub fn pending(actions: &[TopicAction]) -> String {
+    let words: Vec<_> = actions
+        .iter()
+        .map(|action| match action {
+            TopicAction::Create(_) => "the topic does not exist".to_owned(),
+            TopicAction::AddPartitions { from, total } => format!("there are {from} partitions instead of {total}"),
+            TopicAction::SetConfig { delta, found } => format!("the configuration differs: {}", changes(delta, found)),
+        })
+        .collect();
+    words.join("; ")
+}
+
+fn changes(delta: &ConfigDelta, found: &BTreeMap<String, String>) -> String {
+    let was = |key: &String| found.get(key).map_or_else(|| "not set".to_owned(), |value| format!("`{value}`"));
+    let set = delta.set.iter().map(|(key, value)| format!("{key} to `{value}` (was {})", was(key)));
+    let unset = delta.unset.iter().map(|key| format!("{key} to the broker's default (was {})", was(key)));
+    set.chain(unset).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_names_key_found_value_and_wanted() {
+        let action = TopicAction::SetConfig {
+            delta: ConfigDelta {
+                topic: "orders".into(),
+                set: [("a".to_owned(), "2".to_owned()), ("b".to_owned(), "3".to_owned())].into(),
+                unset: ["c".to_owned()].into(),
+            },
+            found: [("a".to_owned(), "1".to_owned()), ("c".to_owned(), "4".to_owned())].into(),
+        };
+        let words = "a to `2` (was `1`), b to `3` (was not set), c to the broker's default (was `4`)";
+        for (cause, reason) in [(Cause::Declared, "ConfigChanged"), (Cause::Drift, "DriftReverted")] {
+            let notice = done(&action, cause);
+            assert_eq!(notice.reason, reason);
+            assert!(notice.message.contains(words), "{}", notice.message);
+        }
+        assert!(
+            pending(&[TopicAction::AddPartitions { from: 1, total: 3 }, action])
+                .starts_with("there are 1 partitions instead of 3; the configuration differs: a to")
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! Looks at a topic in Kafka.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use penstock_kafka::{Error, PerTopic, TopicConfig, TopicDescription, TopicId};
+
+use crate::clusters::ClusterConnection;
+
+/// A topic as it stands in Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedTopic {
+    /// Its id.
+    pub id: TopicId,
+    /// The partitions that it has.
+    pub partitions: i32,
+    /// The copies that each partition has.
+    pub replication_factors: BTreeSet<i16>,
+    /// The configuration that is set on the topic itself.
+    pub config: BTreeMap<String, String>,
+}
+
+/// Looks at the topic. None: there is no such topic.
+///
+/// # Errors
+/// When Kafka does not answer or refuses.
+pub async fn observe(connection: &ClusterConnection, name: &str) -> Result<Option<ObservedTopic>, Error> {
+    let admin = &connection.admin;
+    let (described, configured) = tokio::try_join!(
+        connection.ask("DescribeTopics", async { only(name, admin.describe(&[name]).await?) }),
+        connection.ask("DescribeConfigs", async { only(name, admin.describe_configs(&[name]).await?) }),
+    )?;
+    Ok(described.zip(configured).map(|(topic, config)| observed(&topic, &config)))
+}
+
+/// The answer for the one topic that was asked about. None: there is no such topic.
+fn only<T>(name: &str, mut answers: PerTopic<T>) -> Result<Option<T>, Error> {
+    match answers.remove(name) {
+        Some(Ok(answer)) => Ok(Some(answer)),
+        None | Some(Err(Error::UnknownTopic { .. })) => Ok(None),
+        Some(Err(error)) => Err(error),
+    }
+}
+
+fn observed(topic: &TopicDescription, config: &TopicConfig) -> ObservedTopic {
+    ObservedTopic {
+        id: topic.id,
+        partitions: topic.partition_count(),
+        replication_factors: topic.partitions.iter().filter_map(|p| i16::try_from(p.replicas.len()).ok()).collect(),
+        config: config.overrides(),
+    }
+}

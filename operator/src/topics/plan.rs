@@ -1,0 +1,365 @@
+//! Decides what to do to a topic. Pure: no I/O, no clock.
+//!
+//! Every action is safe to repeat. A partition count is never lowered, a key that is not ours is never un-set, and nothing is
+//! planned for a topic whose id differs from the one that we own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use penstock_crds::condition::Reason;
+use penstock_kafka::{ConfigDelta, NewTopic, TopicId};
+
+use super::{observe::ObservedTopic, validate::ValidatedTopic};
+use crate::refusal::Refusal;
+
+/// Something to do to a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopicAction {
+    /// Create it.
+    Create(NewTopic),
+    /// Add partitions.
+    AddPartitions {
+        /// How many it has.
+        from: i32,
+        /// How many it shall have.
+        total: i32,
+    },
+    /// Set and un-set configuration keys.
+    SetConfig {
+        /// What to send.
+        delta: ConfigDelta,
+        /// What stands there now, by the keys of the delta.
+        found: BTreeMap<String, String>,
+    },
+}
+
+/// What we know to have done to the topic before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// The topic that we own.
+    pub topic_id: Option<TopicId>,
+    /// The configuration keys that we set, or were about to.
+    pub managed_config: BTreeSet<String>,
+}
+
+/// What to do, and what cannot be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What to do, in this order.
+    pub actions: Vec<TopicAction>,
+    /// Why the topic will not be as declared even then.
+    pub refusal: Option<Refusal>,
+}
+
+impl Plan {
+    /// Whether the topic that was seen is not the one that we own.
+    #[must_use]
+    pub fn is_of_another_topic(&self) -> bool {
+        self.refusal.as_ref().is_some_and(|refusal| refusal.reason == Reason::TopicRecreated)
+    }
+}
+
+/// Decides what to do to a topic.
+#[must_use]
+pub fn plan(desired: &ValidatedTopic, history: &History, observed: Option<&ObservedTopic>) -> Plan {
+    let Some(observed) = observed else {
+        return Plan { actions: vec![TopicAction::Create(new_topic(desired))], refusal: None };
+    };
+    if let Some(owned) = history.topic_id.filter(|id| *id != observed.id) {
+        return Plan { actions: Vec::new(), refusal: Some(recreated(desired, owned, observed.id)) };
+    }
+    let (growth, decrease) = partitions(desired, observed);
+    let actions = growth.into_iter().chain(config(desired, history, observed)).collect();
+    Plan { actions, refusal: decrease.or_else(|| replication(desired, observed)) }
+}
+
+fn new_topic(desired: &ValidatedTopic) -> NewTopic {
+    NewTopic {
+        name: desired.name.clone(),
+        partitions: desired.initial_partitions,
+        replication_factor: desired.initial_replication_factor,
+        config: desired.config.clone(),
+    }
+}
+
+fn recreated(desired: &ValidatedTopic, owned: TopicId, found: TopicId) -> Refusal {
+    let message = format!(
+        "somebody deleted the topic `{}` (id {owned}) and created another of that name (id {found}). It is left alone. \
+         To adopt it, delete this KafkaTopic and apply it again; to have a new one, delete that topic in Kafka",
+        desired.name
+    );
+    Refusal::new(Reason::TopicRecreated, message)
+}
+
+fn partitions(desired: &ValidatedTopic, observed: &ObservedTopic) -> (Option<TopicAction>, Option<Refusal>) {
+    let from = observed.partitions;
+    match desired.partitions {
+        Some(total) if total > from => (Some(TopicAction::AddPartitions { from, total }), None),
+        Some(total) if total < from => {
+            let message = format!("the topic has {from} partitions, and Kafka cannot take any away: set spec.partitions to {from}");
+            (None, Some(Refusal::new(Reason::PartitionDecreaseRefused, message)))
+        }
+        _ => (None, None),
+    }
+}
+
+fn replication(desired: &ValidatedTopic, observed: &ObservedTopic) -> Option<Refusal> {
+    let declared = desired.replication_factor?;
+    if observed.replication_factors.iter().all(|factor| *factor == declared) {
+        return None;
+    }
+    let found: Vec<_> = observed.replication_factors.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "the topic has replication factor {}, and it cannot be changed yet: set spec.replicationFactor to that, or reassign the partitions in Kafka",
+        found.join(" and ")
+    );
+    Some(Refusal::new(Reason::ReplicationFactorMismatch, message))
+}
+
+fn config(desired: &ValidatedTopic, history: &History, observed: &ObservedTopic) -> Option<TopicAction> {
+    let differs = |key: &str, value: &str| observed.config.get(key).is_none_or(|found| !same_value(value, found));
+    let set: BTreeMap<_, _> =
+        desired.config.iter().filter(|(key, value)| differs(key, value)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let left = |key: &&String| !desired.config.contains_key(*key) && observed.config.contains_key(*key);
+    let unset: BTreeSet<_> = history.managed_config.iter().filter(left).cloned().collect();
+    if set.is_empty() && unset.is_empty() {
+        return None;
+    }
+    let found =
+        set.keys().chain(&unset).filter_map(|key| observed.config.get_key_value(key)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    Some(TopicAction::SetConfig { delta: ConfigDelta { topic: desired.name.clone(), set, unset }, found })
+}
+
+/// Whether Kafka reads both texts as the same value: it writes `TRUE` back as `true`, `compact, delete` as `compact,delete`, `0.50` as `0.5`.
+fn same_value(declared: &str, found: &str) -> bool {
+    let (declared, found) = (declared.trim(), found.trim());
+    let is_flag = |text: &str| text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false");
+    declared == found
+        || (is_flag(declared) && declared.eq_ignore_ascii_case(found))
+        || same_number(declared, found)
+        || (declared.contains(',') && declared.split(',').map(str::trim).eq(found.split(',').map(str::trim)))
+}
+
+fn same_number(declared: &str, found: &str) -> bool {
+    match (declared.parse::<i64>(), found.parse::<i64>()) {
+        (Ok(declared), Ok(found)) => declared == found,
+        _ => matches!((declared.parse::<f64>(), found.parse::<f64>()), (Ok(declared), Ok(found)) if declared == found),
+    }
+}
+
+/// The keys that must be remembered as ours before the plan is carried out: a crash in between must not leave a key that nobody un-sets.
+#[must_use]
+pub fn managed_before(desired: &ValidatedTopic, history: &History) -> BTreeSet<String> {
+    history.managed_config.iter().chain(desired.config.keys()).cloned().collect()
+}
+
+/// The keys that are ours once the plan was carried out and `observed` was seen: declared ones, and those that are not gone yet.
+#[must_use]
+pub fn managed_after(desired: &ValidatedTopic, history: &History, observed: &ObservedTopic) -> BTreeSet<String> {
+    let still_there = history.managed_config.iter().filter(|key| observed.config.contains_key(*key));
+    desired.config.keys().chain(still_there).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
+    const OTHER_ID: &str = "ASNFZ4mrze8AESIzRFVmdw";
+
+    fn id(text: &str) -> TopicId {
+        text.parse().unwrap()
+    }
+
+    fn pairs(config: &[(&str, &str)]) -> BTreeMap<String, String> {
+        config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    fn keys(keys: &[&str]) -> BTreeSet<String> {
+        keys.iter().map(|k| (*k).to_owned()).collect()
+    }
+
+    fn desired(partitions: Option<i32>, factor: Option<i16>, config: &[(&str, &str)]) -> ValidatedTopic {
+        ValidatedTopic {
+            name: "orders".into(),
+            partitions,
+            replication_factor: factor,
+            initial_partitions: partitions.or(Some(6)),
+            initial_replication_factor: factor,
+            config: pairs(config),
+        }
+    }
+
+    fn observed(partitions: i32, factors: &[i16], config: &[(&str, &str)]) -> ObservedTopic {
+        ObservedTopic { id: id(ID), partitions, replication_factors: factors.iter().copied().collect(), config: pairs(config) }
+    }
+
+    fn history(topic_id: Option<&str>, managed: &[&str]) -> History {
+        History { topic_id: topic_id.map(id), managed_config: keys(managed) }
+    }
+
+    fn delta(set: &[(&str, &str)], unset: &[&str], found: &[(&str, &str)]) -> TopicAction {
+        TopicAction::SetConfig { delta: ConfigDelta { topic: "orders".into(), set: pairs(set), unset: keys(unset) }, found: pairs(found) }
+    }
+
+    #[test]
+    fn what_is_done_and_what_is_refused() {
+        let grow = TopicAction::AddPartitions { from: 3, total: 6 };
+        let none = history(None, &[]);
+        let rows: Vec<(&str, ValidatedTopic, History, ObservedTopic, Vec<TopicAction>, Option<Reason>)> = vec![
+            ("as declared", desired(Some(3), Some(1), &[("a", "1")]), none.clone(), observed(3, &[1], &[("a", "1")]), vec![], None),
+            ("nothing declared", desired(None, None, &[]), none.clone(), observed(9, &[2], &[("a", "1")]), vec![], None),
+            ("grow", desired(Some(6), None, &[]), none.clone(), observed(3, &[1], &[]), vec![grow.clone()], None),
+            ("decrease", desired(Some(3), None, &[]), none.clone(), observed(6, &[1], &[]), vec![], Some(Reason::PartitionDecreaseRefused)),
+            (
+                "replication",
+                desired(None, Some(3), &[]),
+                none.clone(),
+                observed(3, &[1], &[]),
+                vec![],
+                Some(Reason::ReplicationFactorMismatch),
+            ),
+            (
+                "mixed replication",
+                desired(None, Some(3), &[]),
+                none.clone(),
+                observed(3, &[2, 3], &[]),
+                vec![],
+                Some(Reason::ReplicationFactorMismatch),
+            ),
+            (
+                "set",
+                desired(None, None, &[("a", "2")]),
+                none.clone(),
+                observed(3, &[1], &[("a", "1")]),
+                vec![delta(&[("a", "2")], &[], &[("a", "1")])],
+                None,
+            ),
+            (
+                "a new key",
+                desired(None, None, &[("a", "2")]),
+                none.clone(),
+                observed(3, &[1], &[]),
+                vec![delta(&[("a", "2")], &[], &[])],
+                None,
+            ),
+            ("adopt, keep foreign keys", desired(None, None, &[]), none.clone(), observed(3, &[1], &[("a", "1")]), vec![], None),
+            (
+                "un-set ours",
+                desired(None, None, &[]),
+                history(Some(ID), &["a"]),
+                observed(3, &[1], &[("a", "1"), ("b", "2")]),
+                vec![delta(&[], &["a"], &[("a", "1")])],
+                None,
+            ),
+            ("ours is gone already", desired(None, None, &[]), history(Some(ID), &["a"]), observed(3, &[1], &[]), vec![], None),
+            (
+                "grow, set and un-set beside a refusal",
+                desired(Some(6), Some(3), &[("a", "1")]),
+                history(Some(ID), &["a", "b"]),
+                observed(3, &[1], &[("b", "2")]),
+                vec![grow, delta(&[("a", "1")], &["b"], &[("b", "2")])],
+                Some(Reason::ReplicationFactorMismatch),
+            ),
+            (
+                "recreated",
+                desired(Some(6), None, &[("a", "1")]),
+                history(Some(OTHER_ID), &["a"]),
+                observed(3, &[1], &[]),
+                vec![],
+                Some(Reason::TopicRecreated),
+            ),
+        ];
+        for (name, desired, history, observed, actions, refused) in rows {
+            let plan = plan(&desired, &history, Some(&observed));
+            assert_eq!(plan.actions, actions, "{name}");
+            assert_eq!(plan.refusal.map(|r| r.reason), refused, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_missing_topic_is_created_with_everything_declared() {
+        let new = NewTopic::new("orders").with_partitions(6).with_replication_factor(2).with_config("a", "1");
+        let plan = plan(&desired(None, Some(2), &[("a", "1")]), &history(Some(ID), &[]), None);
+        assert_eq!(plan, Plan { actions: vec![TopicAction::Create(new)], refusal: None });
+    }
+
+    #[test]
+    fn a_decrease_says_what_to_set() {
+        let plan = plan(&desired(Some(3), None, &[]), &history(None, &[]), Some(&observed(6, &[1], &[])));
+        assert!(plan.refusal.unwrap().message.contains("set spec.partitions to 6"));
+    }
+
+    #[test]
+    fn kafkas_spelling_of_a_value_is_no_drift() {
+        for (declared, found, same) in [
+            ("604800000", "604800000", true),
+            (" 5 ", "5", true),
+            ("TRUE", "true", true),
+            ("true", "false", false),
+            ("compact, delete", "compact,delete", true),
+            ("compact,delete", "delete,compact", false),
+            ("0.50", "0.5", true),
+            ("05", "5", true),
+            ("9007199254740993", "9007199254740992", false),
+            ("snappy", "SNAPPY", false),
+            ("", "", true),
+            ("1", "", false),
+        ] {
+            assert_eq!(same_value(declared, found), same, "{declared:?} {found:?}");
+        }
+    }
+
+    #[test]
+    fn no_crash_point_leaves_a_key_that_nobody_unsets() {
+        let (with_a, without_a) = (desired(None, None, &[("a", "1")]), desired(None, None, &[]));
+        let unset_a = vec![delta(&[], &["a"], &[("a", "1")])];
+        // Set after it was remembered; crashed before the status was written; the key left the spec meanwhile.
+        let remembered = History { topic_id: Some(id(ID)), managed_config: managed_before(&with_a, &history(Some(ID), &[])) };
+        let seen = observed(3, &[1], &[("a", "1")]);
+        assert_eq!(plan(&without_a, &remembered, Some(&seen)).actions, unset_a);
+        // Un-setting failed or is not seen yet: still remembered.
+        let kept = History { topic_id: Some(id(ID)), managed_config: managed_after(&without_a, &remembered, &seen) };
+        assert_eq!(plan(&without_a, &kept, Some(&seen)).actions, unset_a);
+        // Seen to be gone: forgotten, so that a key that somebody else sets later stays.
+        assert_eq!(managed_after(&without_a, &kept, &observed(3, &[1], &[])), keys(&[]));
+        // Remembered, but crashed before it was set: nothing to do.
+        assert_eq!(plan(&without_a, &remembered, Some(&observed(3, &[1], &[]))).actions, vec![]);
+    }
+
+    proptest::proptest! {
+        /// Carrying out a plan leads to a topic for which nothing is left to plan, and touches no foreign key.
+        #[test]
+        fn a_plan_converges(
+            declared in proptest::option::of(1..9i32),
+            has in 1..9i32,
+            wanted in proptest::collection::btree_map("[a-e]", "[0-3]", 0..4),
+            there in proptest::collection::btree_map("[a-e]", "[0-3]", 0..5),
+            managed in proptest::collection::btree_set("[a-e]", 0..4),
+        ) {
+            let mut desired = desired(declared, None, &[]);
+            desired.config = wanted;
+            let history = History { topic_id: Some(id(ID)), managed_config: managed };
+            let mut topic = observed(has, &[1], &[]);
+            topic.config = there.clone();
+            for action in plan(&desired, &history, Some(&topic)).actions {
+                match action {
+                    TopicAction::Create(_) => proptest::prop_assert!(false),
+                    TopicAction::AddPartitions { from, total } => {
+                        proptest::prop_assert!(from < total);
+                        topic.partitions = total;
+                    }
+                    TopicAction::SetConfig { delta, .. } => {
+                        topic.config.retain(|key, _| !delta.unset.contains(key));
+                        topic.config.extend(delta.set);
+                    }
+                }
+            }
+            proptest::prop_assert_eq!(plan(&desired, &history, Some(&topic)).actions, vec![]);
+            for (key, value) in &there {
+                if !history.managed_config.contains(key) && !desired.config.contains_key(key) {
+                    proptest::prop_assert_eq!(topic.config.get(key), Some(value));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! One reconcile of a `KafkaTopic`: observe, validate, plan, apply, status.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use penstock_crds::{
+    KafkaTopic,
+    condition::{ConditionType, Reason, Statement},
+    topic::DeletionPolicy,
+};
+use penstock_kafka::Error as KafkaError;
+
+use super::{
+    apply::{apply, delete, settle},
+    deletion::{self, Departure},
+    finalizer,
+    notice::{self, Cause},
+    observe::{ObservedTopic, observe},
+    ownership::{full_name, older_owner, same_topic, successor},
+    plan::{Plan, TopicAction, managed_after, managed_before, plan},
+    status::{self, Knowledge, as_declared, history},
+    validate::{ValidatedTopic, validate},
+};
+use crate::{
+    backoff::with_jitter,
+    clusters::{self, ClusterConnection, ResolvedCluster},
+    context::Context,
+    controller::Next,
+    events::Notice,
+    refusal::Refusal,
+    status::{self as written, Error},
+};
+
+/// The pause before a reconcile is repeated that found its object outdated: the cache has the newer one by then.
+const CACHE_LAG: Duration = Duration::from_millis(250);
+/// The pause between two attempts to delete a topic.
+const DELETE_AGAIN: Duration = Duration::from_secs(2);
+
+/// Reconciles one object.
+pub(super) async fn reconcile(topic: Arc<KafkaTopic>, context: Arc<Context>) -> Result<Next, Error> {
+    let topic = Arc::unwrap_or_clone(topic);
+    let result = if topic.metadata.deletion_timestamp.is_some() { depart(&context, topic).await } else { keep(&context, topic).await };
+    match result {
+        Err(Error::Outdated) => Ok(Next::After(CACHE_LAG)),
+        result => result,
+    }
+}
+
+/// Makes the topic and keeps it as declared.
+async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
+    let topic = match topic.spec.deletion_policy {
+        DeletionPolicy::Retain => finalizer::set(context, topic, false).await?,
+        DeletionPolicy::Delete => topic,
+    };
+    let cluster = match cluster(context, &topic) {
+        Ok(cluster) => cluster,
+        Err(refusal) => return refuse(context, &topic, Knowledge::Nothing, &refusal, Next::AwaitChange).await,
+    };
+    let rivals = rivals(context, &topic);
+    if let Some(owner) = older_owner(&topic, &rivals) {
+        let topic = finalizer::set(context, topic, false).await?;
+        return refuse(context, &topic, Knowledge::NotOurs, &conflict(&topic, owner), Next::AwaitChange).await;
+    }
+    let desired = match validate(&topic, &cluster.spec) {
+        Ok(desired) => desired,
+        Err(refusal) => return refuse(context, &topic, Knowledge::Nothing, &refusal, Next::AwaitChange).await,
+    };
+    if let Err(refusal) = &cluster.state {
+        return refuse(context, &topic, Knowledge::Nothing, refusal, Next::AwaitChange).await;
+    }
+    let wanted = topic.spec.deletion_policy == DeletionPolicy::Delete;
+    let topic = finalizer::set(context, topic, wanted).await?;
+    let observed = match look(context, &cluster, &desired.name).await {
+        Ok(observed) => observed,
+        Err(error) => return fail(context, &topic, &cluster, Knowledge::Nothing, &error).await,
+    };
+    let plan = plan(&desired, &history(&topic), observed.1.as_ref());
+    let found = Found { cluster, connection: observed.0, observed: observed.1, plan };
+    if topic.spec.suspend { compare(context, &topic, &found).await } else { carry_out(context, topic, &desired, found).await }
+}
+
+/// What a reconcile found before it changes anything.
+struct Found {
+    cluster: ResolvedCluster,
+    connection: ClusterConnection,
+    observed: Option<ObservedTopic>,
+    plan: Plan,
+}
+
+/// Reports what differs, and changes nothing.
+async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result<Next, Error> {
+    let managed = history(topic).managed_config;
+    let knowledge = match &found.observed {
+        Some(_) if found.plan.is_of_another_topic() => Knowledge::Nothing,
+        Some(observed) => Knowledge::Seen { observed, managed },
+        None => Knowledge::Missing { managed },
+    };
+    let statement = match (&found.plan.refusal, found.plan.actions.as_slice()) {
+        (Some(refusal), _) => Statement::new(ConditionType::Ready, Some(false), Reason::Suspended, format!("suspended; {refusal}")),
+        (None, []) => Statement::new(ConditionType::Ready, Some(true), Reason::Suspended, "suspended; the topic is as declared"),
+        (None, actions) => {
+            Statement::new(ConditionType::Ready, Some(false), Reason::Suspended, format!("suspended; {}", notice::pending(actions)))
+        }
+    };
+    report(context, topic, knowledge, &statement).await?;
+    Ok(Next::After(resync(context)))
+}
+
+/// Does what is planned, looks whether it is seen, and reports.
+async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic, found: Found) -> Result<Next, Error> {
+    let Found { cluster, connection, observed, plan: planned } = found;
+    let is_adoption = observed.is_some() && history(&topic).topic_id.is_none();
+    let was_lost = observed.is_none() && history(&topic).topic_id.is_some();
+    let cause = if was_lost || status::was_as_declared(&topic) { Cause::Drift } else { Cause::Declared };
+    let topic = remember(context, topic, desired, &planned).await?;
+    let history = history(&topic);
+    for action in &planned.actions {
+        if let Err(error) = apply(&connection, &desired.name, action).await {
+            let managed = managed_before(desired, &history);
+            let knowledge = match &observed {
+                Some(observed) => Knowledge::Seen { observed, managed },
+                None => Knowledge::Missing { managed },
+            };
+            return fail(context, &topic, &cluster, knowledge, &error).await;
+        }
+        context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), notice::done(action, cause)).await;
+    }
+    let observed = if planned.actions.is_empty() {
+        observed
+    } else {
+        match settle(&connection, desired, &history).await {
+            Ok(observed) => observed,
+            Err(error) => return fail(context, &topic, &cluster, Knowledge::Nothing, &error).await,
+        }
+    };
+    let left = plan(desired, &history, observed.as_ref());
+    let knowledge = match &observed {
+        Some(_) if left.is_of_another_topic() => Knowledge::Nothing,
+        Some(observed) => Knowledge::Seen { observed, managed: managed_after(desired, &history, observed) },
+        None => Knowledge::Missing { managed: managed_before(desired, &history) },
+    };
+    if !left.actions.is_empty() {
+        let message = format!("a change was sent to Kafka and is not seen yet: {}", notice::pending(&left.actions));
+        return refuse(context, &topic, knowledge, &Refusal::new(Reason::Progressing, message), Next::Backoff).await;
+    }
+    if let Some(refusal) = &left.refusal {
+        return refuse(context, &topic, knowledge, refusal, Next::After(resync(context))).await;
+    }
+    report(context, &topic, knowledge, &as_declared()).await?;
+    if let (true, Some(observed)) = (is_adoption, &observed) {
+        context.events.publish::<KafkaTopic>(&topic.metadata, "Adopt", notice::adopted(observed)).await;
+    }
+    Ok(Next::After(resync(context)))
+}
+
+/// Writes down, before anything is done, what a crash must not make us forget: the keys that become ours, and that the
+/// topic which we owned is gone, so that the one which we make in its place is not taken for somebody else's.
+async fn remember(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic, plan: &Plan) -> Result<KafkaTopic, Error> {
+    let history = history(&topic);
+    let managed = managed_before(desired, &history);
+    let creates = plan.actions.iter().any(|action| matches!(action, TopicAction::Create(_)));
+    let sets = plan.actions.iter().any(|action| matches!(action, TopicAction::SetConfig { .. }));
+    let status = if creates && (history.topic_id.is_some() || managed != history.managed_config) {
+        let creating = Statement::new(ConditionType::Ready, Some(false), Reason::Progressing, "the topic is being created");
+        status::status(&topic, Knowledge::Missing { managed }, &creating, &now())
+    } else if sets {
+        status::remembering(&topic, managed)
+    } else {
+        return Ok(topic);
+    };
+    Ok(written::write(context, &topic, topic.status.as_ref(), &status).await?.unwrap_or(topic))
+}
+
+/// Lets the object go, and the topic before it where it shall and can.
+async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
+    if !finalizer::is_on(&topic) {
+        return Ok(Next::AwaitChange);
+    }
+    let rivals = rivals(context, &topic);
+    let parting = match deletion::decide(&topic, older_owner(&topic, &rivals), successor(&topic, &rivals)) {
+        Departure::Leave(parting) => parting,
+        Departure::Delete(id) => match remove(context, &topic, id).await {
+            Ok(()) => Some(deletion::deleted(&topic, id)),
+            Err(refusal) if refusal.reason == Reason::TopicRecreated => Some(deletion::abandoned(&topic, &refusal)),
+            Err(refusal) => match deletion::time_left(&topic, context.settings.deletion_timeout, Timestamp::now()) {
+                None => Some(deletion::abandoned(&topic, &refusal)),
+                Some(left) => {
+                    let message = format!("the topic cannot be deleted yet, and will be left in Kafka if that lasts: {refusal}");
+                    let before = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+                    let statement = Refusal::new(Reason::Deleting, message).still_not_ready(before);
+                    report(context, &topic, Knowledge::Nothing, &statement).await?;
+                    return Ok(Next::After(DELETE_AGAIN.min(left)));
+                }
+            },
+        },
+    };
+    if let Some(notice) = parting {
+        context.events.publish::<KafkaTopic>(&topic.metadata, "Delete", notice).await;
+    }
+    match finalizer::set(context, topic, false).await {
+        Ok(_) => Ok(Next::AwaitChange),
+        Err(error) => Err(error),
+    }
+}
+
+async fn remove(context: &Context, topic: &KafkaTopic, id: penstock_kafka::TopicId) -> Result<(), Refusal> {
+    let cluster = cluster(context, topic)?;
+    let deleted = async {
+        let connection = context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers)?;
+        delete(&connection, topic.kafka_name(), id).await
+    };
+    deleted.await.map_err(|error| {
+        context.connections.failed(&cluster.name, &error);
+        Refusal::from(&error)
+    })
+}
+
+fn cluster(context: &Context, topic: &KafkaTopic) -> Result<ResolvedCluster, Refusal> {
+    let namespace = topic.namespace().unwrap_or_default();
+    clusters::resolve(&context.watches.clusters.store(), &context.settings.namespace, topic.cluster_name(), &namespace)
+}
+
+/// The other objects that mean the same topic, from namespaces that may use the cluster.
+fn rivals(context: &Context, topic: &KafkaTopic) -> Vec<KafkaTopic> {
+    let rivals = context.watches.topics.select(|rival| same_topic(topic, rival) && rival.metadata.uid != topic.metadata.uid);
+    rivals.iter().filter_map(|rival| rival.0.as_ref().ok()).filter(|rival| cluster(context, rival).is_ok()).cloned().collect()
+}
+
+fn conflict(topic: &KafkaTopic, owner: &KafkaTopic) -> Refusal {
+    let message = format!(
+        "the topic `{}` belongs to the older KafkaTopic {}: delete one of the two, or make one for another topic",
+        topic.kafka_name(),
+        full_name(owner)
+    );
+    Refusal::new(Reason::TopicConflict, message)
+}
+
+async fn look(context: &Context, cluster: &ResolvedCluster, name: &str) -> Result<(ClusterConnection, Option<ObservedTopic>), KafkaError> {
+    let connection = context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers)?;
+    let observed = observe(&connection, name).await?;
+    Ok((connection, observed))
+}
+
+/// Reports that Kafka refused or did not answer; it is tried again, ever less often.
+async fn fail(
+    context: &Context,
+    topic: &KafkaTopic,
+    cluster: &ResolvedCluster,
+    knowledge: Knowledge<'_>,
+    error: &KafkaError,
+) -> Result<Next, Error> {
+    context.connections.failed(&cluster.name, error);
+    refuse(context, topic, knowledge, &Refusal::from(error), Next::Backoff).await
+}
+
+async fn refuse(context: &Context, topic: &KafkaTopic, knowledge: Knowledge<'_>, refusal: &Refusal, next: Next) -> Result<Next, Error> {
+    let before = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    report(context, topic, knowledge, &refusal.still_not_ready(before)).await?;
+    Ok(next)
+}
+
+/// Writes the status; tells a refusal that is news as an event too.
+async fn report(context: &Context, topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statement) -> Result<(), Error> {
+    let status = status::status(topic, knowledge, statement, &now());
+    written::write(context, topic, topic.status.as_ref(), &status).await?;
+    if status::is_news(topic, statement) {
+        let notice = Notice::warning(statement.reason.as_str(), statement.message.clone());
+        context.events.publish::<KafkaTopic>(&topic.metadata, "Reconcile", notice).await;
+    }
+    Ok(())
+}
+
+fn now() -> Time {
+    Time(Timestamp::now())
+}
+
+fn resync(context: &Context) -> Duration {
+    with_jitter(context.settings.resync, &mut rand::rng())
+}

@@ -1,0 +1,188 @@
+//! The status of a `KafkaTopic`. Pure: the time is handed in.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use penstock_crds::{
+    KafkaTopic, KafkaTopicStatus,
+    condition::{ConditionType, Reason, Statement, conditions},
+};
+
+use super::{observe::ObservedTopic, plan::History};
+
+/// What a reconcile came to know.
+#[derive(Debug)]
+pub enum Knowledge<'a> {
+    /// The topic is ours, and looks like this.
+    Seen {
+        /// The topic.
+        observed: &'a ObservedTopic,
+        /// The configuration keys that are ours.
+        managed: BTreeSet<String>,
+    },
+    /// The topic is ours and was seen to be missing.
+    Missing {
+        /// The configuration keys that are ours.
+        managed: BTreeSet<String>,
+    },
+    /// Nothing new: what was known before stays.
+    Nothing,
+    /// The topic is not ours.
+    NotOurs,
+}
+
+/// The status that says this.
+#[must_use]
+pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statement, now: &Time) -> KafkaTopicStatus {
+    let before = topic.status.clone().unwrap_or_default();
+    let generation = topic.metadata.generation;
+    let after = KafkaTopicStatus {
+        observed_generation: generation,
+        topic_name: Some(topic.kafka_name().to_owned()),
+        conditions: conditions(&before.conditions, now, generation, std::slice::from_ref(statement)),
+        ..KafkaTopicStatus::default()
+    };
+    match knowledge {
+        Knowledge::Seen { observed, managed } => KafkaTopicStatus {
+            topic_id: Some(observed.id.to_string()),
+            partitions: Some(observed.partitions),
+            replication_factor: observed.replication_factors.first().copied(),
+            config: observed.config.clone(),
+            managed_config: managed.into_iter().collect(),
+            ..after
+        },
+        Knowledge::Missing { managed } => KafkaTopicStatus { managed_config: managed.into_iter().collect(), ..after },
+        Knowledge::Nothing => KafkaTopicStatus {
+            observed_generation: after.observed_generation,
+            topic_name: after.topic_name,
+            conditions: after.conditions,
+            ..before
+        },
+        Knowledge::NotOurs => after,
+    }
+}
+
+/// What the status remembers of what we did. An id that cannot be read counts as none.
+#[must_use]
+pub fn history(topic: &KafkaTopic) -> History {
+    let Some(status) = &topic.status else { return History::default() };
+    History {
+        topic_id: status.topic_id.as_ref().and_then(|id| id.parse().ok()),
+        managed_config: status.managed_config.iter().cloned().collect(),
+    }
+}
+
+/// Whether the topic was seen as this generation of the object declares it, when it was last looked at.
+#[must_use]
+pub fn was_as_declared(topic: &KafkaTopic) -> bool {
+    topic.status.as_ref().is_some_and(|status| {
+        status.observed_generation == topic.metadata.generation
+            && status.conditions.iter().any(|c| c.type_ == ConditionType::Ready.as_str() && c.status == "True")
+    })
+}
+
+/// The status that remembers these keys as ours before they are set.
+#[must_use]
+pub fn remembering(topic: &KafkaTopic, managed: BTreeSet<String>) -> KafkaTopicStatus {
+    KafkaTopicStatus { managed_config: managed.into_iter().collect(), ..topic.status.clone().unwrap_or_default() }
+}
+
+/// Whether the statement is a refusal that the status does not tell already, in the same words.
+#[must_use]
+pub fn is_news(topic: &KafkaTopic, statement: &Statement) -> bool {
+    let told = topic.status.iter().flat_map(|status| &status.conditions).find(|c| c.type_ == statement.kind.as_str());
+    let is_refusal =
+        statement.status != Some(true) && !matches!(statement.reason, Reason::Suspended | Reason::Progressing | Reason::Deleting);
+    is_refusal && told.is_none_or(|told| told.reason != statement.reason.as_str() || told.message != statement.message)
+}
+
+/// `Ready=True`.
+#[must_use]
+pub fn as_declared() -> Statement {
+    Statement::new(ConditionType::Ready, Some(true), Reason::AsDeclared, "the topic is as declared")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::refusal::Refusal;
+
+    const ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
+
+    fn topic(status: Option<&KafkaTopicStatus>) -> KafkaTopic {
+        serde_json::from_value(json!({
+            "apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaTopic",
+            "metadata": {"name": "orders", "namespace": "shop", "generation": 2},
+            "spec": {"config": {"a": "1"}}, "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn observed() -> ObservedTopic {
+        ObservedTopic {
+            id: ID.parse().unwrap(),
+            partitions: 3,
+            replication_factors: [2, 3].into(),
+            config: BTreeMap::from([("a".to_owned(), "1".to_owned()), ("foreign".to_owned(), "2".to_owned())]),
+        }
+    }
+
+    fn at(second: i64) -> Time {
+        Time(jiff::Timestamp::from_second(second).unwrap())
+    }
+
+    fn seen() -> KafkaTopicStatus {
+        let managed = BTreeSet::from(["a".to_owned()]);
+        status(&topic(None), Knowledge::Seen { observed: &observed(), managed }, &as_declared(), &at(1))
+    }
+
+    #[test]
+    fn what_was_seen_is_told() {
+        let seen = seen();
+        assert_eq!(
+            serde_json::to_value(&seen).unwrap(),
+            json!({
+                "observedGeneration": 2, "topicName": "orders", "topicId": ID, "partitions": 3, "replicationFactor": 2,
+                "config": {"a": "1", "foreign": "2"}, "managedConfig": ["a"],
+                "conditions": [{
+                    "type": "Ready", "status": "True", "reason": "AsDeclared", "message": "the topic is as declared",
+                    "lastTransitionTime": "1970-01-01T00:00:01Z", "observedGeneration": 2,
+                }],
+            })
+        );
+        assert!(was_as_declared(&topic(Some(&seen))));
+        assert!(!was_as_declared(&topic(None)));
+    }
+
+    #[test]
+    fn an_outage_forgets_nothing_and_is_news_once() {
+        let down = Refusal::new(Reason::KafkaUnreachable, "nobody answers").not_ready();
+        let before = topic(Some(&seen()));
+        assert!(is_news(&before, &down));
+        let after = status(&before, Knowledge::Nothing, &down, &at(2));
+        assert_eq!((after.topic_id.as_deref(), after.managed_config.len(), after.partitions), (Some(ID), 1, Some(3)));
+        assert_eq!(history(&topic(Some(&after))).topic_id, Some(ID.parse().unwrap()));
+        assert!(!is_news(&topic(Some(&after)), &down));
+        assert_eq!(status(&topic(Some(&after)), Knowledge::Nothing, &down, &at(3)), after);
+    }
+
+    #[test]
+    fn a_topic_that_is_not_ours_leaves_no_claim() {
+        let conflict = Refusal::new(Reason::TopicConflict, "shop/older owns it").not_ready();
+        let after = status(&topic(Some(&seen())), Knowledge::NotOurs, &conflict, &at(2));
+        assert_eq!(history(&topic(Some(&after))), History::default());
+        assert_eq!((after.partitions, after.config.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_topic_that_was_lost_keeps_its_keys_but_not_its_id() {
+        let managed = BTreeSet::from(["a".to_owned()]);
+        let creating = Statement::new(ConditionType::Ready, Some(false), Reason::Progressing, "creating");
+        let after = status(&topic(Some(&seen())), Knowledge::Missing { managed: managed.clone() }, &creating, &at(2));
+        assert_eq!(history(&topic(Some(&after))), History { topic_id: None, managed_config: managed });
+    }
+}

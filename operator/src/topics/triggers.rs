@@ -1,0 +1,104 @@
+//! What asks for a reconcile of a `KafkaTopic` beside its own changes: its cluster, and others that mean the same topic.
+
+use std::collections::{HashMap, HashSet};
+
+use kube::runtime::reflector::ObjectRef;
+use penstock_crds::KafkaTopic;
+
+use crate::{
+    clusters,
+    context::Context,
+    controller::{Triggers, related_changes},
+    watch::{Change, Guarded},
+};
+
+type TopicRef = ObjectRef<Guarded<KafkaTopic>>;
+/// A topic in Kafka: the cluster's name and its own.
+type KafkaName = (String, String);
+
+/// Asks for each topic of a cluster whose connection, state or rules changed.
+pub fn cluster_changes(context: &Context) -> Triggers<KafkaTopic> {
+    let (topics, namespace) = (context.watches.topics.clone(), context.settings.namespace.clone());
+    related_changes(&context.watches.clusters, move |change| match clusters::change_of_use(change, &namespace) {
+        Some(cluster) => {
+            topics.select(|topic| topic.cluster_name() == cluster).iter().map(|topic| ObjectRef::from_obj(topic.as_ref())).collect()
+        }
+        None => Vec::new(),
+    })
+}
+
+/// Asks for each topic that another object, which came or went, means too.
+pub fn rival_changes(context: &Context) -> Triggers<KafkaTopic> {
+    let mut rivals = Rivals::default();
+    related_changes(&context.watches.topics, move |change| rivals.concerned(change))
+}
+
+/// The objects by the topic that they mean.
+#[derive(Default)]
+struct Rivals(HashMap<KafkaName, HashSet<TopicRef>>);
+
+impl Rivals {
+    fn concerned(&mut self, change: &Change<KafkaTopic>) -> Vec<TopicRef> {
+        let (before, after) = (meant(change.before.as_deref()), meant(change.after.as_deref()));
+        let Some(object) = change.object_ref() else { return Vec::new() };
+        if before == after {
+            return Vec::new();
+        }
+        let mut concerned = Vec::new();
+        if let Some(name) = before {
+            let left = self.0.get_mut(&name).map(|objects| {
+                objects.remove(&object);
+                concerned.extend(objects.iter().cloned());
+                objects.is_empty()
+            });
+            if left == Some(true) {
+                self.0.remove(&name);
+            }
+        }
+        if let Some(name) = after {
+            let objects = self.0.entry(name).or_default();
+            concerned.extend(objects.iter().filter(|other| **other != object).cloned());
+            objects.insert(object);
+        }
+        concerned
+    }
+}
+
+fn meant(object: Option<&Guarded<KafkaTopic>>) -> Option<KafkaName> {
+    let topic = object?.0.as_ref().ok()?;
+    Some((topic.cluster_name().to_owned(), topic.kafka_name().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn topic(name: &str, kafka_name: Option<&str>) -> Option<Arc<Guarded<KafkaTopic>>> {
+        let spec = kafka_name.map_or(json!(5), |n| json!({"topicName": n}));
+        let object = json!({"apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": name, "namespace": "shop"}, "spec": spec});
+        Some(Arc::new(serde_json::from_value(object).unwrap()))
+    }
+
+    #[test]
+    fn rivals_learn_of_comings_and_goings() {
+        let mut rivals = Rivals::default();
+        for (before, after, concerned) in [
+            (None, topic("a", Some("orders")), &[][..]),
+            (None, topic("b", Some("orders")), &["a"]),
+            (None, topic("c", Some("payments")), &[]),
+            (topic("a", Some("orders")), topic("a", Some("orders")), &[]),
+            (topic("a", Some("orders")), topic("a", None), &["b"]),
+            (topic("a", None), topic("a", Some("orders")), &["b"]),
+            (topic("a", Some("orders")), None, &["b"]),
+            (topic("b", Some("orders")), None, &[]),
+        ] {
+            let names: Vec<_> = rivals.concerned(&Change { before, after }).into_iter().map(|r| r.name).collect();
+            assert_eq!(names, concerned);
+        }
+        assert_eq!(rivals.0.len(), 1);
+    }
+}

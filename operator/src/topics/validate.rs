@@ -1,0 +1,96 @@
+//! Turns a `KafkaTopic` and the limits of its cluster into a topic that can be made, or says what is wrong with it. Pure.
+//!
+//! The apiserver has checked most of it already; objects from before a rule existed are checked here.
+
+use std::collections::BTreeMap;
+
+use penstock_crds::{KafkaClusterSpec, KafkaTopic, condition::Reason, topic::check_topic_name};
+
+use crate::refusal::Refusal;
+
+/// A topic that can be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidatedTopic {
+    /// Its name in Kafka.
+    pub name: String,
+    /// The partitions that are declared. None: any number will do.
+    pub partitions: Option<i32>,
+    /// The replication factor that is declared. None: any will do.
+    pub replication_factor: Option<i16>,
+    /// The partitions that it is created with. None: the brokers decide.
+    pub initial_partitions: Option<i32>,
+    /// The replication factor that it is created with. None: the brokers decide.
+    pub initial_replication_factor: Option<i16>,
+    /// The configuration that is declared.
+    pub config: BTreeMap<String, String>,
+}
+
+/// Checks a `KafkaTopic`.
+///
+/// # Errors
+/// `InvalidSpec`, `LimitExceeded`.
+pub fn validate(topic: &KafkaTopic, cluster: &KafkaClusterSpec) -> Result<ValidatedTopic, Refusal> {
+    let spec = &topic.spec;
+    check_topic_name(topic.kafka_name()).map_err(|message| Refusal::new(Reason::InvalidSpec, message))?;
+    let defaults = cluster.topic_defaults.clone().unwrap_or_default();
+    let valid = ValidatedTopic {
+        name: topic.kafka_name().to_owned(),
+        partitions: spec.partitions,
+        replication_factor: spec.replication_factor,
+        initial_partitions: spec.partitions.or(defaults.partitions),
+        initial_replication_factor: spec.replication_factor.or(defaults.replication_factor),
+        config: spec.config.clone(),
+    };
+    let too_few = |what, number| Refusal::new(Reason::InvalidSpec, format!("spec.{what} is {number}: it must be at least 1"));
+    if let Some(partitions) = valid.initial_partitions.filter(|p| *p < 1) {
+        return Err(too_few("partitions", partitions));
+    }
+    if let Some(factor) = valid.initial_replication_factor.filter(|f| *f < 1) {
+        return Err(too_few("replicationFactor", factor.into()));
+    }
+    let limit = cluster.topic_limits.as_ref().and_then(|limits| limits.max_partitions);
+    if let (Some(limit), Some(partitions)) = (limit, valid.initial_partitions)
+        && partitions > limit
+    {
+        let message = format!(
+            "{partitions} partitions are more than the KafkaCluster allows: set spec.partitions to {limit} or fewer, or ask the platform team for a higher topicLimits.maxPartitions"
+        );
+        return Err(Refusal::new(Reason::LimitExceeded, message));
+    }
+    Ok(valid)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn declared_defaulted_and_limited() {
+        let defaults = json!({"topicDefaults": {"partitions": 6, "replicationFactor": 3}});
+        let limit = json!({"topicLimits": {"maxPartitions": 12}});
+        let low_limit = json!({"topicDefaults": {"partitions": 6}, "topicLimits": {"maxPartitions": 4}});
+        let none = json!({});
+        type Expected = Result<(Option<i32>, Option<i32>, Option<i16>), Reason>;
+        let rows: [(Value, &Value, Expected); 9] = [
+            (json!({}), &none, Ok((None, None, None))),
+            (json!({}), &defaults, Ok((None, Some(6), Some(3)))),
+            (json!({"partitions": 3, "replicationFactor": 1}), &defaults, Ok((Some(3), Some(3), Some(1)))),
+            (json!({"partitions": 12}), &limit, Ok((Some(12), Some(12), None))),
+            (json!({"partitions": 13}), &limit, Err(Reason::LimitExceeded)),
+            (json!({}), &low_limit, Err(Reason::LimitExceeded)),
+            (json!({"partitions": 0}), &none, Err(Reason::InvalidSpec)),
+            (json!({"replicationFactor": 0}), &none, Err(Reason::InvalidSpec)),
+            (json!({"topicName": "__offsets"}), &none, Err(Reason::InvalidSpec)),
+        ];
+        for (spec, cluster, expected) in rows {
+            let topic = KafkaTopic::new("orders", serde_json::from_value(spec.clone()).unwrap());
+            let mut cluster = cluster.clone();
+            cluster["bootstrapServers"] = json!(["kafka:9092"]);
+            let valid = validate(&topic, &serde_json::from_value(cluster).unwrap());
+            let got = valid.map(|v| (v.partitions, v.initial_partitions, v.initial_replication_factor)).map_err(|r| r.reason);
+            assert_eq!(got, expected, "{spec}");
+        }
+    }
+}
