@@ -18,7 +18,8 @@ CLUSTER = $(CARGO) run --quiet -p penstock-tests --bin cluster --
 E2E = $(CARGO) test -p penstock-tests --test e2e
 FAULTS = $(CARGO) test -p penstock-tests --test faults
 
-# Ends with a clear word where a program is missing: $(call need,program=where,from program=...), commas for spaces.
+# Ends with a clear word where a program is missing: $(call need,program=where,from program=...), commas for spaces. What
+# compiling the C libraries needs is installed where that is possible; what clusters need, the `cluster` program sees to.
 define need
 missing=
 for pair in $(1); do command -v "$${pair%%=*}" >/dev/null || missing+=" $$pair"; done
@@ -27,9 +28,18 @@ if [ -n "$$missing" ]; then
   for pair in $$missing; do from=$${pair#*=}; echo "  $${pair%%=*}: $${from//,/ }" >&2; done
   exit 1
 fi
+packages=
+for program in gcc g++ perl; do command -v $$program >/dev/null || packages+=" $$program"; done
+[ -e /usr/include/stdio.h ] || packages+=" libc6-dev"
+if [ -n "$$packages" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  echo "==> apt-get install$$packages"
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$packages >/dev/null
+elif [ -n "$$packages" ]; then
+  echo "make: C libraries cannot be compiled: install$$packages" >&2; exit 1
+fi
 endef
 RUST := cargo=Rust,from,https://rustup.rs
-PLATFORM := $(RUST) go=Go,1.26,or,newer,from,https://go.dev/dl java=apt-get,install,openjdk-17-jdk-headless mvn=apt-get,install,maven
+PLATFORM := $(RUST) go=Go,1.26,or,newer,from,https://go.dev/dl jlink=apt-get,install,openjdk-17-jdk-headless mvn=apt-get,install,maven
 DENY := cargo-deny=cargo,install,cargo-deny,--locked
 
 .PHONY: help demo demo-down shell test check fmt lint unit docs e2e images generate deny clean
