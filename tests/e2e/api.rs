@@ -377,6 +377,7 @@ const PATTERN: &str = "should match";
 const LONG: &str = "Too long";
 const MANY: &str = "Too many";
 const FEW: &str = "should have at least";
+const EMPTY: &str = "should be at least 1 chars long";
 const CHOICE: &str = "Unsupported value";
 const TWICE: &str = "Duplicate value";
 const NEEDED: &str = "Required value";
@@ -392,7 +393,7 @@ fn choice(kind: &'static str, place: &'static str, base: Value, choices: &[&str]
 }
 
 fn object_name(kind: &'static str, place: &'static str, base: Value) -> BoundCase {
-    let beyond = [(json!("A"), PATTERN), (json!("a/b"), PATTERN), (json!("-a"), PATTERN), (json!("a".repeat(254)), LONG), (json!(""), FEW)];
+    let beyond = [(json!("A"), PATTERN), (json!("a/b"), PATTERN), (json!("-a"), PATTERN), (json!("a".repeat(254)), LONG), (json!(""), EMPTY)];
     bound(kind, place, base, &[json!("a"), json!("a.b-1"), json!("a".repeat(253))], &beyond)
 }
 
@@ -413,7 +414,7 @@ fn map(kind: &'static str, place: &'static str, base: Value, most: usize, long: 
 fn topic_bounds() -> Vec<BoundCase> {
     const KIND: &str = "KafkaTopic";
     let names = [json!("orders.DLT"), json!("A_b-c.1"), json!("a".repeat(249))];
-    let no_names = [(json!("a b"), PATTERN), (json!("ä"), PATTERN), (json!("a/b"), PATTERN), (json!("a".repeat(250)), LONG), (json!(""), FEW)];
+    let no_names = [(json!("a b"), PATTERN), (json!("ä"), PATTERN), (json!("a/b"), PATTERN), (json!("a".repeat(250)), LONG), (json!(""), EMPTY)];
     vec![
         number(KIND, "spec.partitions", topic(), 1, 100_000),
         number(KIND, "spec.replicationFactor", topic(), 1, 32),
@@ -454,7 +455,7 @@ fn cluster_bounds() -> Vec<BoundCase> {
             &[json!(["shop-*", "*"]), patterns(256)],
             &[
                 (json!(["Shop"]), PATTERN),
-                (json!([""]), FEW),
+                (json!([""]), EMPTY),
                 (json!(["a", "a"]), TWICE),
                 (json!(["a".repeat(64)]), LONG),
                 (patterns(257), MANY),
@@ -468,7 +469,7 @@ fn cluster_bounds() -> Vec<BoundCase> {
 
 fn pipeline_bounds() -> Vec<BoundCase> {
     const KIND: &str = "EventPipeline";
-    let groups = [(json!("a b"), PATTERN), (json!("a".repeat(250)), LONG), (json!(""), FEW)];
+    let groups = [(json!("a b"), PATTERN), (json!("a".repeat(250)), LONG), (json!(""), EMPTY)];
     let pauses = [(json!("soon"), PATTERN), (json!("5"), PATTERN), (json!("-1s"), PATTERN), (json!("1s".repeat(9)), LONG), (json!(5), TYPE)];
     let builtins = penstock_crds::processor::BUILTINS.iter().map(|b| b.name).collect::<Vec<_>>();
     let mut cases = vec![
@@ -643,15 +644,18 @@ async fn kubectl_knows_the_category_the_short_names_and_the_columns() {
         for name in ["kafkatopic", "kafkacluster", "eventpipeline"] {
             assert!(listed.contains(&format!("{name}.penstock.dev/case")), "{listed}");
         }
-        for (short, columns) in [
-            ("kt", &["NAME", "READY", "TOPIC", "PARTITIONS", "REPLICATION", "REASON", "AGE", "MESSAGE"][..]),
-            ("kc", &["NAME", "READY", "BROKERS", "VERSION", "REASON", "AGE", "MESSAGE"]),
-            ("ep", &["NAME", "READY", "PROCESSOR", "WORKERS", "DESIRED", "REASON", "AGE", "MESSAGE"]),
+        let definitions = manifest::definitions()?;
+        for (kind, columns) in [
+            ("KafkaTopic", &["NAME", "READY", "TOPIC", "PARTITIONS", "REPLICATION", "REASON", "AGE", "MESSAGE"][..]),
+            ("KafkaCluster", &["NAME", "READY", "BROKERS", "VERSION", "REASON", "AGE", "MESSAGE"]),
+            ("EventPipeline", &["NAME", "READY", "PROCESSOR", "WORKERS", "DESIRED", "REASON", "AGE", "MESSAGE"]),
         ] {
-            let wide = kubectl(&[short, "-o", "wide"]).await?;
+            let short = definitions.iter().find(|d| d.spec.names.kind == kind).and_then(|d| d.spec.names.short_names.clone());
+            let short = short.and_then(|names| names.into_iter().next()).ok_or_else(|| format!("{kind} has no short name"))?;
+            let wide = kubectl(&[&short, "-o", "wide"]).await?;
             let header: Vec<&str> = wide.lines().next().unwrap_or_default().split_whitespace().collect();
-            assert_eq!(header, columns, "{short}");
-            let narrow = kubectl(&[short]).await?;
+            assert_eq!(header, columns, "{short} must mean {kind}, and nothing else: {wide}");
+            let narrow = kubectl(&[&short]).await?;
             assert!(!narrow.contains("MESSAGE"), "{narrow}");
         }
         Ok(())

@@ -3,6 +3,8 @@
 #![allow(missing_docs, reason = "a test's name says what it shows")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+mod chart;
 mod kafka_down;
+mod malformed;
 mod operator_restart;
 mod worker_killed;

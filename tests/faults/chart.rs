@@ -1,0 +1,199 @@
+//! The packaged chart: what it refuses, and that neither an upgrade nor an uninstall touches what it looks after.
+
+use std::panic::{AssertUnwindSafe, resume_unwind};
+
+use futures::FutureExt;
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1::Pod},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{Api, ResourceExt, api::ListParams};
+use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic};
+use penstock_kafka::Record;
+use penstock_tests::{
+    cluster::{Cluster, Tool},
+    scene::{LIMIT, Result, Scene, example, install, play, until},
+};
+use serde_json::json;
+
+/// `helm ARGUMENTS`, where `CHART` stands for the chart.
+async fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
+    let chart = cluster.repository().join("helm/penstock");
+    let mut command = cluster.tool(Tool::Helm);
+    for argument in arguments {
+        if *argument == "CHART" { command.arg(&chart) } else { command.arg(argument) };
+    }
+    install::run(command).await
+}
+
+#[tokio::test]
+async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
+    let cluster = Cluster::current().await.unwrap();
+    let brokers = "kafkaCluster.bootstrapServers={kafka:9092}";
+    for values in [&[][..], &["kafkaCluster.create=true", brokers], &["crds.install=false", "rbac.create=false", "log.format=text"]] {
+        let flags: Vec<&str> = values.iter().flat_map(|v| ["--set", v]).collect();
+        helm(&cluster, &[&["lint", "--strict", "CHART"], &flags[..]].concat()).await.unwrap();
+        helm(&cluster, &[&["template", "x", "CHART"], &flags[..]].concat()).await.unwrap();
+    }
+    for (values, named) in [
+        (&["replicas=2"][..], "replicas"),
+        (&["image.name=x"], "name"),
+        (&["image.pullPolicy=Sometimes"], "pullPolicy"),
+        (&["workerImage.digest=latest"], "digest"),
+        (&["kafkaCluster.create=yes"], "create"),
+        (&["kafkaCluster.create=true"], "bootstrapServers"),
+        (&["kafkaCluster.create=true", "kafkaCluster.bootstrapServers={kafka}"], "bootstrapServers"),
+        (&["kafkaCluster.password=secret"], "password"),
+        (&["kafkaCluster.topicDefaults.partitions=0"], "partitions"),
+        (&["kafkaCluster.topicLimits.partitions=3"], "topicLimits"),
+        (&["log.format=xml"], "format"),
+        (&["rbac.secrets=true"], "secrets"),
+        (&["crds.keep=true"], "keep"),
+        (&["metrics.service.port=80"], "port"),
+        (&["serviceAccount.name=Not_A_Name"], "name"),
+        (&["env.A=b"], "env"),
+    ] {
+        let flags: Vec<&str> = values.iter().flat_map(|v| ["--set", v]).collect();
+        let said = helm(&cluster, &[&["template", "x", "CHART"], &flags[..]].concat()).await;
+        let said = said.map(drop).expect_err(&format!("{values:?} is accepted")).to_string();
+        assert!(said.contains("schema") && said.contains(named), "{values:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn the_operator_may_do_nothing_with_secrets_and_nothing_by_wildcard() {
+    let cluster = Cluster::current().await.unwrap();
+    let role = helm(&cluster, &["template", "x", "CHART", "--show-only", "templates/rbac.yaml"]).await.unwrap();
+    assert!(role.contains("kind: ClusterRole\n") && role.contains("kafkatopics"), "{role}");
+    let granted: Vec<&str> = role.lines().map(str::trim).filter(|l| !l.starts_with('#')).collect();
+    assert!(!granted.iter().any(|l| l.contains("secrets") || l.contains('*')), "{role}");
+}
+
+/// What must be the same before and after: the definitions, the objects, the topics in Kafka, the workers.
+#[derive(Debug, PartialEq)]
+struct LeftAlone {
+    definitions: Vec<Option<String>>,
+    /// Uid and generation of each object.
+    objects: Vec<(Option<String>, Option<i64>)>,
+    topics: Vec<String>,
+    /// Uid of each pod, and how often its container was started again.
+    workers: Vec<(Option<String>, i32)>,
+}
+
+async fn look(scene: &Scene) -> Result<LeftAlone> {
+    let own = |name: &String| name.ends_with(".penstock.dev");
+    let definitions: Api<CustomResourceDefinition> = Api::all(scene.client.clone());
+    let definitions = definitions.list(&ListParams::default()).await?.items;
+    let clusters: Api<KafkaCluster> = Api::namespaced(scene.client.clone(), install::NAMESPACE);
+    let identity = |meta: &kube::api::ObjectMeta| (meta.uid.clone(), meta.generation);
+    let mut objects = vec![identity(&clusters.get("default").await?.metadata), identity(&scene.api::<EventPipeline>().get("p").await?.metadata)];
+    let mut topics = Vec::new();
+    for name in ["in", "out"] {
+        objects.push(identity(&scene.api::<KafkaTopic>().get(name).await?.metadata));
+        let name = scene.kafka_name(name);
+        topics.push(scene.admin.describe(&[&name]).await?.remove(&name).ok_or("no answer")??.id.to_string());
+    }
+    let restarts = |pod: &Pod| pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten()).map(|c| c.restart_count).sum();
+    Ok(LeftAlone {
+        definitions: definitions.iter().filter(|d| own(&d.name_any())).map(ResourceExt::uid).collect(),
+        objects,
+        topics,
+        workers: scene.workers("p").await?.iter().map(|p| (p.uid(), restarts(p))).collect(),
+    })
+}
+
+async fn prepare(scene: &Scene) -> Result<LeftAlone> {
+    for name in ["in", "out"] {
+        scene.topic(name, json!({"partitions": 1, "replicationFactor": 1, "deletionPolicy": "Delete"})).await?;
+    }
+    let spec = json!({
+        "source": {"kafka": {"topics": ["in"]}}, "delivery": "AtLeastOnce",
+        "processor": {"builtin": "payments", "options": {"successRate": "1"}}, "sink": {"kafka": {"topic": "out"}},
+    });
+    scene.apply::<EventPipeline>("p", spec).await?;
+    scene.ready::<EventPipeline>("p").await?;
+    scene.ready_workers("p", 1).await?;
+    let seen = look(scene).await?;
+    assert_eq!((seen.definitions.len(), seen.workers.len()), (3, 1), "{seen:?}");
+    Ok(seen)
+}
+
+/// Puts an order on the pipeline's topic and waits for its payment.
+async fn is_paid(scene: &Scene) -> Result {
+    let order = example::order();
+    let event = json!({"eventType": "ORDER_CREATED", "eventId": uuid::Uuid::new_v4(), "timestamp": "2026-01-01T00:00:00Z", "data": order});
+    let id = example::id_of(&order);
+    scene.produce(Record::to(scene.kafka_name("in")).with_key(id.to_owned()).with_payload(serde_json::to_vec(&event)?)).await?;
+    until(&format!("order {id} is paid"), LIMIT, async || {
+        let paid = scene.events(&scene.kafka_name("out"), |e| e["data"]["orderId"] == id).await?;
+        if paid.len() == 1 { Ok(()) } else { Err(format!("{} payments", paid.len()).into()) }
+    })
+    .await
+}
+
+/// The operator's pods that are not on their way out.
+async fn operators(scene: &Scene) -> Result<Vec<Option<String>>> {
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), install::NAMESPACE);
+    let pods = pods.list(&ListParams::default().labels(install::OPERATOR)).await?.items;
+    Ok(pods.iter().filter(|p| p.metadata.deletion_timestamp.is_none()).map(ResourceExt::uid).collect())
+}
+
+/// Runs a test that changes the installation, and leaves it as the others expect it, whatever happens.
+async fn reinstalled_after(scene: &Scene, test: impl AsyncFnOnce() -> Result) -> Result {
+    let outcome = AssertUnwindSafe(test()).catch_unwind().await;
+    let installed = install::install(&scene.cluster, &[]).await;
+    match outcome {
+        Err(panic) => resume_unwind(panic),
+        Ok(outcome) => outcome.and(installed),
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_rolls_the_operator_and_nothing_else() {
+    play("chart-upgrade", async |scene| {
+        let before = prepare(scene).await?;
+        let operator = operators(scene).await?;
+        reinstalled_after(scene, async || {
+            install::install(&scene.cluster, &["resync=20s"]).await?;
+            let rolled = operators(scene).await?;
+            assert!(rolled.len() == 1 && rolled != operator, "{operator:?} -> {rolled:?}");
+            // A change that must be seen proves that the new operator has looked around.
+            scene.topic("later", json!({"partitions": 1, "replicationFactor": 1})).await?;
+            scene.ready::<EventPipeline>("p").await?;
+            assert_eq!(look(scene).await?, before);
+            Ok(())
+        })
+        .await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_uninstall_leaves_everything_and_a_new_install_takes_it_up() {
+    play("chart-uninstall", async |scene| {
+        let before = prepare(scene).await?;
+        reinstalled_after(scene, async || {
+            helm(&scene.cluster, &["uninstall", install::RELEASE, "--namespace", install::NAMESPACE, "--wait", "--timeout", "60s"]).await?;
+            let deployments: Api<Deployment> = Api::namespaced(scene.client.clone(), install::NAMESPACE);
+            assert!(deployments.get_opt(install::RELEASE).await?.is_none(), "the operator is still there");
+            assert_eq!(operators(scene).await?, Vec::<Option<String>>::new());
+            assert_eq!(look(scene).await?, before);
+            is_paid(scene).await?;
+            // Declared while nobody looks.
+            let mut late = json!({"partitions": 1, "replicationFactor": 1});
+            scene.own_topic_name("late", &mut late);
+            scene.apply::<KafkaTopic>("late", late).await?;
+
+            install::install(&scene.cluster, &[]).await?;
+            scene.ready::<KafkaTopic>("late").await?;
+            scene.ready::<EventPipeline>("p").await?;
+            for name in ["in", "out"] {
+                scene.ready::<KafkaTopic>(name).await?;
+            }
+            assert_eq!(look(scene).await?, before);
+            is_paid(scene).await
+        })
+        .await
+    })
+    .await;
+}

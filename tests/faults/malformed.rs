@@ -1,0 +1,203 @@
+//! Objects that the operator cannot parse, as an older or newer version of the API leaves them behind: each is told what
+//! is wrong, and none of its neighbours notices.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api, Resource,
+    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+    core::NamespaceResourceScope,
+};
+use penstock_crds::{EventPipeline, KafkaTopic};
+use penstock_tests::scene::{LIMIT, Result, Scene, play, until};
+use serde_json::{Value, json};
+
+/// The definitions whose schemas are opened, as they were before.
+struct Loosened {
+    api: Api<CustomResourceDefinition>,
+    before: Vec<(String, Value, Value)>,
+}
+
+impl Loosened {
+    /// Lets the apiserver accept anything as a topic's or pipeline's spec.
+    async fn begin(scene: &Scene) -> Result<Self> {
+        let mut loosened = Self { api: Api::all(scene.client.clone()), before: Vec::new() };
+        for name in ["kafkatopics.penstock.dev", "eventpipelines.penstock.dev"] {
+            if let Err(error) = loosened.open(name).await {
+                loosened.end().await?;
+                return Err(error);
+            }
+        }
+        Ok(loosened)
+    }
+
+    async fn open(&mut self, name: &str) -> Result {
+        let definition = self.api.get(name).await?;
+        let versions = serde_json::to_value(&definition.spec.versions)?;
+        let fields = serde_json::to_value(&definition.metadata.managed_fields)?;
+        let mut open = versions.clone();
+        let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        open[0]["schema"]["openAPIV3Schema"] = json!({"type": "object", "properties": {"spec": {"x-kubernetes-preserve-unknown-fields": true}, "status": anything}});
+        self.before.push((name.to_owned(), versions, fields));
+        self.api.patch(name, &PatchParams::default(), &Patch::Merge(json!({"spec": {"versions": open}}))).await?;
+        Ok(())
+    }
+
+    /// Puts the schemas back, and the record of who manages which field with them, so that Helm still owns its own.
+    async fn end(self) -> Result {
+        for (name, versions, fields) in self.before {
+            self.api.patch(&name, &PatchParams::default(), &Patch::Merge(json!({"spec": {"versions": versions}}))).await?;
+            let fields = json!({"metadata": {"managedFields": fields}});
+            self.api.patch(&name, &PatchParams::default(), &Patch::Merge(fields)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The objects of a kind, whatever stands in them.
+fn untyped<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(scene: &Scene) -> Api<DynamicObject> {
+    Api::namespaced_with(scene.client.clone(), &scene.namespace, &ApiResource::erase::<K>(&()))
+}
+
+fn object<K: Resource<DynamicType = ()>>(name: &str, spec: &Value) -> Result<DynamicObject> {
+    let object = json!({"apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}, "spec": spec});
+    Ok(serde_json::from_value(object)?)
+}
+
+/// Creates an object as soon as the apiserver goes by the open schema.
+async fn create<K>(scene: &Scene, name: &str, spec: Value) -> Result
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    let object = object::<K>(name, &spec)?;
+    until(&format!("the broken {name} is accepted"), LIMIT, async || {
+        untyped::<K>(scene).create(&PostParams::default(), &object).await.map(drop).map_err(Into::into)
+    })
+    .await
+}
+
+/// Waits until the schema is back: what was accepted would be refused now.
+async fn refused_again<K>(scene: &Scene, spec: Value) -> Result
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    let (object, params) = (object::<K>("probe", &spec)?, PostParams { dry_run: true, ..PostParams::default() });
+    until("the schema is back", LIMIT, async || match untyped::<K>(scene).create(&params, &object).await {
+        Err(kube::Error::Api(status)) if status.code == 422 => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    })
+    .await
+}
+
+/// Waits until an object that cannot be parsed is told so, with these words of the parser.
+async fn told_invalid<K>(scene: &Scene, name: &str, words: &str) -> Result
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    until(&format!("{name} is told that it cannot be read"), LIMIT, async || {
+        let object = untyped::<K>(scene).get(name).await?;
+        let conditions = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ready = conditions.iter().find(|c| c["type"] == "Ready").ok_or("no condition")?;
+        let generation = json!(object.metadata.generation);
+        let told = ready["status"] == "False" && ready["reason"] == "InvalidSpec" && ready["observedGeneration"] == generation;
+        let said = ready["message"].as_str().unwrap_or_default();
+        if told && said.contains(words) { Ok(()) } else { Err(ready.to_string().into()) }
+    })
+    .await
+}
+
+fn reader(input: &str) -> Value {
+    json!({
+        "source": {"kafka": {"topics": [input]}}, "delivery": "AtLeastOnce",
+        "processor": {"builtin": "payments"}, "sink": {"kafka": {"topic": "out"}},
+    })
+}
+
+/// What cannot be parsed, of each kind, with a word that the parser's message holds.
+const BROKEN_TOPICS: [(&str, &str, &str); 3] = [
+    ("broken-number", r#"{"partitions": "many"}"#, "many"),
+    ("broken-choice", r#"{"deletionPolicy": "Explode"}"#, "Explode"),
+    ("broken-spec", r#"["not", "a", "map"]"#, "spec"),
+];
+const BROKEN_PIPELINES: [(&str, &str, &str); 2] =
+    [("broken-source", r#"{"source": 7, "processor": {"builtin": "payments"}}"#, "7"), ("broken-missing", r#"{"replicas": 1}"#, "source")];
+
+async fn all_told(scene: &Scene) -> Result {
+    for (name, _, words) in BROKEN_TOPICS {
+        told_invalid::<KafkaTopic>(scene, name, words).await?;
+    }
+    for (name, _, words) in BROKEN_PIPELINES {
+        told_invalid::<EventPipeline>(scene, name, words).await?;
+    }
+    Ok(())
+}
+
+async fn create_all(scene: &Scene) -> Result {
+    for (name, spec, _) in BROKEN_TOPICS {
+        create::<KafkaTopic>(scene, name, serde_json::from_str(spec)?).await?;
+    }
+    for (name, spec, _) in BROKEN_PIPELINES {
+        create::<EventPipeline>(scene, name, serde_json::from_str(spec)?).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn broken_objects_are_told_and_their_neighbours_do_not_notice() {
+    play("malformed", async |scene| {
+        for name in ["before", "out"] {
+            scene.topic(name, json!({"partitions": 1, "replicationFactor": 1})).await?;
+        }
+        let loosened = Loosened::begin(scene).await?;
+        let created = create_all(scene).await;
+        loosened.end().await?;
+        created?;
+        refused_again::<KafkaTopic>(scene, json!({"partitions": "many"})).await?;
+        refused_again::<EventPipeline>(scene, json!({"replicas": 1})).await?;
+        all_told(scene).await?;
+
+        let good = async |name: &str| -> Result {
+            scene.topic(name, json!({"partitions": 1, "replicationFactor": 1})).await?;
+            let changed = json!({"partitions": 2, "replicationFactor": 1});
+            scene.topic("before", changed).await?;
+            scene.apply::<EventPipeline>(name, reader(name)).await?;
+            scene.ready::<EventPipeline>(name).await?;
+            scene.ready_workers(name, 1).await.map(drop)
+        };
+        good("after").await?;
+        scene.kill_operator().await?;
+        good("restarted").await?;
+        all_told(scene).await?;
+
+        for (name, ..) in BROKEN_TOPICS {
+            let mut repaired = json!({"partitions": 1, "replicationFactor": 1});
+            scene.own_topic_name(name, &mut repaired);
+            repair::<KafkaTopic>(scene, name, &repaired).await?;
+            scene.ready::<KafkaTopic>(name).await?;
+        }
+        for (name, ..) in BROKEN_PIPELINES {
+            repair::<EventPipeline>(scene, name, &reader("before")).await?;
+            scene.ready::<EventPipeline>(name).await?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+/// Replaces a broken object's spec, as `kubectl replace` does.
+async fn repair<K>(scene: &Scene, name: &str, spec: &Value) -> Result
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    let api = untyped::<K>(scene);
+    until(&format!("{name} is repaired"), LIMIT, async || {
+        let mut object = api.get(name).await?;
+        object.data["spec"] = spec.clone();
+        match api.replace(name, &PostParams::default(), &object).await {
+            Ok(_) => Ok(()),
+            // The operator wrote the status in between.
+            Err(kube::Error::Api(status)) if status.code == 409 => Err(status.message.into()),
+            Err(error) => Err(penstock_tests::scene::Waiting::Never(error.into())),
+        }
+    })
+    .await
+}
