@@ -43,9 +43,11 @@ enum Action {
     ///
     /// Example: cluster exec -- kubectl get pods -A
     Exec {
-        /// The command and its arguments.
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
+        /// The program to run.
+        program: String,
+        /// Its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
     /// Compile operator and worker, build their images and load them into the cluster.
     Build,
@@ -83,7 +85,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         Action::Up => return up(&site).await,
         Action::Down => cluster::down(&site).await?,
         Action::Status => print(&cluster::report(&site).await?),
-        Action::Exec { command } => return exec(&site, &command),
+        Action::Exec { program, arguments } => return exec(&site, &program, &arguments),
         Action::Build => return or_interrupted(cluster::build(&site)).await,
         Action::Kafka(Kafka::Up { brokers }) => {
             let size = if brokers == "3" { KafkaSize::Three } else { KafkaSize::One };
@@ -97,7 +99,11 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
 /// Brings the cluster up; interrupted, it takes down what it began.
 async fn up(site: &Site) -> Result<ExitCode> {
     let mut began = false;
-    let code = or_interrupted(cluster::up(site, &mut began)).await?;
+    let ended = or_interrupted(cluster::up(site, &mut began)).await;
+    if ended.is_err() && began {
+        eprintln!("    what was started stays for a look: `up` replaces it, `down` removes it");
+    }
+    let code = ended?;
     if code != ExitCode::SUCCESS && began {
         cluster::down(site).await?;
     }
@@ -133,11 +139,10 @@ async fn interruption() -> u8 {
 }
 
 /// Becomes the command, so that its exit code, its terminal and its signals are its own.
-fn exec(site: &Site, command: &[String]) -> Result<ExitCode> {
-    let (program, rest) = command.split_first().unwrap_or_else(|| unreachable!("clap requires a command"));
+fn exec(site: &Site, program: &str, arguments: &[String]) -> Result<ExitCode> {
     site.require_up()?;
     let mut command = site.command(program).into_std();
-    let error = command.args(rest).exec();
+    let error = command.args(arguments).exec();
     eprintln!("cluster: cannot run {program}: {error}");
     Ok(ExitCode::from(127))
 }

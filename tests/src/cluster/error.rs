@@ -19,7 +19,7 @@ pub enum HarnessError {
         source: std::io::Error,
     },
     /// A program is not installed, and only the person at the keyboard can install it.
-    #[error("{what} missing. Install with: {install}")]
+    #[error("missing: {what}. To install: {install}")]
     Missing {
         /// The programs or packages.
         what: String,

@@ -88,7 +88,7 @@ async fn stage(site: &Site, binaries: &Path, context: &Path) -> Result<()> {
     for program in &programs {
         rootfs::copy(program, &context.join("bin").join(program.file_name().unwrap_or_default()))?;
     }
-    if site.ground == Ground::Local {
+    if base(site).as_deref() == Some("scratch") {
         rootfs::libraries(&programs, &root, None).await?;
         rootfs::identity(&root, "nonroot", NONROOT)?;
     }

@@ -40,7 +40,8 @@ impl Site {
     /// # Errors
     /// [`HarnessError::Down`].
     pub fn require_up(&self) -> Result<()> {
-        if ground::recorded(&self.instance)?.is_some() && self.instance.kubeconfig().exists() {
+        let network = self.ground == Ground::Stock || self.instance.netns_file().exists();
+        if network && ground::recorded(&self.instance)?.is_some() && self.instance.kubeconfig().exists() {
             return Ok(());
         }
         Err(HarnessError::Down { name: self.instance.name().to_owned() })
