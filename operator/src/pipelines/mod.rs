@@ -1,16 +1,138 @@
-//! `EventPipeline`: makes a Deployment of workers and keeps it as declared.
+//! `EventPipeline`: makes a Deployment of workers with everything around it, and keeps it as declared.
+//!
+//! A reconcile has five steps, one file each: observe, validate, plan with build, apply, status. Workers that run are
+//! never taken away because something they need is not ready any more.
 
-use std::sync::Arc;
+mod apply;
+mod build;
+mod child;
+mod children;
+mod observe;
+mod plan;
+mod pod;
+mod quantity;
+mod report;
+mod retry;
+mod status;
+#[cfg(test)]
+mod testing;
+mod topics;
+mod validate;
+mod workers;
 
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use penstock_crds::EventPipeline;
 use tokio_util::sync::CancellationToken;
 
-use crate::{context::Context, controller::ControllerEnded};
+use self::{
+    apply::{Stopped, apply},
+    children::Children,
+    observe::observe,
+    plan::plan,
+    status::{Findings, status, unready_for},
+    validate::{replicas, validate},
+    workers::{Workers, judge},
+};
+use crate::{
+    context::Context,
+    controller::{self, ControllerEnded, Next},
+    status as written,
+};
+
+/// How long until a pipeline whose status could not be written over an outdated one is looked at again.
+const OUTDATED: Duration = Duration::from_millis(200);
+/// How often workers that do not become ready are looked at, at most and at least.
+const LOOK: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
+
+/// Why a reconcile failed.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("an object cannot be written down: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Stopped(Stopped),
+    #[error(transparent)]
+    Status(written::Error),
+}
 
 /// Reconciles every `EventPipeline` until the shutdown.
 ///
 /// # Errors
 /// When the controller ended by itself.
-pub async fn run(_context: Arc<Context>, shutdown: CancellationToken) -> Result<(), ControllerEnded> {
+pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(), ControllerEnded> {
+    let children = Children::watch(&context);
+    tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        // A watch that ended is told of by itself; the pipelines then have nothing to go by.
+        ready = children.ready(&context.watches) => if ready.is_err() { return shutdown_only(shutdown).await },
+    }
+    let (watch, triggers) = (context.watches.pipelines.clone(), children.triggers(&context.watches));
+    let reconcile = move |pipeline: Arc<EventPipeline>, context: Arc<Context>| {
+        let children = children.clone();
+        async move { reconcile(&pipeline, &context, &children).await }
+    };
+    controller::run(context, &watch, triggers, reconcile, shutdown).await
+}
+
+async fn shutdown_only(shutdown: CancellationToken) -> Result<(), ControllerEnded> {
     shutdown.cancelled().await;
     Ok(())
+}
+
+async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Children) -> Result<Next, Error> {
+    let meta = &pipeline.metadata;
+    let (Some(namespace), Some(uid)) = (meta.namespace.as_deref(), meta.uid.as_deref()) else { return Ok(Next::AwaitChange) };
+    // Kubernetes removes what the pipeline owns; nothing may be made anew meanwhile.
+    if meta.deletion_timestamp.is_some() {
+        return Ok(Next::AwaitChange);
+    }
+    let now = Time(Timestamp::now());
+    let seen = observe(context, children, pipeline, &now).await?;
+    let verdict = validate(pipeline, &seen.references);
+    let plan = plan(pipeline, &verdict, &seen.owned, seen.deployment.as_ref(), &context.settings.worker_image)?;
+    let applied = apply(&context.client, namespace, uid, plan, seen.deployment).await;
+    tell(context, pipeline, report::of_changes(&applied.changes)).await;
+    let refused = match &applied.stopped {
+        None => None,
+        Some(Stopped::Refused(refusal)) => Some(refusal.clone()),
+        Some(Stopped::NamespaceGoes) => return Ok(Next::AwaitChange),
+        Some(_) => return applied.stopped.map_or(Ok(Next::AwaitChange), |stopped| Err(Error::Stopped(stopped))),
+    };
+    let workers = judge(Workers { deployment: applied.deployment.as_ref(), pods: &seen.pods, wanted: replicas(&pipeline.spec) });
+    let findings = Findings { verdict: &verdict, refused: refused.as_ref(), deployment: applied.deployment.as_ref(), workers: &workers };
+    let next = next(pipeline, &findings, &now);
+    report(context, pipeline, &status(pipeline, &findings, &now)).await.map(|written| if written { next } else { Next::After(OUTDATED) })
+}
+
+/// When to look again: what is refused is told to nobody when it goes away, and a worker that crashes is not either.
+fn next(pipeline: &EventPipeline, findings: &Findings<'_>, now: &Time) -> Next {
+    if findings.refused.is_some() {
+        return Next::Backoff;
+    }
+    if findings.deployment.is_none() || findings.workers.settled {
+        return Next::AwaitChange;
+    }
+    Next::After((unready_for(pipeline, now).unwrap_or_default() / 2).clamp(LOOK.0, LOOK.1))
+}
+
+/// Writes the status and tells of a change of readiness. False: the object has changed meanwhile.
+async fn report(context: &Context, pipeline: &EventPipeline, after: &penstock_crds::EventPipelineStatus) -> Result<bool, Error> {
+    let before = pipeline.status.as_ref();
+    match written::write(context, pipeline, before, after).await {
+        Ok(_) => {
+            tell(context, pipeline, report::of_readiness(before, after)).await;
+            Ok(true)
+        }
+        Err(written::Error::Outdated) => Ok(false),
+        Err(error) => Err(Error::Status(error)),
+    }
+}
+
+async fn tell(context: &Context, pipeline: &EventPipeline, notices: impl IntoIterator<Item = crate::events::Notice>) {
+    for notice in notices {
+        context.events.publish::<EventPipeline>(&pipeline.metadata, "Reconcile", notice).await;
+    }
 }

@@ -1,0 +1,170 @@
+//! Brings the objects of a pipeline to where the plan wants them. All writes but that of the status are here.
+//!
+//! Each object is looked at before it is written: what is not controlled by this pipeline is never touched, and what is as
+//! it shall be already is not written again.
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Service, ServiceAccount},
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy},
+};
+use penstock_crds::{KafkaTopic, condition::Reason, name};
+use serde_json::{Value, json};
+
+use super::{
+    child::{ChildKind, Manifest, is_controlled_by},
+    plan::{Owned, Plan},
+    report::{Change, Verb},
+};
+use crate::refusal::Refusal;
+
+/// What came of a plan.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// What was written and removed.
+    pub changes: Vec<Change>,
+    /// The Deployment as it is now, if there is one.
+    pub deployment: Option<Deployment>,
+    /// Why not all of it was done.
+    pub stopped: Option<Stopped>,
+}
+
+/// Why a plan was not carried out to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    /// Something is in the way that only a person can change.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The namespace is being deleted, and the pipeline with it.
+    #[error("the namespace is being deleted")]
+    NamespaceGoes,
+    /// The apiserver did not answer, or has changed its mind meanwhile: to be tried again.
+    #[error("the apiserver could not be asked: {0}")]
+    Failed(#[source] kube::Error),
+    /// An object cannot be written as JSON.
+    #[error("an object cannot be written down: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Where the objects are.
+struct Place<'a> {
+    client: &'a Client,
+    namespace: &'a str,
+    uid: &'a str,
+}
+
+/// Carries out a plan for the pipeline with this uid, which has this Deployment already.
+pub async fn apply(client: &Client, namespace: &str, uid: &str, plan: Plan, deployment: Option<Deployment>) -> Applied {
+    let mut applied = Applied { deployment, ..Applied::default() };
+    let place = Place { client, namespace, uid };
+    applied.stopped = place.carry_out(plan, &mut applied).await.err();
+    applied
+}
+
+impl Place<'_> {
+    async fn carry_out(&self, plan: Plan, applied: &mut Applied) -> Result<(), Stopped> {
+        for manifest in &plan.apply {
+            self.bring_about(manifest, applied).await?;
+        }
+        if let Some(replicas) = plan.scale {
+            self.scale(replicas, applied).await?;
+        }
+        for orphan in &plan.remove {
+            self.remove(orphan, applied).await?;
+        }
+        Ok(())
+    }
+
+    async fn bring_about(&self, manifest: &Manifest, applied: &mut Applied) -> Result<(), Stopped> {
+        let api = self.api(manifest.kind);
+        let found = api.get_opt(&manifest.name).await.map_err(|e| stopped(e, manifest.kind, &manifest.name))?;
+        let before = match found {
+            Some(found) if !is_controlled_by(&found.metadata, self.uid) => return Err(conflict(manifest).into()),
+            Some(found) => Some(serde_json::to_value(found)?),
+            None => None,
+        };
+        if before.as_ref().is_some_and(|before| manifest.is_met_by(before)) {
+            return Ok(());
+        }
+        let params = PatchParams::apply(name::FIELD_MANAGER).force();
+        let after = api.patch(&manifest.name, &params, &Patch::Apply(&manifest.body)).await;
+        let after = serde_json::to_value(after.map_err(|e| stopped(e, manifest.kind, &manifest.name))?)?;
+        applied.changes.push(Change { kind: manifest.kind, name: manifest.name.clone(), verb: verb(manifest, before.as_ref()) });
+        if manifest.kind == ChildKind::Deployment {
+            applied.deployment = Some(serde_json::from_value(after)?);
+        }
+        Ok(())
+    }
+
+    /// Sets the number of workers and nothing else.
+    async fn scale(&self, replicas: i32, applied: &mut Applied) -> Result<(), Stopped> {
+        let Some(deployment) = &applied.deployment else { return Ok(()) };
+        let name = deployment.name_any();
+        let from = deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or_default();
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), self.namespace);
+        let params = PatchParams { field_manager: Some(name::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = json!({"metadata": {"uid": deployment.metadata.uid}, "spec": {"replicas": replicas}});
+        let scaled = api.patch(&name, &params, &Patch::Merge(patch)).await.map_err(|e| stopped(e, ChildKind::Deployment, &name))?;
+        applied.deployment = Some(scaled);
+        applied.changes.push(Change { kind: ChildKind::Deployment, name, verb: Verb::Scaled { from, to: replicas } });
+        Ok(())
+    }
+
+    async fn remove(&self, orphan: &Owned, applied: &mut Applied) -> Result<(), Stopped> {
+        let name = orphan.metadata.name.clone().unwrap_or_default();
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: orphan.metadata.uid.clone(), resource_version: None }),
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
+        match self.api(orphan.kind).delete(&name, &params).await {
+            Ok(_) => applied.changes.push(Change { kind: orphan.kind, name, verb: Verb::Removed }),
+            Err(error) if crate::status::is_outdated(&error) => {}
+            Err(error) => return Err(stopped(error, orphan.kind, &name)),
+        }
+        Ok(())
+    }
+
+    fn api(&self, kind: ChildKind) -> Api<DynamicObject> {
+        let resource = match kind {
+            ChildKind::KafkaTopic => ApiResource::erase::<KafkaTopic>(&()),
+            ChildKind::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
+            ChildKind::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
+            ChildKind::Service => ApiResource::erase::<Service>(&()),
+            ChildKind::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
+            ChildKind::Deployment => ApiResource::erase::<Deployment>(&()),
+        };
+        Api::namespaced_with(self.client.clone(), self.namespace, &resource)
+    }
+}
+
+/// What a write means to a reader of events: a Deployment of which only the number of workers differs was scaled.
+fn verb(manifest: &Manifest, before: Option<&Value>) -> Verb {
+    let Some(before) = before else { return Verb::Created };
+    let replicas = |v: &Value| v.pointer("/spec/replicas").and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok());
+    match (replicas(before), replicas(&manifest.body)) {
+        (Some(from), Some(to)) if from != to && manifest.runs_the_same_pods(before) => Verb::Scaled { from, to },
+        _ => Verb::Updated,
+    }
+}
+
+fn conflict(manifest: &Manifest) -> Refusal {
+    let (kind, name) = (manifest.kind.as_str(), &manifest.name);
+    let message = format!("a {kind} `{name}` exists that is not this pipeline's: delete or rename it, or give the pipeline another name");
+    Refusal::new(Reason::NameConflict, message)
+}
+
+/// What an error means: whether Kubernetes will not have the object, or could not be asked.
+fn stopped(error: kube::Error, kind: ChildKind, name: &str) -> Stopped {
+    match error {
+        kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated") => Stopped::NamespaceGoes,
+        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 413 | 415 | 422) => {
+            Refusal::new(Reason::RefusedByKubernetes, format!("{} `{name}`: {}", kind.as_str(), status.message)).into()
+        }
+        error => Stopped::Failed(error),
+    }
+}

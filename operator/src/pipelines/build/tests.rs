@@ -1,0 +1,109 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::pipelines::{
+    testing::{example_topics, gateway, payments, references, topic},
+    topics::DeadLetterChoice,
+    validate::validate,
+};
+
+const IMAGE: &str = "penstock-worker:0.1.0";
+
+fn built(pipeline: &penstock_crds::EventPipeline) -> Vec<Manifest> {
+    build(&validate(pipeline, &references(example_topics())).pipeline.unwrap(), IMAGE).unwrap()
+}
+
+fn bodies(manifests: Vec<Manifest>) -> Vec<Value> {
+    manifests.into_iter().map(|m| m.body).collect()
+}
+
+#[test]
+fn golden_http_pipeline() {
+    let pipeline = gateway(json!({
+        "replicas": 2,
+        "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "128Mi"}},
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "edge", "operator": "Exists"}],
+        "priorityClassName": "high",
+    }));
+    insta::assert_yaml_snapshot!(bodies(built(&pipeline)));
+}
+
+#[test]
+fn golden_kafka_pipeline() {
+    let pipeline = payments(json!({
+        "processor": {"options": {"successRate": "0.5"}},
+        "retry": {"attempts": 2, "backoff": {"max": "1s"}},
+        "deadLetter": {"topic": "orders-dlt", "format": "Envelope"},
+        "admin": {"port": 3002},
+    }));
+    insta::assert_yaml_snapshot!(bodies(built(&pipeline)));
+}
+
+#[test]
+fn golden_dead_letter_topic() {
+    let source = topic("orders", json!({"spec": {"config": {"retention.ms": "604800000"}}}));
+    let verdict = validate(&payments(json!({})), &references(vec![source, topic("payments", json!({}))]));
+    let valid = verdict.pipeline.unwrap();
+    let Some(DeadLetterChoice::Derive { object, spec: Some(spec), .. }) = verdict.topics.dead_letter else { panic!("not derived") };
+    insta::assert_yaml_snapshot!(dead_letter(&valid.owner, &valid.worker.pipeline, &object, spec).unwrap().body);
+}
+
+fn pod_template(manifests: &[Manifest]) -> &Value {
+    manifests.iter().find(|m| m.kind == ChildKind::Deployment).unwrap().body.pointer("/spec/template").unwrap()
+}
+
+#[test]
+fn only_what_workers_do_rolls_the_pods() {
+    let base = payments(json!({"replicas": 1}));
+    let before = built(&base);
+    let rows = [
+        (json!({}), false),
+        (json!({"replicas": 5}), false),
+        (json!({"suspend": true}), false),
+        (json!({"ordering": "Key", "concurrency": 16, "retry": {"attempts": 4, "backoff": {"initial": "200ms"}}}), false),
+        (json!({"processor": {"options": {"successRate": "0.8"}}}), false),
+        (json!({"deadLetter": {"topic": "orders-dlt", "format": "Record"}}), false),
+        (json!({"processor": {"options": {"successRate": "0.9"}}}), true),
+        (json!({"concurrency": 17}), true),
+        (json!({"ordering": "Partition"}), true),
+        (json!({"retry": {"attempts": 5}}), true),
+        (json!({"deadLetter": {"format": "Envelope"}}), true),
+        (json!({"admin": {"port": 9000}}), true),
+        (json!({"source": {"kafka": {"startFrom": "Latest"}}}), true),
+        (json!({"resources": {"limits": {"memory": "64Mi"}}}), true),
+        (json!({"nodeSelector": {"disk": "ssd"}}), true),
+    ];
+    for (patch, rolls) in rows {
+        let after = built(&payments(patch.clone()));
+        assert_eq!(pod_template(&before) != pod_template(&after), rolls, "{patch}");
+    }
+}
+
+#[test]
+fn what_others_do_to_the_objects_does_not_roll_the_pods() {
+    let before = built(&payments(json!({})));
+    let mut relabelled = payments(json!({}));
+    relabelled.metadata.labels = Some(BTreeMap::from([("team".to_owned(), "x".to_owned())]));
+    relabelled.metadata.generation = Some(7);
+    assert_eq!(built(&relabelled), before);
+
+    let mut seen = references(example_topics());
+    seen.topics.reverse();
+    let mut cluster = seen.cluster.unwrap();
+    cluster.spec.bootstrap_servers.reverse();
+    cluster.state = Err(crate::refusal::Refusal::new(penstock_crds::condition::Reason::ClusterNotReady, "restarts"));
+    seen.cluster = Ok(cluster);
+    assert_eq!(build(&validate(&payments(json!({})), &seen).pipeline.unwrap(), IMAGE).unwrap(), before);
+}
+
+#[test]
+fn the_configuration_file_is_what_a_worker_reads() {
+    for pipeline in [payments(json!({})), gateway(json!({}))] {
+        let manifests = built(&pipeline);
+        let config_map = manifests.iter().find(|m| m.kind == ChildKind::ConfigMap).unwrap();
+        let file = config_map.body.pointer("/data/worker.json").unwrap().as_str().unwrap();
+        let read: WorkerConfig = serde_json::from_str(file).unwrap();
+        assert_eq!(read, validate(&pipeline, &references(example_topics())).pipeline.unwrap().worker);
+    }
+}

@@ -1,0 +1,154 @@
+//! The watches over the objects that pipelines own, and which pipelines a change concerns.
+//!
+//! Only objects with our labels are watched, so that the caches do not grow with what others have in the cluster.
+
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, Service, ServiceAccount},
+        policy::v1::PodDisruptionBudget,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Resource,
+    runtime::{
+        reflector::{ObjectRef, store::WriterDropped},
+        watcher,
+    },
+};
+use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic, name, topic};
+use serde::Serialize;
+
+use super::{
+    child::{ChildKind, is_controlled_by},
+    plan::Owned,
+    topics,
+};
+use crate::{
+    context::{Context, Watches},
+    controller::{self, Triggers},
+    watch::{Change, Guarded, Watch, Watched},
+};
+
+/// The watches over the objects that pipelines own.
+#[derive(Clone)]
+pub struct Children {
+    topics: Watch<KafkaTopic>,
+    service_accounts: Watch<ServiceAccount>,
+    config_maps: Watch<ConfigMap>,
+    services: Watch<Service>,
+    budgets: Watch<PodDisruptionBudget>,
+    deployments: Watch<Deployment>,
+}
+
+impl Children {
+    /// Starts the watches.
+    #[must_use]
+    pub fn watch(context: &Context) -> Self {
+        let ours =
+            || watcher::Config::default().labels(&format!("{}={},{}", name::LABEL_MANAGED_BY, name::MANAGED_BY, name::LABEL_PIPELINE));
+        Self {
+            topics: context.watches.topics.clone(),
+            service_accounts: context.watch(ours()),
+            config_maps: context.watch(ours()),
+            services: context.watch(ours()),
+            budgets: context.watch(ours()),
+            deployments: context.watch(ours()),
+        }
+    }
+
+    /// Waits until every cache is complete, those of what pipelines refer to as well: before that, what exists would seem to be missing.
+    ///
+    /// # Errors
+    /// When a watch ended.
+    pub async fn ready(&self, watches: &Watches) -> Result<(), WriterDropped> {
+        watches.clusters.store().wait_until_ready().await?;
+        self.topics.store().wait_until_ready().await?;
+        self.service_accounts.store().wait_until_ready().await?;
+        self.config_maps.store().wait_until_ready().await?;
+        self.services.store().wait_until_ready().await?;
+        self.budgets.store().wait_until_ready().await?;
+        self.deployments.store().wait_until_ready().await
+    }
+
+    /// Everything in this namespace that is controlled by the pipeline with this uid.
+    ///
+    /// # Errors
+    /// When an object cannot be written as JSON.
+    pub fn owned_by(&self, namespace: &str, uid: &str) -> Result<Vec<Owned>, serde_json::Error> {
+        let mut found = owned(&self.topics, ChildKind::KafkaTopic, namespace, uid)?;
+        found.extend(owned(&self.service_accounts, ChildKind::ServiceAccount, namespace, uid)?);
+        found.extend(owned(&self.config_maps, ChildKind::ConfigMap, namespace, uid)?);
+        found.extend(owned(&self.services, ChildKind::Service, namespace, uid)?);
+        found.extend(owned(&self.budgets, ChildKind::PodDisruptionBudget, namespace, uid)?);
+        found.extend(owned(&self.deployments, ChildKind::Deployment, namespace, uid)?);
+        Ok(found)
+    }
+
+    /// What asks for reconciles of pipelines: changes of them, of what they own, and of what they refer to.
+    #[must_use]
+    pub fn triggers(&self, watches: &Watches) -> Vec<Triggers<EventPipeline>> {
+        let (by_topic, by_cluster) = (watches.pipelines.clone(), watches.pipelines.clone());
+        vec![
+            controller::own_changes(&watches.pipelines),
+            controller::related_changes(&watches.topics, move |change| referring_to_topic(&by_topic, change)),
+            controller::related_changes(&watches.clusters, move |change| on_cluster(&by_cluster, change)),
+            controller::related_changes(&self.service_accounts, owner),
+            controller::related_changes(&self.config_maps, owner),
+            controller::related_changes(&self.services, owner),
+            controller::related_changes(&self.budgets, |change| if change.concerns_reconciler() { owner(change) } else { Vec::new() }),
+            controller::related_changes(&self.deployments, owner),
+        ]
+    }
+}
+
+fn owned<K: Watched + Serialize>(watch: &Watch<K>, kind: ChildKind, namespace: &str, uid: &str) -> Result<Vec<Owned>, serde_json::Error> {
+    let ours = |meta: &ObjectMeta| meta.namespace.as_deref() == Some(namespace) && is_controlled_by(meta, uid);
+    let found = watch.select(|object| ours(object.meta()));
+    let readable = found.iter().filter_map(|object| object.0.as_ref().ok());
+    readable.map(|object| Ok(Owned { kind, metadata: object.meta().clone(), body: serde_json::to_value(object)? })).collect()
+}
+
+/// The pipeline that controls a changed object.
+fn owner<K: Watched>(change: &Change<K>) -> Vec<ObjectRef<Guarded<EventPipeline>>> {
+    let Some(meta) = change.latest().map(|object| object.meta()) else { return Vec::new() };
+    let Some(namespace) = meta.namespace.as_deref() else { return Vec::new() };
+    let controllers = meta.owner_references.iter().flatten().filter(|o| o.controller == Some(true) && o.kind == EventPipeline::kind(&()));
+    controllers.map(|o| ObjectRef::new(&o.name).within(namespace)).collect()
+}
+
+/// The pipelines that name a changed topic, or that may derive it: for those, any topic with the suffix may be the one.
+fn referring_to_topic(pipelines: &Watch<EventPipeline>, change: &Change<KafkaTopic>) -> Vec<ObjectRef<Guarded<EventPipeline>>> {
+    let Some(topic) = change.latest() else { return Vec::new() };
+    let (namespace, object) = (topic.meta().namespace.as_deref(), topic.meta().name.as_deref().unwrap_or_default());
+    let is_dead_letter = topic.0.as_ref().is_ok_and(|t| t.kafka_name().ends_with(name::DEAD_LETTER_SUFFIX));
+    let derives = |p: &EventPipeline| p.spec.source.kafka.is_some() && p.spec.dead_letter.as_ref().is_none_or(|d| d.topic.is_none());
+    let concerned = |p: &EventPipeline| {
+        p.metadata.namespace.as_deref() == namespace
+            && (topics::named(&p.spec).any(|named| named == object) || (is_dead_letter && derives(p)))
+    };
+    refs(&pipelines.select(concerned))
+}
+
+/// The pipelines on a changed cluster. In which namespace it must stand is for validation to say.
+fn on_cluster(pipelines: &Watch<EventPipeline>, change: &Change<KafkaCluster>) -> Vec<ObjectRef<Guarded<EventPipeline>>> {
+    if !bears_on_pipelines(change) {
+        return Vec::new();
+    }
+    let name = change.latest().and_then(|c| c.meta().name.clone()).unwrap_or_default();
+    refs(&pipelines.select(|p| topic::cluster_name(p.spec.cluster_ref.as_ref()) == name))
+}
+
+/// Whether more changed of a cluster than the list of its brokers.
+fn bears_on_pipelines(change: &Change<KafkaCluster>) -> bool {
+    let seen = |c: &Guarded<KafkaCluster>| c.0.as_ref().ok().map(|c| c.status.as_ref().map(|s| s.conditions.clone()));
+    match (&change.before, &change.after) {
+        (Some(before), Some(after)) => change.concerns_reconciler() || seen(before) != seen(after),
+        _ => true,
+    }
+}
+
+fn refs(pipelines: &[std::sync::Arc<Guarded<EventPipeline>>]) -> Vec<ObjectRef<Guarded<EventPipeline>>> {
+    pipelines.iter().map(|p| ObjectRef::from_obj(p.as_ref())).collect()
+}

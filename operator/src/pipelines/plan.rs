@@ -1,0 +1,106 @@
+//! Decides which objects of a pipeline are written and removed. Pure: no I/O, no clock.
+//!
+//! Workers are never started before their topics were ready once; those that run are never taken away because a topic or
+//! the cluster is not ready any more, or because the spec no longer makes sense: then only their number is kept as declared.
+
+use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use penstock_crds::EventPipeline;
+use serde_json::Value;
+
+use super::{
+    build,
+    child::{ChildKind, Manifest},
+    topics::DeadLetterChoice,
+    validate::{ValidatedPipeline, Verdict, replicas},
+};
+
+/// An object that the pipeline controls, as the cache has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Owned {
+    /// Its kind.
+    pub kind: ChildKind,
+    /// Its name, uid, labels and so on.
+    pub metadata: ObjectMeta,
+    /// All of it.
+    pub body: Value,
+}
+
+/// What is written and removed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// What does not say what it shall, in the order in which it is applied.
+    pub apply: Vec<Manifest>,
+    /// The number of workers, where nothing else of the Deployment may be touched.
+    pub scale: Option<i32>,
+    /// What is no longer needed.
+    pub remove: Vec<Owned>,
+}
+
+/// Plans what brings a pipeline's objects to where they shall be.
+///
+/// # Errors
+/// When an object cannot be written as JSON.
+pub fn plan(
+    pipeline: &EventPipeline,
+    verdict: &Verdict,
+    owned: &[Owned],
+    deployment: Option<&Deployment>,
+    image: &str,
+) -> Result<Plan, serde_json::Error> {
+    let Ok(valid) = &verdict.pipeline else {
+        return Ok(Plan { scale: scale(pipeline, deployment), ..Plan::default() });
+    };
+    let workers = build::build(valid, image)?;
+    let held = verdict.unready.is_some() && !runs_already(&workers, owned);
+    let mut desired: Vec<Manifest> = dead_letter(valid, verdict)?.into_iter().collect();
+    if !held {
+        desired.extend(workers);
+    }
+    Ok(Plan {
+        scale: if held { scale(pipeline, deployment) } else { None },
+        remove: owned.iter().filter(|o| is_orphan(o, &desired, verdict, held)).cloned().collect(),
+        apply: desired.into_iter().filter(|m| !owned.iter().any(|o| is_same(o, m) && m.is_met_by(&o.body))).collect(),
+    })
+}
+
+fn dead_letter(valid: &ValidatedPipeline, verdict: &Verdict) -> Result<Option<Manifest>, serde_json::Error> {
+    match &verdict.topics.dead_letter {
+        Some(DeadLetterChoice::Derive { object, spec: Some(spec), .. }) => {
+            build::dead_letter(&valid.owner, &valid.worker.pipeline, object, spec.clone()).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Whether the pods that are declared are those that run: then nothing is started anew by applying them again.
+fn runs_already(workers: &[Manifest], owned: &[Owned]) -> bool {
+    let desired = workers.iter().find(|m| m.kind == ChildKind::Deployment);
+    desired.is_some_and(|d| owned.iter().any(|o| is_same(o, d) && d.runs_the_same_pods(&o.body)))
+}
+
+fn scale(pipeline: &EventPipeline, deployment: Option<&Deployment>) -> Option<i32> {
+    let wanted = replicas(&pipeline.spec);
+    let has = deployment?.spec.as_ref()?.replicas;
+    (has != Some(wanted)).then_some(wanted)
+}
+
+/// A derived dead letter topic goes once another is chosen, even while that one is not ready: it may be waiting for this one
+/// to let go of the topic. Anything else waits until what replaces it may be applied.
+fn is_orphan(owned: &Owned, desired: &[Manifest], verdict: &Verdict, held: bool) -> bool {
+    if owned.metadata.deletion_timestamp.is_some() || desired.iter().any(|m| is_same(owned, m)) {
+        return false;
+    }
+    match owned.kind {
+        ChildKind::KafkaTopic => {
+            verdict.topics.dead_letter.as_ref().is_none_or(|choice| owned.metadata.name.as_deref() != Some(choice.object()))
+        }
+        _ => !held,
+    }
+}
+
+fn is_same(owned: &Owned, manifest: &Manifest) -> bool {
+    owned.kind == manifest.kind && owned.metadata.name.as_deref() == Some(manifest.name.as_str())
+}
+
+#[cfg(test)]
+mod tests;

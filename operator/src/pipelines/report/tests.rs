@@ -1,0 +1,66 @@
+use penstock_crds::condition::Statement;
+
+use super::*;
+use crate::{events::Importance, pipelines::testing::at};
+
+fn change(kind: ChildKind, verb: Verb) -> Change {
+    Change { kind, name: "payments".into(), verb }
+}
+
+fn told(notices: Vec<Notice>) -> Vec<String> {
+    notices.into_iter().map(|n| format!("{}: {}", n.reason, n.message)).collect()
+}
+
+#[test]
+fn writes_are_summed_up() {
+    let rows: Vec<(Vec<Change>, Vec<&str>)> = vec![
+        (vec![], vec![]),
+        (
+            vec![
+                change(ChildKind::KafkaTopic, Verb::Created),
+                change(ChildKind::Service, Verb::Created),
+                change(ChildKind::Deployment, Verb::Created),
+            ],
+            vec![
+                "Created: created Service `payments`, Deployment `payments`",
+                "DeadLetterTopicDerived: made KafkaTopic `payments` for dead letters",
+            ],
+        ),
+        (
+            vec![change(ChildKind::ConfigMap, Verb::Updated), change(ChildKind::Deployment, Verb::Scaled { from: 1, to: 3 })],
+            vec!["Updated: updated ConfigMap `payments`", "Scaled: scaled from 1 to 3 workers"],
+        ),
+        (
+            vec![change(ChildKind::KafkaTopic, Verb::Removed)],
+            vec!["Removed: removed KafkaTopic `payments`: dead letters go elsewhere now; the topic in Kafka stays"],
+        ),
+    ];
+    for (changes, expected) in rows {
+        assert_eq!(told(of_changes(&changes)), expected);
+    }
+}
+
+#[test]
+fn readiness_is_told_of_once() {
+    let status = |ready: bool, reason: Reason| {
+        let statement = Statement::new(ConditionType::Ready, Some(ready), reason, "words");
+        let conditions = penstock_crds::condition::conditions(&[], &at(1), None, &[statement]);
+        EventPipelineStatus { conditions, ..EventPipelineStatus::default() }
+    };
+    let missing = || status(false, Reason::TopicNotFound);
+    let ready = || status(true, Reason::AsDeclared);
+    let rows = [
+        (None, missing(), Some(("TopicNotFound", Importance::Warning))),
+        (Some(missing()), missing(), None),
+        (Some(missing()), status(false, Reason::TopicNotReady), Some(("TopicNotReady", Importance::Normal))),
+        (Some(missing()), ready(), Some(("AsDeclared", Importance::Normal))),
+        (Some(ready()), ready(), None),
+        (Some(ready()), status(false, Reason::RollingOut), None),
+        (Some(ready()), status(true, Reason::Suspended), None),
+        (Some(ready()), status(false, Reason::WorkersFailing), Some(("WorkersFailing", Importance::Warning))),
+    ];
+    for (before, after, expected) in rows {
+        let notice = of_readiness(before.as_ref(), &after);
+        assert_eq!(notice.map(|n| (n.reason, n.importance)), expected, "{after:?}");
+    }
+}

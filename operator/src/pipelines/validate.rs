@@ -1,0 +1,251 @@
+//! Turns an `EventPipeline` and what it refers to into a [`ValidatedPipeline`], or says why not. Pure: no I/O, no clock.
+//!
+//! Every rule that the schema has is checked again, for objects that are older than the schema. What is validated can be
+//! built; whether it may start already is told apart, by [`Verdict::unready`].
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::{
+    api::core::v1::{Affinity, Toleration},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use kube::Resource;
+use penstock_crds::{
+    EventPipeline, EventPipelineSpec, KafkaTopic,
+    condition::Reason,
+    pipeline::{KafkaSource, Resources},
+    processor::{self, Builtin, Need, SourceKind},
+    topic,
+    worker::{self, DeadLetterTarget, KafkaInput, PipelineId, WorkerConfig, WorkerProcessor, WorkerSource},
+};
+
+use super::{
+    retry::retry_policy,
+    topics::{self, DeadLetterChoice, FoundTopics, Surroundings},
+};
+use crate::{clusters::ResolvedCluster, refusal::Refusal, watch::Guarded};
+
+/// What a pipeline refers to, as it was observed.
+pub struct References {
+    /// The Kafka cluster, or why it may not be used.
+    pub cluster: Result<ResolvedCluster, Refusal>,
+    /// Every `KafkaTopic` of the pipeline's namespace.
+    pub topics: Vec<Arc<Guarded<KafkaTopic>>>,
+}
+
+/// A pipeline that can be built: everything in it is decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidatedPipeline {
+    /// The pipeline, as the owner of what is built for it.
+    pub owner: OwnerReference,
+    /// What a worker does.
+    pub worker: WorkerConfig,
+    /// Number of workers; 0 while it is suspended.
+    pub replicas: i32,
+    /// What a worker may use, and where it may run.
+    pub placement: Placement,
+}
+
+/// What a worker may use, and where it may run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Placement {
+    /// What it may use; none: the defaults.
+    pub resources: Option<Resources>,
+    /// Labels that a node must have.
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that it tolerates.
+    pub tolerations: Vec<Toleration>,
+    /// Rules that steer it to nodes.
+    pub affinity: Option<Affinity>,
+    /// Its PriorityClass.
+    pub priority_class_name: Option<String>,
+}
+
+/// What can be said of a pipeline before anything is built.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// What became of its topics.
+    pub topics: FoundTopics,
+    /// The pipeline, or why it cannot be built.
+    pub pipeline: Result<ValidatedPipeline, Refusal>,
+    /// Why it cannot start yet: its cluster or a topic is there, but not ready.
+    pub unready: Option<Refusal>,
+}
+
+/// Number of workers that a spec asks for.
+#[must_use]
+pub fn replicas(spec: &EventPipelineSpec) -> i32 {
+    if spec.suspend { 0 } else { spec.replicas.max(0) }
+}
+
+/// Judges a pipeline.
+#[must_use]
+pub fn validate(pipeline: &EventPipeline, references: &References) -> Verdict {
+    let meta = &pipeline.metadata;
+    let around = Surroundings {
+        namespace: meta.namespace.as_deref().unwrap_or_default(),
+        pipeline: meta.name.as_deref().unwrap_or_default(),
+        uid: meta.uid.as_deref().unwrap_or_default(),
+        cluster: topic::cluster_name(pipeline.spec.cluster_ref.as_ref()),
+        topics: &references.topics,
+    };
+    let topics = topics::find(&pipeline.spec, around);
+    let cluster_unready = references.cluster.as_ref().ok().and_then(|c| c.state.clone().err());
+    Verdict { unready: cluster_unready.or_else(|| topics.unready.clone()), pipeline: parse(pipeline, around, references, &topics), topics }
+}
+
+fn parse(
+    pipeline: &EventPipeline,
+    around: Surroundings<'_>,
+    references: &References,
+    topics: &FoundTopics,
+) -> Result<ValidatedPipeline, Refusal> {
+    let spec = &pipeline.spec;
+    let processor = processor(spec, around.pipeline)?;
+    let admin_port = admin_port(spec)?;
+    let cluster = references.cluster.as_ref().map_err(Clone::clone)?;
+    if let Some(refusal) = &topics.refusal {
+        return Err(refusal.clone());
+    }
+    let sink = spec.sink.as_ref().map(|s| kafka_name(topics, &s.kafka.topic)).transpose()?;
+    let worker = WorkerConfig {
+        pipeline: PipelineId { namespace: around.namespace.to_owned(), name: around.pipeline.to_owned() },
+        bootstrap_servers: sorted(cluster.spec.bootstrap_servers.iter().cloned()),
+        source: source(spec, around, topics, sink.as_deref())?,
+        processor,
+        sink,
+        table: kafka_names(topics, spec.table.iter().flat_map(|t| &t.topics))?,
+        admin_port,
+        drain_timeout: worker::DRAIN_TIMEOUT,
+    };
+    let owner = pipeline.controller_owner_ref(&()).ok_or_else(|| invalid("the object has no name or uid yet"))?;
+    Ok(ValidatedPipeline { owner, worker, replicas: replicas(spec), placement: placement(spec) })
+}
+
+fn processor(spec: &EventPipelineSpec, pipeline: &str) -> Result<WorkerProcessor, Refusal> {
+    let name = spec.processor.builtin.as_deref().ok_or_else(|| invalid("processor.builtin is missing: name a built-in processor"))?;
+    let builtin = processor::find(name).ok_or_else(|| {
+        let known: Vec<&str> = processor::BUILTINS.iter().map(|b| b.name).collect();
+        invalid(format!("`{name}` is not a built-in processor: this version has {}", known.join(", ")))
+    })?;
+    check_shape(spec, builtin)?;
+    let options =
+        builtin.options(&spec.processor.options, pipeline).map_err(|problems| Refusal::new(Reason::InvalidOptions, problems.join("; ")))?;
+    // The file names every option, so that one that is given at its default runs as if it were not given.
+    let decided = builtin.options.iter().filter_map(|o| options.text(o.name).map(|value| (o.name.to_owned(), value.to_owned())));
+    Ok(WorkerProcessor { builtin: builtin.name.to_owned(), options: decided.collect() })
+}
+
+fn check_shape(spec: &EventPipelineSpec, builtin: &Builtin) -> Result<(), Refusal> {
+    let mut problems = vec![];
+    match (builtin.source, spec.source.kafka.is_some()) {
+        (SourceKind::Kafka, false) => problems.push("source.kafka: it handles records"),
+        (SourceKind::Http, true) => problems.push("source.http: it answers requests"),
+        _ => {}
+    }
+    match (builtin.sink, spec.sink.is_some()) {
+        (Need::Required, false) => problems.push("sink: it produces records"),
+        (Need::Forbidden, true) => problems.push("no sink: it produces nothing"),
+        _ => {}
+    }
+    match (builtin.table, spec.table.is_some()) {
+        (Need::Required, false) => problems.push("table: it answers from topics"),
+        (Need::Forbidden, true) => problems.push("no table: it answers nothing"),
+        _ => {}
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::ProcessorMismatch, format!("processor `{}` needs {}", builtin.name, problems.join("; and "))))
+}
+
+fn admin_port(spec: &EventPipelineSpec) -> Result<u16, Refusal> {
+    let port = spec.admin.as_ref().map_or(worker::DEFAULT_ADMIN_PORT, |a| a.port);
+    if spec.source.http.as_ref().is_some_and(|http| http.port == port) {
+        return Err(invalid(format!("source.http.port and admin.port are both {port}: change one of them")));
+    }
+    Ok(port)
+}
+
+fn source(spec: &EventPipelineSpec, around: Surroundings<'_>, topics: &FoundTopics, sink: Option<&str>) -> Result<WorkerSource, Refusal> {
+    match (&spec.source.kafka, &spec.source.http) {
+        (Some(kafka), None) => kafka_input(spec, kafka, around, topics, sink).map(WorkerSource::Kafka),
+        (None, Some(http)) => Ok(WorkerSource::Http { port: http.port }),
+        _ => Err(invalid("source needs exactly one of kafka and http")),
+    }
+}
+
+fn kafka_input(
+    spec: &EventPipelineSpec,
+    source: &KafkaSource,
+    around: Surroundings<'_>,
+    topics: &FoundTopics,
+    sink: Option<&str>,
+) -> Result<KafkaInput, Refusal> {
+    let delivery = spec.delivery.ok_or_else(|| invalid("delivery is missing: say `delivery: AtLeastOnce`"))?;
+    if source.topics.is_empty() {
+        return Err(invalid("source.kafka.topics is empty: name at least one KafkaTopic"));
+    }
+    let names = kafka_names(topics, &source.topics)?;
+    let object = topics.dead_letter.as_ref().map(DeadLetterChoice::object).unwrap_or_default();
+    let dead_letter = kafka_name(topics, object)?;
+    for (target, field) in [(Some(dead_letter.as_str()), "deadLetter.topic"), (sink, "sink.kafka.topic")] {
+        if let Some(topic) = target.filter(|t| names.iter().any(|n| n == t)) {
+            return Err(invalid(format!(
+                "{field} is `{topic}`, which is also a source topic: the pipeline would handle its own output for ever"
+            )));
+        }
+    }
+    let concurrency = spec.concurrency.unwrap_or(DEFAULT_CONCURRENCY);
+    if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
+        return Err(invalid(format!("concurrency must be from 1 to {MAX_CONCURRENCY}")));
+    }
+    Ok(KafkaInput {
+        topics: names,
+        group: source.group.clone().unwrap_or_else(|| penstock_crds::name::default_group(around.namespace, around.pipeline)),
+        start_from: source.start_from,
+        delivery,
+        ordering: spec.ordering.unwrap_or_default(),
+        concurrency,
+        retry: retry_policy(spec.retry.as_ref())?,
+        dead_letter: DeadLetterTarget { topic: dead_letter, format: spec.dead_letter.as_ref().map(|d| d.format).unwrap_or_default() },
+    })
+}
+
+/// Records in process at once in one worker, where the spec says nothing.
+const DEFAULT_CONCURRENCY: u16 = 16;
+const MAX_CONCURRENCY: u16 = 256;
+
+fn placement(spec: &EventPipelineSpec) -> Placement {
+    Placement {
+        resources: spec.resources.clone(),
+        node_selector: spec.node_selector.clone(),
+        tolerations: spec.tolerations.clone(),
+        affinity: spec.affinity.clone(),
+        priority_class_name: spec.priority_class_name.clone(),
+    }
+}
+
+fn kafka_name(topics: &FoundTopics, object: &str) -> Result<String, Refusal> {
+    topics.kafka_name(object).ok_or_else(|| Refusal::new(Reason::TopicNotFound, format!("there is no KafkaTopic `{object}`")))
+}
+
+fn kafka_names<'a>(topics: &FoundTopics, objects: impl IntoIterator<Item = &'a String>) -> Result<Vec<String>, Refusal> {
+    let names: Vec<String> = objects.into_iter().map(|object| kafka_name(topics, object)).collect::<Result<_, _>>()?;
+    Ok(sorted(names.into_iter()))
+}
+
+/// In an order that does not depend on how the spec was written: another order is no other configuration.
+fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+pub(super) fn invalid(message: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::InvalidSpec, message)
+}
+
+#[cfg(test)]
+mod tests;

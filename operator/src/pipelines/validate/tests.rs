@@ -1,0 +1,224 @@
+use penstock_crds::condition::Reason;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::pipelines::testing::{UID, cluster, derived_by, example_topics, gateway, payments, references, topic, unready, with};
+
+fn only(topics: Vec<KafkaTopic>, names: &[&str]) -> Vec<KafkaTopic> {
+    topics.into_iter().filter(|t| names.contains(&t.metadata.name.as_deref().unwrap())).collect()
+}
+
+#[test]
+fn the_example_is_valid() {
+    for pipeline in [payments(json!({})), gateway(json!({}))] {
+        let verdict = validate(&pipeline, &references(example_topics()));
+        assert_eq!(verdict.unready, None);
+        let valid = verdict.pipeline.unwrap();
+        assert_eq!(valid.worker.bootstrap_servers, ["kafka-0:9092", "kafka-1:9092"]);
+        assert_eq!(valid.owner.uid, UID);
+        assert_eq!(valid.owner.controller, Some(true));
+        assert_eq!(valid.worker.processor.options.get("serviceName"), pipeline.metadata.name.as_ref());
+    }
+}
+
+#[test]
+fn a_spec_that_makes_no_sense_is_refused() {
+    let kafka = |patch: Value| payments(patch);
+    let rows: Vec<(EventPipeline, Reason, &str)> = vec![
+        (kafka(json!({"processor": {"builtin": null}})), Reason::InvalidSpec, "processor.builtin is missing"),
+        (
+            kafka(json!({"processor": {"builtin": "nope"}})),
+            Reason::InvalidSpec,
+            "`nope` is not a built-in processor: this version has orders-gateway, payments",
+        ),
+        (kafka(json!({"processor": {"builtin": "orders-gateway"}})), Reason::ProcessorMismatch, "needs source.http"),
+        (kafka(json!({"sink": null})), Reason::ProcessorMismatch, "`payments` needs sink"),
+        (kafka(json!({"table": {"topics": ["orders"]}})), Reason::ProcessorMismatch, "needs no table"),
+        (gateway(json!({"sink": null, "table": null})), Reason::ProcessorMismatch, "needs sink: it produces records; and table"),
+        (gateway(json!({"processor": {"builtin": "payments"}})), Reason::ProcessorMismatch, "needs source.kafka"),
+        (kafka(json!({"processor": {"options": {"successRate": "2", "speed": "9"}}})), Reason::InvalidOptions, "`speed` is not an option"),
+        (
+            kafka(json!({"processor": {"options": {"successRate": "2", "speed": "9"}}})),
+            Reason::InvalidOptions,
+            "`2` is not a number from 0 to 1",
+        ),
+        (kafka(json!({"delivery": null})), Reason::InvalidSpec, "AtLeastOnce"),
+        (kafka(json!({"source": {"kafka": null}})), Reason::ProcessorMismatch, "needs source.kafka"),
+        (kafka(json!({"source": {"kafka": {"topics": []}}})), Reason::InvalidSpec, "name at least one"),
+        (kafka(json!({"source": {"http": {"port": 3001}}})), Reason::InvalidSpec, "exactly one of kafka and http"),
+        (kafka(json!({"concurrency": 0})), Reason::InvalidSpec, "concurrency"),
+        (kafka(json!({"retry": {"backoff": {"initial": "1h"}}})), Reason::InvalidSpec, "retry.backoff.initial"),
+        (kafka(json!({"sink": {"kafka": {"topic": "orders"}}})), Reason::InvalidSpec, "handle its own output"),
+        (kafka(json!({"deadLetter": {"topic": "orders"}})), Reason::InvalidSpec, "deadLetter.topic is `orders`"),
+        (gateway(json!({"admin": {"port": 3001}})), Reason::InvalidSpec, "both 3001"),
+        (gateway(json!({"source": {"http": {"port": 8080}}})), Reason::InvalidSpec, "both 8080"),
+    ];
+    for (pipeline, reason, part) in rows {
+        let problem = validate(&pipeline, &references(example_topics())).pipeline.unwrap_err();
+        assert_eq!(problem.reason, reason, "{problem}");
+        assert!(problem.message.contains(part), "{part}: {problem}");
+    }
+}
+
+#[test]
+fn topics_are_found_or_told_of() {
+    let elsewhere = json!({"spec": {"clusterRef": {"name": "other"}}});
+    let going = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    // The topics, the refusal, what it waits for.
+    type Row<'a> = (Vec<KafkaTopic>, Option<(Reason, &'a str)>, Option<&'a str>);
+    let rows: Vec<Row> = vec![
+        (example_topics(), None, None),
+        (only(example_topics(), &["orders", "orders-dlt"]), Some((Reason::TopicNotFound, "KafkaTopic `payments`")), None),
+        (vec![], Some((Reason::TopicNotFound, "KafkaTopic `orders`, `payments`")), None),
+        (
+            vec![topic("orders", json!({})), topic("payments", elsewhere.clone())],
+            Some((Reason::TopicOnOtherCluster, "`payments` is on KafkaCluster `other`, but the pipeline is on `default`")),
+            Some("is being made"),
+        ),
+        (vec![topic("payments", elsewhere)], Some((Reason::TopicNotFound, "`payments` is on KafkaCluster `other`")), None),
+        (with_topics(&[topic("payments", unready("TopicConflict"))]), None, Some("`payments` is not ready (TopicConflict: the words)")),
+        (with_topics(&[topic("payments", json!({"status": null}))]), None, Some("`payments` is not ready (it has no status yet)")),
+        (with_topics(&[topic("payments", going)]), None, Some("it is being deleted")),
+    ];
+    for (topics, refusal, waits) in rows {
+        let verdict = validate(&payments(json!({})), &references(topics.clone()));
+        match refusal {
+            Some((reason, part)) => {
+                let problem = verdict.pipeline.unwrap_err();
+                assert_eq!(problem.reason, reason, "{problem}");
+                assert!(problem.message.contains(part), "{part}: {problem}");
+            }
+            None => drop(verdict.pipeline.unwrap()),
+        }
+        match (verdict.unready, waits) {
+            (Some(problem), Some(part)) => {
+                assert_eq!(problem.reason, Reason::TopicNotReady);
+                assert!(problem.message.contains(part), "{part}: {problem}");
+            }
+            (got, expected) => assert_eq!(got.map(|p| p.message).as_deref(), expected),
+        }
+    }
+}
+
+fn with_topics(instead: &[KafkaTopic]) -> Vec<KafkaTopic> {
+    let mut topics = example_topics();
+    for topic in instead {
+        topics.retain(|t| t.metadata.name != topic.metadata.name);
+        topics.push(topic.clone());
+    }
+    topics
+}
+
+#[test]
+fn a_cluster_that_may_not_be_used_is_a_refusal_and_one_that_is_not_ready_is_waited_for() {
+    let not_found = Refusal::new(Reason::ClusterNotFound, "no such cluster");
+    let references = References { cluster: Err(not_found.clone()), ..references(example_topics()) };
+    let verdict = validate(&payments(json!({})), &references);
+    assert_eq!(verdict.pipeline.unwrap_err(), not_found);
+    assert_eq!(verdict.topics.refusal, None);
+
+    let not_ready = Refusal::new(Reason::ClusterNotReady, "down");
+    let references = References { cluster: Ok(cluster(Err(not_ready.clone()))), ..references };
+    let verdict = validate(&payments(json!({})), &references);
+    assert!(verdict.pipeline.is_ok());
+    assert_eq!(verdict.unready, Some(not_ready));
+}
+
+#[test]
+fn an_unreadable_topic_is_told_of() {
+    let mut references = references(only(example_topics(), &["orders", "orders-dlt"]));
+    let broken = json!({
+        "apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": "payments", "namespace": "shop"}, "spec": 7,
+    });
+    references.topics.push(Arc::new(serde_json::from_value(broken).unwrap()));
+    let problem = validate(&payments(json!({})), &references).pipeline.unwrap_err();
+    assert_eq!(problem.reason, Reason::TopicNotReady);
+    assert!(problem.message.contains("`payments` cannot be read"), "{problem}");
+}
+
+#[test]
+fn where_dead_letters_go() {
+    let dlt = |name: &str, patch: Value| topic(name, with(json!({"spec": {"topicName": "orders.DLT"}}), patch));
+    let own = || derived_by("payments", UID);
+    let others = || derived_by("billing", "another-uid");
+    let younger = || json!({"metadata": {"creationTimestamp": "2026-01-02T00:00:00Z"}});
+    let going = || json!({"metadata": {"deletionTimestamp": "2026-01-02T00:00:00Z"}});
+    // The dead letter topics that there are; the object chosen; whether it is derived.
+    let rows: Vec<(Value, Vec<KafkaTopic>, &str, bool)> = vec![
+        (json!({}), vec![], "payments-dlt", true),
+        (json!({}), vec![dlt("payments-dlt", own())], "payments-dlt", true),
+        (json!({}), vec![dlt("orders-dlt", json!({}))], "orders-dlt", false),
+        // A user's object comes before a derived one, however old.
+        (json!({}), vec![dlt("payments-dlt", own()), dlt("orders-dlt", younger())], "orders-dlt", false),
+        // Of two derived at once, both pipelines choose the same one.
+        (json!({}), vec![dlt("payments-dlt", own()), dlt("billing-dlt", others())], "billing-dlt", false),
+        (json!({}), vec![dlt("payments-dlt", own()), dlt("billing-dlt", with(others(), younger()))], "payments-dlt", true),
+        // One that goes, or is on another cluster, is none.
+        (json!({}), vec![dlt("billing-dlt", with(others(), going()))], "payments-dlt", true),
+        (json!({}), vec![dlt("x", json!({"spec": {"clusterRef": {"name": "other"}}}))], "payments-dlt", true),
+        (json!({"deadLetter": {"topic": "named"}}), vec![dlt("payments-dlt", own())], "named", false),
+    ];
+    for (patch, dead_letters, object, derived) in rows {
+        let mut topics = only(example_topics(), &["orders", "payments"]);
+        topics.extend(dead_letters);
+        let choice = validate(&payments(patch), &references(topics)).topics.dead_letter.unwrap();
+        assert_eq!(choice.object(), object);
+        assert_eq!(matches!(choice, DeadLetterChoice::Derive { .. }), derived, "{object}");
+    }
+    assert_eq!(validate(&gateway(json!({})), &references(example_topics())).topics.dead_letter, None);
+}
+
+#[test]
+fn a_derived_topic_never_contradicts_what_is_there() {
+    let own =
+        |spec: Value, status: Value| topic("payments-dlt", with(derived_by("payments", UID), json!({"spec": spec, "status": status})));
+    let source = |partitions: i32| topic("orders", json!({"status": {"partitions": partitions, "replicationFactor": 3}}));
+    // Source, own derived object; partitions and replication factor that it shall declare.
+    let dlt = |partitions: i32, factor: i32| json!({"topicName": "orders.DLT", "partitions": partitions, "replicationFactor": factor});
+    for (source, existing, expected) in [
+        (source(3), None, Some((3, Some(3)))),
+        (source(6), Some(own(dlt(3, 3), json!({"partitions": 3, "replicationFactor": 3}))), Some((6, Some(3)))),
+        (source(3), Some(own(dlt(6, 3), json!({"partitions": 6, "replicationFactor": 3}))), Some((6, Some(3)))),
+        // What is in Kafka already has more partitions and fewer copies.
+        (source(3), Some(own(dlt(3, 3), json!({"partitions": 12, "replicationFactor": 1}))), Some((12, Some(1)))),
+        (topic("orders", json!({"status": null})), None, None),
+    ] {
+        let topics: Vec<_> = [source, topic("payments", json!({}))].into_iter().chain(existing).collect();
+        match validate(&payments(json!({})), &references(topics)).topics.dead_letter {
+            Some(DeadLetterChoice::Derive { spec, .. }) => {
+                assert_eq!(spec.map(|s| (s.partitions.unwrap(), s.replication_factor)), expected);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_derived_topic_takes_over_the_retention_and_nothing_else() {
+    let orders = topic("orders", json!({"spec": {"config": {"retention.ms": "1000", "cleanup.policy": "compact"}}}));
+    let verdict = validate(&payments(json!({})), &references(vec![orders, topic("payments", json!({}))]));
+    let Some(DeadLetterChoice::Derive { object, topic, spec: Some(spec) }) = verdict.topics.dead_letter else { panic!("not derived") };
+    assert_eq!((object.as_str(), topic.as_str()), ("payments-dlt", "orders.DLT"));
+    assert_eq!(spec.config, BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]));
+    assert_eq!(verdict.unready.unwrap().message, "the dead letter topic `orders.DLT` is being made");
+}
+
+#[test]
+fn a_dead_letter_topic_that_cannot_be_derived_is_told_of() {
+    let foreign = vec![topic("orders", json!({})), topic("payments", json!({})), topic("payments-dlt", json!({}))];
+    let long = topic("orders", json!({"spec": {"topicName": "o".repeat(248)}}));
+    for (topics, reason) in [(foreign, Reason::NameConflict), (vec![long, topic("payments", json!({}))], Reason::InvalidSpec)] {
+        let problem = validate(&payments(json!({})), &references(topics)).pipeline.unwrap_err();
+        assert_eq!(problem.reason, reason, "{problem}");
+        assert!(problem.message.contains("deadLetter.topic"), "{problem}");
+    }
+}
+
+#[test]
+fn a_suspended_pipeline_has_no_workers() {
+    for (patch, expected) in
+        [(json!({}), 1), (json!({"replicas": 3}), 3), (json!({"replicas": 3, "suspend": true}), 0), (json!({"replicas": 0}), 0)]
+    {
+        assert_eq!(replicas(&payments(patch).spec), expected);
+    }
+}

@@ -1,0 +1,172 @@
+//! Judges the workers of a pipeline by their Deployment and, where that is not enough, their pods. Pure: no I/O, no clock.
+//!
+//! The words do not change while the state does not: no times, counts of restarts or pod names stand in them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::{
+    apps::v1::{Deployment, DeploymentCondition},
+    core::v1::{ContainerStatus, Pod},
+};
+use penstock_crds::condition::{ConditionType, Reason, Statement};
+
+/// The most characters of a crashed worker's last words.
+const MAX_LAST_WORDS: usize = 300;
+
+/// What is known of the workers.
+#[derive(Clone, Copy, Debug)]
+pub struct Workers<'a> {
+    /// The Deployment, if there is one.
+    pub deployment: Option<&'a Deployment>,
+    /// The pods, where they were asked for.
+    pub pods: &'a [Pod],
+    /// How many workers shall run.
+    pub wanted: i32,
+}
+
+/// How the workers are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Whether they are as declared: all of them, all new, all ready.
+    pub settled: bool,
+    /// What the condition `WorkersAvailable` says.
+    pub statement: Statement,
+}
+
+/// Numbers of a Deployment's status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    /// Whether they speak of the Deployment as it is now.
+    current: bool,
+    all: i32,
+    updated: i32,
+    ready: i32,
+}
+
+/// Judges the workers.
+#[must_use]
+pub fn judge(workers: Workers<'_>) -> Judgement {
+    let Some(deployment) = workers.deployment else {
+        return unavailable(Reason::WorkersUnavailable, "no workers were started yet".to_owned());
+    };
+    let (counts, wanted) = (counts(deployment), workers.wanted);
+    if wanted == 0 {
+        return match counts.all {
+            _ if !counts.current => rolling(true, "the workers are told to stop".to_owned()),
+            0 => settled(Reason::ScaledToZero, "the pipeline is scaled to no workers".to_owned()),
+            left => rolling(true, format!("{left} workers are still to stop")),
+        };
+    }
+    if let Some(failure) = condition(deployment, "ReplicaFailure").filter(|c| c.status == "True") {
+        return unavailable(Reason::RefusedByKubernetes, words(failure));
+    }
+    if counts.current && counts.all == counts.updated && counts.updated == wanted && counts.ready >= wanted {
+        return settled(Reason::WorkersAvailable, format!("{wanted} of {wanted} workers are ready"));
+    }
+    let enough = counts.ready >= wanted;
+    if let Some((failing, reason, what)) = most_common_failure(workers.pods) {
+        let all = workers.pods.len();
+        return judgement(enough, reason, format!("{} of {wanted} workers are ready; {failing} of {all}: {what}", counts.ready));
+    }
+    if !counts.current || counts.all > counts.updated {
+        return rolling(enough, format!("{} of {wanted} workers run the new configuration", counts.updated.min(wanted)));
+    }
+    if counts.all > wanted {
+        return rolling(enough, format!("{} workers are still to stop", counts.all - wanted));
+    }
+    unavailable(Reason::WorkersUnavailable, format!("{} of {wanted} workers are ready", counts.ready))
+}
+
+fn counts(deployment: &Deployment) -> Counts {
+    let Some(status) = &deployment.status else { return Counts::default() };
+    Counts {
+        current: status.observed_generation >= deployment.metadata.generation,
+        all: status.replicas.unwrap_or_default(),
+        updated: status.updated_replicas.unwrap_or_default(),
+        ready: status.ready_replicas.unwrap_or_default(),
+    }
+}
+
+fn judgement(available: bool, reason: Reason, message: String) -> Judgement {
+    Judgement { settled: false, statement: Statement::new(ConditionType::WorkersAvailable, Some(available), reason, message) }
+}
+
+fn unavailable(reason: Reason, message: String) -> Judgement {
+    judgement(false, reason, message)
+}
+
+fn rolling(enough: bool, message: String) -> Judgement {
+    judgement(enough, Reason::RollingOut, message)
+}
+
+fn settled(reason: Reason, message: String) -> Judgement {
+    Judgement { settled: true, ..judgement(true, reason, message) }
+}
+
+fn condition<'a>(deployment: &'a Deployment, kind: &str) -> Option<&'a DeploymentCondition> {
+    deployment.status.as_ref()?.conditions.iter().flatten().find(|c| c.type_ == kind)
+}
+
+fn words(condition: &DeploymentCondition) -> String {
+    condition.message.clone().or_else(|| condition.reason.clone()).unwrap_or_else(|| "Kubernetes cannot make the pods".to_owned())
+}
+
+/// What ails most of the pods: how many, and what.
+fn most_common_failure(pods: &[Pod]) -> Option<(usize, Reason, String)> {
+    let mut found: BTreeMap<String, (usize, Reason)> = BTreeMap::new();
+    for (reason, what) in pods.iter().filter(|p| p.metadata.deletion_timestamp.is_none()).filter_map(failure) {
+        found.entry(what).or_insert((0, reason)).0 += 1;
+    }
+    // Of as many, the first by its words, so that the choice does not change from time to time.
+    found.into_iter().rev().max_by_key(|(_, (count, _))| *count).map(|(what, (count, reason))| (count, reason, what))
+}
+
+fn failure(pod: &Pod) -> Option<(Reason, String)> {
+    let status = pod.status.as_ref()?;
+    let unschedulable = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
+    if let Some(condition) = unschedulable {
+        let why = condition.message.clone().unwrap_or_default();
+        return Some((Reason::WorkersUnavailable, format!("no node takes it: {why}")));
+    }
+    status.container_statuses.iter().flatten().find_map(container_failure).map(|what| (Reason::WorkersFailing, what))
+}
+
+fn container_failure(container: &ContainerStatus) -> Option<String> {
+    if container.ready {
+        return None;
+    }
+    let state = container.state.as_ref();
+    let ended = state.and_then(|s| s.terminated.as_ref()).or_else(|| container.last_state.as_ref()?.terminated.as_ref());
+    if let Some(ended) = ended {
+        let why = ended.reason.as_deref().unwrap_or("Error");
+        let said = last_words(ended.message.as_deref().unwrap_or_default());
+        let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+        return Some(format!("crashed ({why}, exit code {}){said}", ended.exit_code));
+    }
+    let waiting = state?.waiting.as_ref()?;
+    match waiting.reason.as_deref()? {
+        "ContainerCreating" | "PodInitializing" => None,
+        // Kubernetes alternates between these.
+        "ErrImagePull" | "ImagePullBackOff" => Some(format!("image `{}` cannot be pulled", container.image)),
+        reason => Some(format!("{reason}: {}", waiting.message.as_deref().unwrap_or_default())),
+    }
+}
+
+/// The last line of a log without its time, which would be another one after each crash.
+fn last_words(log: &str) -> String {
+    let line = log.lines().rev().map(str::trim).find(|l| !l.is_empty()).unwrap_or_default();
+    let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
+    let message = json.as_ref().and_then(|j| j.pointer("/fields/message").or_else(|| j.get("message"))).and_then(|m| m.as_str());
+    let text = message.unwrap_or_else(|| without_time(line));
+    text.chars().take(MAX_LAST_WORDS).collect()
+}
+
+fn without_time(line: &str) -> &str {
+    match line.split_once(char::is_whitespace) {
+        Some((first, rest)) if first.parse::<jiff::Timestamp>().is_ok() => rest.trim_start(),
+        _ => line,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn deployment(generation: i64, status: Value) -> Deployment {
+    serde_json::from_value(
+        json!({"metadata": {"name": "payments", "generation": generation}, "spec": {"selector": {}, "template": {}}, "status": status}),
+    )
+    .unwrap()
+}
+
+fn counts(observed: i64, all: i32, updated: i32, ready: i32) -> Value {
+    json!({"observedGeneration": observed, "replicas": all, "updatedReplicas": updated, "readyReplicas": ready})
+}
+
+fn pod(status: Value) -> Pod {
+    serde_json::from_value(json!({"metadata": {"name": "payments-x"}, "status": status})).unwrap()
+}
+
+fn container(ready: bool, state: Value, last_state: Value) -> Pod {
+    pod(json!({"containerStatuses": [
+        {"name": "worker", "image": "penstock-worker:9", "imageID": "", "ready": ready, "restartCount": 1, "state": state, "lastState": last_state},
+    ]}))
+}
+
+#[test]
+fn the_state_of_a_deployment() {
+    // Wanted, counts (generation seen of 2, all, updated, ready); settled, available, reason, words.
+    let rows = [
+        (2, (2, 2, 2, 2), true, true, Reason::WorkersAvailable, "2 of 2 workers are ready"),
+        (2, (2, 2, 2, 1), false, false, Reason::WorkersUnavailable, "1 of 2 workers are ready"),
+        (2, (2, 0, 0, 0), false, false, Reason::WorkersUnavailable, "0 of 2 workers are ready"),
+        (2, (1, 2, 2, 2), false, true, Reason::RollingOut, "2 of 2 workers run the new configuration"),
+        (2, (2, 3, 1, 2), false, true, Reason::RollingOut, "1 of 2 workers run the new configuration"),
+        (2, (2, 2, 1, 1), false, false, Reason::RollingOut, "1 of 2 workers run the new configuration"),
+        (3, (2, 2, 2, 2), false, false, Reason::WorkersUnavailable, "2 of 3 workers are ready"),
+        (1, (2, 3, 3, 3), false, true, Reason::RollingOut, "2 workers are still to stop"),
+        (0, (2, 0, 0, 0), true, true, Reason::ScaledToZero, "scaled to no workers"),
+        (0, (2, 2, 2, 2), false, true, Reason::RollingOut, "2 workers are still to stop"),
+        (0, (1, 0, 0, 0), false, true, Reason::RollingOut, "told to stop"),
+    ];
+    for (wanted, (observed, all, updated, ready), settled, available, reason, words) in rows {
+        let deployment = deployment(2, counts(observed, all, updated, ready));
+        let got = judge(Workers { deployment: Some(&deployment), pods: &[], wanted });
+        let row = format!("{wanted} {observed} {all} {updated} {ready}: {got:?}");
+        assert_eq!((got.settled, got.statement.status, got.statement.reason), (settled, Some(available), reason), "{row}");
+        assert!(got.statement.message.contains(words), "{row}");
+    }
+}
+
+#[test]
+fn without_a_deployment_there_are_no_workers() {
+    let got = judge(Workers { deployment: None, pods: &[], wanted: 0 });
+    assert!(!got.settled);
+    assert_eq!((got.statement.status, got.statement.reason), (Some(false), Reason::WorkersUnavailable));
+}
+
+#[test]
+fn what_pods_say() {
+    let crashed = |message: &str| {
+        container(
+            false,
+            json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting"}}),
+            json!({"terminated": {"exitCode": 1, "reason": "Error", "message": message}}),
+        )
+    };
+    let pull = |reason: &str| container(false, json!({"waiting": {"reason": reason, "message": "words that alternate"}}), json!({}));
+    let creating = || container(false, json!({"waiting": {"reason": "ContainerCreating"}}), json!({}));
+    let recovered = || container(true, json!({"running": {}}), json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}));
+    let unschedulable = || {
+        pod(
+            json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}]}),
+        )
+    };
+    let rows = [
+        (vec![], Reason::WorkersUnavailable, "0 of 2 workers are ready"),
+        (vec![creating(), recovered()], Reason::WorkersUnavailable, "0 of 2 workers are ready"),
+        (
+            vec![crashed("first\n2026-01-01T00:00:00Z ERROR no such topic\n")],
+            Reason::WorkersFailing,
+            "0 of 2 workers are ready; 1 of 1: crashed (Error, exit code 1): ERROR no such topic",
+        ),
+        (
+            vec![crashed(r#"{"timestamp":"2026-01-01T00:00:00Z","level":"ERROR","fields":{"message":"no such topic"}}"#)],
+            Reason::WorkersFailing,
+            "0 of 2 workers are ready; 1 of 1: crashed (Error, exit code 1): no such topic",
+        ),
+        (vec![crashed("")], Reason::WorkersFailing, "0 of 2 workers are ready; 1 of 1: crashed (Error, exit code 1)"),
+        (
+            vec![pull("ErrImagePull"), pull("ImagePullBackOff"), crashed("x")],
+            Reason::WorkersFailing,
+            "0 of 2 workers are ready; 2 of 3: image `penstock-worker:9` cannot be pulled",
+        ),
+        (
+            vec![pull("CreateContainerConfigError")],
+            Reason::WorkersFailing,
+            "0 of 2 workers are ready; 1 of 1: CreateContainerConfigError: words that alternate",
+        ),
+        (
+            vec![unschedulable(), creating()],
+            Reason::WorkersUnavailable,
+            "0 of 2 workers are ready; 1 of 2: no node takes it: 0/1 nodes are available",
+        ),
+    ];
+    for (pods, reason, words) in rows {
+        let deployment = deployment(1, counts(1, 2, 2, 0));
+        let got = judge(Workers { deployment: Some(&deployment), pods: &pods, wanted: 2 });
+        assert_eq!((got.statement.reason, got.statement.message.as_str()), (reason, words));
+        assert!(!got.settled);
+    }
+}
+
+#[test]
+fn pods_that_kubernetes_refuses() {
+    let mut status = counts(1, 0, 0, 0);
+    status["conditions"] =
+        json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: pods=1"}]);
+    let got = judge(Workers { deployment: Some(&deployment(1, status)), pods: &[], wanted: 1 });
+    assert_eq!((got.statement.reason, got.statement.message.as_str()), (Reason::RefusedByKubernetes, "exceeded quota: pods=1"));
+}
