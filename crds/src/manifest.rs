@@ -2,32 +2,43 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
+use serde_json::Value;
 
 use crate::{EventPipeline, KafkaCluster, KafkaTopic, reference};
+
+/// The formats in our schemas that the apiserver knows.
+const KNOWN_FORMATS: [&str; 3] = ["int32", "int64", "date-time"];
 
 /// Every definition.
 ///
 /// # Errors
 /// When a definition cannot be written as JSON.
 pub fn definitions() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
-    [KafkaCluster::crd(), KafkaTopic::crd(), EventPipeline::crd()].into_iter().map(without_nullable).collect()
+    [KafkaCluster::crd(), KafkaTopic::crd(), EventPipeline::crd()].into_iter().map(for_the_apiserver).collect()
 }
 
-/// Lets `field: null` mean that the field is absent: the apiserver prunes a null that the schema does not allow, while a
-/// null that it keeps would make `has(self.field)` true in a CEL rule.
-fn without_nullable(definition: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
-    fn strip(value: &mut serde_json::Value) {
+/// Rewrites what the derived schema says in ways that the apiserver does not want.
+///
+/// Without `nullable`, `field: null` means that the field is absent: the apiserver prunes a null that the schema does not
+/// allow, while a null that it keeps would make `has(self.field)` true in a CEL rule. Formats that it does not know, such
+/// as `uint16`, make it warn at each apply; the bounds beside them say the same.
+fn for_the_apiserver(definition: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
+    fn rewrite(value: &mut Value) {
         match value {
-            serde_json::Value::Object(map) => {
-                map.retain(|key, value| key != "nullable" || !value.is_boolean());
-                map.values_mut().for_each(strip);
+            Value::Object(map) => {
+                map.retain(|key, value| match (key.as_str(), value) {
+                    ("nullable", Value::Bool(_)) => false,
+                    ("format", Value::String(format)) => KNOWN_FORMATS.contains(&format.as_str()),
+                    _ => true,
+                });
+                map.values_mut().for_each(rewrite);
             }
-            serde_json::Value::Array(items) => items.iter_mut().for_each(strip),
+            Value::Array(items) => items.iter_mut().for_each(rewrite),
             _ => {}
         }
     }
     let mut value = serde_json::to_value(definition)?;
-    strip(&mut value);
+    rewrite(&mut value);
     serde_json::from_value(value)
 }
 

@@ -24,7 +24,7 @@ use crate::topic::ClusterRef;
     namespaced,
     status = "EventPipelineStatus",
     derive = "PartialEq",
-    shortname = "ep",
+    shortname = "epl",
     category = "penstock",
     doc = "A source of events, the processor that handles each one, and where its output goes; run by a Deployment of workers.",
     scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
