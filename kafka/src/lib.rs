@@ -1,4 +1,44 @@
-//! Kafka for applications: a producer, a group consumer, a reader of whole topics and an administrator of topics.
+//! Kafka for applications, on top of librdkafka.
+//!
+//! | type | what it does | what it promises |
+//! |---|---|---|
+//! | [`Producer`] | writes records | `Ok` only once all in-sync replicas have the record; no duplicates or reordering by retries |
+//! | [`Consumer`] | reads topics as a member of a group | commits exactly what it is told; drains before partitions go; never loses the group over a slow record |
+//! | [`TopicReader`] | follows whole topics, for state in memory | every partition from its first record on; says when it has caught up and when it must start over |
+//! | [`TopicAdmin`] | describes, creates, changes and deletes topics | many topics per call, one answer each, with the broker's own words |
+//!
+//! All are async, start without waiting for Kafka and reconnect by themselves. None blocks the async runtime; what blocks
+//! in the C library runs on threads of its own. [`Health`] tells whether a client has a connection, [`Error`] what to do
+//! about a failure: retry ([`Error::is_retriable`]), look before repeating ([`Error::outcome_unknown`]) or rebuild the
+//! client ([`Error::is_fatal`]).
+//!
+//! Settings are typed and bounded; properties of librdkafka cannot be passed through. Connections are plaintext.
+//! Logs go to [`tracing`] with the target `librdkafka`.
+//!
+//! Three runnable programs are in the crate's `examples` folder: `produce`, `consume` and `manage_topics`. In short:
+//!
+//! ```no_run
+//! use penstock_kafka::{
+//!     ConnectionSettings, Consumer, ConsumerSettings, GroupOffset, NewTopic, Producer, ProducerSettings, Record, TopicAdmin,
+//! };
+//!
+//! # async fn example() -> penstock_kafka::Result<()> {
+//! let connection = ConnectionSettings::parse("localhost:9092")?.with_client_id("example")?;
+//!
+//! let admin = TopicAdmin::new(&connection)?;
+//! admin.create(&[NewTopic::new("orders").with_partitions(3)]).await?;
+//!
+//! let producer = Producer::new(&connection, &ProducerSettings::default())?;
+//! producer.send(Record::to("orders").with_key("o-1").with_payload("{}")).await?;
+//!
+//! let consumer = Consumer::subscribe(&connection, &ConsumerSettings::new("billing"), &["orders"], ())?;
+//! let record = consumer.recv().await?;
+//! let done = GroupOffset { topic: record.topic.to_string(), partition: record.partition, next_offset: record.offset + 1 };
+//! consumer.commit(&[done]).await?;
+//! consumer.close().await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod buffer;
 mod connection;

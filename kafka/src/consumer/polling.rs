@@ -91,7 +91,7 @@ impl Poller {
                 }
             }
             Some(Err(error)) => {
-                if let Some(error) = reportable(&error) {
+                if let Some(error) = reportable(&error, &context.health.last_error()) {
                     context.buffer.push(Err(error));
                 }
             }
@@ -186,10 +186,34 @@ fn list(partitions: &[TopicPartition]) -> Result<TopicPartitionList> {
 }
 
 /// What a caller of `recv` should see. A lost connection is [`crate::Health`]'s business: the client reconnects.
-fn reportable(error: &KafkaError) -> Option<Error> {
-    let error = Error::from_rdkafka(error, None);
-    match error {
+fn reportable(error: &KafkaError, said: &str) -> Option<Error> {
+    match Error::from_rdkafka(error, unavailable_topic(said)) {
         Error::Unreachable { .. } | Error::Timeout { .. } => None,
         error => Some(error),
+    }
+}
+
+/// rdkafka passes only the code of an error on; which topic it is about stands in librdkafka's words.
+fn unavailable_topic(said: &str) -> Option<&str> {
+    said.strip_prefix("Subscribed topic not available: ")?.split(':').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_a_subscription_name_the_topic() {
+        let said = "Subscribed topic not available: orders.DLT: Broker: Unknown topic or partition";
+        let error = KafkaError::MessageConsumption(Code::UnknownTopicOrPartition);
+        let unknown = Error::UnknownTopic { topic: "orders.DLT".to_owned() };
+        assert_eq!(reportable(&error, said), Some(unknown));
+    }
+
+    #[test]
+    fn a_lost_connection_is_not_an_error_of_recv() {
+        for code in [Code::AllBrokersDown, Code::BrokerTransportFailure, Code::OperationTimedOut] {
+            assert_eq!(reportable(&KafkaError::MessageConsumption(code), ""), None, "{code:?}");
+        }
     }
 }

@@ -94,7 +94,7 @@ impl Following {
             let names: Vec<TopicPartition> = known.iter().map(|(partition, _)| partition.clone()).collect();
             self.native.assign_more(&at(&names, Offset::Beginning))?;
             for (partition, end) in known {
-                self.progress.followed(partition, end);
+                self.progress.followed(&partition, end);
             }
         }
         failure
@@ -104,7 +104,7 @@ impl Following {
         match polled {
             Polled::Nothing => {}
             Polled::Record(record) => {
-                self.progress.read(&record.topic_partition(), record.offset);
+                self.progress.read(&record.topic, record.partition, record.offset);
                 self.events.push(Ok(ReaderEvent::Record(record)));
             }
             Polled::EndOfPartition(partition) => self.progress.reached_end(&partition),
@@ -131,8 +131,10 @@ impl Following {
         self.look();
         if known == self.progress.id(&partition.topic) {
             self.forget(std::slice::from_ref(&partition));
-            self.progress.lost(&partition);
-            self.events.push(Ok(ReaderEvent::RecordsLost { partition }));
+            // A position that was never used may be stale without any loss, for example right after a recreation.
+            if self.progress.lost(&partition) {
+                self.events.push(Ok(ReaderEvent::RecordsLost { partition }));
+            }
             self.look();
         }
     }

@@ -3,7 +3,7 @@
 //! A topic that came back with another id is read from its beginning again; a partition that is new is read, too. Nothing
 //! is caught up before every topic was seen once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::error::Error;
 use crate::record::TopicPartition;
@@ -23,7 +23,6 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Progress {
     topics: BTreeMap<String, Topic>,
-    behind: BTreeMap<TopicPartition, i64>,
     announced: bool,
 }
 
@@ -31,14 +30,22 @@ pub(super) struct Progress {
 struct Topic {
     id: Option<TopicId>,
     partitions: usize,
-    followed: BTreeSet<i32>,
+    followed: BTreeMap<i32, Position>,
     failed: bool,
+}
+
+/// How far a partition was read since it is followed.
+#[derive(Debug)]
+struct Position {
+    /// Where it has caught up; `None` once it has.
+    target: Option<i64>,
+    started: bool,
 }
 
 impl Progress {
     pub(super) fn new(topics: impl IntoIterator<Item = String>) -> Self {
         let topics = topics.into_iter().map(|name| (name, Topic::default())).collect();
-        Self { topics, behind: BTreeMap::new(), announced: false }
+        Self { topics, announced: false }
     }
 
     pub(super) fn topics(&self) -> Vec<&str> {
@@ -47,7 +54,8 @@ impl Progress {
 
     /// True once every topic has been seen and all its partitions are followed.
     pub(super) fn is_complete(&self) -> bool {
-        self.topics.values().all(|topic| !topic.failed && topic.partitions > 0 && topic.followed.len() >= topic.partitions)
+        let complete = |topic: &Topic| !topic.failed && topic.partitions > 0 && topic.followed.len() >= topic.partitions;
+        self.topics.values().all(complete)
     }
 
     /// Compares what is there now (the id and the partitions of each topic) with what is followed.
@@ -68,15 +76,14 @@ impl Progress {
             };
             topic.failed = false;
             if topic.id.is_some_and(|known| known != id) {
-                let forget: Vec<_> = topic.followed.iter().map(|partition| TopicPartition::new(&name, *partition)).collect();
-                topic.followed.clear();
-                self.behind.retain(|partition, _| partition.topic != name);
+                let old = std::mem::take(&mut topic.followed);
+                let forget = old.into_keys().map(|partition| TopicPartition::new(&name, partition));
+                steps.push(Step::Recreated { topic: name.clone(), forget: forget.collect() });
                 self.announced = false;
-                steps.push(Step::Recreated { topic: name.clone(), forget });
             }
             topic.id = Some(id);
             topic.partitions = partitions.len();
-            let new = partitions.into_iter().filter(|partition| !topic.followed.contains(partition));
+            let new = partitions.into_iter().filter(|partition| !topic.followed.contains_key(partition));
             follow.extend(new.map(|partition| TopicPartition::new(&name, partition)));
         }
         if !follow.is_empty() {
@@ -90,39 +97,48 @@ impl Progress {
         self.topics.get(topic).and_then(|topic| topic.id)
     }
 
-    /// A partition is not read any more and has to be followed from its beginning again.
-    pub(super) fn lost(&mut self, partition: &TopicPartition) {
-        if let Some(topic) = self.topics.get_mut(&partition.topic) {
-            topic.followed.remove(&partition.partition);
-        }
-        self.behind.remove(partition);
-        self.announced = false;
-    }
-
     /// A partition is being read now; it has caught up at `end`.
-    pub(super) fn followed(&mut self, partition: TopicPartition, end: i64) {
+    pub(super) fn followed(&mut self, partition: &TopicPartition, end: i64) {
         if let Some(topic) = self.topics.get_mut(&partition.topic) {
-            topic.followed.insert(partition.partition);
-            self.behind.insert(partition, end);
+            let position = Position { target: Some(end), started: false };
+            topic.followed.insert(partition.partition, position);
             self.announced = false;
         }
     }
 
+    /// A partition is not read any more and has to be followed from its beginning again. True if records of it were read.
+    pub(super) fn lost(&mut self, partition: &TopicPartition) -> bool {
+        self.announced = false;
+        let topic = self.topics.get_mut(&partition.topic);
+        let position = topic.and_then(|topic| topic.followed.remove(&partition.partition));
+        position.is_some_and(|position| position.started)
+    }
+
     /// A record of this offset was read.
-    pub(super) fn read(&mut self, partition: &TopicPartition, offset: i64) {
-        if self.behind.get(partition).is_some_and(|end| offset.saturating_add(1) >= *end) {
-            self.behind.remove(partition);
+    pub(super) fn read(&mut self, topic: &str, partition: i32, offset: i64) {
+        if let Some(position) = self.position(topic, partition) {
+            position.started = true;
+            if position.target.is_some_and(|end| offset.saturating_add(1) >= end) {
+                position.target = None;
+            }
         }
     }
 
     /// There was nothing more to read. Also true where the last offsets hold no records (markers, compaction).
     pub(super) fn reached_end(&mut self, partition: &TopicPartition) {
-        self.behind.remove(partition);
+        if let Some(position) = self.position(&partition.topic, partition.partition) {
+            position.target = None;
+        }
+    }
+
+    fn position(&mut self, topic: &str, partition: i32) -> Option<&mut Position> {
+        self.topics.get_mut(topic)?.followed.get_mut(&partition)
     }
 
     /// True exactly once each time that everything has been read.
     pub(super) fn newly_caught_up(&mut self) -> bool {
-        let now = !self.announced && self.behind.is_empty() && self.is_complete();
+        let read = |topic: &Topic| topic.followed.values().all(|position| position.target.is_none());
+        let now = !self.announced && self.is_complete() && self.topics.values().all(read);
         self.announced |= now;
         now
     }
@@ -153,7 +169,7 @@ mod tests {
         let partitions: Vec<i32> = (0..).zip(ends).map(|(number, _)| number).collect();
         assert_eq!(progress.look(seen(1, &partitions)).len(), 1);
         for (number, end) in (0..).zip(ends) {
-            progress.followed(partition(number), *end);
+            progress.followed(&partition(number), *end);
         }
         progress
     }
@@ -161,10 +177,10 @@ mod tests {
     #[test]
     fn it_has_caught_up_at_the_ends_seen_at_the_start() {
         let mut progress = following(&[2, 1]);
-        progress.read(&partition(0), 0);
-        progress.read(&partition(1), 0);
+        progress.read("t", 0, 0);
+        progress.read("t", 1, 0);
         assert!(!progress.newly_caught_up());
-        progress.read(&partition(0), 1);
+        progress.read("t", 0, 1);
         assert!(progress.newly_caught_up());
         assert!(!progress.newly_caught_up());
     }
@@ -192,7 +208,7 @@ mod tests {
         progress.reached_end(&partition(0));
         assert!(progress.newly_caught_up());
         assert_eq!(progress.look(seen(1, &[0, 1])), [Step::Follow(vec![partition(1)])]);
-        progress.followed(partition(1), 5);
+        progress.followed(&partition(1), 5);
         assert!(!progress.newly_caught_up());
         progress.reached_end(&partition(1));
         assert!(progress.newly_caught_up());
@@ -204,12 +220,13 @@ mod tests {
         progress.reached_end(&partition(0));
         progress.reached_end(&partition(1));
         assert!(progress.newly_caught_up());
-        progress.lost(&partition(1));
+        assert!(!progress.lost(&partition(1)), "nothing of it was read");
         assert!(!progress.newly_caught_up());
         assert_eq!(progress.look(seen(1, &[0, 1])), [Step::Follow(vec![partition(1)])]);
-        progress.followed(partition(1), 5);
-        progress.read(&partition(1), 4);
+        progress.followed(&partition(1), 5);
+        progress.read("t", 1, 4);
         assert!(progress.newly_caught_up());
+        assert!(progress.lost(&partition(1)));
     }
 
     #[test]
@@ -221,7 +238,7 @@ mod tests {
             [Step::Recreated { topic: "t".to_owned(), forget: vec![partition(0)] }, Step::Follow(vec![partition(0)])]
         );
         assert!(!progress.newly_caught_up());
-        progress.followed(partition(0), 0);
+        progress.followed(&partition(0), 0);
         progress.reached_end(&partition(0));
         assert!(progress.newly_caught_up());
     }
