@@ -8,13 +8,24 @@
 //! | [`processor`] | the SDK: what a processor gets and what it may answer |
 //! | [`front`] | the SDK for pipelines with an HTTP source |
 //! | [`table`] | the SDK for state that is read from whole topics |
-//! | [`readiness`] | what a worker needs before it takes part, and whether it has it |
+//! | [`runtime`] | runs a worker: `run(config, processor)` |
+//! | [`stream`] | a pipeline with a Kafka source: order, retries, dead letters, commits |
 //! | [`processors`] | the built-in processors |
+//! | [`config`] | reads and checks the configuration |
+//! | [`readiness`], [`metrics`], `admin` | what a worker tells about itself |
 //! | [`error`] | everything that can end a worker |
 
+mod admin;
+pub mod config;
+mod connection;
 pub mod error;
 pub mod front;
+pub mod metrics;
 pub mod processor;
 pub mod processors;
 pub mod readiness;
+pub mod runtime;
+mod shutdown;
+mod sink;
+pub mod stream;
 pub mod table;

@@ -1,6 +1,7 @@
 //! What a worker needs before it takes part, and whether it has it. Pure, but for a lock.
 //!
-//! A worker is ready while every condition is met and it is not draining. A condition is not met until somebody says so.
+//! A worker is ready while every need is met and it is not draining, healthy while nothing at all is missing. The two
+//! differ where taking a worker out of its Service would help nobody: a front that has lost Kafka answers better than none.
 
 use std::{
     collections::BTreeMap,
@@ -9,8 +10,14 @@ use std::{
 
 #[derive(Debug, Default)]
 struct State {
-    unmet: BTreeMap<&'static str, String>,
+    missing: BTreeMap<&'static str, Missing>,
     draining: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Missing {
+    why: String,
+    keeps_from_being_ready: bool,
 }
 
 /// Whether the worker is ready. Cheap to clone; clones share their state.
@@ -24,6 +31,7 @@ pub struct Readiness {
 pub struct Need {
     name: &'static str,
     readiness: Readiness,
+    only_at_start: bool,
 }
 
 impl Readiness {
@@ -33,11 +41,21 @@ impl Readiness {
         Self::default()
     }
 
-    /// Adds something that the worker needs, and that is not there yet.
+    /// Adds something that the worker needs at all times, and that is not there yet.
     #[must_use]
     pub fn need(&self, name: &'static str) -> Need {
-        let need = Need { name, readiness: self.clone() };
-        need.missing("not there yet");
+        self.add(Need { name, readiness: self.clone(), only_at_start: false })
+    }
+
+    /// Adds something that the worker needs to become ready, and stays ready without.
+    #[must_use]
+    pub fn need_at_start(&self, name: &'static str) -> Need {
+        self.add(Need { name, readiness: self.clone(), only_at_start: true })
+    }
+
+    fn add(&self, need: Need) -> Need {
+        let missing = Missing { why: "not there yet".to_owned(), keeps_from_being_ready: true };
+        self.with(|state| state.missing.insert(need.name, missing));
         need
     }
 
@@ -49,16 +67,27 @@ impl Readiness {
     /// What keeps the worker from being ready; nothing if it is.
     #[must_use]
     pub fn obstacles(&self) -> Vec<String> {
-        self.with(|state| {
-            let draining = state.draining.then(|| "the worker is shutting down".to_owned());
-            draining.into_iter().chain(state.unmet.iter().map(|(name, why)| format!("{name}: {why}"))).collect()
-        })
+        self.list(|missing| missing.keeps_from_being_ready)
+    }
+
+    /// Everything that is missing, whether or not the worker is ready without it.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        self.list(|_| true)
     }
 
     /// Whether nothing keeps the worker from being ready.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.with(|state| state.unmet.is_empty() && !state.draining)
+        self.obstacles().is_empty()
+    }
+
+    fn list(&self, wanted: impl Fn(&Missing) -> bool) -> Vec<String> {
+        self.with(|state| {
+            let draining = state.draining.then(|| "the worker is shutting down".to_owned());
+            let missing = state.missing.iter().filter(|(_, missing)| wanted(missing));
+            draining.into_iter().chain(missing.map(|(name, missing)| format!("{name}: {}", missing.why))).collect()
+        })
     }
 
     fn with<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {
@@ -69,22 +98,25 @@ impl Readiness {
 impl Need {
     /// It is there.
     pub fn met(&self) {
-        self.readiness.with(|state| {
-            if state.unmet.remove(self.name).is_some() {
-                tracing::info!(need = self.name, "there");
-            }
-        });
+        if self.readiness.with(|state| state.missing.remove(self.name)).is_some() {
+            tracing::info!(need = self.name, "there");
+        }
     }
 
     /// It is not there, or not any more; `why` is for people.
     pub fn missing(&self, why: impl Into<String>) {
         let why = why.into();
-        self.readiness.with(|state| {
-            if state.unmet.get(self.name) != Some(&why) {
-                tracing::info!(need = self.name, %why, "missing");
-                state.unmet.insert(self.name, why);
-            }
+        let changed = self.readiness.with(|state| {
+            let before = state.missing.get(self.name);
+            let keeps_from_being_ready = !self.only_at_start || before.is_some_and(|m| m.keeps_from_being_ready);
+            let now = Missing { why: why.clone(), keeps_from_being_ready };
+            let changed = before != Some(&now);
+            state.missing.insert(self.name, now);
+            changed
         });
+        if changed {
+            tracing::warn!(need = self.name, why, "missing");
+        }
     }
 }
 
@@ -104,6 +136,14 @@ mod tests {
         producer.missing("Kafka is away");
         assert_eq!(readiness.obstacles(), ["producer: Kafka is away"]);
         producer.met();
+        let kafka = readiness.need_at_start("kafka");
+        kafka.missing("connecting");
+        assert_eq!((readiness.obstacles(), readiness.complaints()), (vec!["kafka: connecting".into()], vec!["kafka: connecting".into()]));
+        kafka.met();
+        kafka.missing("away");
+        kafka.missing("still away");
+        assert_eq!((readiness.obstacles(), readiness.complaints()), (vec![], vec!["kafka: still away".into()]));
+        kafka.met();
         readiness.drain();
         assert_eq!(readiness.obstacles(), ["the worker is shutting down"]);
     }

@@ -1,0 +1,126 @@
+//! Reads a worker's configuration and checks what its types cannot say.
+
+use std::{fs, path::Path, time::Duration};
+
+use penstock_crds::{
+    processor::{self, Builtin, Need, SourceKind},
+    worker::{KafkaInput, WorkerConfig, WorkerSource},
+};
+use penstock_kafka::{ConnectionSettings, validate_topic_name};
+
+use crate::error::ConfigError;
+
+/// More records in process at once than this is a mistake.
+const MAX_CONCURRENCY: u16 = 1_024;
+/// The names of a pipeline may be longer than what Kafka takes for the name of a client.
+const MAX_CLIENT_ID: usize = 200;
+const DRAIN_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3_600));
+
+/// Reads and checks the file.
+///
+/// # Errors
+/// It cannot be read, is no configuration, or asks for something that cannot be; the message tells what to change.
+pub fn load(path: &Path) -> Result<WorkerConfig, ConfigError> {
+    let text = fs::read(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let config = serde_json::from_slice(&text).map_err(|source| ConfigError::Malformed { path: path.to_owned(), source })?;
+    check(&config)?;
+    Ok(config)
+}
+
+/// Checks what the types cannot say.
+///
+/// # Errors
+/// [`ConfigError::Invalid`] with everything that is wrong.
+pub fn check(config: &WorkerConfig) -> Result<(), ConfigError> {
+    let mut problems = Vec::new();
+    if let Err(error) = connection(config) {
+        problems.push(format!("bootstrapServers: {error}"));
+    }
+    let (shortest, longest) = DRAIN_BOUNDS;
+    if !(shortest..=longest).contains(&config.drain_timeout) {
+        problems.push("drainTimeout must be from 1s to 1h".to_owned());
+    }
+    if config.admin_port == 0 {
+        problems.push("adminPort must be from 1 to 65535".to_owned());
+    }
+    for topic in config.table.iter().chain(&config.sink) {
+        check_topic(topic, &mut problems);
+    }
+    match &config.source {
+        WorkerSource::Kafka(input) => check_input(input, &mut problems),
+        WorkerSource::Http { port } if *port == 0 || *port == config.admin_port => {
+            problems.push("source.http.port must be from 1 to 65535 and not adminPort".to_owned());
+        }
+        WorkerSource::Http { .. } => {}
+    }
+    match processor::find(&config.processor.builtin) {
+        Some(builtin) => check_shape(builtin, config, &mut problems),
+        None => problems.push(format!("processor.builtin: there is no processor `{}`", config.processor.builtin)),
+    }
+    if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid { problems }) }
+}
+
+/// How to reach Kafka.
+///
+/// # Errors
+/// What is wrong with the list of brokers.
+pub(crate) fn connection(config: &WorkerConfig) -> Result<ConnectionSettings, penstock_kafka::InvalidSettings> {
+    let id: String = format!("penstock-{}", pipeline(config).replace('/', ".")).chars().take(MAX_CLIENT_ID).collect();
+    ConnectionSettings::new(&config.bootstrap_servers)?.with_client_id(id)
+}
+
+/// The pipeline, as `namespace/name`.
+pub(crate) fn pipeline(config: &WorkerConfig) -> String {
+    format!("{}/{}", config.pipeline.namespace, config.pipeline.name)
+}
+
+/// The name that `/health` answers with.
+pub(crate) fn service(config: &WorkerConfig) -> String {
+    let options = processor::find(&config.processor.builtin)
+        .and_then(|builtin| builtin.options(&config.processor.options, &config.pipeline.name).ok());
+    options.and_then(|options| options.text("serviceName").map(str::to_owned)).unwrap_or_else(|| config.pipeline.name.clone())
+}
+
+fn check_topic(topic: &str, problems: &mut Vec<String>) {
+    if let Err(error) = validate_topic_name(topic) {
+        problems.push(error.to_string());
+    }
+}
+
+fn check_input(input: &KafkaInput, problems: &mut Vec<String>) {
+    for topic in input.topics.iter().chain([&input.dead_letter.topic]) {
+        check_topic(topic, problems);
+    }
+    let retry = input.retry;
+    for (wrong, problem) in [
+        (input.topics.is_empty(), "source.kafka.topics must name at least one topic"),
+        (input.topics.contains(&input.dead_letter.topic), "source.kafka.deadLetter.topic must not be a source: it would feed itself"),
+        (input.group.is_empty() || input.group.len() > 255, "source.kafka.group must have 1 to 255 characters"),
+        (!(1..=MAX_CONCURRENCY).contains(&input.concurrency), "source.kafka.concurrency must be from 1 to 1024"),
+        (retry.attempts == 0, "source.kafka.retry.attempts must be at least 1"),
+        (retry.initial_backoff > retry.max_backoff, "source.kafka.retry.initialBackoff must not be longer than maxBackoff"),
+    ] {
+        if wrong {
+            problems.push(problem.to_owned());
+        }
+    }
+}
+
+fn check_shape(builtin: &Builtin, config: &WorkerConfig, problems: &mut Vec<String>) {
+    let source = match config.source {
+        WorkerSource::Kafka(_) => SourceKind::Kafka,
+        WorkerSource::Http { .. } => SourceKind::Http,
+    };
+    if builtin.source != source {
+        problems.push(format!("source: {} handles {:?}, not {source:?}", builtin.name, builtin.source));
+    }
+    for (part, need, given) in [("sink", builtin.sink, config.sink.is_some()), ("table", builtin.table, !config.table.is_empty())] {
+        if (need == Need::Required) != given {
+            let verb = if given { "takes no" } else { "needs a" };
+            problems.push(format!("{part}: {} {verb} {part}", builtin.name));
+        }
+    }
+    if let Err(wrong) = builtin.options(&config.processor.options, &config.pipeline.name) {
+        problems.extend(wrong);
+    }
+}

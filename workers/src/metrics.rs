@@ -1,0 +1,176 @@
+//! What a worker counts, under the names by which it is scraped. Base units: seconds, records.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// What all names begin with.
+pub const PREFIX: &str = "penstock_worker";
+
+/// 1 ms to some 16 s.
+const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 16.0];
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TopicLabel {
+    /// Its name.
+    pub topic: String,
+}
+
+/// What a processor answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(missing_docs, reason = "the variants of `processor::Outcome`, and the panic")]
+pub enum OutcomeKind {
+    Emit,
+    Drop,
+    Retry,
+    Reject,
+    Panic,
+}
+
+/// What a processor answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// Which kind.
+    pub outcome: OutcomeKind,
+}
+
+/// Why a record became a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(missing_docs, reason = "the variants of `stream::retry::Burial`")]
+pub enum DeathKind {
+    Rejected,
+    Exhausted,
+}
+
+/// Why a record became a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DeathLabel {
+    /// Which kind.
+    pub reason: DeathKind,
+}
+
+/// How something ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(missing_docs, reason = "they say it themselves")]
+pub enum ResultKind {
+    Ok,
+    Failed,
+}
+
+/// How something ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ResultLabel {
+    /// Which way.
+    pub result: ResultKind,
+}
+
+/// What a rebalance did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(missing_docs, reason = "the callbacks of `penstock_kafka::RebalanceListener`")]
+pub enum RebalanceKind {
+    Assigned,
+    Revoked,
+    Lost,
+}
+
+/// What a rebalance did.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RebalanceLabel {
+    /// Which of the three.
+    pub kind: RebalanceKind,
+}
+
+/// Everything that the runtime counts.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Records taken from the source.
+    pub consumed: Family<TopicLabel, Counter>,
+    /// Answers of the processor, one per attempt.
+    pub outcomes: Family<OutcomeLabel, Counter>,
+    /// Pauses before another attempt.
+    pub retries: Counter,
+    /// Dead letters that Kafka has acknowledged.
+    pub dead_letters: Family<DeathLabel, Counter>,
+    /// Dead letters that could not be written, each time that it was tried.
+    pub dead_letter_failures: Counter,
+    /// Records written to the sink and acknowledged.
+    pub produced: Counter,
+    /// Records that Kafka did not acknowledge.
+    pub produce_failures: Counter,
+    /// How long one attempt of the processor took.
+    pub processing: Histogram,
+    /// Records taken and not settled.
+    pub in_flight: Gauge,
+    /// Commits, by their result.
+    pub commits: Family<ResultLabel, Counter>,
+    /// Rebalances, by what they did.
+    pub rebalances: Family<RebalanceLabel, Counter>,
+    /// Partitions that this worker has.
+    pub assigned_partitions: Gauge,
+    /// Times that the clients were thrown away and made anew.
+    pub restarts: Counter,
+    /// 1 while the table has been read to its end.
+    pub table_caught_up: Gauge,
+    /// Records read into the table.
+    pub table_records: Family<TopicLabel, Counter>,
+    /// Times that records of the table were deleted before they were read.
+    pub table_records_lost: Counter,
+}
+
+impl Metrics {
+    /// Creates them, in a registry that has [`PREFIX`].
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            consumed: Family::default(),
+            outcomes: Family::default(),
+            retries: Counter::default(),
+            dead_letters: Family::default(),
+            dead_letter_failures: Counter::default(),
+            produced: Counter::default(),
+            produce_failures: Counter::default(),
+            processing: Histogram::new(BUCKETS),
+            in_flight: Gauge::default(),
+            commits: Family::default(),
+            rebalances: Family::default(),
+            assigned_partitions: Gauge::default(),
+            restarts: Counter::default(),
+            table_caught_up: Gauge::default(),
+            table_records: Family::default(),
+            table_records_lost: Counter::default(),
+        };
+        let m = metrics.clone();
+        registry.register("records_consumed", "Records taken from the source", m.consumed);
+        registry.register("outcomes", "Answers of the processor, one per attempt", m.outcomes);
+        registry.register("retries", "Pauses before another attempt", m.retries);
+        registry.register("dead_letters", "Records written to the dead letter topic and acknowledged", m.dead_letters);
+        registry.register("dead_letter_failures", "Failed attempts to write a dead letter", m.dead_letter_failures);
+        registry.register("records_produced", "Records written to the sink and acknowledged", m.produced);
+        registry.register("produce_failures", "Records that Kafka did not acknowledge", m.produce_failures);
+        registry.register("processing_seconds", "Time that one attempt of the processor took", m.processing);
+        registry.register("records_in_flight", "Records taken and not settled yet", m.in_flight);
+        registry.register("commits", "Commits of offsets", m.commits);
+        registry.register("rebalances", "Rebalances that gave or took partitions", m.rebalances);
+        registry.register("assigned_partitions", "Partitions that this worker has", m.assigned_partitions);
+        registry.register("restarts", "Times that the Kafka clients were made anew after a failure", m.restarts);
+        registry.register("table_caught_up", "1 while the table has been read to its end", m.table_caught_up);
+        registry.register("table_records", "Records read into the table", m.table_records);
+        registry.register("table_records_lost", "Times that records of the table were deleted unread", m.table_records_lost);
+        metrics
+    }
+
+    pub(crate) fn count_outcome(&self, outcome: OutcomeKind) {
+        self.outcomes.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    pub(crate) fn count_rebalance(&self, kind: RebalanceKind) {
+        self.rebalances.get_or_create(&RebalanceLabel { kind }).inc();
+    }
+
+    pub(crate) fn count_commit(&self, ok: bool) {
+        let result = if ok { ResultKind::Ok } else { ResultKind::Failed };
+        self.commits.get_or_create(&ResultLabel { result }).inc();
+    }
+}

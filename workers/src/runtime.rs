@@ -1,0 +1,224 @@
+//! Runs one worker from its start to its orderly end.
+
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use penstock_crds::worker::{KafkaInput, WorkerConfig, WorkerSource};
+use penstock_kafka::ConnectionSettings;
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, time::timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin, config,
+    error::{ConfigError, WorkerError},
+    front::{Front, FrontContext},
+    metrics::{self, Metrics},
+    processor::DynProcessor,
+    processors::BuiltProcessor,
+    readiness::Readiness,
+    shutdown,
+    sink::Sink,
+    stream::session::{Needs, Stream},
+    table::TableFollower,
+};
+
+/// How long a front goes on answering after SIGTERM, because the Service still sends it requests for a moment.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Runs until SIGTERM or SIGINT, which it obeys within the drain time-out. A second signal ends the process at once.
+///
+/// # Errors
+/// What a person must change; whatever Kafka may do meanwhile ends no worker.
+pub async fn run(config: WorkerConfig, processor: BuiltProcessor) -> Result<(), WorkerError> {
+    run_until(config, processor, shutdown::on_signal()?).await
+}
+
+/// Runs until `shutdown`, which it obeys within the drain time-out.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_until(config: WorkerConfig, processor: BuiltProcessor, shutdown: CancellationToken) -> Result<(), WorkerError> {
+    let connection = config::connection(&config).map_err(|error| ConfigError::invalid(error.to_string()))?;
+    let mut registry = Registry::default();
+    let prefixed = registry.sub_registry_with_prefix(metrics::PREFIX);
+    let worker = Worker {
+        connection,
+        pipeline: config::pipeline(&config),
+        service: config::service(&config),
+        readiness: Readiness::new(),
+        metrics: Metrics::register(prefixed),
+        config,
+        shutdown,
+    };
+    let role = worker.role(processor, prefixed)?;
+    let admin_end = CancellationToken::new();
+    let admin = worker.admin(registry, admin_end.clone()).await?;
+    tracing::info!(pipeline = worker.pipeline, admin_port = worker.config.admin_port, "the worker runs");
+    let result = tokio::select! {
+        result = worker.run(role) => result,
+        result = admin => Err(failed("admin", result)),
+    };
+    admin_end.cancel();
+    tracing::info!(pipeline = worker.pipeline, "the worker has ended");
+    result
+}
+
+struct Worker {
+    config: WorkerConfig,
+    connection: ConnectionSettings,
+    pipeline: String,
+    service: String,
+    readiness: Readiness,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+}
+
+/// What the worker is: the source and the processor fit one another.
+enum Role {
+    Stream(KafkaInput, Arc<dyn DynProcessor>),
+    Front(u16, Box<dyn Front>),
+}
+
+impl Worker {
+    fn role(&self, processor: BuiltProcessor, registry: &mut Registry) -> Result<Role, ConfigError> {
+        match (self.config.source.clone(), processor) {
+            (WorkerSource::Kafka(input), BuiltProcessor::Record(processor)) => {
+                processor.register(registry);
+                Ok(Role::Stream(input, processor))
+            }
+            (WorkerSource::Http { port }, BuiltProcessor::Front(mut front)) => {
+                front.register_metrics(registry);
+                Ok(Role::Front(port, front))
+            }
+            _ => Err(ConfigError::invalid("source: the processor handles another kind of source")),
+        }
+    }
+
+    async fn admin(&self, registry: Registry, end: CancellationToken) -> Result<tokio::task::JoinHandle<std::io::Result<()>>, WorkerError> {
+        let listener = listen(self.config.admin_port).await?;
+        let routes = admin::routes(&self.service, &self.readiness, registry);
+        Ok(tokio::spawn(async move { axum::serve(listener, routes).with_graceful_shutdown(end.cancelled_owned()).await }))
+    }
+
+    async fn run(&self, role: Role) -> Result<(), WorkerError> {
+        let draining = async {
+            self.shutdown.cancelled().await;
+            self.readiness.drain();
+            std::future::pending().await
+        };
+        tokio::select! {
+            result = async {
+                match role {
+                    Role::Stream(input, processor) => self.stream(input, processor).await,
+                    Role::Front(port, front) => self.front(port, front).await,
+                }
+            } => result,
+            () = draining => Ok(()),
+        }
+    }
+
+    async fn stream(&self, input: KafkaInput, processor: Arc<dyn DynProcessor>) -> Result<(), WorkerError> {
+        let stream = Stream {
+            connection: self.connection.clone(),
+            input,
+            sink: self.config.sink.clone(),
+            pipeline: self.pipeline.clone(),
+            processor,
+            drain_timeout: self.config.drain_timeout,
+            metrics: self.metrics.clone(),
+            needs: Needs::new(&self.readiness),
+        };
+        stream.run(self.shutdown.clone()).await
+    }
+
+    async fn front(&self, port: u16, front: Box<dyn Front>) -> Result<(), WorkerError> {
+        let topic = self.config.sink.as_deref().ok_or_else(|| ConfigError::invalid("sink: an HTTP source needs one"))?;
+        // A front that has lost Kafka still answers: it refuses what it cannot write, and knows what it has read.
+        let producer = self.readiness.need_at_start("producer");
+        let sink = Sink::new(&self.connection, topic, front.publish_timeout(), producer, self.metrics.clone())?;
+        let sink = Arc::new(sink);
+        let end = CancellationToken::new();
+        let context = FrontContext {
+            port,
+            sink: Arc::clone(&sink) as _,
+            readiness: self.readiness.clone(),
+            health: admin::health_route(&self.service, &self.readiness),
+            shutdown: end.clone(),
+        };
+        let table = self.follower(front.as_ref())?;
+        let following = async {
+            match table {
+                Some(table) => table.run(end.clone()).await.map_err(WorkerError::from),
+                None => Ok(()),
+            }
+        };
+        let serving = async {
+            let served = front.serve(context).await;
+            end.cancel();
+            served
+        };
+        let ended = async { tokio::try_join!(serving, following).map(drop) };
+        let result = tokio::select! {
+            result = ended => result,
+            () = self.farewell(&end) => {
+                tracing::warn!("requests were still open when the drain time-out was over");
+                Ok(())
+            }
+        };
+        if let Err(error) = sink.flush(FAREWELL).await {
+            tracing::warn!(%error, "records that nobody waits for any more were not written");
+        }
+        result
+    }
+
+    fn follower(&self, front: &dyn Front) -> Result<Option<TableFollower>, ConfigError> {
+        let topics = self.config.table.clone();
+        match front.table() {
+            None if topics.is_empty() => Ok(None),
+            None => Err(ConfigError::invalid("table: the processor follows no topics")),
+            Some(_) if topics.is_empty() => Err(ConfigError::invalid("table: the processor needs topics to follow")),
+            Some(table) => Ok(Some(TableFollower {
+                connection: self.connection.clone(),
+                topics,
+                table,
+                need: self.readiness.need("table"),
+                metrics: self.metrics.clone(),
+            })),
+        }
+    }
+
+    /// After the signal: answers a little longer, then tells the front to end, and is over with the drain time-out.
+    async fn farewell(&self, end: &CancellationToken) {
+        self.shutdown.cancelled().await;
+        let deadline = Instant::now() + self.config.drain_timeout;
+        tokio::time::sleep(FAREWELL.min(self.config.drain_timeout / 4)).await;
+        end.cancel();
+        let _ = timeout_at(deadline.into(), std::future::pending::<()>()).await;
+    }
+}
+
+fn failed(server: &'static str, result: Result<std::io::Result<()>, tokio::task::JoinError>) -> WorkerError {
+    let source = match result {
+        Ok(Ok(())) => std::io::Error::other("it ended by itself"),
+        Ok(Err(error)) => error,
+        Err(error) => std::io::Error::other(error),
+    };
+    WorkerError::Serve { server, source }
+}
+
+/// Listens on all addresses, IPv4 and IPv6.
+///
+/// # Errors
+/// [`WorkerError::Listen`].
+pub async fn listen(port: u16) -> Result<TcpListener, WorkerError> {
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    match TcpListener::bind(any).await {
+        Ok(listener) => Ok(listener),
+        // A node without IPv6.
+        Err(_) => TcpListener::bind(("0.0.0.0", port)).await.map_err(|source| WorkerError::Listen { port, source }),
+    }
+}
