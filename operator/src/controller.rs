@@ -95,6 +95,10 @@ where
     F: Fn(Arc<K>, Arc<Context>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Next, E>> + Send + 'static,
 {
+    tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        () = watch.synced() => {}
+    }
     let reconcile = Arc::new(reconcile);
     let failures = Arc::new(Failures::default());
     let queue = stream::select_all(triggers)

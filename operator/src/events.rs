@@ -81,7 +81,7 @@ fn event<K: Resource<DynamicType = ()>>(meta: &ObjectMeta, action: &str, notice:
     tracing::info!(kind = %K::kind(&()), namespace = meta.namespace, name = meta.name, reason = notice.reason, "{}", notice.message);
     Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}.", cut(object, MAX_NAME_STEM).trim_end_matches(['.', '-']))),
+            generate_name: Some(format!("{}-", cut(object, MAX_NAME_STEM).trim_end_matches(['.', '-']))),
             namespace: meta.namespace.clone(),
             ..ObjectMeta::default()
         },

@@ -62,10 +62,17 @@ impl From<&KafkaError> for Refusal {
 /// The words of the client library without its stop-watch (`(after 3ms in state CONNECT, 4 identical error(s) suppressed)`),
 /// so that the same failure has the same words each time.
 fn without_times(words: &str) -> String {
-    match words.split_once(" (after ") {
-        Some((before, after)) => format!("{before}{}", after.split_once(')').map_or("", |(_, rest)| rest)),
-        None => words.to_owned(),
-    }
+    let Some((before, after)) = words.split_once(" (after ") else { return words.to_owned() };
+    let mut open = 1;
+    let rest = after.split_once(|c| {
+        match c {
+            '(' => open += 1,
+            ')' => open -= 1,
+            _ => {}
+        }
+        open == 0
+    });
+    format!("{before}{}", rest.map_or("", |(_, rest)| rest))
 }
 
 #[cfg(test)]

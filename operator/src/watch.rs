@@ -21,7 +21,10 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{
+    self,
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+};
 
 use crate::backoff::Backoff;
 
@@ -102,18 +105,18 @@ pub enum WatchState {
 struct Inner<K: Watched> {
     subscribers: Vec<UnboundedSender<Change<K>>>,
     state: WatchState,
-    was_synced: bool,
 }
 
 /// The watch of one kind. Clone: another handle of the same watch.
 pub struct Watch<K: Watched> {
     store: Store<Guarded<K>>,
     inner: Arc<Mutex<Inner<K>>>,
+    synced: Arc<sync::watch::Sender<bool>>,
 }
 
 impl<K: Watched> Clone for Watch<K> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), inner: Arc::clone(&self.inner) }
+        Self { store: self.store.clone(), inner: Arc::clone(&self.inner), synced: Arc::clone(&self.synced) }
     }
 }
 
@@ -121,8 +124,8 @@ impl<K: Watched> Watch<K> {
     /// A watch over all namespaces, and the future that drives it for ever.
     pub fn new(client: &Client, config: watcher::Config) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let writer = Writer::<Guarded<K>>::new(());
-        let inner = Inner { subscribers: Vec::new(), state: WatchState::Starting, was_synced: false };
-        let watch = Self { store: writer.as_reader(), inner: Arc::new(Mutex::new(inner)) };
+        let inner = Inner { subscribers: Vec::new(), state: WatchState::Starting };
+        let watch = Self { store: writer.as_reader(), inner: Arc::new(Mutex::new(inner)), synced: Arc::default() };
         let driver = watch.clone().drive(writer, Api::all(client.clone()), config);
         (watch, driver)
     }
@@ -167,7 +170,14 @@ impl<K: Watched> Watch<K> {
     /// Whether the cache was complete once; it stays usable when the connection is lost later.
     #[must_use]
     pub fn was_synced(&self) -> bool {
-        self.lock().was_synced
+        *self.synced.borrow()
+    }
+
+    /// Waits until the cache is complete. Any number of tasks may wait here; kube's own `Store::wait_until_ready` wakes
+    /// only the last of those that wait for one store.
+    pub async fn synced(&self) {
+        // The sender lives as long as this handle, so waiting cannot fail.
+        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<K>> {
@@ -212,7 +222,7 @@ impl<K: Watched> Watch<K> {
             watcher::Event::InitDone => {
                 let before = self.store.state();
                 writer.apply_watcher_event(&event);
-                inner.was_synced = true;
+                self.synced.send_replace(true);
                 differences(before, self.store.state())
             }
         };

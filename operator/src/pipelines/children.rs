@@ -12,10 +12,7 @@ use k8s_openapi::{
 };
 use kube::{
     Resource,
-    runtime::{
-        reflector::{ObjectRef, store::WriterDropped},
-        watcher,
-    },
+    runtime::{reflector::ObjectRef, watcher},
 };
 use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic, name, topic};
 use serde::Serialize;
@@ -59,17 +56,14 @@ impl Children {
     }
 
     /// Waits until every cache is complete, those of what pipelines refer to as well: before that, what exists would seem to be missing.
-    ///
-    /// # Errors
-    /// When a watch ended.
-    pub async fn ready(&self, watches: &Watches) -> Result<(), WriterDropped> {
-        watches.clusters.store().wait_until_ready().await?;
-        self.topics.store().wait_until_ready().await?;
-        self.service_accounts.store().wait_until_ready().await?;
-        self.config_maps.store().wait_until_ready().await?;
-        self.services.store().wait_until_ready().await?;
-        self.budgets.store().wait_until_ready().await?;
-        self.deployments.store().wait_until_ready().await
+    pub async fn synced(&self, watches: &Watches) {
+        watches.clusters.synced().await;
+        self.topics.synced().await;
+        self.service_accounts.synced().await;
+        self.config_maps.synced().await;
+        self.services.synced().await;
+        self.budgets.synced().await;
+        self.deployments.synced().await;
     }
 
     /// Everything in this namespace that is controlled by the pipeline with this uid.

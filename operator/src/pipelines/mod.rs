@@ -66,8 +66,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(
     let children = Children::watch(&context);
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
-        // A watch that ended is told of by itself; the pipelines then have nothing to go by.
-        ready = children.ready(&context.watches) => if ready.is_err() { return shutdown_only(shutdown).await },
+        () = children.ready(&context.watches) => {}
     }
     let (watch, triggers) = (context.watches.pipelines.clone(), children.triggers(&context.watches));
     let reconcile = move |pipeline: Arc<EventPipeline>, context: Arc<Context>| {
@@ -75,11 +74,6 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(
         async move { reconcile(&pipeline, &context, &children).await }
     };
     controller::run(context, &watch, triggers, reconcile, shutdown).await
-}
-
-async fn shutdown_only(shutdown: CancellationToken) -> Result<(), ControllerEnded> {
-    shutdown.cancelled().await;
-    Ok(())
 }
 
 async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Children) -> Result<Next, Error> {

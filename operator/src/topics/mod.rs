@@ -32,10 +32,9 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(
     let watch = context.watches.topics.clone();
     let triggers = vec![controller::own_changes(&watch), triggers::cluster_changes(&context), triggers::rival_changes(&context)];
     // Who owns a topic and whether it may be made at all depends on the clusters: without them nothing is decided.
-    let clusters = context.watches.clusters.store();
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
-        _ = clusters.wait_until_ready() => {}
+        () = context.watches.clusters.synced() => {}
     }
     controller::run(context, &watch, triggers, reconcile::reconcile, shutdown).await
 }
