@@ -13,17 +13,17 @@ mod server;
 mod state;
 mod table;
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use penstock_crds::{processor::Options, worker::WorkerConfig};
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 
 use self::{observe::Traffic, options::GatewayOptions, routes::Desk, state::Orders};
 use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext},
     processor::BoxFuture,
+    runtime,
     table::TableSink,
 };
 
@@ -70,7 +70,7 @@ impl Front for OrdersGateway {
     fn serve(self: Box<Self>, context: FrontContext) -> BoxFuture<'static, Result<(), WorkerError>> {
         Box::pin(async move {
             let FrontContext { port, sink, readiness, health, shutdown } = context;
-            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await.map_err(|source| WorkerError::Listen { port, source })?;
+            let listener = runtime::listen(port).await?;
             let Self { options, topic, orders, traffic } = *self;
             let desk = Desk { orders, topic, sink, readiness, max_body_bytes: options.max_body_bytes };
             server::serve(listener, app::router(Arc::new(desk), health, options.cors_origin, traffic), shutdown).await;

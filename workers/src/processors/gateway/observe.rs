@@ -51,8 +51,8 @@ impl Default for Traffic {
 impl Traffic {
     /// Adds the metrics.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("penstock_http_requests", "Requests answered", self.requests.clone());
-        registry.register_with_unit("penstock_http_request_duration", "Time to answer", Unit::Seconds, self.seconds.clone());
+        registry.register("http_requests", "Requests answered", self.requests.clone());
+        registry.register_with_unit("http_request_duration", "Time to answer", Unit::Seconds, self.seconds.clone());
     }
 }
 

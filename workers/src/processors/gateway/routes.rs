@@ -45,7 +45,7 @@ pub struct Desk {
     pub topic: Arc<str>,
     /// Writes to it.
     pub sink: Arc<dyn Publish>,
-    /// Whether everything has been read.
+    /// Whether everything has been read, and Kafka is there.
     pub readiness: Readiness,
     /// The largest body, in bytes.
     pub max_body_bytes: usize,
@@ -66,12 +66,12 @@ pub async fn place(State(desk): State<Arc<Desk>>, request: Request) -> Result<Re
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-/// `GET /orders/:id`. What is no UUID is the id of no order.
+/// `GET /orders/:id`. What is no UUID is the id of no order. An order is not denied while Kafka is away or not all is read: 503.
 pub async fn show(State(desk): State<Arc<Desk>>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
     let order_id = id.ok().and_then(|Path(text)| parse_order_id(&text)).ok_or(Problem::UnknownOrder)?;
     match desk.orders.get(&order_id) {
         Some(known) => answer(order_id, &known),
-        None if desk.readiness.is_ready() => Err(Problem::UnknownOrder),
+        None if desk.readiness.complaints().is_empty() => Err(Problem::UnknownOrder),
         None => Err(Problem::NotCaughtUp),
     }
 }

@@ -59,3 +59,49 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> io::Result<(T
     stream.set_nodelay(true)?;
     Ok((stream, slot))
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        sync::Notify,
+    };
+
+    use super::*;
+
+    async fn request(address: std::net::SocketAddr) -> io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await?;
+        Ok(stream)
+    }
+
+    #[tokio::test]
+    async fn told_to_stop_it_answers_what_it_has_begun_and_takes_nothing_new() {
+        let (begun, go_on, shutdown) = (Arc::new(Notify::new()), Arc::new(Notify::new()), CancellationToken::new());
+        let (tell, wait) = (Arc::clone(&begun), Arc::clone(&go_on));
+        let handler = async move || {
+            tell.notify_one();
+            wait.notified().await;
+            "done"
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, Router::new().route("/", get(handler)), shutdown.clone()));
+
+        let idle = TcpStream::connect(address).await.unwrap();
+        let mut busy = request(address).await.unwrap();
+        begun.notified().await;
+        shutdown.cancel();
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!server.is_finished(), "a request is still open");
+        go_on.notify_one();
+        let mut answer = String::new();
+        busy.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("done"), "{answer}");
+        server.await.unwrap();
+        drop(idle);
+    }
+}

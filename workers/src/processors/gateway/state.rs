@@ -42,9 +42,9 @@ impl Orders {
         self.table.read().unwrap_or_else(PoisonError::into_inner).get(order_id)
     }
 
-    /// Takes in a record of that topic; none of its bytes can make it fail.
-    pub fn take(&self, topic: &Arc<str>, record: Content<'_>) {
-        let result = match read(record) {
+    /// Takes in a record of that topic; none of its bytes can make it fail. Tells what came of it, in a word for metrics.
+    pub fn take(&self, topic: &Arc<str>, record: Content<'_>) -> &'static str {
+        match read(record) {
             Ok(Reading::About(order_id, facts)) => {
                 self.change(|table| facts.into_iter().for_each(|fact| table.apply(order_id, topic, fact)));
                 "applied"
@@ -54,14 +54,13 @@ impl Orders {
                 tracing::debug!(%topic, %why, "skipped a malformed record");
                 "malformed"
             }
-        };
-        self.records.get_or_create(&Read { topic: topic.to_string(), result }).inc();
+        }
     }
 
     /// Adds the table's metrics.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("penstock_orders_records_read", "Records of followed topics, by what they said", self.records.clone());
-        registry.register("penstock_orders_known", "Orders that the table holds", self.known.clone());
+        registry.register("orders_records_read", "Records of followed topics, by what they said", self.records.clone());
+        registry.register("orders_known", "Orders that the table holds", self.known.clone());
     }
 
     fn change(&self, change: impl FnOnce(&mut OrderTable)) {
@@ -75,7 +74,8 @@ impl TableSink for Orders {
     fn apply(&self, record: &ConsumedRecord) {
         let ConsumedRecord { key, payload, headers, timestamp_ms, .. } = record;
         let content = Content { key: key.as_deref(), payload: payload.as_deref(), headers, timestamp_ms: *timestamp_ms };
-        self.take(&record.topic, content);
+        let result = self.take(&record.topic, content);
+        self.records.get_or_create(&Read { topic: record.topic.to_string(), result }).inc();
     }
 
     fn forget(&self, topic: &str) {

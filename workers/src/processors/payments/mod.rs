@@ -67,7 +67,7 @@ impl Processor for Payments {
     }
 
     fn register_metrics(&self, registry: &mut Registry) {
-        registry.register("penstock_payments", "Orders judged, by outcome; a replay counts again", self.decided.clone());
+        registry.register("payments", "Orders judged, by outcome; a replay counts again", self.decided.clone());
     }
 }
 
