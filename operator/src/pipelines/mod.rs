@@ -66,7 +66,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(
     let children = Children::watch(&context);
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
-        () = children.ready(&context.watches) => {}
+        () = children.synced(&context.watches) => {}
     }
     let (watch, triggers) = (context.watches.pipelines.clone(), children.triggers(&context.watches));
     let reconcile = move |pipeline: Arc<EventPipeline>, context: Arc<Context>| {
