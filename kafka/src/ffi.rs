@@ -153,9 +153,8 @@ impl Native {
         // SAFETY: the configuration is alive and not yet given to a client. The callbacks' opaque is the context, which
         // `Client` sets and keeps until after the client, and with it the background thread, is destroyed.
         unsafe {
-            sys::rd_kafka_conf_set_background_event_cb(native.ptr(), Some(on_reply));
-            sys::rd_kafka_conf_set_error_cb(native.ptr(), Some(on_error));
-            sys::rd_kafka_conf_set_stats_cb(native.ptr(), Some(on_statistics));
+            sys::rd_kafka_conf_set_background_event_cb(native.ptr(), Some(on_event));
+            sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_ERROR | sys::RD_KAFKA_EVENT_STATS);
             sys::rd_kafka_conf_set_log_cb(native.ptr(), Some(on_log));
         }
         let context = Context { health: HealthSource::new(), waiting: Mutex::new(HashMap::new()), next: AtomicUsize::new(1) };
@@ -285,8 +284,8 @@ unsafe fn context<'a>(opaque: *mut c_void) -> Option<&'a Context> {
     unsafe { opaque.cast::<Context>().as_ref() }
 }
 
-/// Takes a reply on librdkafka's background thread.
-unsafe extern "C" fn on_reply(_: *mut sys::rd_kafka_t, event: *mut sys::rd_kafka_event_t, opaque: *mut c_void) {
+/// Takes an error, statistics or the reply to a request on librdkafka's background thread.
+unsafe extern "C" fn on_event(_: *mut sys::rd_kafka_t, event: *mut sys::rd_kafka_event_t, opaque: *mut c_void) {
     let Ok(event) = Owned::new(event, sys::rd_kafka_event_destroy).map(Event) else {
         return;
     };
@@ -294,33 +293,29 @@ unsafe extern "C" fn on_reply(_: *mut sys::rd_kafka_t, event: *mut sys::rd_kafka
     let Some(context) = (unsafe { context(opaque) }) else {
         return;
     };
-    // SAFETY: the event is alive; requests set their number as its opaque.
-    let id = unsafe { sys::rd_kafka_event_opaque(event.ptr()) }.addr();
-    if event.check().is_ok() {
-        context.health.connected();
-    }
-    if let Some(reader) = context.take(id) {
-        reader(&event);
+    match event.kind() {
+        sys::RD_KAFKA_EVENT_ERROR => {
+            context.health.error(Some(event.code().into()), &event.message());
+        }
+        sys::RD_KAFKA_EVENT_STATS => {
+            // SAFETY: a statistics event carries its JSON for as long as it lives.
+            let json = unsafe { text(sys::rd_kafka_event_stats(event.ptr())) };
+            context.stats_raw(json.unwrap_or_default().as_bytes());
+        }
+        _ => {
+            // SAFETY: the event is alive; requests set their number as its opaque.
+            let id = unsafe { sys::rd_kafka_event_opaque(event.ptr()) }.addr();
+            if event.check().is_ok() {
+                context.health.connected();
+            }
+            if let Some(reader) = context.take(id) {
+                reader(&event);
+            }
+        }
     }
 }
 
-unsafe extern "C" fn on_error(_: *mut sys::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {
-    // SAFETY: librdkafka calls with the client's opaque and a text or null.
-    if let (Some(context), reason) = unsafe { (context(opaque), text(reason)) } {
-        let all_down = code == Code::AllBrokersDown as c_int;
-        context.health.error(all_down.then_some(Code::AllBrokersDown), &reason.unwrap_or_default());
-    }
-}
-
-unsafe extern "C" fn on_statistics(_: *mut sys::rd_kafka_t, json: *mut c_char, length: usize, opaque: *mut c_void) -> c_int {
-    // SAFETY: librdkafka calls with the client's opaque and a text of this length.
-    if let (Some(context), json) = unsafe { (context(opaque), array(json.cast::<u8>(), length)) } {
-        context.stats_raw(json);
-    }
-    // Zero: the text stays librdkafka's.
-    0
-}
-
+/// Takes a log line, which librdkafka does not offer as an event to a background thread.
 unsafe extern "C" fn on_log(_: *const sys::rd_kafka_t, level: c_int, facility: *const c_char, message: *const c_char) {
     let level = match level {
         0..=2 => RDKafkaLogLevel::Critical,
