@@ -14,7 +14,7 @@ use super::error::{Result, at};
 use super::layout::repository;
 use super::progress::Step;
 use super::site::Site;
-use super::sweep;
+use super::{files, sweep};
 
 const SHORT: Duration = Duration::from_secs(10);
 
@@ -53,8 +53,8 @@ pub(crate) async fn stop(site: &Site) -> Result<()> {
     if site.instance.netns_file().exists() {
         output(Command::new("ip").args(["netns", "delete", &site.instance.netns()]), SHORT).await?;
     }
-    remove(&site.instance.run())?;
-    remove(&site.instance.docker())
+    files::remove(&site.instance.run())?;
+    files::remove(&site.instance.docker())
 }
 
 /// Asks the daemon to remove the containers, because it does so more neatly than the sweep that follows.
@@ -112,13 +112,6 @@ fn create(log: &Path) -> Result<std::fs::File> {
         std::fs::create_dir_all(folder).map_err(at("create", folder))?;
     }
     std::fs::File::create(log).map_err(at("write", log))
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(at("remove", folder)(e)),
-        _ => Ok(()),
-    }
 }
 
 /// Whether this machine grants `CAP_SYS_RESOURCE` (number 24), which `docker run --privileged` takes for granted.

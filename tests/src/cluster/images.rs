@@ -12,10 +12,10 @@ use super::error::{HarnessError, Result, at};
 use super::ground::Ground;
 use super::image::{self, RECIPE, Source};
 use super::layout::repository;
-use super::node_image::short_hex;
 use super::progress::note;
+use super::recipe::short_hex;
 use super::site::Site;
-use super::{kind, lock, rootfs};
+use super::{files, kind, lock, rootfs};
 
 /// A target of the Dockerfile, the binary in it, and the image that it makes.
 pub(crate) struct Product {
@@ -81,12 +81,12 @@ async fn compile(site: &Site) -> Result<PathBuf> {
 
 /// Lays the build context out outside of the checkout: `bin/` and, for an image from nothing, `rootfs/`.
 async fn stage(site: &Site, binaries: &Path, context: &Path) -> Result<()> {
-    rootfs::fresh(context)?;
+    files::fresh(context)?;
     let root = context.join("rootfs");
     std::fs::create_dir_all(&root).map_err(at("create", &root))?;
     let programs: Vec<_> = PRODUCTS.iter().map(|product| binaries.join(product.binary)).collect();
     for program in &programs {
-        rootfs::copy(program, &context.join("bin").join(program.file_name().unwrap_or_default()))?;
+        files::copy(program, &context.join("bin").join(program.file_name().unwrap_or_default()))?;
     }
     if base(site).as_deref() == Some("scratch") {
         rootfs::libraries(&programs, &root, None).await?;
@@ -116,7 +116,7 @@ fn recipe(site: &Site, product: &Product, context: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(base(site).unwrap_or_default());
     let others: Vec<_> = PRODUCTS.iter().map(|p| p.binary).filter(|name| *name != product.binary).map(OsStr::new).collect();
-    for file in std::iter::once(dockerfile()).chain(rootfs::files(context)?) {
+    for file in std::iter::once(dockerfile()).chain(files::below(context)?) {
         if file.file_name().is_some_and(|name| others.contains(&name)) {
             continue;
         }

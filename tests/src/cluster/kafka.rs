@@ -9,7 +9,7 @@ use super::image::{self, Source};
 use super::layout::{KAFKA, repository};
 use super::progress::Step;
 use super::site::Site;
-use super::{kafka_image, kind, lock, rootfs};
+use super::{files, kafka_image, kind, lock};
 
 /// The namespace that belongs to Kafka.
 pub(crate) const NAMESPACE: &str = "kafka";
@@ -103,7 +103,7 @@ async fn apply(site: &Site, image: &str, size: KafkaSize) -> Result<()> {
     let template = repository().join("tests/kafka/kafka.yaml");
     let text = std::fs::read_to_string(&template).map_err(at("read", &template))?;
     let filled = site.instance.root().join("kafka.yaml");
-    rootfs::write(&filled, &fill(&text, image, size))?;
+    files::write(&filled, &fill(&text, image, size))?;
     let mut command = site.command("kubectl");
     command.args(["apply", "-f"]).arg(&filled);
     logged("applying Kafka's manifest", command, &site.instance.log("kafka-apply")).await

@@ -14,10 +14,10 @@ use super::error::{Result, at};
 use super::image::RECIPE;
 use super::layout::{KAFKA, repository};
 use super::lock::Lock;
-use super::node_image::short_hex;
 use super::progress::Step;
-use super::rootfs;
+use super::recipe::{self, short_hex};
 use super::site::Site;
+use super::{files, rootfs};
 
 /// The Java modules that a broker and its tools load.
 const MODULES: &str = "java.base,java.compiler,java.desktop,java.logging,java.management,java.management.rmi,java.naming,java.net.http,\
@@ -48,8 +48,8 @@ pub(crate) struct KafkaImage {
 /// Makes the image's archive unless the cache has it. The caller holds the cache's lock.
 pub(crate) async fn ensure(site: &Site, _held: &Lock) -> Result<KafkaImage> {
     let name = format!("penstock/kafka:{KAFKA}");
-    let recipe = recipe().await?;
-    let archive = site.cache.kafka().join(format!("image-{recipe}.tar"));
+    let recipe = ingredients().await?;
+    let archive = recipe::archive(&site.cache.kafka(), "image", &recipe);
     if !archive.exists() {
         jars(site).await?;
         assemble(site, &name, &recipe, &archive).await?;
@@ -65,7 +65,7 @@ async fn jars(site: &Site) -> Result<()> {
         return Ok(());
     }
     let step = Step::start(&format!("jars of Kafka {KAFKA}"));
-    rootfs::fresh(&site.cache.jars())?;
+    files::fresh(&site.cache.jars())?;
     let mut maven = Command::new("mvn");
     maven.args(["-q", "-B", "-f"]).arg(&ours).arg("dependency:copy-dependencies");
     maven.arg(format!("-DoutputDirectory={}", site.cache.jars().display()));
@@ -78,25 +78,25 @@ async fn jars(site: &Site) -> Result<()> {
 async fn assemble(site: &Site, name: &str, recipe: &str, archive: &Path) -> Result<()> {
     let step = Step::start(&format!("image {name}"));
     let work = site.cache.kafka().join("work");
-    rootfs::fresh(&work)?;
+    files::fresh(&work)?;
     let (system, java, kafka) = (work.join("system"), work.join("java"), work.join("kafka"));
     let runtime = java.join("opt/java/openjdk");
     make_runtime(site, &step, &runtime).await?;
     system_layer(&system, &runtime).await?;
-    for jar in rootfs::files(&site.cache.jars())? {
-        rootfs::copy(&jar, &kafka.join("opt/kafka/libs").join(jar.file_name().unwrap_or_default()))?;
+    for jar in files::below(&site.cache.jars())? {
+        files::copy(&jar, &kafka.join("opt/kafka/libs").join(jar.file_name().unwrap_or_default()))?;
     }
     for (script, class) in TOOLS {
         tool(&kafka.join("opt/kafka/bin").join(script), class)?;
     }
-    let (list, aside) = (work.join("images.json"), archive.with_extension("new"));
+    let (list, aside) = (work.join("images.json"), recipe::aside(archive));
     let image = json!([{ "name": name, "layers": [system, java, kafka], "config": config(recipe) }]);
-    rootfs::write(&list, &image.to_string())?;
+    files::write(&list, &image.to_string())?;
     let mut pack = Command::new("python3");
     pack.arg(repository().join("tests/kind/image.py")).arg(&aside).arg(&list);
     quiet_with(&step, &mut pack, &site.cache.log("kafka-image")).await?;
-    std::fs::rename(&aside, archive).map_err(at("move", &aside))?;
-    std::fs::remove_dir_all(&work).map_err(at("remove", &work))?;
+    recipe::keep(archive, "image")?;
+    files::remove(&work)?;
     step.done();
     Ok(())
 }
@@ -112,16 +112,16 @@ async fn make_runtime(site: &Site, step: &Step, to: &Path) -> Result<()> {
 /// The C library that the runtime needs, a shell for the start script, and the user.
 async fn system_layer(system: &Path, runtime: &Path) -> Result<()> {
     let mut programs: Vec<_> =
-        rootfs::files(&runtime.join("lib"))?.into_iter().filter(|f| f.extension().is_some_and(|e| e == "so")).collect();
+        files::below(&runtime.join("lib"))?.into_iter().filter(|f| f.extension().is_some_and(|e| e == "so")).collect();
     programs.push(runtime.join("bin/java"));
     programs.push("/bin/dash".into());
     rootfs::libraries(&programs, system, Some(runtime)).await?;
-    rootfs::copy(Path::new("/bin/dash"), &system.join("bin/sh"))?;
+    files::copy(Path::new("/bin/dash"), &system.join("bin/sh"))?;
     rootfs::identity(system, "appuser", USER)
 }
 
 fn tool(script: &Path, class: &str) -> Result<()> {
-    rootfs::write(script, &format!("#!/bin/sh\nexec java -Xmx256m -cp '/opt/kafka/libs/*' {class} \"$@\"\n"))?;
+    files::write(script, &format!("#!/bin/sh\nexec java -Xmx256m -cp '/opt/kafka/libs/*' {class} \"$@\"\n"))?;
     std::fs::set_permissions(script, std::fs::Permissions::from_mode(0o755)).map_err(at("write", script))
 }
 
@@ -135,7 +135,7 @@ fn config(recipe: &str) -> serde_json::Value {
 }
 
 /// A short hash of what decides the image: the jars' list, the runtime, and how they are put together.
-async fn recipe() -> Result<String> {
+async fn ingredients() -> Result<String> {
     let mut hash = Sha256::new();
     for file in ["tests/kafka/pom.xml", "tests/kind/image.py"] {
         let path = repository().join(file);

@@ -1,13 +1,11 @@
 //! Up and down as a whole. Both are idempotent; `up` replaces what is broken, `down` removes whatever it finds.
 
-use std::path::Path;
-
 use super::error::{Result, at};
 use super::ground::{self, Ground};
 use super::lock;
 use super::progress::note;
 use super::site::Site;
-use super::{daemon, kind, node_image, orphans, packages, tools};
+use super::{daemon, files, kind, node_image, orphans, packages, tools};
 
 /// Brings the cluster up, or finds it well. Sets `began` before it starts anything: a caller that stops waiting after that
 /// calls [`down`].
@@ -63,7 +61,7 @@ pub async fn down(site: &Site) -> Result<()> {
             }
         }
     }
-    remove(site.instance.root())?;
+    files::remove(site.instance.root())?;
     note(&format!("cluster {} is down", site.instance.name()));
     Ok(())
 }
@@ -73,11 +71,4 @@ fn record(site: &Site) -> Result<()> {
     let (root, file) = (site.instance.root(), site.instance.ground_file());
     std::fs::create_dir_all(root).map_err(at("create", root))?;
     std::fs::write(&file, site.ground.to_string()).map_err(at("write", &file))
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(at("remove", folder)(e)),
-        _ => Ok(()),
-    }
 }

@@ -10,6 +10,7 @@
 mod command;
 mod daemon;
 mod error;
+mod files;
 mod ground;
 mod handle;
 mod image;
@@ -24,6 +25,7 @@ mod node_image;
 mod orphans;
 mod packages;
 mod progress;
+mod recipe;
 mod rootfs;
 mod site;
 mod status;

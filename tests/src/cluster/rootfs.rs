@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::command::output;
-use super::error::{Result, at};
+use super::error::Result;
+use super::files::{copy, write};
 
 /// Copies the libraries of `programs` to the same places under `root`; leaves out those below `besides`.
 pub(crate) async fn libraries(programs: &[PathBuf], root: &Path, besides: Option<&Path>) -> Result<()> {
@@ -26,43 +27,6 @@ pub(crate) fn identity(root: &Path, user: &str, id: u32) -> Result<()> {
     copy(certificates, &under(root, certificates))?;
     write(&root.join("etc/passwd"), &format!("{user}:x:{id}:{id}::/nonexistent:/sbin/nologin\n"))?;
     write(&root.join("etc/group"), &format!("{user}:x:{id}:\n"))
-}
-
-/// Copies one file, with its mode, and makes its folder.
-pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
-    make_parent(to)?;
-    std::fs::copy(from, to).map(drop).map_err(at("copy", from))
-}
-
-pub(crate) fn write(file: &Path, text: &str) -> Result<()> {
-    make_parent(file)?;
-    std::fs::write(file, text).map_err(at("write", file))
-}
-
-/// Makes a folder anew, without what an earlier run left in it.
-pub(crate) fn fresh(folder: &Path) -> Result<()> {
-    if folder.exists() {
-        std::fs::remove_dir_all(folder).map_err(at("remove", folder))?;
-    }
-    std::fs::create_dir_all(folder).map_err(at("create", folder))
-}
-
-/// All files below a folder, sorted, so that a hash over them does not depend on the file system.
-pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(&next).map_err(at("read", &next))? {
-            let path = entry.map_err(at("read", &next))?.path();
-            if path.is_dir() { folders.push(path) } else { found.push(path) }
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn make_parent(file: &Path) -> Result<()> {
-    file.parent().map_or(Ok(()), |folder| std::fs::create_dir_all(folder).map_err(at("create", folder)))
 }
 
 fn under(root: &Path, absolute: &Path) -> PathBuf {
