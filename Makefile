@@ -51,6 +51,7 @@ demo: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
 demo: ## from nothing to a paid order: cluster, Kafka, operator, examples/orders
 	@$(call need,$(PLATFORM))
 	began=$$(date +%s)
+	echo "==> compiling the harness (the first time some minutes)"
 	$(CARGO) build --quiet -p penstock-tests --bins
 	$(CLUSTER) up
 	$(CLUSTER) kafka up
@@ -105,8 +106,11 @@ test: ## everything: format, lints, unit tests, docs, end-to-end tests on a clus
 
 check: ## the part of `make test` that needs no cluster
 	@$(MAKE) fmt
+	echo "==> clippy (the first time some minutes)"
 	$(MAKE) lint
+	echo "==> unit and doc tests"
 	$(MAKE) unit
+	echo "==> rustdoc"
 	$(MAKE) docs
 
 fmt: ## is everything formatted?
