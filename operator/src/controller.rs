@@ -38,6 +38,9 @@ const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(
 /// How many objects of a kind are reconciled at once.
 const CONCURRENCY: u16 = 32;
 
+/// The pause before a reconcile is repeated that found its object outdated: the cache has the newer one by then.
+pub const CACHE_LAG: Duration = Duration::from_millis(250);
+
 /// When an object shall be looked at again, if nothing concerns it before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {

@@ -30,7 +30,7 @@ pub use crate::refusal::Refusal as ClusterRefusal;
 use crate::{
     backoff::with_jitter,
     context::Context,
-    controller::{self, ControllerEnded, Next, Triggers},
+    controller::{self, CACHE_LAG, ControllerEnded, Next, Triggers},
     events::Notice,
     refusal::Refusal,
     status as written,
@@ -52,19 +52,28 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(
 }
 
 async fn reconcile(cluster: Arc<KafkaCluster>, context: Arc<Context>) -> Result<Next, written::Error> {
-    let valid = match validate(&cluster, &context.settings.namespace) {
-        Ok(valid) => valid,
-        Err(refusal) => return report(&context, &cluster, Err(&refusal)).await.map(|()| Next::AwaitChange),
-    };
-    let (seen, interval) = match ask(&context, &valid).await {
-        Ok(seen) => (Ok(seen), CHECK_INTERVAL),
-        Err(error) => (Err(Refusal::from(&error)), OUTAGE_INTERVAL),
-    };
-    match report(&context, &cluster, seen.as_ref()).await {
-        // The change that outdated it asks for the next reconcile.
-        Ok(()) | Err(written::Error::Outdated) => Ok(Next::After(with_jitter(interval, &mut rand::rng()))),
-        Err(error) => Err(error),
+    match check(&cluster, &context).await {
+        Err(written::Error::Outdated) => Ok(Next::After(CACHE_LAG)),
+        result => result,
     }
+}
+
+async fn check(cluster: &KafkaCluster, context: &Context) -> Result<Next, written::Error> {
+    let valid = match validate(cluster, &context.settings.namespace) {
+        Ok(valid) => valid,
+        Err(refusal) => return report(context, cluster, Err(&refusal)).await.map(|()| Next::AwaitChange),
+    };
+    let (seen, interval) = match ask(context, &valid).await {
+        Ok(seen) => (Ok(seen), CHECK_INTERVAL),
+        Err(error) => (Err(unanswered(&valid, &error)), OUTAGE_INTERVAL),
+    };
+    report(context, cluster, seen.as_ref()).await?;
+    Ok(Next::After(with_jitter(interval, &mut rand::rng())))
+}
+
+fn unanswered(cluster: &ValidatedCluster<'_>, error: &KafkaError) -> Refusal {
+    let refusal = Refusal::from(error);
+    Refusal { message: format!("{} (spec.bootstrapServers: {})", refusal.message, cluster.bootstrap_servers.join(", ")), ..refusal }
 }
 
 async fn ask(context: &Context, cluster: &ValidatedCluster<'_>) -> Result<ClusterDescription, KafkaError> {

@@ -27,14 +27,12 @@ use crate::{
     backoff::with_jitter,
     clusters::{self, ClusterConnection, ResolvedCluster},
     context::Context,
-    controller::Next,
+    controller::{CACHE_LAG, Next},
     events::Notice,
     refusal::Refusal,
     status::{self as written, Error},
 };
 
-/// The pause before a reconcile is repeated that found its object outdated: the cache has the newer one by then.
-const CACHE_LAG: Duration = Duration::from_millis(250);
 /// The pause between two attempts to delete a topic.
 const DELETE_AGAIN: Duration = Duration::from_secs(2);
 
