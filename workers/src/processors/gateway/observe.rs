@@ -1,6 +1,6 @@
 //! The access log and the request metrics.
 //!
-//! Labels take values from fixed sets only, so that no request can grow the metrics.
+//! Labels take values from fixed sets only, so that no request can grow the metrics. What a request brings is logged in part only.
 
 use std::time::Instant;
 
@@ -21,6 +21,9 @@ use super::app::REQUEST_ID;
 
 /// Upper bounds of the duration's buckets, in seconds: from a lookup to the longest wait for Kafka.
 const BUCKETS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];
+
+/// The most bytes of a path or a request's id that are logged.
+const MAX_LOGGED: usize = 128;
 
 /// Counts requests.
 #[derive(Clone, Debug)]
@@ -60,9 +63,9 @@ impl Traffic {
 pub async fn observe(State(traffic): State<Traffic>, request: Request, next: Next) -> Response {
     let method = known_method(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let id = bounded(request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default());
     let span = tracing::info_span!("request", id, method, route);
-    let path = request.uri().path().to_owned();
+    let path = bounded(request.uri().path()).to_owned();
     let begun = Instant::now();
     async {
         let response = next.run(request).await;
@@ -80,6 +83,11 @@ pub async fn observe(State(traffic): State<Traffic>, request: Request, next: Nex
     }
     .instrument(span)
     .await
+}
+
+/// What a stranger wrote, short enough for a log line.
+fn bounded(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_LOGGED)).unwrap_or_default()
 }
 
 fn known_method(method: &Method) -> &'static str {
