@@ -19,6 +19,7 @@ use super::{
     child::{ChildKind, Manifest, is_controlled_by},
     plan::{Owned, Plan},
     report::{Change, Verb},
+    surplus::{removal, surplus},
 };
 use crate::refusal::Refusal;
 
@@ -90,6 +91,9 @@ impl Place<'_> {
         if before.as_ref().is_some_and(|before| manifest.is_met_by(before)) {
             return Ok(());
         }
+        if let Some(before) = &before {
+            self.take_away(manifest, before).await?;
+        }
         let params = PatchParams::apply(name::FIELD_MANAGER).force();
         let after = api.patch(&manifest.name, &params, &Patch::Apply(&manifest.body)).await;
         let after = serde_json::to_value(after.map_err(|e| stopped(e, manifest.kind, &manifest.name))?)?;
@@ -100,15 +104,26 @@ impl Place<'_> {
         Ok(())
     }
 
+    /// Removes what somebody added where everything is ours; server-side apply would leave it.
+    async fn take_away(&self, manifest: &Manifest, live: &Value) -> Result<(), Stopped> {
+        let added = surplus(manifest.kind, live, &manifest.body);
+        if added.is_empty() {
+            return Ok(());
+        }
+        let version = live.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+        let patch = Patch::<DynamicObject>::Json(serde_json::from_value(removal(&added, version))?);
+        let taken = self.api(manifest.kind).patch(&manifest.name, &own_params(), &patch).await;
+        taken.map(drop).map_err(|e| stopped(e, manifest.kind, &manifest.name))
+    }
+
     /// Sets the number of workers and nothing else.
     async fn scale(&self, replicas: i32, applied: &mut Applied) -> Result<(), Stopped> {
         let Some(deployment) = &applied.deployment else { return Ok(()) };
         let name = deployment.name_any();
         let from = deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or_default();
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), self.namespace);
-        let params = PatchParams { field_manager: Some(name::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patch = json!({"metadata": {"uid": deployment.metadata.uid}, "spec": {"replicas": replicas}});
-        let scaled = api.patch(&name, &params, &Patch::Merge(patch)).await.map_err(|e| stopped(e, ChildKind::Deployment, &name))?;
+        let scaled = api.patch(&name, &own_params(), &Patch::Merge(patch)).await.map_err(|e| stopped(e, ChildKind::Deployment, &name))?;
         applied.deployment = Some(scaled);
         applied.changes.push(Change { kind: ChildKind::Deployment, name, verb: Verb::Scaled { from, to: replicas } });
         Ok(())
@@ -140,6 +155,10 @@ impl Place<'_> {
         };
         Api::namespaced_with(self.client.clone(), self.namespace, &resource)
     }
+}
+
+fn own_params() -> PatchParams {
+    PatchParams { field_manager: Some(name::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
 /// What a write means to a reader of events: a Deployment of which only the number of workers differs was scaled.

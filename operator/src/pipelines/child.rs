@@ -1,15 +1,15 @@
 //! The objects that a pipeline owns, as manifests: which kinds there are, whose an object is, and whether one still says
 //! what it shall. Pure.
 //!
-//! Only what we declare is compared: what Kubernetes fills in, or somebody else adds, is no difference. A field that we
-//! no longer declare is one: the hash of the whole manifest stands on the object.
+//! Only what we declare is compared: what Kubernetes fills in, or somebody else adds, is no difference, but where everything
+//! is ours. A field that we no longer declare is one: the hash of the whole manifest stands on the object.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use penstock_crds::name;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::quantity;
+use super::{quantity, surplus::surplus};
 
 /// On an object that a pipeline owns: the hash of all that was declared when it was last applied.
 const ANNOTATION_MANIFEST_HASH: &str = "penstock.dev/manifest-hash";
@@ -88,7 +88,7 @@ impl Manifest {
     /// Whether an object says all that it shall, and nothing that we have declared before and no longer do.
     #[must_use]
     pub fn is_met_by(&self, live: &Value) -> bool {
-        covers(live, &self.body, "")
+        covers(live, &self.body, "") && surplus(self.kind, live, &self.body).is_empty()
     }
 }
 

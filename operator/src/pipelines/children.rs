@@ -82,12 +82,13 @@ impl Children {
 
     /// What asks for reconciles of pipelines: changes of them, of what they own, and of what they refer to.
     #[must_use]
-    pub fn triggers(&self, watches: &Watches) -> Vec<Triggers<EventPipeline>> {
+    pub fn triggers(&self, context: &Context) -> Vec<Triggers<EventPipeline>> {
+        let (watches, operator) = (&context.watches, context.settings.namespace.clone());
         let (by_topic, by_cluster) = (watches.pipelines.clone(), watches.pipelines.clone());
         vec![
             controller::own_changes(&watches.pipelines),
             controller::related_changes(&watches.topics, move |change| referring_to_topic(&by_topic, change)),
-            controller::related_changes(&watches.clusters, move |change| on_cluster(&by_cluster, change)),
+            controller::related_changes(&watches.clusters, move |change| on_cluster(&by_cluster, &operator, change)),
             controller::related_changes(&self.service_accounts, owner),
             controller::related_changes(&self.config_maps, owner),
             controller::related_changes(&self.services, owner),
@@ -125,13 +126,15 @@ fn referring_to_topic(pipelines: &Watch<EventPipeline>, change: &Change<KafkaTop
     refs(&pipelines.select(concerned))
 }
 
-/// The pipelines on a changed cluster. In which namespace it must stand is for validation to say.
-fn on_cluster(pipelines: &Watch<EventPipeline>, change: &Change<KafkaCluster>) -> Vec<ObjectRef<Guarded<EventPipeline>>> {
+/// The pipelines on a changed cluster. Only those in the operator's namespace have any.
+fn on_cluster(pipelines: &Watch<EventPipeline>, operator: &str, change: &Change<KafkaCluster>) -> Vec<ObjectRef<Guarded<EventPipeline>>> {
+    let Some(cluster) = change.latest().map(|c| c.meta()).filter(|meta| meta.namespace.as_deref() == Some(operator)) else {
+        return Vec::new();
+    };
     if !bears_on_pipelines(change) {
         return Vec::new();
     }
-    let name = change.latest().and_then(|c| c.meta().name.clone()).unwrap_or_default();
-    refs(&pipelines.select(|p| topic::cluster_name(p.spec.cluster_ref.as_ref()) == name))
+    refs(&pipelines.select(|p| Some(topic::cluster_name(p.spec.cluster_ref.as_ref())) == cluster.name.as_deref()))
 }
 
 /// Whether more changed of a cluster than the list of its brokers.

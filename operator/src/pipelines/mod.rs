@@ -14,6 +14,7 @@ mod quantity;
 mod report;
 mod retry;
 mod status;
+mod surplus;
 #[cfg(test)]
 mod testing;
 mod topics;
@@ -68,7 +69,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(
         () = shutdown.cancelled() => return Ok(()),
         () = children.synced(&context.watches) => {}
     }
-    let (watch, triggers) = (context.watches.pipelines.clone(), children.triggers(&context.watches));
+    let (watch, triggers) = (context.watches.pipelines.clone(), children.triggers(&context));
     let reconcile = move |pipeline: Arc<EventPipeline>, context: Arc<Context>| {
         let children = children.clone();
         async move { reconcile(&pipeline, &context, &children).await }

@@ -1,5 +1,5 @@
-//! Compares amounts as Kubernetes writes them (`500m`, `0.5`, `1Gi`), since the apiserver writes them in a form of its own.
-//! Pure. The grammar is that of `k8s.io/apimachinery/pkg/api/resource.Quantity`.
+//! Amounts as Kubernetes writes them (`500m`, `0.5`, `1Gi`): whether a text is one, and whether two are the same, since the
+//! apiserver writes them in a form of its own. Pure. The grammar is that of `k8s.io/apimachinery/pkg/api/resource.Quantity`.
 
 /// Whether two texts are the same amount. Texts that are no amounts are never the same.
 #[must_use]
@@ -9,6 +9,12 @@ pub fn same(a: &str, b: &str) -> bool {
         (Some(a), Some(b)) => (a - b).abs() <= a.abs().max(b.abs()) * 1e-12,
         _ => false,
     }
+}
+
+/// Whether a text is an amount of something that can be set aside.
+#[must_use]
+pub fn is_amount(text: &str) -> bool {
+    value(text).is_some_and(|v| v >= 0.0)
 }
 
 fn value(text: &str) -> Option<f64> {
@@ -58,6 +64,23 @@ mod tests {
             ("1Zi", "1Zi", false),
         ] {
             assert_eq!(same(a, b), expected, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn texts() {
+        for (text, expected) in [
+            ("1", true),
+            ("0", true),
+            ("1.5Gi", true),
+            ("1e3", true),
+            ("lots", false),
+            ("-1", false),
+            ("", false),
+            ("1 Gi", false),
+            ("1GB", false),
+        ] {
+            assert_eq!(is_amount(text), expected, "{text}");
         }
     }
 }

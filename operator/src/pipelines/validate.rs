@@ -20,6 +20,7 @@ use penstock_crds::{
 };
 
 use super::{
+    quantity,
     retry::retry_policy,
     topics::{self, DeadLetterChoice, FoundTopics, Surroundings},
 };
@@ -102,7 +103,7 @@ fn parse(
 ) -> Result<ValidatedPipeline, Refusal> {
     let spec = &pipeline.spec;
     let processor = processor(spec, around.pipeline)?;
-    let admin_port = admin_port(spec)?;
+    let (admin_port, placement) = (admin_port(spec)?, placement(spec)?);
     let cluster = references.cluster.as_ref().map_err(Clone::clone)?;
     if let Some(refusal) = &topics.refusal {
         return Err(refusal.clone());
@@ -119,7 +120,7 @@ fn parse(
         drain_timeout: worker::DRAIN_TIMEOUT,
     };
     let owner = pipeline.controller_owner_ref(&()).ok_or_else(|| invalid("the object has no name or uid yet"))?;
-    Ok(ValidatedPipeline { owner, worker, replicas: replicas(spec), placement: placement(spec) })
+    Ok(ValidatedPipeline { owner, worker, replicas: replicas(spec), placement })
 }
 
 fn processor(spec: &EventPipelineSpec, pipeline: &str) -> Result<WorkerProcessor, Refusal> {
@@ -216,14 +217,29 @@ fn kafka_input(
 const DEFAULT_CONCURRENCY: u16 = 16;
 const MAX_CONCURRENCY: u16 = 256;
 
-fn placement(spec: &EventPipelineSpec) -> Placement {
-    Placement {
+fn placement(spec: &EventPipelineSpec) -> Result<Placement, Refusal> {
+    check_amounts(spec.resources.as_ref())?;
+    Ok(Placement {
         resources: spec.resources.clone(),
         node_selector: spec.node_selector.clone(),
         tolerations: spec.tolerations.clone(),
         affinity: spec.affinity.clone(),
         priority_class_name: spec.priority_class_name.clone(),
+    })
+}
+
+/// The apiserver answers an amount that it cannot read as if it had broken itself.
+fn check_amounts(resources: Option<&Resources>) -> Result<(), Refusal> {
+    let (requests, limits) = (resources.and_then(|r| r.requests.as_ref()), resources.and_then(|r| r.limits.as_ref()));
+    for (field, amounts) in [("requests", requests), ("limits", limits)] {
+        let given = amounts.into_iter().flat_map(|a| [("cpu", &a.cpu), ("memory", &a.memory)]);
+        for (name, amount) in given.filter_map(|(name, amount)| amount.as_ref().map(|a| (name, &a.0))) {
+            if !quantity::is_amount(amount) {
+                return Err(invalid(format!("resources.{field}.{name}: `{amount}` is not an amount: write one such as `250m` or `64Mi`")));
+            }
+        }
     }
+    Ok(())
 }
 
 fn kafka_name(topics: &FoundTopics, object: &str) -> Result<String, Refusal> {

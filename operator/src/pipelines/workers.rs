@@ -66,10 +66,15 @@ pub fn judge(workers: Workers<'_>) -> Judgement {
     let enough = counts.ready >= wanted;
     if let Some((failing, reason, what)) = most_common_failure(workers.pods) {
         let all = workers.pods.len();
+        let reason = if enough && reason == Reason::WorkersUnavailable { Reason::RollingOut } else { reason };
         return judgement(enough, reason, format!("{} of {wanted} workers are ready; {failing} of {all}: {what}", counts.ready));
     }
-    if !counts.current || counts.all > counts.updated {
-        return rolling(enough, format!("{} of {wanted} workers run the new configuration", counts.updated.min(wanted)));
+    if !counts.current {
+        return rolling(enough, "the Deployment is about to change".to_owned());
+    }
+    if counts.all > counts.updated {
+        let old = counts.all - counts.updated;
+        return rolling(enough, format!("{} of {wanted} workers have the new configuration; {old} old ones still run", counts.updated));
     }
     if counts.all > wanted {
         return rolling(enough, format!("{} workers are still to stop", counts.all - wanted));
@@ -107,8 +112,13 @@ fn condition<'a>(deployment: &'a Deployment, kind: &str) -> Option<&'a Deploymen
     deployment.status.as_ref()?.conditions.iter().flatten().find(|c| c.type_ == kind)
 }
 
+/// Kubernetes' words, without the name of the pod that it would have made: it is another one each time.
 fn words(condition: &DeploymentCondition) -> String {
-    condition.message.clone().or_else(|| condition.reason.clone()).unwrap_or_else(|| "Kubernetes cannot make the pods".to_owned())
+    let said = condition.message.as_deref().or(condition.reason.as_deref()).unwrap_or("Kubernetes cannot make the pods");
+    match said.strip_prefix("pods \"").and_then(|rest| rest.split_once("\" is forbidden: ")) {
+        Some((_, why)) => format!("pods are forbidden: {why}"),
+        None => said.to_owned(),
+    }
 }
 
 /// What ails most of the pods: how many, and what.

@@ -46,6 +46,7 @@ fn a_spec_that_makes_no_sense_is_refused() {
         (kafka(json!({"source": {"kafka": null}})), Reason::ProcessorMismatch, "needs source.kafka"),
         (kafka(json!({"source": {"kafka": {"topics": []}}})), Reason::InvalidSpec, "name at least one"),
         (kafka(json!({"source": {"http": {"port": 3001}}})), Reason::InvalidSpec, "exactly one of kafka and http"),
+        (kafka(json!({"resources": {"limits": {"cpu": "lots"}}})), Reason::InvalidSpec, "resources.limits.cpu: `lots` is not an amount"),
         (kafka(json!({"concurrency": 0})), Reason::InvalidSpec, "concurrency"),
         (kafka(json!({"retry": {"backoff": {"initial": "1h"}}})), Reason::InvalidSpec, "retry.backoff.initial"),
         (kafka(json!({"sink": {"kafka": {"topic": "orders"}}})), Reason::InvalidSpec, "handle its own output"),

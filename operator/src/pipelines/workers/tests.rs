@@ -30,9 +30,9 @@ fn the_state_of_a_deployment() {
         (2, (2, 2, 2, 2), true, true, Reason::WorkersAvailable, "2 of 2 workers are ready"),
         (2, (2, 2, 2, 1), false, false, Reason::WorkersUnavailable, "1 of 2 workers are ready"),
         (2, (2, 0, 0, 0), false, false, Reason::WorkersUnavailable, "0 of 2 workers are ready"),
-        (2, (1, 2, 2, 2), false, true, Reason::RollingOut, "2 of 2 workers run the new configuration"),
-        (2, (2, 3, 1, 2), false, true, Reason::RollingOut, "1 of 2 workers run the new configuration"),
-        (2, (2, 2, 1, 1), false, false, Reason::RollingOut, "1 of 2 workers run the new configuration"),
+        (2, (1, 2, 2, 2), false, true, Reason::RollingOut, "about to change"),
+        (2, (2, 3, 1, 2), false, true, Reason::RollingOut, "1 of 2 workers have the new configuration; 2 old ones still run"),
+        (2, (2, 2, 1, 1), false, false, Reason::RollingOut, "1 of 2 workers have the new configuration; 1 old ones still run"),
         (3, (2, 2, 2, 2), false, false, Reason::WorkersUnavailable, "2 of 3 workers are ready"),
         (1, (2, 3, 3, 3), false, true, Reason::RollingOut, "2 workers are still to stop"),
         (0, (2, 0, 0, 0), true, true, Reason::ScaledToZero, "scaled to no workers"),
@@ -112,9 +112,22 @@ fn what_pods_say() {
 
 #[test]
 fn pods_that_kubernetes_refuses() {
-    let mut status = counts(1, 0, 0, 0);
-    status["conditions"] =
-        json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: pods=1"}]);
-    let got = judge(Workers { deployment: Some(&deployment(1, status)), pods: &[], wanted: 1 });
-    assert_eq!((got.statement.reason, got.statement.message.as_str()), (Reason::RefusedByKubernetes, "exceeded quota: pods=1"));
+    for (message, words) in [
+        ("exceeded quota: pods=1", "exceeded quota: pods=1"),
+        (r#"pods "payments-7745f9df4d-j4c4x" is forbidden: exceeded quota: q"#, "pods are forbidden: exceeded quota: q"),
+    ] {
+        let mut status = counts(1, 0, 0, 0);
+        status["conditions"] = json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}]);
+        let got = judge(Workers { deployment: Some(&deployment(1, status)), pods: &[], wanted: 1 });
+        assert_eq!((got.statement.reason, got.statement.message.as_str()), (Reason::RefusedByKubernetes, words));
+    }
+}
+
+#[test]
+fn a_rollout_that_cannot_go_on_leaves_the_old_workers_available() {
+    let unschedulable = pod(json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "no"}]}));
+    let deployment = deployment(1, counts(1, 2, 1, 1));
+    let got = judge(Workers { deployment: Some(&deployment), pods: &[unschedulable], wanted: 1 });
+    assert_eq!((got.settled, got.statement.status, got.statement.reason), (false, Some(true), Reason::RollingOut));
+    assert_eq!(got.statement.message, "1 of 1 workers are ready; 1 of 1: no node takes it: no");
 }
