@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use penstock_kafka::{ConnectionSettings, Error, TopicAdmin};
+use penstock_kafka::{ClientState, ConnectionSettings, Error, Health, TopicAdmin};
 use tokio::sync::broadcast;
 
 use crate::metrics::{Answer, KafkaRequests};
@@ -39,11 +39,38 @@ impl ClusterConnection {
         answer
     }
 
+    /// The same for a question that changes nothing: it fails as soon as the client has lost all its connections.
+    ///
+    /// # Errors
+    /// Those of the question.
+    pub async fn look<T>(&self, request: &'static str, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let lost = lost(self.admin.health());
+        let unless_lost = async {
+            tokio::select! {
+                answer = answer => answer,
+                reason = lost => Err(Error::Unreachable { reason }),
+            }
+        };
+        self.ask(request, unless_lost).await
+    }
+
     /// The same connection with another limit for each request.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.admin = self.admin.with_timeout(timeout);
         self
+    }
+}
+
+/// Waits until the client has no connection, and says why.
+async fn lost(mut health: Health) -> String {
+    loop {
+        if let ClientState::Disconnected { reason } = health.state() {
+            return reason;
+        }
+        if health.changed().await.is_none() {
+            return std::future::pending().await;
+        }
     }
 }
 

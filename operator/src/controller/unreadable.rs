@@ -1,41 +1,66 @@
-//! Tells an object that it cannot be read: its `Ready` condition says what the parser said.
+//! Tells an object that it cannot be read: its `Ready` condition says what the parser said. Lets one that is deleted go.
 //!
 //! The status is written only when it differs, so that telling it causes no further change.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{
-    Api,
+    Api, ResourceExt,
     api::{ApiResource, DynamicObject, Patch, PatchParams},
     core::error_boundary::InvalidObject,
 };
-use penstock_crds::condition::{ConditionType, Reason, Statement, conditions};
-
-use crate::{
-    context::Context,
-    events::{Importance, Notice},
-    watch::Watched,
+use penstock_crds::{
+    condition::{ConditionType, Reason, Statement, conditions},
+    name,
 };
+use serde_json::json;
 
-/// Writes the condition, if the object does not carry it yet.
+use crate::{context::Context, events::Notice, watch::Watched};
+
+/// Writes the condition, if the object does not carry it yet; or takes our finalizer off, if the object is being deleted.
 pub(super) async fn report<K: Watched>(context: &Context, error: &InvalidObject) -> kube::Result<()> {
     let (Some(namespace), Some(name)) = (error.metadata.namespace.as_deref(), error.metadata.name.as_deref()) else { return Ok(()) };
     let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &ApiResource::erase::<K>(&()));
     let Some(object) = api.get_opt(name).await? else { return Ok(()) };
+    if object.metadata.deletion_timestamp.is_some() {
+        release::<K>(context, &api, &object).await
+    } else {
+        state::<K>(context, &api, &object, &error.error).await
+    }
+}
+
+async fn state<K: Watched>(context: &Context, api: &Api<DynamicObject>, object: &DynamicObject, error: &str) -> kube::Result<()> {
     let before = object.data.pointer("/status/conditions").cloned().unwrap_or_default();
     let before: Vec<Condition> = serde_json::from_value(before).unwrap_or_default();
-    let after = stated(&before, &Time(jiff::Timestamp::now()), object.metadata.generation, &error.error);
+    let statement = unreadable(error);
+    let after = conditions(&before, &Time(jiff::Timestamp::now()), object.metadata.generation, std::slice::from_ref(&statement));
     if before == after {
         return Ok(());
     }
-    let patch = serde_json::json!({"status": {"conditions": after}});
-    api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-    let notice = Notice { importance: Importance::Warning, reason: Reason::InvalidSpec.as_str(), message: error.error.clone() };
-    context.events.publish::<K>(&error.metadata, "Read", notice).await;
+    let patch = json!({"status": {"conditions": after}});
+    api.patch_status(&object.name_any(), &written_by_us(), &Patch::Merge(patch)).await?;
+    if !before.iter().any(|told| told.message == statement.message) {
+        let notice = Notice::warning(statement.reason.as_str(), statement.message);
+        context.events.publish::<K>(&object.metadata, "Read", notice).await;
+    }
     Ok(())
 }
 
-fn stated(before: &[Condition], now: &Time, generation: Option<i64>, error: &str) -> Vec<Condition> {
-    let message = format!("the object cannot be read: {error}");
-    let statement = Statement::new(ConditionType::Ready, Some(false), Reason::InvalidSpec, message);
-    conditions(before, now, generation, &[statement])
+/// What the object owns cannot be known; nothing may wait for it for ever.
+async fn release<K: Watched>(context: &Context, api: &Api<DynamicObject>, object: &DynamicObject) -> kube::Result<()> {
+    let others: Vec<_> = object.finalizers().iter().filter(|finalizer| *finalizer != name::FINALIZER_TOPIC).collect();
+    if others.len() == object.finalizers().len() {
+        return Ok(());
+    }
+    let notice = Notice::warning("Left", "the object cannot be read: what it owned was left as it is");
+    context.events.publish::<K>(&object.metadata, "Delete", notice).await;
+    let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": others}});
+    api.patch(&object.name_any(), &written_by_us(), &Patch::Merge(patch)).await.map(|_| ())
+}
+
+fn unreadable(error: &str) -> Statement {
+    Statement::new(ConditionType::Ready, Some(false), Reason::InvalidSpec, format!("the object cannot be read: {error}"))
+}
+
+fn written_by_us() -> PatchParams {
+    PatchParams { field_manager: Some(name::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }

@@ -26,8 +26,8 @@ pub struct ObservedTopic {
 pub async fn observe(connection: &ClusterConnection, name: &str) -> Result<Option<ObservedTopic>, Error> {
     let admin = &connection.admin;
     let (described, configured) = tokio::try_join!(
-        connection.ask("DescribeTopics", async { only(name, admin.describe(&[name]).await?) }),
-        connection.ask("DescribeConfigs", async { only(name, admin.describe_configs(&[name]).await?) }),
+        connection.look("DescribeTopics", async { only(name, admin.describe(&[name]).await?) }),
+        connection.look("DescribeConfigs", async { only(name, admin.describe_configs(&[name]).await?) }),
     )?;
     Ok(described.zip(configured).map(|(topic, config)| observed(&topic, &config)))
 }

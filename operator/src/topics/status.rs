@@ -87,7 +87,8 @@ pub fn remembering(topic: &KafkaTopic, managed: BTreeSet<String>) -> KafkaTopicS
     KafkaTopicStatus { managed_config: managed.into_iter().collect(), ..topic.status.clone().unwrap_or_default() }
 }
 
-/// Whether the statement is a refusal that the status does not tell already, in the same words.
+/// Whether the statement is a refusal that the status does not tell already, in the same words. An outage is none: the
+/// `KafkaCluster` tells it, once for all topics.
 #[must_use]
 pub fn is_news(topic: &KafkaTopic, statement: &Statement) -> bool {
     let told = topic.status.iter().flat_map(|status| &status.conditions).find(|c| c.type_ == statement.kind.as_str());
@@ -159,10 +160,11 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_forgets_nothing_and_is_news_once() {
-        let down = Refusal::new(Reason::KafkaUnreachable, "nobody answers").not_ready();
+    fn a_refusal_forgets_nothing_and_is_news_once() {
+        let down = Refusal::new(Reason::RefusedByKafka, "no").not_ready();
         let before = topic(Some(&seen()));
         assert!(is_news(&before, &down));
+        assert!(!is_news(&before, &Refusal::new(Reason::KafkaUnreachable, "nobody answers").not_ready()));
         let after = status(&before, Knowledge::Nothing, &down, &at(2));
         assert_eq!((after.topic_id.as_deref(), after.managed_config.len(), after.partitions), (Some(ID), 1, Some(3)));
         assert_eq!(history(&topic(Some(&after))).topic_id, Some(ID.parse().unwrap()));
