@@ -30,7 +30,13 @@ fn untyped(scene: &Scene, kind: &str) -> Api<DynamicObject> {
     Api::namespaced_with(scene.client.clone(), &scene.namespace, &resource)
 }
 
-async fn create(scene: &Scene, kind: &str, name: &str, spec: &Value, dry_run: bool) -> Result<std::result::Result<DynamicObject, kube::Error>> {
+async fn create(
+    scene: &Scene,
+    kind: &str,
+    name: &str,
+    spec: &Value,
+    dry_run: bool,
+) -> Result<std::result::Result<DynamicObject, kube::Error>> {
     let object = json!({"apiVersion": KafkaTopic::api_version(&()), "kind": kind, "metadata": {"name": name}, "spec": spec});
     let params = PostParams { dry_run, ..PostParams::default() };
     Ok(untyped(scene, kind).create(&params, &serde_json::from_value(object)?).await)
@@ -249,13 +255,7 @@ fn pipeline_rules() -> Vec<RuleCase> {
             vec![json!({"suspend": true})],
             vec![json!({"source": {"kafka": {"group": "h"}}})],
         ),
-        transition(
-            KIND,
-            "clusterRef cannot change",
-            reader(),
-            vec![json!({"replicas": 2})],
-            vec![elsewhere, json!({"clusterRef": null})],
-        ),
+        transition(KIND, "clusterRef cannot change", reader(), vec![json!({"replicas": 2})], vec![elsewhere, json!({"clusterRef": null})]),
     ]
 }
 
@@ -393,14 +393,21 @@ fn choice(kind: &'static str, place: &'static str, base: Value, choices: &[&str]
 }
 
 fn object_name(kind: &'static str, place: &'static str, base: Value) -> BoundCase {
-    let beyond = [(json!("A"), PATTERN), (json!("a/b"), PATTERN), (json!("-a"), PATTERN), (json!("a".repeat(254)), LONG), (json!(""), EMPTY)];
+    let beyond =
+        [(json!("A"), PATTERN), (json!("a/b"), PATTERN), (json!("-a"), PATTERN), (json!("a".repeat(254)), LONG), (json!(""), EMPTY)];
     bound(kind, place, base, &[json!("a"), json!("a.b-1"), json!("a".repeat(253))], &beyond)
 }
 
 fn topic_refs(kind: &'static str, place: &'static str, base: Value) -> BoundCase {
     let names = |n: usize| json!((0..n).map(|i| format!("t{i}")).collect::<Vec<_>>());
-    let beyond =
-        [(names(0), FEW), (names(17), MANY), (json!(["a", "a"]), TWICE), (json!(["A"]), PATTERN), (json!(["a".repeat(254)]), LONG), (json!("a"), TYPE)];
+    let beyond = [
+        (names(0), FEW),
+        (names(17), MANY),
+        (json!(["a", "a"]), TWICE),
+        (json!(["A"]), PATTERN),
+        (json!(["a".repeat(254)]), LONG),
+        (json!("a"), TYPE),
+    ];
     bound(kind, place, base, &[names(1), names(16)], &beyond)
 }
 
@@ -414,7 +421,8 @@ fn map(kind: &'static str, place: &'static str, base: Value, most: usize, long: 
 fn topic_bounds() -> Vec<BoundCase> {
     const KIND: &str = "KafkaTopic";
     let names = [json!("orders.DLT"), json!("A_b-c.1"), json!("a".repeat(249))];
-    let no_names = [(json!("a b"), PATTERN), (json!("ä"), PATTERN), (json!("a/b"), PATTERN), (json!("a".repeat(250)), LONG), (json!(""), EMPTY)];
+    let no_names =
+        [(json!("a b"), PATTERN), (json!("ä"), PATTERN), (json!("a/b"), PATTERN), (json!("a".repeat(250)), LONG), (json!(""), EMPTY)];
     vec![
         number(KIND, "spec.partitions", topic(), 1, 100_000),
         number(KIND, "spec.replicationFactor", topic(), 1, 32),
@@ -470,7 +478,8 @@ fn cluster_bounds() -> Vec<BoundCase> {
 fn pipeline_bounds() -> Vec<BoundCase> {
     const KIND: &str = "EventPipeline";
     let groups = [(json!("a b"), PATTERN), (json!("a".repeat(250)), LONG), (json!(""), EMPTY)];
-    let pauses = [(json!("soon"), PATTERN), (json!("5"), PATTERN), (json!("-1s"), PATTERN), (json!("1s".repeat(9)), LONG), (json!(5), TYPE)];
+    let pauses =
+        [(json!("soon"), PATTERN), (json!("5"), PATTERN), (json!("-1s"), PATTERN), (json!("1s".repeat(9)), LONG), (json!(5), TYPE)];
     let builtins = penstock_crds::processor::BUILTINS.iter().map(|b| b.name).collect::<Vec<_>>();
     let mut cases = vec![
         number(KIND, "spec.replicas", reader(), 0, 1000),
@@ -524,20 +533,13 @@ fn pipeline_bounds() -> Vec<BoundCase> {
 
 fn bound_cases() -> Vec<BoundCase> {
     let mut cases: Vec<BoundCase> = topic_bounds().into_iter().chain(cluster_bounds()).chain(pipeline_bounds()).collect();
-    cases.push(BoundCase {
-        kind: "KafkaCluster",
-        at: "spec",
-        base: json!({}),
-        within: vec![cluster()],
-        beyond: vec![(json!({}), NEEDED)],
-    });
+    cases.push(BoundCase { kind: "KafkaCluster", at: "spec", base: json!({}), within: vec![cluster()], beyond: vec![(json!({}), NEEDED)] });
     cases
 }
 
 #[test]
 fn every_bound_has_a_refused_case() {
-    const BOUNDS: [&str; 9] =
-        ["minimum", "maximum", "enum", "pattern", "minLength", "maxLength", "minItems", "maxItems", "maxProperties"];
+    const BOUNDS: [&str; 9] = ["minimum", "maximum", "enum", "pattern", "minLength", "maxLength", "minItems", "maxItems", "maxProperties"];
     let covered: BTreeSet<(&str, &str)> = bound_cases().iter().filter(|c| !c.beyond.is_empty()).map(|c| (c.kind, c.at)).collect();
     let mut found = 0;
     for definition in manifest::definitions().unwrap() {
@@ -574,11 +576,13 @@ async fn bounds_are_kept_at_apply() {
 #[tokio::test]
 async fn null_means_absent() {
     play("api-null", async |scene| {
-        for (kind, base) in [("KafkaTopic", topic()), ("KafkaCluster", cluster()), ("EventPipeline", reader()), ("EventPipeline", front())] {
+        for (kind, base) in [("KafkaTopic", topic()), ("KafkaCluster", cluster()), ("EventPipeline", reader()), ("EventPipeline", front())]
+        {
             let without = create(scene, kind, "case", &base, true).await??.data;
             let definition = manifest::definitions()?.into_iter().find(|d| d.spec.names.kind == kind).ok_or("no such kind")?;
             let mut with_nulls = base.clone();
-            let fields: Vec<String> = places(&definition).into_iter().filter_map(|(path, _)| Some(path.strip_prefix("spec.")?.to_owned())).collect();
+            let fields: Vec<String> =
+                places(&definition).into_iter().filter_map(|(path, _)| Some(path.strip_prefix("spec.")?.to_owned())).collect();
             let absent: Vec<&String> = fields.iter().filter(|f| !f.contains('.') && base[f.as_str()].is_null()).collect();
             assert!(!absent.is_empty(), "{kind} has no optional field");
             for field in absent {
@@ -595,7 +599,11 @@ async fn null_means_absent() {
 #[tokio::test]
 async fn an_unknown_field_is_refused_as_kubectl_asks() {
     play("api-unknown", async |scene| {
-        let params = PatchParams { dry_run: true, field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("penstock-tests").force() };
+        let params = PatchParams {
+            dry_run: true,
+            field_validation: Some(ValidationDirective::Strict),
+            ..PatchParams::apply("penstock-tests").force()
+        };
         for (kind, base) in [("KafkaTopic", topic()), ("KafkaCluster", cluster()), ("EventPipeline", reader())] {
             let object = json!({
                 "apiVersion": KafkaTopic::api_version(&()), "kind": kind, "metadata": {"name": "case"},

@@ -21,7 +21,11 @@ async fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
     let chart = cluster.repository().join("helm/penstock");
     let mut command = cluster.tool(Tool::Helm);
     for argument in arguments {
-        if *argument == "CHART" { command.arg(&chart) } else { command.arg(argument) };
+        if *argument == "CHART" {
+            command.arg(&chart)
+        } else {
+            command.arg(argument)
+        };
     }
     install::run(command).await
 }
@@ -86,7 +90,8 @@ async fn look(scene: &Scene) -> Result<LeftAlone> {
     let definitions = definitions.list(&ListParams::default()).await?.items;
     let clusters: Api<KafkaCluster> = Api::namespaced(scene.client.clone(), install::NAMESPACE);
     let identity = |meta: &kube::api::ObjectMeta| (meta.uid.clone(), meta.generation);
-    let mut objects = vec![identity(&clusters.get("default").await?.metadata), identity(&scene.api::<EventPipeline>().get("p").await?.metadata)];
+    let mut objects =
+        vec![identity(&clusters.get("default").await?.metadata), identity(&scene.api::<EventPipeline>().get("p").await?.metadata)];
     let mut topics = Vec::new();
     for name in ["in", "out"] {
         objects.push(identity(&scene.api::<KafkaTopic>().get(name).await?.metadata));

@@ -36,7 +36,8 @@ impl Loosened {
         let fields = serde_json::to_value(&definition.metadata.managed_fields)?;
         let mut open = versions.clone();
         let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-        open[0]["schema"]["openAPIV3Schema"] = json!({"type": "object", "properties": {"spec": {"x-kubernetes-preserve-unknown-fields": true}, "status": anything}});
+        open[0]["schema"]["openAPIV3Schema"] =
+            json!({"type": "object", "properties": {"spec": {"x-kubernetes-preserve-unknown-fields": true}, "status": anything}});
         self.before.push((name.to_owned(), versions, fields));
         self.api.patch(name, &PatchParams::default(), &Patch::Merge(json!({"spec": {"versions": open}}))).await?;
         Ok(())
@@ -116,7 +117,7 @@ fn reader(input: &str) -> Value {
 const BROKEN_TOPICS: [(&str, &str, &str); 3] = [
     ("broken-number", r#"{"partitions": "many"}"#, "many"),
     ("broken-choice", r#"{"deletionPolicy": "Explode"}"#, "Explode"),
-    ("broken-spec", r#"["not", "a", "map"]"#, "spec"),
+    ("broken-spec", r#"["not", "a", "map"]"#, "Expected struct"),
 ];
 const BROKEN_PIPELINES: [(&str, &str, &str); 2] =
     [("broken-source", r#"{"source": 7, "processor": {"builtin": "payments"}}"#, "7"), ("broken-missing", r#"{"replicas": 1}"#, "source")];
