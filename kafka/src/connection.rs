@@ -134,6 +134,9 @@ impl ConnectionSettings {
             // The default of 10 s would leave a client without a connection long after the broker is back.
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
+            // Rebootstrapping has no backoff: without any broker it would try to connect some 30 times a second. The
+            // configured servers are tried again, and their names resolved again, without it.
+            .set("metadata.recovery.strategy", "none")
             .set("socket.connection.setup.timeout.ms", "10000")
             // Recreated topics and new partitions are noticed by this refresh; the default is five minutes.
             .set("topic.metadata.refresh.interval.ms", "30000")

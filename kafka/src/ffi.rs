@@ -219,6 +219,11 @@ impl Native {
         send: impl FnOnce(&Call<'_>) -> Result<()>,
         read: fn(&Event) -> Result<T>,
     ) -> Result<oneshot::Receiver<Result<T>>> {
+        // A request that waits for a broker makes librdkafka connect without any backoff, thousands of times a second.
+        // Without one it tries once a second to reach any broker, which is what ends this state.
+        if let Some(reason) = self.client.context().health.reason() {
+            return Err(Error::Unreachable { reason });
+        }
         let rk = self.client.native_ptr();
         // SAFETY: the client is alive.
         let options = unsafe { sys::rd_kafka_AdminOptions_new(rk, operation) };

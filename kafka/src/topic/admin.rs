@@ -58,7 +58,8 @@ impl TopicAdmin {
         Ok(Self { native: Detached::new(native), settings: connection.clone(), timeout: DEFAULT_TIMEOUT })
     }
 
-    /// The same connection with another limit for each call. Default 15 s, at least 1 ms, at most one hour.
+    /// The same connection with another limit for each call. Default 15 s, at least 1 ms, at most one hour. While all
+    /// brokers are known to be down, a call fails at once; the client reconnects by itself.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
