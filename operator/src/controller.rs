@@ -93,7 +93,6 @@ pub async fn run<K, E, F, Fut>(
 ) -> Result<(), ControllerEnded>
 where
     K: Watched,
-    K: Clone,
     E: Display + Send + 'static,
     F: Fn(Arc<K>, Arc<Context>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Next, E>> + Send + 'static,

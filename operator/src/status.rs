@@ -29,14 +29,10 @@ pub enum Error {
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn write<K: Watched, S: Serialize + Sync>(
-    context: &Context,
-    object: &K,
-    before: Option<&S>,
-    after: &S,
-) -> Result<Option<K>, Error>
+pub async fn write<K, S>(context: &Context, object: &K, before: Option<&S>, after: &S) -> Result<Option<K>, Error>
 where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    K: Watched + Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    S: Serialize + Sync,
 {
     let before = before.map(serde_json::to_value).transpose()?.unwrap_or(Value::Null);
     let Some(difference) = difference(&before, &serde_json::to_value(after)?) else { return Ok(None) };

@@ -268,3 +268,99 @@ fn differences<K: Watched>(before: Vec<Arc<Guarded<K>>>, after: Vec<Arc<Guarded<
     changes.extend(before.into_values().map(|gone| Change { before: Some(gone), after: None }));
     changes
 }
+
+#[cfg(test)]
+mod tests {
+    use penstock_crds::KafkaTopic;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn topic(name: &str, version: u8, spec: Value) -> Guarded<KafkaTopic> {
+        serde_json::from_value(json!({
+            "apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaTopic",
+            "metadata": {"name": name, "namespace": "shop", "uid": name, "generation": version, "resourceVersion": version.to_string()},
+            "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    fn watch() -> (Watch<KafkaTopic>, Writer<Guarded<KafkaTopic>>) {
+        let writer = Writer::default();
+        let inner = Inner { subscribers: Vec::new(), state: WatchState::Starting };
+        (Watch { store: writer.as_reader(), inner: Arc::new(Mutex::new(inner)), synced: Arc::default() }, writer)
+    }
+
+    fn told(receiver: &mut UnboundedReceiver<Change<KafkaTopic>>) -> Vec<(String, bool, bool)> {
+        let mut told: Vec<_> = std::iter::from_fn(|| receiver.try_recv().ok())
+            .map(|c| (c.latest().map(|o| o.name_any()).unwrap_or_default(), c.before.is_some(), c.after.is_some()))
+            .collect();
+        told.sort();
+        told
+    }
+
+    fn rows(rows: &[(&str, bool, bool)]) -> Vec<(String, bool, bool)> {
+        rows.iter().map(|(name, before, after)| ((*name).to_owned(), *before, *after)).collect()
+    }
+
+    #[test]
+    fn every_subscriber_learns_of_every_change_also_of_missed_ones() {
+        let (watch, mut writer) = watch();
+        let mut early = watch.subscribe();
+        for name in ["a", "b"] {
+            watch.apply(&mut writer, watcher::Event::InitApply(topic(name, 1, json!({}))));
+        }
+        assert_eq!((told(&mut early), watch.was_synced()), (vec![], false));
+        watch.apply(&mut writer, watcher::Event::InitDone);
+        assert_eq!((told(&mut early), watch.was_synced()), (rows(&[("a", false, true), ("b", false, true)]), true));
+        let mut late = watch.subscribe();
+        assert_eq!(told(&mut late), rows(&[("a", false, true), ("b", false, true)]));
+
+        // A new list after a lost connection: `a` went, `b` is as it was, `c` is new.
+        watch.apply(&mut writer, watcher::Event::Init);
+        for (name, version) in [("b", 1), ("c", 2)] {
+            watch.apply(&mut writer, watcher::Event::InitApply(topic(name, version, json!({}))));
+        }
+        watch.apply(&mut writer, watcher::Event::InitDone);
+        let expected = rows(&[("a", true, false), ("c", false, true)]);
+        assert_eq!((told(&mut early), told(&mut late)), (expected.clone(), expected));
+
+        watch.apply(&mut writer, watcher::Event::Delete(topic("c", 3, json!({}))));
+        assert_eq!(told(&mut late), rows(&[("c", true, false)]));
+        assert!(watch.get("shop", "b").is_some() && watch.get("shop", "c").is_none());
+    }
+
+    #[test]
+    fn an_unreadable_object_stands_beside_the_others() {
+        let (watch, mut writer) = watch();
+        for object in [topic("good", 1, json!({})), topic("bad", 1, json!({"partitions": "many"}))] {
+            watch.apply(&mut writer, watcher::Event::InitApply(object));
+        }
+        watch.apply(&mut writer, watcher::Event::InitDone);
+        assert_eq!(watch.select(|_| true).len(), 1);
+        assert!(watch.get("shop", "bad").is_some_and(|object| object.0.is_err()));
+    }
+
+    #[test]
+    fn a_status_does_not_concern_the_reconciler_that_wrote_it() {
+        let same = topic("a", 1, json!({}));
+        let mut with_status = same.clone();
+        let (mut with_label, mut going, mut with_finalizer) = (same.clone(), same.clone(), same.clone());
+        with_status.meta_mut().resource_version = Some("9".into());
+        with_label.labels_mut().insert("a".into(), "b".into());
+        with_finalizer.finalizers_mut().push("f".into());
+        going.meta_mut().deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+        for (name, after, concerns) in [
+            ("status", Some(with_status), false),
+            ("label", Some(with_label), true),
+            ("finalizer", Some(with_finalizer), true),
+            ("deletion", Some(going), true),
+            ("spec", Some(topic("a", 2, json!({}))), true),
+            ("unreadable", Some(topic("a", 1, json!({"partitions": "many"}))), true),
+            ("gone", None, true),
+        ] {
+            let change = Change { before: Some(Arc::new(same.clone())), after: after.map(Arc::new) };
+            assert_eq!(change.concerns_reconciler(), concerns, "{name}");
+        }
+    }
+}

@@ -205,7 +205,8 @@ mod tests {
     fn what_is_done_and_what_is_refused() {
         let grow = TopicAction::AddPartitions { from: 3, total: 6 };
         let none = history(None, &[]);
-        let rows: Vec<(&str, ValidatedTopic, History, ObservedTopic, Vec<TopicAction>, Option<Reason>)> = vec![
+        type Row = (&'static str, ValidatedTopic, History, ObservedTopic, Vec<TopicAction>, Option<Reason>);
+        let rows: Vec<Row> = vec![
             ("as declared", desired(Some(3), Some(1), &[("a", "1")]), none.clone(), observed(3, &[1], &[("a", "1")]), vec![], None),
             ("nothing declared", desired(None, None, &[]), none.clone(), observed(9, &[2], &[("a", "1")]), vec![], None),
             ("grow", desired(Some(6), None, &[]), none.clone(), observed(3, &[1], &[]), vec![grow.clone()], None),

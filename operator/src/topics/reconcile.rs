@@ -108,49 +108,52 @@ async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result
 
 /// Does what is planned, looks whether it is seen, and reports.
 async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic, found: Found) -> Result<Next, Error> {
-    let Found { cluster, connection, observed, plan: planned } = found;
-    let is_adoption = observed.is_some() && history(&topic).topic_id.is_none();
-    let was_lost = observed.is_none() && history(&topic).topic_id.is_some();
+    let is_adoption = found.observed.is_some() && history(&topic).topic_id.is_none();
+    let was_lost = found.observed.is_none() && history(&topic).topic_id.is_some();
     let cause = if was_lost || status::was_as_declared(&topic) { Cause::Drift } else { Cause::Declared };
-    let topic = remember(context, topic, desired, &planned).await?;
+    let topic = remember(context, topic, desired, &found.plan).await?;
     let history = history(&topic);
-    for action in &planned.actions {
-        if let Err(error) = apply(&connection, &desired.name, action).await {
+    for action in &found.plan.actions {
+        if let Err(error) = apply(&found.connection, &desired.name, action).await {
             let managed = managed_before(desired, &history);
-            let knowledge = match &observed {
+            let knowledge = match &found.observed {
                 Some(observed) => Knowledge::Seen { observed, managed },
                 None => Knowledge::Missing { managed },
             };
-            return fail(context, &topic, &cluster, knowledge, &error).await;
+            return fail(context, &topic, &found.cluster, knowledge, &error).await;
         }
         context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), notice::done(action, cause)).await;
     }
-    let observed = if planned.actions.is_empty() {
-        observed
-    } else {
-        match settle(&connection, desired, &history).await {
-            Ok(observed) => observed,
-            Err(error) => return fail(context, &topic, &cluster, Knowledge::Nothing, &error).await,
-        }
+    let seen = if found.plan.actions.is_empty() { Ok(found.observed) } else { settle(&found.connection, desired, &history).await };
+    let seen = match seen {
+        Ok(seen) => seen,
+        Err(error) => return fail(context, &topic, &found.cluster, Knowledge::Nothing, &error).await,
     };
-    let left = plan(desired, &history, observed.as_ref());
-    let knowledge = match &observed {
+    let next = conclude(context, &topic, desired, seen.as_ref()).await?;
+    if let (true, Some(adopted), Next::After(_)) = (is_adoption, &seen, next) {
+        context.events.publish::<KafkaTopic>(&topic.metadata, "Adopt", notice::adopted(adopted)).await;
+    }
+    Ok(next)
+}
+
+/// Reports what was seen once everything was done that can be.
+async fn conclude(context: &Context, topic: &KafkaTopic, desired: &ValidatedTopic, seen: Option<&ObservedTopic>) -> Result<Next, Error> {
+    let history = history(topic);
+    let left = plan(desired, &history, seen);
+    let knowledge = match seen {
         Some(_) if left.is_of_another_topic() => Knowledge::Nothing,
         Some(observed) => Knowledge::Seen { observed, managed: managed_after(desired, &history, observed) },
         None => Knowledge::Missing { managed: managed_before(desired, &history) },
     };
     if !left.actions.is_empty() {
         let message = format!("a change was sent to Kafka and is not seen yet: {}", notice::pending(&left.actions));
-        return refuse(context, &topic, knowledge, &Refusal::new(Reason::Progressing, message), Next::Backoff).await;
+        return refuse(context, topic, knowledge, &Refusal::new(Reason::Progressing, message), Next::Backoff).await;
     }
-    if let Some(refusal) = &left.refusal {
-        return refuse(context, &topic, knowledge, refusal, Next::After(resync(context))).await;
+    let next = Next::After(resync(context));
+    match &left.refusal {
+        Some(refusal) => refuse(context, topic, knowledge, refusal, next).await,
+        None => report(context, topic, knowledge, &as_declared()).await.map(|()| next),
     }
-    report(context, &topic, knowledge, &as_declared()).await?;
-    if let (true, Some(observed)) = (is_adoption, &observed) {
-        context.events.publish::<KafkaTopic>(&topic.metadata, "Adopt", notice::adopted(observed)).await;
-    }
-    Ok(Next::After(resync(context)))
 }
 
 /// Writes down, before anything is done, what a crash must not make us forget: the keys that become ours, and that the
