@@ -8,7 +8,8 @@ use kube::{
     core::NamespaceResourceScope,
 };
 use penstock_crds::{EventPipeline, KafkaTopic};
-use penstock_tests::scene::{LIMIT, Result, Scene, play, until};
+use penstock_tests::scene::{LIMIT, Result, Scene, Waiting, play, until};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// The definitions whose schemas are opened, as they were before.
@@ -113,31 +114,64 @@ fn reader(input: &str) -> Value {
     })
 }
 
-/// What cannot be parsed, of each kind, with a word that the parser's message holds.
-const BROKEN_TOPICS: [(&str, &str, &str); 3] = [
-    ("broken-number", r#"{"partitions": "many"}"#, "many"),
-    ("broken-choice", r#"{"deletionPolicy": "Explode"}"#, "Explode"),
-    ("broken-spec", r#"["not", "a", "map"]"#, "Expected struct"),
-];
-const BROKEN_PIPELINES: [(&str, &str, &str); 2] =
-    [("broken-source", r#"{"source": 7, "processor": {"builtin": "payments"}}"#, "7"), ("broken-missing", r#"{"replicas": 1}"#, "source")];
+/// A spec that cannot be parsed, and how it is.
+struct Broken {
+    name: &'static str,
+    spec: Value,
+    /// A word of the parser's message.
+    word: &'static str,
+    /// Whether the spec may be replaced in place. Where a field has the wrong type that may not change or only grow, the
+    /// apiserver cannot compare it with the new one: such an object is deleted and made anew.
+    in_place: bool,
+}
+
+fn broken_topics(scene: &Scene) -> Vec<Broken> {
+    let named = |name: &str| scene.kafka_name(name);
+    vec![
+        Broken {
+            name: "broken-number",
+            spec: json!({"topicName": named("broken-number"), "replicationFactor": "many"}),
+            word: "many",
+            in_place: true,
+        },
+        Broken {
+            name: "broken-choice",
+            spec: json!({"topicName": named("broken-choice"), "deletionPolicy": "Explode"}),
+            word: "Explode",
+            in_place: true,
+        },
+        Broken { name: "broken-partitions", spec: json!({"partitions": "many"}), word: "many", in_place: false },
+        Broken { name: "broken-spec", spec: json!(["not", "a", "map"]), word: "Expected struct", in_place: false },
+    ]
+}
+
+fn broken_pipelines() -> Vec<Broken> {
+    let mut fast = reader("before");
+    fast["concurrency"] = json!("fast");
+    let seven = json!({"source": 7, "processor": {"builtin": "payments"}});
+    vec![
+        Broken { name: "broken-number", spec: fast, word: "fast", in_place: true },
+        Broken { name: "broken-source", spec: seven, word: "7", in_place: false },
+        Broken { name: "broken-missing", spec: json!({"replicas": 1}), word: "source", in_place: false },
+    ]
+}
 
 async fn all_told(scene: &Scene) -> Result {
-    for (name, _, words) in BROKEN_TOPICS {
-        told_invalid::<KafkaTopic>(scene, name, words).await?;
+    for broken in broken_topics(scene) {
+        told_invalid::<KafkaTopic>(scene, broken.name, broken.word).await?;
     }
-    for (name, _, words) in BROKEN_PIPELINES {
-        told_invalid::<EventPipeline>(scene, name, words).await?;
+    for broken in broken_pipelines() {
+        told_invalid::<EventPipeline>(scene, broken.name, broken.word).await?;
     }
     Ok(())
 }
 
 async fn create_all(scene: &Scene) -> Result {
-    for (name, spec, _) in BROKEN_TOPICS {
-        create::<KafkaTopic>(scene, name, serde_json::from_str(spec)?).await?;
+    for broken in broken_topics(scene) {
+        create::<KafkaTopic>(scene, broken.name, broken.spec).await?;
     }
-    for (name, spec, _) in BROKEN_PIPELINES {
-        create::<EventPipeline>(scene, name, serde_json::from_str(spec)?).await?;
+    for broken in broken_pipelines() {
+        create::<EventPipeline>(scene, broken.name, broken.spec).await?;
     }
     Ok(())
 }
@@ -169,27 +203,32 @@ async fn broken_objects_are_told_and_their_neighbours_do_not_notice() {
         good("restarted").await?;
         all_told(scene).await?;
 
-        for (name, ..) in BROKEN_TOPICS {
+        for broken in broken_topics(scene) {
             let mut repaired = json!({"partitions": 1, "replicationFactor": 1});
-            scene.own_topic_name(name, &mut repaired);
-            repair::<KafkaTopic>(scene, name, &repaired).await?;
-            scene.ready::<KafkaTopic>(name).await?;
+            scene.own_topic_name(broken.name, &mut repaired);
+            repair::<KafkaTopic>(scene, &broken, &repaired).await?;
+            scene.ready::<KafkaTopic>(broken.name).await?;
         }
-        for (name, ..) in BROKEN_PIPELINES {
-            repair::<EventPipeline>(scene, name, &reader("before")).await?;
-            scene.ready::<EventPipeline>(name).await?;
+        for broken in broken_pipelines() {
+            repair::<EventPipeline>(scene, &broken, &reader("before")).await?;
+            scene.ready::<EventPipeline>(broken.name).await?;
         }
         Ok(())
     })
     .await;
 }
 
-/// Replaces a broken object's spec, as `kubectl replace` does.
-async fn repair<K>(scene: &Scene, name: &str, spec: &Value) -> Result
+/// Replaces a broken object's spec, as `kubectl replace` does, with `--force` where it must be.
+async fn repair<K>(scene: &Scene, broken: &Broken, spec: &Value) -> Result
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let api = untyped::<K>(scene);
+    let (api, name) = (untyped::<K>(scene), broken.name);
+    if !broken.in_place {
+        scene.delete::<K>(name).await?;
+        api.create(&PostParams::default(), &object::<K>(name, spec)?).await?;
+        return Ok(());
+    }
     until(&format!("{name} is repaired"), LIMIT, async || {
         let mut object = api.get(name).await?;
         object.data["spec"] = spec.clone();
@@ -197,7 +236,7 @@ where
             Ok(_) => Ok(()),
             // The operator wrote the status in between.
             Err(kube::Error::Api(status)) if status.code == 409 => Err(status.message.into()),
-            Err(error) => Err(penstock_tests::scene::Waiting::Never(error.into())),
+            Err(error) => Err(Waiting::Never(error.into())),
         }
     })
     .await
