@@ -38,7 +38,6 @@ pub fn surplus(kind: ChildKind, live: &Value, desired: &Value) -> Vec<String> {
     if let (Some(here), Some(there)) = (container(live), container(desired)) {
         for field in IN_CONTAINER {
             let (here, there) = (format!("{here}/{field}"), format!("{there}/{field}"));
-            // Before the container itself could move up in its list.
             compare(live.pointer(&here), desired.pointer(&there), &here, &mut found);
         }
     }
@@ -93,7 +92,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Deeper pointers after none of their ancestors is gone, and later elements of a list before earlier ones.
+/// In descending order: what is deep before an element above it moves up in its list, and later elements before earlier ones.
 fn order(pointer: &str) -> (usize, Vec<usize>) {
     (pointer.matches('/').count(), pointer.split('/').map(|part| part.parse().unwrap_or_default()).collect())
 }

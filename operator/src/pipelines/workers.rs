@@ -13,6 +13,9 @@ use penstock_crds::condition::{ConditionType, Reason, Statement};
 /// The most characters of a crashed worker's last words.
 const MAX_LAST_WORDS: usize = 300;
 
+/// Exit codes from here on stand for signals.
+const KILLED: i32 = 128;
+
 /// What is known of the workers.
 #[derive(Clone, Copy, Debug)]
 pub struct Workers<'a> {
@@ -57,13 +60,13 @@ pub fn judge(workers: Workers<'_>) -> Judgement {
             left => rolling(true, format!("{left} workers are still to stop")),
         };
     }
+    let enough = counts.ready >= wanted;
     if let Some(failure) = condition(deployment, "ReplicaFailure").filter(|c| c.status == "True") {
-        return unavailable(Reason::RefusedByKubernetes, words(failure));
+        return judgement(enough, Reason::RefusedByKubernetes, words(failure));
     }
-    if counts.current && counts.all == counts.updated && counts.updated == wanted && counts.ready >= wanted {
+    if counts.current && counts.all == counts.updated && counts.updated == wanted && enough {
         return settled(Reason::WorkersAvailable, format!("{wanted} of {wanted} workers are ready"));
     }
-    let enough = counts.ready >= wanted;
     if let Some((failing, reason, what)) = most_common_failure(workers.pods) {
         let all = workers.pods.len();
         let reason = if enough && reason == Reason::WorkersUnavailable { Reason::RollingOut } else { reason };
@@ -149,7 +152,9 @@ fn container_failure(container: &ContainerStatus) -> Option<String> {
     let ended = state.and_then(|s| s.terminated.as_ref()).or_else(|| container.last_state.as_ref()?.terminated.as_ref());
     if let Some(ended) = ended {
         let why = ended.reason.as_deref().unwrap_or("Error");
-        let said = last_words(ended.message.as_deref().unwrap_or_default());
+        // What was ended by a signal had no time to say why.
+        let log = ended.message.as_deref().filter(|_| ended.exit_code < KILLED).unwrap_or_default();
+        let said = last_words(log);
         let said = if said.is_empty() { String::new() } else { format!(": {said}") };
         return Some(format!("crashed ({why}, exit code {}){said}", ended.exit_code));
     }
@@ -164,11 +169,19 @@ fn container_failure(container: &ContainerStatus) -> Option<String> {
 
 /// The last line of a log without its time, which would be another one after each crash.
 fn last_words(log: &str) -> String {
+    let log = without_colours(log);
     let line = log.lines().rev().map(str::trim).find(|l| !l.is_empty()).unwrap_or_default();
     let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
     let message = json.as_ref().and_then(|j| j.pointer("/fields/message").or_else(|| j.get("message"))).and_then(|m| m.as_str());
     let text = message.unwrap_or_else(|| without_time(line));
     text.chars().take(MAX_LAST_WORDS).collect()
+}
+
+/// The text without the escape sequences by which terminals are coloured (`ESC [ … m`).
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |plain, part| plain + part.split_once(|c: char| c.is_ascii_alphabetic()).map_or("", |(_, rest)| rest))
 }
 
 fn without_time(line: &str) -> &str {

@@ -64,6 +64,8 @@ fn what_pods_say() {
             json!({"terminated": {"exitCode": 1, "reason": "Error", "message": message}}),
         )
     };
+    let killed =
+        |message: &str| container(false, json!({"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": message}}), json!({}));
     let pull = |reason: &str| container(false, json!({"waiting": {"reason": reason, "message": "words that alternate"}}), json!({}));
     let creating = || container(false, json!({"waiting": {"reason": "ContainerCreating"}}), json!({}));
     let recovered = || container(true, json!({"running": {}}), json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}));
@@ -85,6 +87,12 @@ fn what_pods_say() {
             Reason::WorkersFailing,
             "0 of 2 workers are ready; 1 of 1: crashed (Error, exit code 1): no such topic",
         ),
+        (
+            vec![crashed("\u{1b}[2m2026-01-01T00:00:00.1Z\u{1b}[0m \u{1b}[31mERROR\u{1b}[0m no such topic")],
+            Reason::WorkersFailing,
+            "0 of 2 workers are ready; 1 of 1: crashed (Error, exit code 1): ERROR no such topic",
+        ),
+        (vec![killed("info: all is well")], Reason::WorkersFailing, "0 of 2 workers are ready; 1 of 1: crashed (OOMKilled, exit code 137)"),
         (vec![crashed("")], Reason::WorkersFailing, "0 of 2 workers are ready; 1 of 1: crashed (Error, exit code 1)"),
         (
             vec![pull("ErrImagePull"), pull("ImagePullBackOff"), crashed("x")],
