@@ -51,10 +51,11 @@ async fn release<K: Watched>(context: &Context, api: &Api<DynamicObject>, object
     if others.len() == object.finalizers().len() {
         return Ok(());
     }
+    let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": others}});
+    api.patch(&object.name_any(), &written_by_us(), &Patch::Merge(patch)).await?;
     let notice = Notice::warning("Left", "the object cannot be read: what it owned was left as it is");
     context.events.publish::<K>(&object.metadata, "Delete", notice).await;
-    let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": others}});
-    api.patch(&object.name_any(), &written_by_us(), &Patch::Merge(patch)).await.map(|_| ())
+    Ok(())
 }
 
 fn unreadable(error: &str) -> Statement {

@@ -91,10 +91,13 @@ pub fn remembering(topic: &KafkaTopic, managed: BTreeSet<String>) -> KafkaTopicS
 /// `KafkaCluster` tells it, once for all topics.
 #[must_use]
 pub fn is_news(topic: &KafkaTopic, statement: &Statement) -> bool {
+    let is_passing = matches!(statement.reason, Reason::Suspended | Reason::Progressing | Reason::Deleting);
+    let is_outage = matches!(statement.reason, Reason::ClusterNotReady | Reason::KafkaUnreachable);
+    if statement.status == Some(true) || is_passing || is_outage {
+        return false;
+    }
     let told = topic.status.iter().flat_map(|status| &status.conditions).find(|c| c.type_ == statement.kind.as_str());
-    let is_refusal =
-        statement.status != Some(true) && !matches!(statement.reason, Reason::Suspended | Reason::Progressing | Reason::Deleting);
-    is_refusal && told.is_none_or(|told| told.reason != statement.reason.as_str() || told.message != statement.message)
+    told.is_none_or(|told| told.reason != statement.reason.as_str() || told.message != statement.message)
 }
 
 /// `Ready=True`.
