@@ -110,12 +110,15 @@ impl Need {
             let before = state.missing.get(self.name);
             let keeps_from_being_ready = !self.only_at_start || before.is_some_and(|m| m.keeps_from_being_ready);
             let now = Missing { why: why.clone(), keeps_from_being_ready };
+            let lost = before.is_none();
             let changed = before != Some(&now);
             state.missing.insert(self.name, now);
-            changed
+            (lost, changed)
         });
-        if changed {
-            tracing::warn!(need = self.name, why, "missing");
+        match changed {
+            (true, _) => tracing::warn!(need = self.name, why, "missing"),
+            (false, true) => tracing::info!(need = self.name, why, "still missing"),
+            (false, false) => {}
         }
     }
 }

@@ -89,7 +89,7 @@ impl DeadLetter<'_> {
     fn envelope(&self, topic: &str, extent: Extent) -> Record {
         let event = self.event;
         let value = self.payload(extent).map(Embedded::value);
-        let key = self.key(extent).map(|key| Embedded::text(key));
+        let key = self.key(extent).map(Embedded::text);
         let envelope = Envelope {
             original_topic: &event.topic,
             original_partition: event.partition,

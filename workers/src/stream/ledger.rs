@@ -62,7 +62,8 @@ mod tests {
     #[test]
     fn the_position_is_the_end_of_the_finished_prefix() {
         // (begun, finished, position, to commit)
-        let table: [(&[i64], &[i64], Option<i64>, Option<i64>); 9] = [
+        type Row = (&'static [i64], &'static [i64], Option<i64>, Option<i64>);
+        let table: [Row; 9] = [
             (&[], &[], None, None),
             (&[5], &[], Some(5), None),
             (&[5], &[5], Some(6), Some(6)),

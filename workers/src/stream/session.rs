@@ -38,6 +38,8 @@ const MIN_RECORDS: usize = 64;
 const BYTES_IN_FLIGHT: usize = 32 << 20;
 /// Records that the client has ready for `recv`.
 const READ_AHEAD: usize = 500;
+/// How long a killed worker's partitions stand still. Long enough for a broker that restarts, short enough to wait for.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(20);
 /// The client itself retries for so long, in order. Only what it gives up on then is read again, with what came after it.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Smaller than the limit of about any topic: a broker refuses a batch as a whole.
@@ -230,6 +232,7 @@ impl Stream {
             StartFrom::Latest => penstock_kafka::StartFrom::Latest,
         };
         settings.buffer_records = READ_AHEAD;
+        settings.session_timeout = SESSION_TIMEOUT;
         // A handover may take as long as a drain, and the group must not go on without us meanwhile.
         settings.max_poll_interval = settings.max_poll_interval.max(self.drain_timeout * 2);
         settings
