@@ -124,3 +124,77 @@ fn check_shape(builtin: &Builtin, config: &WorkerConfig, problems: &mut Vec<Stri
         problems.extend(wrong);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn payments() -> Value {
+        json!({
+            "pipeline": {"namespace": "shop", "name": "payments"},
+            "bootstrapServers": ["kafka:9092"],
+            "source": {"kafka": {
+                "topics": ["orders"], "group": "g", "startFrom": "Earliest", "delivery": "AtLeastOnce", "ordering": "Key",
+                "concurrency": 16, "retry": {"attempts": 4, "initialBackoff": "200ms", "maxBackoff": "5s"},
+                "deadLetter": {"topic": "orders.DLT", "format": "Envelope"},
+            }},
+            "processor": {"builtin": "payments", "options": {"serviceName": "service-b"}},
+            "sink": "payments",
+            "adminPort": 3002,
+            "drainTimeout": "25s",
+        })
+    }
+
+    #[test]
+    fn what_cannot_be_says_what_to_change() {
+        for (pointer, value, problem) in [
+            ("/adminPort", json!(3002), None),
+            ("/adminPort", json!(0), Some("adminPort")),
+            ("/bootstrapServers", json!([]), Some("bootstrapServers")),
+            ("/bootstrapServers/0", json!("kafka"), Some("has no port")),
+            ("/drainTimeout", json!("10ms"), Some("drainTimeout")),
+            ("/source/kafka/topics", json!([]), Some("at least one topic")),
+            ("/source/kafka/topics/0", json!("a b"), Some("topic name")),
+            ("/source/kafka/group", json!(""), Some("group")),
+            ("/source/kafka/concurrency", json!(0), Some("concurrency")),
+            ("/source/kafka/retry/attempts", json!(0), Some("attempts")),
+            ("/source/kafka/retry/initialBackoff", json!("6s"), Some("initialBackoff")),
+            ("/source/kafka/deadLetter/topic", json!("orders"), Some("feed itself")),
+            ("/processor/builtin", json!("nothing"), Some("no processor `nothing`")),
+            ("/processor/builtin", json!("orders-gateway"), Some("source: orders-gateway handles Http")),
+            ("/processor/options", json!({"speed": "fast"}), Some("`speed` is not an option")),
+            ("/sink", json!(null), Some("sink: payments needs a sink")),
+            ("/source", json!({"http": {"port": 3002}}), Some("not adminPort")),
+        ] {
+            let mut config = payments();
+            *config.pointer_mut(pointer).unwrap() = value;
+            let found = check(&serde_json::from_value(config).unwrap()).map_err(|error| error.to_string());
+            match (found, problem) {
+                (Ok(()), None) => {}
+                (Err(found), Some(part)) if found.contains(part) => {}
+                (found, _) => panic!("{pointer}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("worker.json");
+        assert!(matches!(load(&path), Err(ConfigError::Unreadable { .. })));
+        fs::write(&path, r#"{"speed": 1}"#).unwrap();
+        assert!(load(&path).unwrap_err().to_string().contains("worker.json is not a worker configuration: unknown field `speed`"));
+        fs::write(&path, payments().to_string()).unwrap();
+        let config = load(&path).unwrap();
+        assert_eq!((pipeline(&config), service(&config)), ("shop/payments".to_owned(), "service-b".to_owned()));
+    }
+
+    #[test]
+    fn a_long_name_still_gives_a_client_id() {
+        let mut config = payments();
+        config["pipeline"]["name"] = json!("p".repeat(253));
+        assert!(connection(&serde_json::from_value(config).unwrap()).is_ok());
+    }
+}

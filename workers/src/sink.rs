@@ -42,13 +42,7 @@ struct Current {
 }
 
 impl Sink {
-    pub fn new(
-        connection: &ConnectionSettings,
-        topic: &str,
-        longest: Duration,
-        need: Need,
-        metrics: Metrics,
-    ) -> Result<Self, Error> {
+    pub fn new(connection: &ConnectionSettings, topic: &str, longest: Duration, need: Need, metrics: Metrics) -> Result<Self, Error> {
         let mut settings = ProducerSettings::default();
         // What was answered with an error must not turn up much later.
         settings.delivery_timeout = longest.max(SHORTEST_DELIVERY);
@@ -74,9 +68,9 @@ impl Sink {
         };
         let Output { key, payload, headers } = output;
         let record = Record { key, payload, headers, ..Record::to(&self.topic) };
-        let written = timeout(self.longest, producer.send(record)).await.unwrap_or_else(|_| {
-            Err(Error::Timeout { reason: format!("no acknowledgement within {:?}", self.longest) })
-        });
+        let written = timeout(self.longest, producer.send(record))
+            .await
+            .unwrap_or_else(|_| Err(Error::Timeout { reason: format!("no acknowledgement within {:?}", self.longest) }));
         if let Err(error) = &written {
             self.metrics.produce_failures.inc();
             tracing::warn!(%error, topic = self.topic, "a record was not written");

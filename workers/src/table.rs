@@ -1,9 +1,6 @@
 //! State that is read from whole topics: every worker has all of it, and is ready once it has read to the end.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use penstock_kafka::{ConnectionSettings, ConsumedRecord, Error, ReaderEvent, ReaderSettings, TopicReader};
 use tokio_util::sync::CancellationToken;

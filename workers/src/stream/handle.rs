@@ -202,7 +202,7 @@ impl Handler {
     async fn pause_burial(&self, taken: &mut Taken, failures: u32, error: &Error) -> bool {
         let RetryPolicy { initial_backoff, max_backoff, .. } = BURIAL_BACKOFF;
         let pause = retry::pause(initial_backoff, max_backoff, failures, rand::random());
-        tracing::warn!(%error, topic = self.dead_letter.topic, event = taken.event.id(), ?pause, "a dead letter was not written");
+        tracing::debug!(%error, topic = self.dead_letter.topic, event = taken.event.id(), ?pause, "a dead letter was not written");
         taken.leave();
         let closing = taken.closing();
         closing.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() && taken.enter()

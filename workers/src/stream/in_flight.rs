@@ -104,8 +104,7 @@ impl InFlight {
         for name in partitions {
             self.last_epoch += 1;
             self.index.insert((Arc::from(name.topic.as_str()), name.partition), self.last_epoch);
-            let partition =
-                Partition { name: name.clone(), ledger: Ledger::default(), running: 0, closing: CancellationToken::new() };
+            let partition = Partition { name: name.clone(), ledger: Ledger::default(), running: 0, closing: CancellationToken::new() };
             self.partitions.insert(self.last_epoch, partition);
         }
     }

@@ -7,12 +7,12 @@
 //! | [`lanes`] | which records wait for one another | yes |
 //! | [`retry`] | what follows from an outcome, and how long to pause | yes |
 //! | [`dead_letter`] | how a dead letter is written | yes |
-//! | [`in_flight`] | every record that was taken and is not settled | yes |
-//! | [`work`] | the same, shared between tasks and the polling thread | |
-//! | [`source`] | the consumer, and what a rebalance does to the work | |
-//! | [`handle`] | one record's way from the processor to Kafka's acknowledgement | |
-//! | [`commit`] | commits as records settle | |
-//! | [`session`] | one consumer and one producer, until told to stop or broken | |
+//! | `in_flight` | every record that was taken and is not settled | yes |
+//! | `work` | the same, shared between tasks and the polling thread | |
+//! | `source` | the consumer, and what a rebalance does to the work | |
+//! | `handle` | one record's way from the processor to Kafka's acknowledgement | |
+//! | `commit` | commits as records settle | |
+//! | `session` | one consumer and one producer, until told to stop or broken | |
 
 pub(crate) mod commit;
 pub mod dead_letter;
