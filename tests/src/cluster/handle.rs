@@ -87,7 +87,9 @@ impl Cluster {
     /// A kubeconfig that cannot be read.
     pub async fn client(&self) -> Result<Client> {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig())?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        // Through the apiserver's proxy a worker's own 503 would be asked again for as long as it says `Retry-After`.
+        config.default_retry = false;
         Ok(Client::try_from(config)?)
     }
 
