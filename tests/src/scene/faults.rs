@@ -35,10 +35,12 @@ impl Scene {
     pub async fn kill_operator(&self) -> Result {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), install::NAMESPACE);
         let own = ListParams::default().labels(install::OPERATOR);
-        let found = pods.list(&own).await?.items;
-        if found.is_empty() {
-            return Err("no operator pod is found by its label".into());
-        }
+        // Its Deployment may be about to replace one that was ended a moment ago.
+        let found = until("an operator's pod", LIMIT, async || {
+            let found = pods.list(&own).await?.items;
+            if found.is_empty() { Err("none is found by its label".into()) } else { Ok(found) }
+        })
+        .await?;
         for pod in found {
             pods.delete(&pod.name_any(), &DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() }).await?;
         }
