@@ -132,11 +132,11 @@ impl ConnectionSettings {
             .set("client.id", &self.client_id)
             .set("socket.keepalive.enable", "true")
             // The default of 10 s would leave a client without a connection long after the broker is back.
-            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.ms", "200")
             .set("reconnect.backoff.max.ms", "1000")
-            // Rebootstrapping has no backoff: without any broker it would try to connect some 30 times a second. The
-            // configured servers are tried again, and their names resolved again, without it.
-            .set("metadata.recovery.strategy", "none")
+            // A broker that has just started may answer with an empty list of brokers. librdkafka forgets every broker that
+            // is not in the answer, the configured ones too: without this it would never find its way back.
+            .set("metadata.recovery.strategy", "rebootstrap")
             .set("socket.connection.setup.timeout.ms", "10000")
             // Recreated topics and new partitions are noticed by this refresh; the default is five minutes.
             .set("topic.metadata.refresh.interval.ms", "30000")
