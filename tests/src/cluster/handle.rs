@@ -11,6 +11,7 @@ use tokio::process::Command;
 
 use super::error::{HarnessError, Result};
 use super::ground::Ground;
+use super::images;
 use super::kafka::{BROKERS, FIRST_NODE_PORT, NAMESPACE};
 use super::site::Site;
 use super::sweep::namespace_id;
@@ -109,6 +110,15 @@ impl Cluster {
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
         self.site.command(program)
+    }
+
+    /// The tags of the operator's and the worker's image that were built last. Another build has other tags.
+    ///
+    /// # Errors
+    /// They were not built.
+    pub async fn image_tags(&self) -> Result<(String, String)> {
+        let mut tags = images::tags(&self.site).await?.into_iter();
+        Ok((tags.next().unwrap_or_default(), tags.next().unwrap_or_default()))
     }
 
     /// Where Kafka is. The addresses stay the same when brokers restart.

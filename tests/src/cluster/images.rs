@@ -21,14 +21,39 @@ use super::{files, kind, lock, rootfs};
 pub(crate) struct Product {
     pub(crate) target: &'static str,
     pub(crate) binary: &'static str,
-    pub(crate) image: &'static str,
+    repository: &'static str,
+}
+
+impl Product {
+    /// The image that was built last.
+    pub(crate) fn latest(&self) -> String {
+        self.tagged("dev")
+    }
+
+    /// The image of one recipe: pods that name it are replaced when something else is built.
+    pub(crate) fn tagged(&self, tag: &str) -> String {
+        format!("{}:{tag}", self.repository)
+    }
 }
 
 /// What `cluster build` makes.
 pub(crate) const PRODUCTS: [Product; 2] = [
-    Product { target: "operator", binary: "penstock-operator", image: "penstock/operator:dev" },
-    Product { target: "worker", binary: "penstock-worker", image: "penstock/worker:dev" },
+    Product { target: "operator", binary: "penstock-operator", repository: "penstock/operator" },
+    Product { target: "worker", binary: "penstock-worker", repository: "penstock/worker" },
 ];
+
+/// The tags of the two images that were built last: operator and worker.
+///
+/// # Errors
+/// [`HarnessError::Input`] when they were not built.
+pub(crate) async fn tags(site: &Site) -> Result<Vec<String>> {
+    let mut tags = Vec::new();
+    for product in &PRODUCTS {
+        let recipe = image::recipe_in_daemon(site, &product.latest()).await;
+        tags.push(recipe.ok_or_else(|| HarnessError::Input(format!("{} is not built: run `cluster build`", product.latest())))?);
+    }
+    Ok(tags)
+}
 
 /// The user that the images run as, the same as distroless' `nonroot`.
 const NONROOT: u32 = 65532;
@@ -47,12 +72,12 @@ pub async fn build(site: &Site) -> Result<()> {
     stage(site, &binaries, &context).await?;
     for product in &PRODUCTS {
         let recipe = recipe(site, product, &context)?;
-        if image::recipe_in_daemon(site, product.image).await.as_deref() != Some(&recipe) {
+        if image::recipe_in_daemon(site, &product.latest()).await.as_deref() != Some(&recipe) {
             docker_build(site, product, &recipe, &context).await?;
         }
-        image::load(site, product.image, &recipe, &Source::Daemon).await?;
-        let size = image::size(site, product.image).await.unwrap_or_default();
-        note(&format!("{}: {:.1} MB", product.image, megabytes(size)));
+        image::load(site, &product.tagged(&recipe), &recipe, &Source::Daemon).await?;
+        let size = image::size(site, &product.latest()).await.unwrap_or_default();
+        note(&format!("{}: {:.1} MB", product.tagged(&recipe), megabytes(size)));
     }
     Ok(())
 }
@@ -103,12 +128,13 @@ fn base(site: &Site) -> Option<String> {
 
 async fn docker_build(site: &Site, product: &Product, recipe: &str, context: &Path) -> Result<()> {
     let mut command = site.docker();
-    command.args(["build", "--target", product.target, "--tag", product.image, "--label", &format!("{RECIPE}={recipe}")]);
+    command.args(["build", "--target", product.target, "--label", &format!("{RECIPE}={recipe}")]);
+    command.args(["--tag", &product.latest(), "--tag", &product.tagged(recipe)]);
     if let Some(base) = base(site) {
         command.args(["--build-arg", &format!("BASE={base}")]);
     }
     command.arg("--file").arg(dockerfile()).arg(context);
-    logged(&format!("docker build {}", product.image), command, &site.instance.log(&format!("build-{}", product.target))).await
+    logged(&format!("docker build {}", product.latest()), command, &site.instance.log(&format!("build-{}", product.target))).await
 }
 
 /// A hash of all that goes into one image; the other image's binary is not part of it.

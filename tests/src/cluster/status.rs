@@ -56,13 +56,18 @@ async fn in_cluster(site: &Site, table: &mut Table) {
     }
     let node = kind::nodes(site).await.ok().and_then(|nodes| nodes.into_iter().next()).unwrap_or_default();
     for product in &PRODUCTS {
-        let built = image::recipe_in_daemon(site, product.image).await;
-        let line = match (&built, image::size(site, product.image).await) {
+        let built = image::recipe_in_daemon(site, &product.latest()).await;
+        let line = match (&built, image::size(site, &product.latest()).await) {
             (Some(recipe), Some(size)) => {
-                let loaded = image::recipe_on_node(site, &node, product.image).await.as_ref() == Some(recipe);
-                format!("{} {:.1} MB, {}", product.image, megabytes(size), if loaded { "loaded" } else { "not loaded: cluster build" })
+                let loaded = image::recipe_on_node(site, &node, &product.tagged(recipe)).await.as_ref() == Some(recipe);
+                format!(
+                    "{} {:.1} MB, {}",
+                    product.tagged(recipe),
+                    megabytes(size),
+                    if loaded { "loaded" } else { "not loaded: cluster build" }
+                )
             }
-            _ => format!("{} not built: cluster build", product.image),
+            _ => format!("{} not built: cluster build", product.latest()),
         };
         table.row("image", &line);
     }

@@ -30,12 +30,14 @@ pub async fn once(cluster: &Cluster) -> Result {
 /// Helm says why it could not.
 pub async fn install(cluster: &Cluster, values: &[&str]) -> Result {
     let bootstrap = format!("kafkaCluster.bootstrapServers={{{}}}", cluster.brokers().await?.internal);
+    let (operator, worker) = cluster.image_tags().await?;
+    let (operator, worker) = (format!("image.tag={operator}"), format!("workerImage.tag={worker}"));
     let mut command = cluster.tool(Tool::Helm);
     command
         .args(["upgrade", "--install", RELEASE])
         .arg(cluster.repository().join("helm/penstock"))
         .args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"])
-        .args(["--set", "image.tag=dev", "--set", "workerImage.tag=dev", "--set", "kafkaCluster.create=true", "--set", &bootstrap]);
+        .args(["--set-string", &operator, "--set-string", &worker, "--set", "kafkaCluster.create=true", "--set", &bootstrap]);
     for value in values {
         command.args(["--set", value]);
     }
