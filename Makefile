@@ -14,7 +14,8 @@ TEST_CLUSTER ?= penstock-test
 ARGS ?=
 
 CLUSTER = $(CARGO) run --quiet -p penstock-tests --bin cluster --
-# These run side by side, those of `faults` one after the other: each disturbs Kafka, the operator or all objects.
+# These run side by side, more of them than there are cores since they mostly wait; those of `faults` run one after the
+# other: each disturbs Kafka, the operator or all objects.
 E2E = $(CARGO) test -p penstock-tests --test e2e
 FAULTS = $(CARGO) test -p penstock-tests --test faults
 
@@ -100,7 +101,7 @@ test: ## everything: format, lints, unit tests, docs, end-to-end tests on a clus
 	step "Kafka" $(CLUSTER) kafka up
 	step "images" $(CLUSTER) build
 	step "compiling the end-to-end tests" $(E2E) --test faults --no-run --quiet
-	step "end-to-end tests" $(CLUSTER) exec -- $(E2E) -- $(ARGS)
+	step "end-to-end tests" $(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)
 	step "end-to-end tests with faults" $(CLUSTER) exec -- $(FAULTS) -- --test-threads=1 $(ARGS)
 	name="taking the cluster down"
 
@@ -139,7 +140,7 @@ e2e: ## end-to-end tests on the demo's cluster, which stays up: the fast way whi
 	$(CLUSTER) kafka up
 	$(CLUSTER) build
 	$(E2E) --test faults --no-run --quiet
-	$(CLUSTER) exec -- $(E2E) -- $(ARGS)
+	$(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)
 	$(CLUSTER) exec -- $(FAULTS) -- --test-threads=1 $(ARGS)
 
 images: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
