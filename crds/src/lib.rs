@@ -10,7 +10,7 @@
 //! | [`name`] | labels, annotations, field managers, and the names of what a pipeline owns |
 //! | [`processor`] | the built-in processors and the options each of them takes |
 //! | [`worker`] | the configuration file that the operator writes and a worker reads |
-//! | [`manifest`], [`reference`] | the CustomResourceDefinitions as YAML, and the reference of every field |
+//! | [`manifest`], [`mod@reference`] | the CustomResourceDefinitions as YAML, and the reference of every field |
 
 pub mod cluster;
 pub mod condition;

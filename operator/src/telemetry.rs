@@ -1,5 +1,7 @@
 //! Log lines, as JSON or as text.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 use crate::settings::{LogFormat, Settings};
@@ -23,7 +25,7 @@ pub fn begin(settings: &Settings) -> Result<(), Error> {
     let lines = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&settings.log_level)?).with_writer(std::io::stderr);
     match settings.log_format {
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
-        LogFormat::Text => lines.try_init(),
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
     }
     .map_err(Error::Begun)
 }

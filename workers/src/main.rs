@@ -1,6 +1,11 @@
 //! The `penstock-worker` binary: reads its configuration and runs the processor that it names.
 
-use std::{io, panic, path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, IsTerminal},
+    panic,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Parser, ValueEnum};
 use penstock_crds::worker::{CONFIG_DIR, CONFIG_FILE};
@@ -42,13 +47,14 @@ fn main() -> ExitCode {
     let log = tracing_subscriber::registry().with(arguments.log);
     match arguments.log_format {
         LogFormat::Json => log.with(fmt::layer().json().flatten_event(true).with_writer(io::stderr)).init(),
-        LogFormat::Text => log.with(fmt::layer().with_writer(io::stderr)).init(),
+        LogFormat::Text => log.with(fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr)).init(),
     }
     panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a panic")));
     match work(arguments.config, arguments.check) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "the worker cannot go on");
+            // In the message itself: Kubernetes keeps the last line, and the pipeline's condition shows its message.
+            tracing::error!("the worker cannot go on: {error}");
             ExitCode::FAILURE
         }
     }

@@ -120,7 +120,10 @@ impl Context {
 
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        self.health.connected();
+        if let Rebalance::Assign(_) = rebalance {
+            // Only the group's coordinator assigns; partitions are revoked without it, too, when the session has expired.
+            self.health.connected();
+        }
         match rebalance {
             Rebalance::Assign(list) if list.count() > 0 => self.assigned(&partitions(list)),
             Rebalance::Revoke(list) if list.count() > 0 => self.revoked(&partitions(list), consumer),

@@ -86,7 +86,7 @@ fn container(pipeline: &ValidatedPipeline, image: &str) -> Container {
         image: Some(image.to_owned()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         args: Some(vec!["--config".to_owned(), format!("{CONFIG_DIR}/{CONFIG_FILE}")]),
-        env: Some(vec![from_pod("POD_NAME", "metadata.name"), from_pod("POD_NAMESPACE", "metadata.namespace")]),
+        env: Some(environment()),
         ports: Some(ports(worker).map(container_port).collect()),
         resources: Some(resources(pipeline.placement.resources.as_ref())),
         // The process answers at once, but may take its time to find Kafka: only readiness waits for that.
@@ -118,6 +118,11 @@ fn config_volume(config_map: &str) -> Volume {
         config_map: Some(ConfigMapVolumeSource { name: config_map.to_owned(), ..ConfigMapVolumeSource::default() }),
         ..Volume::default()
     }
+}
+
+fn environment() -> Vec<EnvVar> {
+    let json = EnvVar { name: "PENSTOCK_LOG_FORMAT".to_owned(), value: Some("json".to_owned()), ..EnvVar::default() };
+    vec![from_pod("POD_NAME", "metadata.name"), from_pod("POD_NAMESPACE", "metadata.namespace"), json]
 }
 
 fn from_pod(name: &str, field: &str) -> EnvVar {

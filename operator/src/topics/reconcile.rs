@@ -89,11 +89,10 @@ struct Found {
 
 /// Reports what differs, and changes nothing.
 async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result<Next, Error> {
-    let managed = history(topic).managed_config;
     let knowledge = match &found.observed {
         Some(_) if found.plan.is_of_another_topic() => Knowledge::Nothing,
-        Some(observed) => Knowledge::Seen { observed, managed },
-        None => Knowledge::Missing { managed },
+        Some(observed) => Knowledge::Seen { observed, managed: history(topic).managed_config },
+        None => Knowledge::Awaited,
     };
     let statement = match (&found.plan.refusal, found.plan.actions.as_slice()) {
         (Some(refusal), _) => Statement::new(ConditionType::Ready, Some(false), Reason::Suspended, format!("suspended; {refusal}")),

@@ -25,6 +25,9 @@ pub enum Knowledge<'a> {
         /// The configuration keys that are ours.
         managed: BTreeSet<String>,
     },
+    /// The topic is ours, was seen to be missing, and is not made again now: its id stays known, so that another topic of
+    /// its name is not taken for it.
+    Awaited,
     /// Nothing new: what was known before stays.
     Nothing,
     /// The topic is not ours.
@@ -52,6 +55,7 @@ pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statemen
             ..after
         },
         Knowledge::Missing { managed } => KafkaTopicStatus { managed_config: managed.into_iter().collect(), ..after },
+        Knowledge::Awaited => KafkaTopicStatus { topic_id: before.topic_id, managed_config: before.managed_config, ..after },
         Knowledge::Nothing => KafkaTopicStatus {
             observed_generation: after.observed_generation,
             topic_name: after.topic_name,
@@ -180,6 +184,15 @@ mod tests {
         let conflict = Refusal::new(Reason::TopicConflict, "shop/older owns it").not_ready();
         let after = status(&topic(Some(&seen())), Knowledge::NotOurs, &conflict, &at(2));
         assert_eq!(history(&topic(Some(&after))), History::default());
+        assert_eq!((after.partitions, after.config.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_topic_that_is_awaited_keeps_its_id() {
+        let suspended = Statement::new(ConditionType::Ready, Some(false), Reason::Suspended, "suspended; create it");
+        let before = seen();
+        let after = status(&topic(Some(&before)), Knowledge::Awaited, &suspended, &at(2));
+        assert_eq!((after.topic_id, after.managed_config), (before.topic_id, before.managed_config));
         assert_eq!((after.partitions, after.config.len()), (None, 0));
     }
 
