@@ -1,4 +1,4 @@
-//! A bounded queue between a polling thread and async readers.
+//! A queue between a polling thread and async readers, bounded by items and by bytes.
 //!
 //! The thread pushes without losing anything and then waits for room; readers await items. Entries can be taken out of
 //! the middle, which a channel cannot do: records of a partition that went away must not be handed out any more.
@@ -15,10 +15,13 @@ pub(crate) struct Buffer<T> {
     room: Condvar,
     item: Notify,
     capacity: usize,
+    max_bytes: usize,
 }
 
 struct State<T> {
-    items: VecDeque<T>,
+    /// Each with its size in bytes.
+    items: VecDeque<(T, usize)>,
+    bytes: usize,
     closed: bool,
 }
 
@@ -29,35 +32,41 @@ enum Taken<T> {
 }
 
 impl<T> Buffer<T> {
-    pub(crate) fn new(capacity: usize) -> Self {
-        let state = State { items: VecDeque::new(), closed: false };
-        Self { state: Mutex::new(state), room: Condvar::new(), item: Notify::new(), capacity: capacity.max(1) }
+    pub(crate) fn new(capacity: usize, max_bytes: usize) -> Self {
+        let state = State { items: VecDeque::new(), bytes: 0, closed: false };
+        Self { state: Mutex::new(state), room: Condvar::new(), item: Notify::new(), capacity: capacity.max(1), max_bytes: max_bytes.max(1) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends an item, also beyond the capacity: the writer asks for room afterwards. Ignored once closed.
-    pub(crate) fn push(&self, item: T) {
+    /// Appends an item of that size, also beyond the bounds: the writer asks for room afterwards. Ignored once closed.
+    pub(crate) fn push(&self, item: T, bytes: usize) {
         let mut state = self.lock();
         if !state.closed {
-            state.items.push_back(item);
+            state.items.push_back((item, bytes));
+            state.bytes += bytes;
         }
         drop(state);
         self.item.notify_one();
     }
 
-    /// Waits until fewer items than `capacity` are left, the buffer is closed or the time is over. True if there is room.
-    pub(crate) fn wait_for_room(&self, timeout: Duration) -> bool {
-        let full = |state: &mut State<T>| !state.closed && state.items.len() >= self.capacity;
-        let (state, _) = self.room.wait_timeout_while(self.lock(), timeout, full).unwrap_or_else(PoisonError::into_inner);
-        state.closed || state.items.len() < self.capacity
+    fn is_full(&self, state: &State<T>) -> bool {
+        !state.closed && (state.items.len() >= self.capacity || state.bytes >= self.max_bytes)
     }
 
-    /// True if at most half of the capacity is in use.
+    /// Waits until less than the bounds is left, the buffer is closed or the time is over. True if there is room.
+    pub(crate) fn wait_for_room(&self, timeout: Duration) -> bool {
+        let waited = self.room.wait_timeout_while(self.lock(), timeout, |state| self.is_full(state));
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !self.is_full(&state)
+    }
+
+    /// True if at most half of both bounds is in use.
     pub(crate) fn is_half_empty(&self) -> bool {
-        self.lock().items.len() <= self.capacity / 2
+        let state = self.lock();
+        state.items.len() <= self.capacity / 2 && state.bytes <= self.max_bytes / 2
     }
 
     /// Waits for the next item; `None` once the buffer is closed and empty. Nothing is lost if the wait is cancelled.
@@ -78,7 +87,10 @@ impl<T> Buffer<T> {
     fn take(&self) -> Taken<T> {
         let mut state = self.lock();
         let taken = match state.items.pop_front() {
-            Some(item) => Taken::Item(item),
+            Some((item, bytes)) => {
+                state.bytes = state.bytes.saturating_sub(bytes);
+                Taken::Item(item)
+            }
             None if state.closed => Taken::Closed,
             None => Taken::Nothing,
         };
@@ -95,8 +107,11 @@ impl<T> Buffer<T> {
     }
 
     /// Drops the items that are not wanted any more.
-    pub(crate) fn retain(&self, wanted: impl FnMut(&T) -> bool) {
-        self.lock().items.retain(wanted);
+    pub(crate) fn retain(&self, mut wanted: impl FnMut(&T) -> bool) {
+        let mut state = self.lock();
+        state.items.retain(|(item, _)| wanted(item));
+        state.bytes = state.items.iter().map(|(_, bytes)| bytes).sum();
+        drop(state);
         self.room.notify_all();
     }
 
@@ -119,23 +134,36 @@ mod tests {
 
     #[tokio::test]
     async fn items_keep_their_order_and_close_ends_them() {
-        let buffer = Buffer::new(2);
+        let buffer = Buffer::new(2, usize::MAX);
         for item in 1..=3 {
-            buffer.push(item);
+            buffer.push(item, 1);
         }
         assert!(!buffer.wait_for_room(Duration::ZERO));
         buffer.close();
-        buffer.push(4);
+        buffer.push(4, 1);
         for expected in [Some(1), Some(2), Some(3), None, None] {
             assert_eq!(buffer.pop().await, expected);
         }
     }
 
     #[tokio::test]
+    async fn bytes_bound_it_too() {
+        let buffer = Buffer::new(100, 10);
+        buffer.push('a', 9);
+        assert!(buffer.wait_for_room(Duration::ZERO) && !buffer.is_half_empty());
+        buffer.push('b', 9);
+        assert!(!buffer.wait_for_room(Duration::ZERO));
+        buffer.retain(|item| *item == 'b');
+        assert!(buffer.wait_for_room(Duration::ZERO) && !buffer.is_half_empty());
+        assert_eq!(buffer.pop().await, Some('b'));
+        assert!(buffer.is_half_empty());
+    }
+
+    #[tokio::test]
     async fn unwanted_items_are_taken_out_of_the_middle() {
-        let buffer = Buffer::new(3);
+        let buffer = Buffer::new(3, usize::MAX);
         for item in 1..=5 {
-            buffer.push(item);
+            buffer.push(item, 1);
         }
         buffer.retain(|item| item % 2 == 1);
         buffer.close();
@@ -146,11 +174,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_buffer_holds_the_writer_until_a_reader_comes() {
-        let buffer = Arc::new(Buffer::new(1));
+        let buffer = Arc::new(Buffer::new(1, usize::MAX));
         let writer = Arc::clone(&buffer);
         let writer = thread::spawn(move || {
             for item in 0..1000 {
-                writer.push(item);
+                writer.push(item, 1);
                 assert!(writer.wait_for_room(LONG));
             }
             writer.close();
@@ -166,7 +194,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn several_readers_get_every_item_once() {
-        let buffer = Arc::new(Buffer::new(4));
+        let buffer = Arc::new(Buffer::new(4, usize::MAX));
         let readers: Vec<_> = (0..3)
             .map(|_| {
                 let buffer = Arc::clone(&buffer);
@@ -182,7 +210,7 @@ mod tests {
         let writer = Arc::clone(&buffer);
         tokio::task::spawn_blocking(move || {
             for item in 1..=1000 {
-                writer.push(item);
+                writer.push(item, 1);
                 assert!(writer.wait_for_room(LONG));
             }
             writer.close();

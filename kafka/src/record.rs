@@ -136,6 +136,13 @@ impl ConsumedRecord {
         TopicPartition::new(&*self.topic, self.partition)
     }
 
+    /// How many bytes its key, payload and headers have.
+    pub fn size(&self) -> usize {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let headers: usize = self.headers.iter().map(|header| header.name.len() + length(&header.value)).sum();
+        length(&self.key) + length(&self.payload) + headers
+    }
+
     /// The last header of this name: with repeated names the last one counts, as in Kafka's own `lastHeader`.
     pub fn header(&self, name: &str) -> Option<&Header> {
         self.headers.iter().rev().find(|header| header.name == name)

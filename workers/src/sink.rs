@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    connection,
+    connection::{self, BATCH_BYTES, MAX_RECORD_BYTES},
     front::{Publish, PublishError},
     metrics::Metrics,
     processor::{BoxFuture, Output},
@@ -21,7 +21,6 @@ use crate::{
 
 /// The least that a producer can be given.
 const SHORTEST_DELIVERY: Duration = Duration::from_secs(1);
-const MAX_RECORD_BYTES: u32 = 16 << 20;
 
 /// The sink of a front.
 pub(crate) struct Sink {
@@ -46,6 +45,7 @@ impl Sink {
         let mut settings = ProducerSettings::default();
         // What was answered with an error must not turn up much later.
         settings.delivery_timeout = longest.max(SHORTEST_DELIVERY);
+        settings.batch_bytes = BATCH_BYTES;
         settings.max_record_bytes = MAX_RECORD_BYTES;
         let current = Mutex::new(Current::new(connection, &settings, &need, 0)?);
         Ok(Self { topic: topic.to_owned(), longest, connection: connection.clone(), settings, current, need, metrics })

@@ -80,7 +80,7 @@ impl Consumer {
         topics.iter().try_for_each(|topic| validate_topic_name(topic))?;
         let mut config = connection.client_config();
         settings.apply(&mut config);
-        let context = Context::new(Buffer::new(settings.buffer_records), Box::new(listener));
+        let context = Context::new(Buffer::new(settings.buffer_records, settings.prefetch_bytes as usize), Box::new(listener));
         let client: BaseConsumer<Context> = config.create_with_context(context).map_err(|error| Error::from_rdkafka(&error, None))?;
         client.subscribe(topics).map_err(|error| Error::from_rdkafka(&error, None))?;
         let context = Arc::clone(client.context());

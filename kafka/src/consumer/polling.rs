@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
+use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
 use super::rebalance::{self, Context};
@@ -87,12 +87,13 @@ impl Poller {
             None => {}
             Some(Ok(message)) => {
                 if let Some(record) = ffi::consumed_record(&message) {
-                    context.buffer.push(Ok(record));
+                    let size = record.size();
+                    context.buffer.push(Ok(record), size);
                 }
             }
             Some(Err(error)) => {
                 if let Some(error) = reportable(&error, &context.health.last_error()) {
-                    context.buffer.push(Err(error));
+                    context.buffer.push(Err(error), 0);
                 }
             }
         }
@@ -115,9 +116,10 @@ impl Poller {
     }
 
     /// Pauses or resumes everything assigned, except what the caller has paused.
-    fn set_paused(&self, paused: bool) {
+    fn set_paused(&mut self, paused: bool) {
         let partitions: Vec<TopicPartition> = {
             let assignment = self.client.context().assignment();
+            self.paused_by_caller.retain(|partition| assignment.contains(partition));
             assignment.iter().filter(|partition| !self.paused_by_caller.contains(partition)).cloned().collect()
         };
         if let Err(error) = self.pause_or_resume(&partitions, paused) {
@@ -129,7 +131,7 @@ impl Poller {
         if partitions.is_empty() {
             return Ok(());
         }
-        let list = list(partitions)?;
+        let list = rebalance::list(partitions)?;
         let result = if pause { self.client.pause(&list) } else { self.client.resume(&list) };
         result.map_err(|error| Error::from_rdkafka(&error, None))
     }
@@ -138,7 +140,9 @@ impl Poller {
         let (result, done) = match command {
             Command::Pause(partitions, done) => {
                 let result = self.pause_or_resume(&partitions, true);
-                self.paused_by_caller.extend(partitions);
+                if result.is_ok() {
+                    self.paused_by_caller.extend(partitions);
+                }
                 (result, done)
             }
             Command::Resume(partitions, done) => {
@@ -175,14 +179,6 @@ impl Poller {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-}
-
-fn list(partitions: &[TopicPartition]) -> Result<TopicPartitionList> {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        rebalance::add(&mut list, &partition.topic, partition.partition, Offset::Invalid)?;
-    }
-    Ok(list)
 }
 
 /// What a caller of `recv` should see. A lost connection is [`crate::Health`]'s business: the client reconnects.

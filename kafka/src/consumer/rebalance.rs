@@ -115,6 +115,10 @@ impl Context {
         } else {
             self.listener.on_revoked(partitions, &DuringRebalance { consumer });
         }
+        // librdkafka keeps a pause beyond the loss of a partition: one that comes back would never be read again.
+        if let Err(error) = resume(consumer, partitions) {
+            tracing::debug!(%error, "partitions that go away were not resumed");
+        }
     }
 }
 
@@ -128,9 +132,13 @@ impl ConsumerContext for Context {
             Rebalance::Assign(list) if list.count() > 0 => self.assigned(&partitions(list)),
             Rebalance::Revoke(list) if list.count() > 0 => self.revoked(&partitions(list), consumer),
             Rebalance::Assign(_) | Rebalance::Revoke(_) => {}
-            Rebalance::Error(error) => self.buffer.push(Err(Error::from_rdkafka(error, None))),
+            Rebalance::Error(error) => self.buffer.push(Err(Error::from_rdkafka(error, None)), 0),
         }
     }
+}
+
+fn resume(consumer: &BaseConsumer<Context>, partitions: &[TopicPartition]) -> Result<()> {
+    consumer.resume(&list(partitions)?).map_err(|error| Error::from_rdkafka(&error, None))
 }
 
 struct DuringRebalance<'a> {
@@ -171,6 +179,15 @@ fn commit_error(error: &KafkaError) -> Error {
 pub(super) fn add(list: &mut TopicPartitionList, topic: &str, partition: i32, offset: Offset) -> Result<()> {
     crate::topic::validate_topic_name(topic)?;
     list.add_partition_offset(topic, partition, offset).map_err(|error| Error::from_rdkafka(&error, Some(topic)))
+}
+
+/// The partitions, without offsets.
+pub(super) fn list(partitions: &[TopicPartition]) -> Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        add(&mut list, &partition.topic, partition.partition, Offset::Invalid)?;
+    }
+    Ok(list)
 }
 
 pub(super) fn partitions(list: &TopicPartitionList) -> Vec<TopicPartition> {

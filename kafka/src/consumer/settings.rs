@@ -41,7 +41,8 @@ pub struct ConsumerSettings {
     pub max_poll_interval: Duration,
     /// How many records may wait to be taken by `recv`. 1 to 1 million; default 1,000.
     pub buffer_records: usize,
-    /// How many bytes the client reads ahead of `recv`, over all partitions. 1 MiB to 1 GiB; default 16 MiB.
+    /// How many bytes the client fetches ahead, over all partitions; as many again may wait to be taken by `recv`. 1 MiB to
+    /// 1 GiB; default 16 MiB.
     pub prefetch_bytes: u32,
     /// How long the broker may hold a fetch open while there is nothing to read. 1 ms to 30 s; default 500 ms.
     pub fetch_wait: Duration,

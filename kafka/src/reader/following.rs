@@ -42,7 +42,7 @@ impl Following {
             let polled = self.native.poll_blocking(POLL);
             self.handle(polled);
             if self.progress.newly_caught_up() {
-                self.events.push(Ok(ReaderEvent::CaughtUp));
+                self.events.push(Ok(ReaderEvent::CaughtUp), 0);
             }
             while !stop.requested() && !self.events.wait_for_room(POLL) {}
         }
@@ -67,10 +67,10 @@ impl Following {
         });
         for step in self.progress.look(seen.collect()) {
             match step {
-                Step::Failed(error) => self.events.push(Err(error)),
+                Step::Failed(error) => self.events.push(Err(error), 0),
                 Step::Recreated { topic, forget } => {
                     self.forget(&forget);
-                    self.events.push(Ok(ReaderEvent::TopicRecreated { topic }));
+                    self.events.push(Ok(ReaderEvent::TopicRecreated { topic }), 0);
                 }
                 Step::Follow(partitions) => self.follow(&partitions)?,
             }
@@ -105,7 +105,8 @@ impl Following {
             Polled::Nothing => {}
             Polled::Record(record) => {
                 self.progress.read(&record.topic, record.partition, record.offset);
-                self.events.push(Ok(ReaderEvent::Record(record)));
+                let size = record.size();
+                self.events.push(Ok(ReaderEvent::Record(record)), size);
             }
             Polled::EndOfPartition(partition) => self.progress.reached_end(&partition),
             Polled::Failed { partition, code, message } => self.failed(partition, code, message),
@@ -120,7 +121,10 @@ impl Following {
             // Deleted or recreated: the next look tells which.
             (Error::UnknownTopic { .. }, _) => self.next_look = self.next_look.min(Instant::now() + RETRY),
             (error, _) if error.is_retriable() => {}
-            (error, _) => self.events.push(Err(error)),
+            (error, _) => {
+                self.progress.doubt();
+                self.events.push(Err(error), 0);
+            }
         }
     }
 
@@ -133,7 +137,7 @@ impl Following {
             self.forget(std::slice::from_ref(&partition));
             // A position that was never used may be stale without any loss, for example right after a recreation.
             if self.progress.lost(&partition) {
-                self.events.push(Ok(ReaderEvent::RecordsLost { partition }));
+                self.events.push(Ok(ReaderEvent::RecordsLost { partition }), 0);
             }
             self.look();
         }

@@ -143,7 +143,7 @@ impl TopicReader {
             .set("auto.offset.reset", "error");
         let native = Native::for_reading(&config)?;
         let health = native.health();
-        let events = Arc::new(Buffer::new(settings.buffer_records));
+        let events = Arc::new(Buffer::new(settings.buffer_records, settings.prefetch_bytes as usize));
         let progress = Progress::new(topics.iter().map(|topic| (*topic).to_owned()));
         let following = Following::new(native, Arc::clone(&events), progress, settings.refresh_interval);
         let thread = Thread::start("kafka-reader", move |stop| following.run(&stop))?;

@@ -71,6 +71,7 @@ impl Progress {
                         steps.push(Step::Failed(error));
                     }
                     topic.failed = true;
+                    self.announced = false;
                     continue;
                 }
             };
@@ -129,6 +130,11 @@ impl Progress {
         if let Some(position) = self.position(&partition.topic, partition.partition) {
             position.target = None;
         }
+    }
+
+    /// An error was reported: whoever heard of it wants to hear, too, that all is read nevertheless.
+    pub(super) fn doubt(&mut self) {
+        self.announced = false;
     }
 
     fn position(&mut self, topic: &str, partition: i32) -> Option<&mut Position> {
@@ -200,6 +206,20 @@ mod tests {
         assert_eq!(progress.look(missing()), [], "a missing topic is reported once");
         assert!(!progress.newly_caught_up());
         assert_eq!(progress.look(seen(1, &[0])), [Step::Follow(vec![partition(0)])]);
+    }
+
+    #[test]
+    fn after_an_error_it_says_again_that_it_has_caught_up() {
+        let mut progress = following(&[0]);
+        progress.reached_end(&partition(0));
+        assert!(progress.newly_caught_up());
+        assert_eq!(progress.look(missing()).len(), 1);
+        assert!(!progress.newly_caught_up());
+        assert_eq!(progress.look(seen(1, &[0])), []);
+        assert!(progress.newly_caught_up());
+        progress.doubt();
+        assert!(progress.newly_caught_up());
+        assert!(!progress.newly_caught_up());
     }
 
     #[test]

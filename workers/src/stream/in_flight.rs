@@ -115,7 +115,7 @@ impl InFlight {
         let epoch = *self.index.get(&(Arc::clone(&record.topic), record.partition))?;
         let partition = self.partitions.get_mut(&epoch)?;
         partition.ledger.begin(record.offset);
-        let bytes = size(&record);
+        let bytes = record.size();
         self.records += 1;
         self.bytes += bytes;
         let lane = match self.ordering {
@@ -248,11 +248,6 @@ impl InFlight {
         self.records = self.records.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(ticket.bytes);
     }
-}
-
-fn size(record: &ConsumedRecord) -> usize {
-    let headers = record.headers.iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, Bytes::len));
-    record.key.as_ref().map_or(0, Bytes::len) + record.payload.as_ref().map_or(0, Bytes::len) + headers.sum::<usize>()
 }
 
 #[cfg(test)]

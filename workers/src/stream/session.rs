@@ -25,7 +25,7 @@ use super::{
     work::Work,
 };
 use crate::{
-    connection,
+    connection::{self, BATCH_BYTES, MAX_RECORD_BYTES},
     error::WorkerError,
     metrics::Metrics,
     processor::DynProcessor,
@@ -42,10 +42,6 @@ const READ_AHEAD: usize = 500;
 const SESSION_TIMEOUT: Duration = Duration::from_secs(20);
 /// The client itself retries for so long, in order. Only what it gives up on then is read again, with what came after it.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3600);
-/// Smaller than the limit of about any topic: a broker refuses a batch as a whole.
-const BATCH_BYTES: u32 = 128 << 10;
-/// The broker's limit is the one that counts.
-const MAX_RECORD_BYTES: u32 = 16 << 20;
 const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// A session that lasted this long was well.
 const WELL: Duration = Duration::from_secs(60);
@@ -96,10 +92,15 @@ impl Needs {
             sink: readiness.need("sink"),
             dead_letter: readiness.need("dead letter topic"),
         };
-        needs.source.met();
-        needs.sink.met();
-        needs.dead_letter.met();
+        needs.think_well();
         needs
+    }
+
+    /// What failed before is thought to be well until it fails again.
+    fn think_well(&self) {
+        self.source.met();
+        self.sink.met();
+        self.dead_letter.met();
     }
 }
 
@@ -172,6 +173,7 @@ impl Stream {
         let bounds = Bounds { records: (slots * RECORDS_PER_SLOT).max(MIN_RECORDS), bytes: BYTES_IN_FLIGHT };
         let work = Work::new(InFlight::new(self.input.ordering, bounds), self.metrics.in_flight.clone());
         self.metrics.assigned_partitions.set(0);
+        self.needs.think_well();
         let patience = Patience::new(self.drain_timeout);
         let handover = Handover {
             work: Arc::clone(&work),
