@@ -51,16 +51,17 @@ pub fn owned_name(pipeline: &str) -> String {
     format!("{}-{}", stem.trim_end_matches('-'), short_hash(pipeline.as_bytes()))
 }
 
-/// The name of the `KafkaTopic` object of a derived dead letter topic.
+/// The name of the `KafkaTopic` object of the dead letter topic that a pipeline derives from this source topic. Another
+/// source topic gives another object, since an object's topic cannot change.
 #[must_use]
-pub fn dead_letter_object(pipeline: &str) -> String {
+pub fn dead_letter_object(pipeline: &str, source: &str) -> String {
     const SUFFIX: &str = "-dlt";
-    let name = format!("{pipeline}{SUFFIX}");
-    if name.len() <= 253 {
-        return name;
+    let name = format!("{pipeline}-{source}");
+    if name.len() + SUFFIX.len() <= 253 {
+        return name + SUFFIX;
     }
-    let stem: String = pipeline.chars().take(253 - HASH_LENGTH - SUFFIX.len()).collect();
-    format!("{}-{}{SUFFIX}", stem.trim_end_matches(['-', '.']), short_hash(pipeline.as_bytes()))
+    let stem: String = name.chars().take(253 - HASH_LENGTH - SUFFIX.len()).collect();
+    format!("{}-{}{SUFFIX}", stem.trim_end_matches(['-', '.']), short_hash(name.as_bytes()))
 }
 
 /// The consumer group of a pipeline that names none.
@@ -108,9 +109,9 @@ mod tests {
     #[test]
     fn long_names_stay_within_their_bounds() {
         let name = "n".repeat(253);
-        assert!(dead_letter_object(&name).len() <= 253);
+        assert!(dead_letter_object(&name, "orders").len() <= 253);
         assert!(default_group(&"s".repeat(63), &name).len() <= 249);
         assert_eq!(default_group("shop", "payments"), "shop.payments");
-        assert_eq!(dead_letter_object("payments"), "payments-dlt");
+        assert_eq!(dead_letter_object("payments", "orders"), "payments-orders-dlt");
     }
 }

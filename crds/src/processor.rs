@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::duration;
+use crate::{duration, name};
 
 /// A processor that is compiled into the worker.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub struct OptionSpec {
     pub summary: &'static str,
     /// What values it takes.
     pub kind: OptionKind,
-    /// Its value where none is given; none: the pipeline's name.
+    /// Its value where none is given; none: the pipeline's name, shortened as that of its objects.
     pub default: Option<&'static str>,
 }
 
@@ -157,9 +157,10 @@ impl Builtin {
             .filter(|k| self.options.iter().all(|o| o.name != k.as_str()))
             .map(|k| format!("`{k}` is not an option of {}: it takes {}", self.name, self.option_names()))
             .collect();
+        let named_after = name::owned_name(pipeline);
         let mut values = BTreeMap::new();
         for option in self.options {
-            let value = given.get(option.name).map(String::as_str).or(option.default).unwrap_or(pipeline);
+            let value = given.get(option.name).map(String::as_str).or(option.default).unwrap_or(&named_after);
             match option.kind.check(value) {
                 Ok(()) => drop(values.insert(option.name, value.to_owned())),
                 Err(why) => problems.push(format!("option {}: {why}", option.name)),
@@ -227,7 +228,7 @@ mod tests {
     #[test]
     fn every_default_is_allowed() {
         for builtin in BUILTINS {
-            builtin.options(&BTreeMap::new(), "name").unwrap();
+            builtin.options(&BTreeMap::new(), &"n".repeat(253)).unwrap();
         }
     }
 

@@ -113,7 +113,7 @@ async fn a_missing_topic_is_said_and_heals() {
         scene.ready::<EventPipeline>("p").await?;
 
         // The dead letter topic was derived, like its source in partitions and retention.
-        let derived = scene.ready::<KafkaTopic>("p-dlt").await?;
+        let derived = scene.ready::<KafkaTopic>("p-in-dlt").await?;
         assert_eq!(derived.kafka_name(), scene.kafka_name("in.DLT"));
         assert_eq!(derived.spec.config.get("retention.ms").map(String::as_str), Some("3600000"));
         Ok(())
@@ -139,7 +139,7 @@ async fn deletion_removes_all_children_and_keeps_topics() {
         scene.gone::<ServiceAccount>("p").await?;
         scene.gone::<PodDisruptionBudget>("p").await?;
         scene.gone::<ConfigMap>("p").await?;
-        scene.gone::<KafkaTopic>("p-dlt").await?;
+        scene.gone::<KafkaTopic>("p-in-dlt").await?;
         until("no pods", LIMIT, async || {
             let left = scene.api::<Pod>().list(&ListParams::default()).await?.items.len();
             if left == 0 { Ok(()) } else { Err(format!("{left} left").into()) }
@@ -167,9 +167,30 @@ async fn a_named_dead_letter_topic_replaces_the_derived_one() {
         let mut named = payments();
         named["deadLetter"] = json!({"topic": "mine", "format": "Envelope"});
         scene.apply::<EventPipeline>("p", named).await?;
-        scene.gone::<KafkaTopic>("p-dlt").await?;
+        scene.gone::<KafkaTopic>("p-in-dlt").await?;
         let ready = scene.ready::<EventPipeline>("p").await?;
         assert_eq!(ready.status.unwrap().dead_letter_topic, Some(scene.kafka_name("mine")));
+        let kept = scene.kafka_name("in.DLT");
+        assert!(scene.admin.describe(&[&kept]).await?[&kept].is_ok(), "{kept} is gone");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_first_topic_derives_another_dead_letter_topic() {
+    play("refirst", async |scene| {
+        topics(scene).await?;
+        scene.topic("other", json!({"partitions": 1, "replicationFactor": 1})).await?;
+        scene.apply::<EventPipeline>("p", payments()).await?;
+        scene.ready::<EventPipeline>("p").await?;
+        let mut changed = payments();
+        changed["source"]["kafka"]["topics"] = json!(["other"]);
+        scene.apply::<EventPipeline>("p", changed).await?;
+        let ready = scene.ready::<EventPipeline>("p").await?;
+        assert_eq!(ready.status.unwrap().dead_letter_topic, Some(scene.kafka_name("other.DLT")));
+        scene.ready::<KafkaTopic>("p-other-dlt").await?;
+        scene.gone::<KafkaTopic>("p-in-dlt").await?;
         let kept = scene.kafka_name("in.DLT");
         assert!(scene.admin.describe(&[&kept]).await?[&kept].is_ok(), "{kept} is gone");
         Ok(())

@@ -105,9 +105,12 @@ fn owned<K: Watched + Serialize>(watch: &Watch<K>, kind: ChildKind, namespace: &
     readable.map(|object| Ok(Owned { kind, metadata: object.meta().clone(), body: serde_json::to_value(object)? })).collect()
 }
 
-/// The pipeline that controls a changed object.
+/// The pipelines that control a changed object, or did before the change.
 fn owner<K: Watched>(change: &Change<K>) -> Vec<ObjectRef<Guarded<EventPipeline>>> {
-    let Some(meta) = change.latest().map(|object| object.meta()) else { return Vec::new() };
+    [&change.before, &change.after].into_iter().flatten().flat_map(|object| controllers(object.meta())).collect()
+}
+
+fn controllers(meta: &ObjectMeta) -> Vec<ObjectRef<Guarded<EventPipeline>>> {
     let Some(namespace) = meta.namespace.as_deref() else { return Vec::new() };
     let controllers = meta.owner_references.iter().flatten().filter(|o| o.controller == Some(true) && o.kind == EventPipeline::kind(&()));
     controllers.map(|o| ObjectRef::new(&o.name).within(namespace)).collect()

@@ -186,7 +186,7 @@ fn choose_dead_letter(spec: &EventPipelineSpec, around: Surroundings<'_>) -> Res
         return Ok(None);
     };
     let topic = format!("{}{}", source.kafka_name(), name::DEAD_LETTER_SUFFIX);
-    let object = name::dead_letter_object(around.pipeline);
+    let object = name::dead_letter_object(around.pipeline, source.metadata.name.as_deref().unwrap_or_default());
     match around.declaring(&topic) {
         Some(declared) if !around.is_own(declared) => {
             Ok(Some(DeadLetterChoice::Use { object: declared.metadata.name.clone().unwrap_or_default() }))

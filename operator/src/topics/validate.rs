@@ -53,7 +53,7 @@ pub fn validate(topic: &KafkaTopic, cluster: &KafkaClusterSpec) -> Result<Valida
         && partitions > limit
     {
         let message = format!(
-            "{partitions} partitions are more than the KafkaCluster allows: set spec.partitions to {limit} or fewer, or ask the platform team for a higher topicLimits.maxPartitions"
+            "{partitions} partitions are more than the KafkaCluster allows ({limit}): ask the platform team for a higher topicLimits.maxPartitions, or delete this KafkaTopic and apply it with fewer (partitions may only grow)"
         );
         return Err(Refusal::new(Reason::LimitExceeded, message));
     }

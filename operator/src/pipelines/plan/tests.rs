@@ -103,7 +103,7 @@ fn the_derived_dead_letter_topic_comes_first_and_goes_when_another_is_chosen() {
     let first = planned(&pipeline, sources(), &[]);
     assert_eq!(kinds(&first), [KafkaTopic]);
 
-    let own = topic("payments-dlt", testing_spec());
+    let own = topic("payments-orders-dlt", testing_spec());
     let body = first.apply[0].clone();
     let owned: Vec<Owned> = [live(body, json!({}))].into();
     let named = topic("letters", unready("TopicConflict"));

@@ -146,18 +146,18 @@ fn where_dead_letters_go() {
     let going = || json!({"metadata": {"deletionTimestamp": "2026-01-02T00:00:00Z"}});
     // The dead letter topics that there are; the object chosen; whether it is derived.
     let rows: Vec<(Value, Vec<KafkaTopic>, &str, bool)> = vec![
-        (json!({}), vec![], "payments-dlt", true),
-        (json!({}), vec![dlt("payments-dlt", own())], "payments-dlt", true),
+        (json!({}), vec![], "payments-orders-dlt", true),
+        (json!({}), vec![dlt("payments-orders-dlt", own())], "payments-orders-dlt", true),
         (json!({}), vec![dlt("orders-dlt", json!({}))], "orders-dlt", false),
         // A user's object comes before a derived one, however old.
-        (json!({}), vec![dlt("payments-dlt", own()), dlt("orders-dlt", younger())], "orders-dlt", false),
+        (json!({}), vec![dlt("payments-orders-dlt", own()), dlt("orders-dlt", younger())], "orders-dlt", false),
         // Of two derived at once, both pipelines choose the same one.
-        (json!({}), vec![dlt("payments-dlt", own()), dlt("billing-dlt", others())], "billing-dlt", false),
-        (json!({}), vec![dlt("payments-dlt", own()), dlt("billing-dlt", with(others(), younger()))], "payments-dlt", true),
+        (json!({}), vec![dlt("payments-orders-dlt", own()), dlt("billing-dlt", others())], "billing-dlt", false),
+        (json!({}), vec![dlt("payments-orders-dlt", own()), dlt("billing-dlt", with(others(), younger()))], "payments-orders-dlt", true),
         // One that goes, or is on another cluster, is none.
-        (json!({}), vec![dlt("billing-dlt", with(others(), going()))], "payments-dlt", true),
-        (json!({}), vec![dlt("x", json!({"spec": {"clusterRef": {"name": "other"}}}))], "payments-dlt", true),
-        (json!({"deadLetter": {"topic": "named"}}), vec![dlt("payments-dlt", own())], "named", false),
+        (json!({}), vec![dlt("billing-dlt", with(others(), going()))], "payments-orders-dlt", true),
+        (json!({}), vec![dlt("x", json!({"spec": {"clusterRef": {"name": "other"}}}))], "payments-orders-dlt", true),
+        (json!({"deadLetter": {"topic": "named"}}), vec![dlt("payments-orders-dlt", own())], "named", false),
     ];
     for (patch, dead_letters, object, derived) in rows {
         let mut topics = only(example_topics(), &["orders", "payments"]);
@@ -171,8 +171,9 @@ fn where_dead_letters_go() {
 
 #[test]
 fn a_derived_topic_never_contradicts_what_is_there() {
-    let own =
-        |spec: Value, status: Value| topic("payments-dlt", with(derived_by("payments", UID), json!({"spec": spec, "status": status})));
+    let own = |spec: Value, status: Value| {
+        topic("payments-orders-dlt", with(derived_by("payments", UID), json!({"spec": spec, "status": status})))
+    };
     let source = |partitions: i32| topic("orders", json!({"status": {"partitions": partitions, "replicationFactor": 3}}));
     // Source, own derived object; partitions and replication factor that it shall declare.
     let dlt = |partitions: i32, factor: i32| json!({"topicName": "orders.DLT", "partitions": partitions, "replicationFactor": factor});
@@ -199,14 +200,14 @@ fn a_derived_topic_takes_over_the_retention_and_nothing_else() {
     let orders = topic("orders", json!({"spec": {"config": {"retention.ms": "1000", "cleanup.policy": "compact"}}}));
     let verdict = validate(&payments(json!({})), &references(vec![orders, topic("payments", json!({}))]));
     let Some(DeadLetterChoice::Derive { object, topic, spec: Some(spec) }) = verdict.topics.dead_letter else { panic!("not derived") };
-    assert_eq!((object.as_str(), topic.as_str()), ("payments-dlt", "orders.DLT"));
+    assert_eq!((object.as_str(), topic.as_str()), ("payments-orders-dlt", "orders.DLT"));
     assert_eq!(spec.config, BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]));
     assert_eq!(verdict.unready.unwrap().message, "the dead letter topic `orders.DLT` is being made");
 }
 
 #[test]
 fn a_dead_letter_topic_that_cannot_be_derived_is_told_of() {
-    let foreign = vec![topic("orders", json!({})), topic("payments", json!({})), topic("payments-dlt", json!({}))];
+    let foreign = vec![topic("orders", json!({})), topic("payments", json!({})), topic("payments-orders-dlt", json!({}))];
     let long = topic("orders", json!({"spec": {"topicName": "o".repeat(248)}}));
     for (topics, reason) in [(foreign, Reason::NameConflict), (vec![long, topic("payments", json!({}))], Reason::InvalidSpec)] {
         let problem = validate(&payments(json!({})), &references(topics)).pipeline.unwrap_err();
