@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use penstock_crds::worker::{DeadLetterTarget, RetryPolicy};
 use penstock_kafka::{Error, Producer, Record};
 use tokio::sync::{Semaphore, mpsc};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     dead_letter::{DeadLetter, Extent},
@@ -41,7 +41,6 @@ pub(crate) struct Handler {
     pub pipeline: String,
     /// As many as there may be records in process at once.
     pub slots: Semaphore,
-    pub tasks: TaskTracker,
     /// Ends every task at its next await.
     pub abort: CancellationToken,
     pub breakdowns: mpsc::Sender<Breakdown>,
@@ -62,7 +61,7 @@ impl Handler {
     /// Starts a record on its way.
     pub fn start(self: &Arc<Self>, taken: Taken) {
         let (handler, abort) = (Arc::clone(self), self.abort.clone());
-        self.tasks.spawn(async move {
+        tokio::spawn(async move {
             // A record that is cut off is not settled: it comes again.
             let _ = abort.run_until_cancelled(handler.handle(taken)).await;
         });

@@ -14,7 +14,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
     time::{timeout, timeout_at},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     commit,
@@ -152,7 +152,7 @@ impl Stream {
         if fed.is_ok() {
             drain(&session.work, deadline - self.drain_timeout / 5).await;
         }
-        // What is still under way will be handled again; nothing of it may appear after the partitions are handed over.
+        // What is still under way will be handled again. What the producer was given already may still arrive.
         session.handler.abort.cancel();
         session.patience.end_at(deadline);
         end.cancel();
@@ -193,7 +193,6 @@ impl Stream {
             dead_letter: self.input.dead_letter.clone(),
             pipeline: self.pipeline.clone(),
             slots: Semaphore::new(slots),
-            tasks: TaskTracker::new(),
             abort: CancellationToken::new(),
             breakdowns: sender,
             metrics: self.metrics.clone(),
