@@ -6,6 +6,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::processor::Outcome;
+
 /// What all names begin with.
 pub const PREFIX: &str = "penstock_worker";
 
@@ -120,6 +122,19 @@ pub struct Metrics {
     pub table_records_lost: Counter,
 }
 
+impl OutcomeKind {
+    /// The kind of an outcome.
+    #[must_use]
+    pub fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Emit(_) => Self::Emit,
+            Outcome::Drop => Self::Drop,
+            Outcome::Retry(_) => Self::Retry,
+            Outcome::Reject(_) => Self::Reject,
+        }
+    }
+}
+
 impl Metrics {
     /// Creates them, in a registry that has [`PREFIX`].
     pub fn register(registry: &mut Registry) -> Self {
@@ -159,10 +174,6 @@ impl Metrics {
         registry.register("table_records", "Records read into the table", m.table_records);
         registry.register("table_records_lost", "Times that records of the table were deleted unread", m.table_records_lost);
         metrics
-    }
-
-    pub(crate) fn count_outcome(&self, outcome: OutcomeKind) {
-        self.outcomes.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     pub(crate) fn count_rebalance(&self, kind: RebalanceKind) {

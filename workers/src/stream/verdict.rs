@@ -1,0 +1,37 @@
+//! What follows from a record, once that is decided. Pure types.
+
+use jiff::Timestamp;
+
+use super::{dead_letter::Extent, retry::Burial};
+use crate::processor::{Failure, Output};
+
+/// What follows from a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// These records go to the sink; there may be none.
+    Emit(Vec<Output>),
+    /// It goes to the dead letter topic.
+    Bury(Letter),
+}
+
+/// A dead letter that is to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Letter {
+    /// What went wrong.
+    pub failure: Failure,
+    /// Why it is no longer tried.
+    pub burial: Burial,
+    /// When it failed.
+    pub failed_at: Timestamp,
+    /// How much of the record it holds.
+    pub extent: Extent,
+    /// How often it could not be written.
+    pub failures: u32,
+}
+
+impl Letter {
+    /// A letter with the whole record.
+    pub fn new(failure: Failure, burial: Burial, failed_at: Timestamp) -> Self {
+        Self { failure, burial, failed_at, extent: Extent::Whole, failures: 0 }
+    }
+}
