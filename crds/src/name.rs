@@ -75,10 +75,20 @@ pub fn default_group(namespace: &str, pipeline: &str) -> String {
     format!("{stem}-{}", short_hash(group.as_bytes()))
 }
 
-/// Eight hexadecimal digits that stand for these bytes.
+/// Eight hexadecimal digits that keep names apart which are otherwise the same.
 #[must_use]
 pub fn short_hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(4).map(|b| format!("{b:02x}")).collect()
+    hex(bytes, 4)
+}
+
+/// 32 hexadecimal digits that stand for these bytes: no other content has the same ones, not even on purpose.
+#[must_use]
+pub fn fingerprint(bytes: &[u8]) -> String {
+    hex(bytes, 16)
+}
+
+fn hex(bytes: &[u8], length: usize) -> String {
+    Sha256::digest(bytes).iter().take(length).map(|b| format!("{b:02x}")).collect()
 }
 
 fn is_service_name(name: &str) -> bool {

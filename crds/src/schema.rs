@@ -81,7 +81,9 @@ pub(crate) fn label_map(_: &mut SchemaGenerator) -> Schema {
 
 pub(crate) fn backoff_duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
-        "type": "string", "maxLength": 16, "pattern": r"^([0-9]{1,6}(\.[0-9]{1,3})?(ms|s|m))+$",
+        "type": "string", "minLength": 2, "maxLength": 16,
+        // What Kubernetes and the worker read alike: whole numbers from the larger unit to the smaller, or one with a fraction.
+        "pattern": r"^(([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?|[0-9]{1,6}\.[0-9]{1,3}(ms|s|m))$",
         "x-kubernetes-validations": [
             {"rule": "duration(self) >= duration('1ms') && duration(self) <= duration('1m')",
              "message": "must be from 1ms to 1m"},

@@ -188,7 +188,7 @@ fn pipeline_rules() -> Vec<RuleCase> {
             "must be from",
             reader(),
             vec![backoff("1ms", "1m"), backoff("1.5s", "2s"), backoff("1s500ms", "2s")],
-            vec![backoff("0ms", "1s"), backoff("0.5ms", "1s")],
+            vec![backoff("0ms", "1s"), backoff("0.5ms", "1s"), backoff("0.5s100ms", "1s"), backoff("100ms1s", "2s")],
         ),
         rule(
             KIND,

@@ -167,6 +167,9 @@ fn why_unready(topic: &KafkaTopic) -> Option<String> {
     if topic.metadata.deletion_timestamp.is_some() {
         return Some("it is being deleted".to_owned());
     }
+    if topic.status.as_ref().is_some_and(|status| status.observed_generation != topic.metadata.generation) {
+        return Some("it was changed, and not looked at since".to_owned());
+    }
     let conditions = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
     match conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str()) {
         Some(ready) if ready.status == "True" => None,
