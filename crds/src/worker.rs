@@ -83,6 +83,9 @@ pub struct KafkaInput {
     pub start_from: StartFrom,
     /// The promise about each record.
     pub delivery: Delivery,
+    /// When a transaction is ended, with `ExactlyOnce`.
+    #[serde(default)]
+    pub transaction: TransactionBounds,
     /// Which records wait for one another.
     pub ordering: Ordering,
     /// Records in process at once.
@@ -91,6 +94,23 @@ pub struct KafkaInput {
     pub retry: RetryPolicy,
     /// Where a record goes that cannot be handled.
     pub dead_letter: DeadLetterTarget,
+}
+
+/// When a transaction is ended. It is ended earlier where no more records wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TransactionBounds {
+    /// At the latest after that long.
+    #[serde(with = "crate::duration::text")]
+    pub interval: Duration,
+    /// At the latest with so many records written.
+    pub records: u32,
+}
+
+impl Default for TransactionBounds {
+    fn default() -> Self {
+        Self { interval: Duration::from_millis(100), records: 10_000 }
+    }
 }
 
 /// What happens after a transient failure.
@@ -147,7 +167,8 @@ mod tests {
                 topics: vec!["orders".into()],
                 group: "service-b-consumers".into(),
                 start_from: StartFrom::Earliest,
-                delivery: Delivery::AtLeastOnce,
+                delivery: Delivery::ExactlyOnce,
+                transaction: TransactionBounds::default(),
                 ordering: Ordering::Key,
                 concurrency: 16,
                 retry: RetryPolicy::default(),

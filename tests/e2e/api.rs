@@ -170,6 +170,8 @@ fn topic_rules() -> Vec<RuleCase> {
 
 fn pipeline_rules() -> Vec<RuleCase> {
     const KIND: &str = "EventPipeline";
+    let exactly = || changed(reader(), &json!({"delivery": "ExactlyOnce"}));
+    let transaction = |interval: &str| json!({"transaction": {"interval": interval}});
     let backoff = |initial: &str, max: &str| json!({"retry": {"backoff": {"initial": initial, "max": max}}});
     let grouped = changed(reader(), &json!({"source": {"kafka": {"group": "g"}}}));
     let elsewhere = json!({"clusterRef": {"name": "elsewhere"}});
@@ -214,15 +216,30 @@ fn pipeline_rules() -> Vec<RuleCase> {
             vec![json!({})],
             vec![json!({"source": {"kafka": null}}), json!({"source": {"http": {"port": 3001}}})],
         ),
-        rule(KIND, "spec", "delivery goes with source.kafka", reader(), vec![json!({})], vec![json!({"delivery": null})]),
-        rule(KIND, "spec", "delivery goes with source.kafka", front(), vec![json!({})], vec![json!({"delivery": "AtLeastOnce"})]),
+        rule(
+            KIND,
+            "spec.transaction.interval",
+            "must be from",
+            exactly(),
+            vec![transaction("10ms"), transaction("2s")],
+            vec![transaction("9ms"), transaction("2.1s")],
+        ),
         rule(
             KIND,
             "spec",
-            "ordering, concurrency, retry and deadLetter go with source.kafka",
+            "transaction goes with source.kafka",
+            reader(),
+            vec![json!({"delivery": null, "transaction": {}}), json!({"delivery": "ExactlyOnce", "transaction": {"records": 1}})],
+            vec![json!({"transaction": {}})],
+        ),
+        rule(KIND, "spec", "transaction goes with source.kafka", front(), vec![], vec![json!({"transaction": {}})]),
+        rule(
+            KIND,
+            "spec",
+            "delivery, ordering, concurrency, retry and deadLetter go with source.kafka",
             front(),
             vec![json!({})],
-            vec![json!({"ordering": "Key"}), json!({"concurrency": 1}), json!({"retry": {}}), json!({"deadLetter": {}})],
+            vec![json!({"delivery": "AtLeastOnce"}), json!({"ordering": "Key"}), json!({"concurrency": 1}), json!({"retry": {}}), json!({"deadLetter": {}})],
         ),
         rule(KIND, "spec", "table goes with source.http", front(), vec![json!({})], vec![]),
         rule(KIND, "spec", "table goes with source.http", reader(), vec![json!({})], vec![json!({"table": {"topics": ["in"]}})]),
@@ -490,7 +507,8 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         topic_refs(KIND, "spec.source.kafka.topics", reader()),
         topic_refs(KIND, "spec.table.topics", front()),
         choice(KIND, "spec.processor.builtin", reader(), &builtins),
-        choice(KIND, "spec.delivery", reader(), &["AtLeastOnce"]),
+        choice(KIND, "spec.delivery", reader(), &["AtLeastOnce", "ExactlyOnce"]),
+        number(KIND, "spec.transaction.records", exactly(), 1, 100_000),
         choice(KIND, "spec.ordering", reader(), &["Key", "Partition", "None"]),
         choice(KIND, "spec.source.kafka.startFrom", reader(), &["Earliest", "Latest"]),
         choice(KIND, "spec.deadLetter.format", reader(), &["Record", "Envelope"]),

@@ -183,7 +183,6 @@ fn kafka_input(
     topics: &FoundTopics,
     sink: Option<&str>,
 ) -> Result<KafkaInput, Refusal> {
-    let delivery = spec.delivery.ok_or_else(|| invalid("delivery is missing: say `delivery: AtLeastOnce`"))?;
     if source.topics.is_empty() {
         return Err(invalid("source.kafka.topics is empty: name at least one KafkaTopic"));
     }
@@ -205,7 +204,8 @@ fn kafka_input(
         topics: names,
         group: source.group.clone().unwrap_or_else(|| penstock_crds::name::default_group(around.namespace, around.pipeline)),
         start_from: source.start_from,
-        delivery,
+        delivery: spec.delivery.unwrap_or_default(),
+        transaction: transaction_bounds(spec.transaction.as_ref())?,
         ordering: spec.ordering.unwrap_or_default(),
         concurrency,
         retry: retry_policy(spec.retry.as_ref())?,

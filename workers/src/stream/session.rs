@@ -151,7 +151,7 @@ impl Stream {
     }
 
     async fn exactly_once(&self, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
-        let settings = transaction_settings(format!("{}.{}", self.pipeline.replace('/', "."), self.worker), self.input.transaction);
+        let settings = transaction_settings(&self.pipeline, &self.worker);
         let start = TransactionalProducer::start(&self.connection, &settings);
         let producer = match shutdown.run_until_cancelled(start).await {
             None => return Ok(Ok(())),
@@ -272,9 +272,8 @@ fn producer_settings() -> ProducerSettings {
     settings
 }
 
-fn transaction_settings(id: String, bounds: TransactionBounds) -> TransactionSettings {
-    let mut settings = TransactionSettings::new(id);
-    settings.timeout = bounds.timeout;
+fn transaction_settings(pipeline: &str, worker: &str) -> TransactionSettings {
+    let mut settings = TransactionSettings::new(format!("penstock.{}.{worker}", pipeline.replace('/', ".")));
     settings.batch_bytes = BATCH_BYTES;
     settings.max_record_bytes = MAX_RECORD_BYTES;
     settings
