@@ -3,7 +3,7 @@
 //! librdkafka passes on what it does not know. The generated bindings declare these functions with Rust enums, which must
 //! never hold an unknown value, so they are declared here once more.
 
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int, c_void};
 use std::fmt;
 
 use rdkafka::bindings as sys;
@@ -59,6 +59,21 @@ impl fmt::Display for ErrorCode {
     }
 }
 
+/// Is called with every answer, and for every request that goes without one. Its error code may be any number.
+pub(super) type OnResponse = unsafe extern "C" fn(
+    client: *mut sys::rd_kafka_t,
+    socket: c_int,
+    broker: *const c_char,
+    broker_id: i32,
+    api_key: i16,
+    api_version: i16,
+    correlation_id: i32,
+    size: usize,
+    round_trip: i64,
+    error: c_int,
+    opaque: *mut c_void,
+) -> c_int;
+
 unsafe extern "C" {
     pub(super) fn rd_kafka_event_error(event: *mut sys::rd_kafka_event_t) -> ErrorCode;
     pub(super) fn rd_kafka_error_code(error: *const sys::rd_kafka_error_t) -> ErrorCode;
@@ -66,6 +81,14 @@ unsafe extern "C" {
     pub(super) fn rd_kafka_ConfigResource_error(resource: *const sys::rd_kafka_ConfigResource_t) -> ErrorCode;
     pub(super) fn rd_kafka_ConfigEntry_source(entry: *const sys::rd_kafka_ConfigEntry_t) -> c_int;
     pub(super) fn rd_kafka_message_timestamp(message: *const sys::rd_kafka_message_t, kind: *mut c_int) -> i64;
+    pub(super) fn rd_kafka_producev(client: *mut sys::rd_kafka_t, ...) -> ErrorCode;
+    pub(super) fn rd_kafka_fatal_error(client: *mut sys::rd_kafka_t, text: *mut c_char, size: usize) -> ErrorCode;
+    pub(super) fn rd_kafka_interceptor_add_on_response_received(
+        client: *mut sys::rd_kafka_t,
+        name: *const c_char,
+        on_response_received: OnResponse,
+        opaque: *mut c_void,
+    ) -> ErrorCode;
     pub(super) fn rd_kafka_message_status(message: *const sys::rd_kafka_message_t) -> c_int;
 }
 

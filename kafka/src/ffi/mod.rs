@@ -8,8 +8,10 @@ mod cluster;
 mod code;
 mod configs;
 mod native;
+mod producing;
 mod reading;
 mod topics;
+mod transactions;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::NonNull;
@@ -25,7 +27,9 @@ use crate::record::TopicPartition;
 pub(crate) use cluster::Edge;
 pub(crate) use code::ErrorCode;
 pub(crate) use native::Native;
-pub(crate) use reading::{Polled, consumed_record, possibly_stored};
+pub(crate) use producing::{Fate, Producing, Refused, Settle};
+pub(crate) use reading::{Polled, consumed_record};
+pub(crate) use transactions::{Refusal, TRANSACTIONAL_ID, group_metadata};
 
 /// A C object that is destroyed exactly once, when this value is dropped.
 struct Owned<T> {

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::bindings as sys;
@@ -17,6 +17,8 @@ use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::oneshot;
 
 use super::code::{self, ErrorCode};
+use super::producing::Deliveries;
+use super::transactions::{TRANSACTIONAL_ID, watch_answers};
 use super::{ErrorText, Owned, text};
 use crate::error::{Error, Result};
 use crate::health::{self, Health, HealthSource, client_context};
@@ -39,9 +41,13 @@ unsafe impl Sync for Queue {}
 type Reader = Box<dyn FnOnce(&Event) + Send>;
 
 pub(super) struct Context {
-    health: HealthSource,
+    health: Arc<HealthSource>,
     waiting: Mutex<HashMap<usize, Reader>>,
     next: AtomicUsize,
+    /// Where the fates of records go; `None` for a client that writes none.
+    deliveries: Option<Box<dyn Deliveries>>,
+    /// True once a request of a transaction went without an answer.
+    pub(super) unanswered: AtomicBool,
 }
 
 client_context!(Context);
@@ -111,25 +117,35 @@ pub(crate) struct Native {
 impl Native {
     /// A client for requests only.
     pub(crate) fn for_requests(config: &ClientConfig) -> Result<Self> {
-        Self::new(config, RDKafkaType::RD_KAFKA_PRODUCER)
+        Self::new(config, RDKafkaType::RD_KAFKA_PRODUCER, Arc::default(), None)
+    }
+
+    /// A client that writes records.
+    pub(super) fn for_writing(config: &ClientConfig, health: Arc<HealthSource>, deliveries: Box<dyn Deliveries>) -> Result<Self> {
+        Self::new(config, RDKafkaType::RD_KAFKA_PRODUCER, health, Some(deliveries))
     }
 
     /// A client that can also read partitions.
     pub(crate) fn for_reading(config: &ClientConfig) -> Result<Self> {
-        Self::new(config, RDKafkaType::RD_KAFKA_CONSUMER)
+        Self::new(config, RDKafkaType::RD_KAFKA_CONSUMER, Arc::default(), None)
     }
 
-    fn new(config: &ClientConfig, kind: RDKafkaType) -> Result<Self> {
+    fn new(config: &ClientConfig, kind: RDKafkaType, health: Arc<HealthSource>, deliveries: Option<Box<dyn Deliveries>>) -> Result<Self> {
         let failed = |error| Error::from_rdkafka(&error, None);
         let native = config.create_native_config().map_err(failed)?;
+        let reports = if deliveries.is_some() { sys::RD_KAFKA_EVENT_DR } else { sys::RD_KAFKA_EVENT_NONE };
         // SAFETY: the configuration is alive and not yet given to a client. The callbacks' opaque is the context, which
         // `Client` sets and keeps until after the client, and with it the background thread, is destroyed.
         unsafe {
             sys::rd_kafka_conf_set_background_event_cb(native.ptr(), Some(on_event));
-            sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_ERROR | sys::RD_KAFKA_EVENT_STATS);
+            sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_ERROR | sys::RD_KAFKA_EVENT_STATS | reports);
             sys::rd_kafka_conf_set_log_cb(native.ptr(), Some(on_log));
         }
-        let context = Context { health: HealthSource::new(), waiting: Mutex::new(HashMap::new()), next: AtomicUsize::new(1) };
+        if config.get(TRANSACTIONAL_ID).is_some() {
+            watch_answers(native.ptr())?;
+        }
+        let context =
+            Context { health, waiting: Mutex::default(), next: AtomicUsize::new(1), deliveries, unanswered: AtomicBool::new(false) };
         let client = Client::new(config, native, kind, context).map_err(failed)?;
         let rk = client.native_ptr();
         // SAFETY: the client is alive; both functions return a reference of our own, which `Owned` gives back.
@@ -234,7 +250,7 @@ pub(super) struct Call<'a> {
 }
 /// # Safety
 /// The pointer is what `Client` set when it was made; it outlives the client and all its threads.
-unsafe fn context<'a>(opaque: *mut c_void) -> Option<&'a Context> {
+pub(super) unsafe fn context<'a>(opaque: *mut c_void) -> Option<&'a Context> {
     // SAFETY: the caller's promise.
     unsafe { opaque.cast::<Context>().as_ref() }
 }
@@ -249,6 +265,15 @@ unsafe extern "C" fn on_event(_: *mut sys::rd_kafka_t, event: *mut sys::rd_kafka
     match event.kind() {
         sys::RD_KAFKA_EVENT_ERROR => {
             context.health.error(event.code().known(), &event.message());
+        }
+        sys::RD_KAFKA_EVENT_DR => {
+            if let Some(deliveries) = &context.deliveries {
+                // SAFETY: the event is a delivery report of the client that these deliveries were given to.
+                let count = unsafe { deliveries.take(&event) };
+                // What the records took of the buffer is free once the event is gone, so only then is there room.
+                drop(event);
+                deliveries.settled(count);
+            }
         }
         sys::RD_KAFKA_EVENT_STATS => {
             // SAFETY: a statistics event carries its JSON for as long as it lives.

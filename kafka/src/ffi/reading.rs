@@ -17,7 +17,6 @@ use crate::error::Result;
 use crate::record::{ConsumedRecord, Header, TopicPartition};
 
 const NO_TIMESTAMP: c_int = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE as c_int;
-const NOT_STORED: c_int = sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED as c_int;
 
 /// What one poll brought.
 pub(crate) enum Polled {
@@ -130,10 +129,4 @@ unsafe fn read_headers(message: *const sys::rd_kafka_message_t) -> Vec<Header> {
         }
     }
     headers
-}
-
-/// True if a record that failed to be delivered may still be in Kafka.
-pub(crate) fn possibly_stored(message: &BorrowedMessage<'_>) -> bool {
-    // SAFETY: the message is alive for the call.
-    (unsafe { code::rd_kafka_message_status(message.ptr()) }) != NOT_STORED
 }
