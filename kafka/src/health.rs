@@ -55,9 +55,15 @@ pub(crate) struct HealthSource {
     last_error: Mutex<String>,
 }
 
+impl Default for HealthSource {
+    fn default() -> Self {
+        Self { sender: watch::Sender::new(ClientState::Connecting), last_error: Mutex::default() }
+    }
+}
+
 impl HealthSource {
     pub(crate) fn new() -> Self {
-        Self { sender: watch::Sender::new(ClientState::Connecting), last_error: Mutex::default() }
+        Self::default()
     }
 
     pub(crate) fn watch(&self) -> Health {

@@ -3,6 +3,7 @@
 //! A thread of its own polls Kafka, so the group is never lost because a record takes long; a bounded buffer between the
 //! thread and `recv` keeps memory in bounds, by pausing the partitions when nobody takes records.
 
+mod group;
 mod polling;
 mod rebalance;
 mod settings;
@@ -13,11 +14,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::buffer::Buffer;
 use crate::connection::{ConnectionSettings, InvalidSettings};
 use crate::error::{Error, Result};
+use crate::ffi;
 use crate::health::Health;
 use crate::record::{ConsumedRecord, TopicPartition};
 use crate::topic::validate_topic_name;
@@ -25,6 +28,7 @@ use crate::topic::validate_topic_name;
 use polling::{Command, Polling};
 use rebalance::{Context, commit_blocking};
 
+pub use group::GroupMetadata;
 pub use rebalance::{CommitOffsets, GroupOffset, RebalanceListener};
 pub(crate) use settings::reading;
 pub use settings::{ConsumerSettings, StartFrom};
@@ -107,6 +111,19 @@ impl Consumer {
     pub async fn commit(&self, offsets: &[GroupOffset]) -> Result<()> {
         let offsets = offsets.to_vec();
         self.blocking(move |client| commit_blocking(client, &offsets)).await
+    }
+
+    /// What the group knows this member as, for [`crate::Transaction::commit_with_offsets`]. Ask again after each rebalance;
+    /// where the brokers share out the partitions (KIP-848) it can change at any time, so ask for each commit.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`]: not a member yet, or not any more. [`Error::Closed`].
+    pub async fn group_metadata(&self) -> Result<GroupMetadata> {
+        let metadata = self.blocking(|client| ffi::group_metadata(client.client())).await?;
+        if metadata.is_member() {
+            return Ok(metadata);
+        }
+        Err(Error::NotReady { code: Code::UnknownMemberId as i32, message: "this consumer is not a member of its group now".to_owned() })
     }
 
     /// The group's committed offsets; `None` where it has none.

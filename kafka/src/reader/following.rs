@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use rdkafka::Offset;
-use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::ReaderEvent;
 use super::progress::{Progress, Step};
 use crate::buffer::Buffer;
 use crate::error::{Error, Result};
-use crate::ffi::{Edge, Native, Polled};
+use crate::ffi::{Edge, ErrorCode, Native, Polled};
 use crate::record::TopicPartition;
 use crate::thread::Stop;
 
@@ -113,10 +112,10 @@ impl Following {
         }
     }
 
-    fn failed(&mut self, partition: Option<TopicPartition>, code: Code, message: String) {
+    fn failed(&mut self, partition: Option<TopicPartition>, code: ErrorCode, message: String) {
         let topic = partition.as_ref().map(|partition| partition.topic.clone());
         tracing::debug!(?code, message, ?partition, "cannot read");
-        match (Error::from_code(code, message, topic.as_deref()), partition) {
+        match (code.into_error(message, topic.as_deref()), partition) {
             (Error::OffsetOutOfRange { .. }, Some(partition)) => self.start_over(partition),
             // Deleted or recreated: the next look tells which.
             (Error::UnknownTopic { .. }, _) => self.next_look = self.next_look.min(Instant::now() + RETRY),
