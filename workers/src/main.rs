@@ -10,8 +10,8 @@ use std::{
 use clap::{Parser, ValueEnum};
 use penstock_crds::worker::{CONFIG_DIR, CONFIG_FILE};
 use penstock_workers::{config, error::WorkerError, processors, runtime};
-use uuid::Uuid;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use uuid::Uuid;
 
 /// Runs one worker of a pipeline.
 #[derive(Debug, Parser)]

@@ -6,8 +6,8 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use penstock_kafka::{ConsumedRecord, RecordRef};
 pub use penstock_kafka::Header;
+use penstock_kafka::{ConsumedRecord, RecordRef};
 use prometheus_client::registry::Registry;
 
 /// One record, as a processor sees it. Nothing about its bytes has been checked.

@@ -33,6 +33,15 @@ pub use rebalance::{CommitOffsets, GroupOffset, RebalanceListener};
 pub(crate) use settings::reading;
 pub use settings::{ConsumerSettings, StartFrom};
 
+/// What was read.
+#[derive(Debug)]
+pub enum Received {
+    /// A record.
+    Record(ConsumedRecord),
+    /// The end of a partition.
+    End { partition: TopicPartition, offset: i64 },
+}
+
 /// A member of a consumer group, for at-least-once processing by hand. Share it in an `Arc` for use from several tasks.
 ///
 /// Reads only what is committed (`read_committed`), takes partitions one by one (cooperative-sticky) and never commits by
@@ -101,6 +110,18 @@ impl Consumer {
     /// for as long as a topic is not there. [`Error::Closed`] ends the stream.
     pub async fn recv(&self) -> Result<ConsumedRecord> {
         self.context.buffer.pop().await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// As `recv`, several at once.
+    pub async fn recv_batch(&self, batch: &mut Vec<Received>, max: usize) -> Result<()> {
+        batch.push(Received::Record(self.recv().await?));
+        while batch.len() < max {
+            match futures::FutureExt::now_or_never(self.recv()) {
+                Some(Ok(record)) => batch.push(Received::Record(record)),
+                _ => break,
+            }
+        }
+        Ok(())
     }
 
     /// Commits offsets and waits until Kafka has acknowledged them.

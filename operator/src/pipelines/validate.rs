@@ -23,6 +23,7 @@ use super::{
     quantity,
     retry::retry_policy,
     topics::{self, DeadLetterChoice, FoundTopics, Surroundings},
+    transaction::transaction_bounds,
 };
 use crate::{clusters::ResolvedCluster, refusal::Refusal, watch::Guarded};
 

@@ -279,16 +279,6 @@ impl Books {
         }
     }
 
-    /// It could not be written yet: it stays the next.
-    pub fn put_back(&mut self, ticket: Ticket, verdict: Verdict) {
-        self.emittable.push_front((ticket, verdict));
-    }
-
-    /// Whether something is to be written.
-    pub fn has_emittable(&self) -> bool {
-        !self.emittable.is_empty()
-    }
-
     /// What follows from the record was handed to the client, as that many records.
     pub fn emitted(&mut self, ticket: Ticket, records: u32, letter: Option<Letter>) {
         if self.emission == Emission::AtOnce && records > 0 {

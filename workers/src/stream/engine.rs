@@ -166,7 +166,7 @@ impl<O: Outbox> Engine<O> {
 
     /// Waits until there is something to do. Cancel-safe.
     async fn happened(&mut self, may_take: bool, told: impl Future<Output = ()>) -> Happened {
-        let Self { parts, batch, running, pauses } = self;
+        let Self { parts, batch, running, pauses, .. } = self;
         tokio::select! {
             // A partition's records come after the decision that it is ours.
             biased;

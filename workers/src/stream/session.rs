@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use penstock_crds::worker::{Delivery, KafkaInput, StartFrom};
+use penstock_crds::{
+    name,
+    worker::{Delivery, KafkaInput, StartFrom},
+};
 use penstock_kafka::{
     BulkProducer, CommitError, ConnectionSettings, Consumer, ConsumerSettings, Error, Health, ProducerSettings, TransactionSettings,
     TransactionalProducer,
@@ -42,6 +45,8 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(20);
 /// The client itself retries for so long, in order. Only what it gives up on then is read again, with what came after it.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3600);
 const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// What brokers and clients agree on.
+const MAX_TRANSACTIONAL_ID: usize = 255;
 /// A session that lasted this long was well.
 const WELL: Duration = Duration::from_secs(60);
 
@@ -143,7 +148,7 @@ impl Stream {
     }
 
     async fn at_least_once(&self, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
-        let producer = BulkProducer::new(&self.connection, &producer_settings(), Arc::new(Acknowledgements::default()))?;
+        let producer = BulkProducer::new(&self.connection, &producer_settings(), Acknowledgements::default())?;
         let health = producer.health();
         let group = self.join()?;
         let outbox = AtLeastOnce::new(producer, Arc::clone(&group.consumer), self.addresses(), self.counting());
@@ -169,13 +174,7 @@ impl Stream {
         Ok(self.session(group, outbox, health, shutdown).await)
     }
 
-    async fn session<O: Outbox>(
-        &self,
-        group: Group,
-        outbox: O,
-        producer: Health,
-        shutdown: &CancellationToken,
-    ) -> Result<(), Breakdown> {
+    async fn session<O: Outbox>(&self, group: Group, outbox: O, producer: Health, shutdown: &CancellationToken) -> Result<(), Breakdown> {
         let Group { consumer, decisions, patience } = group;
         let end = CancellationToken::new();
         let _end = end.clone().drop_guard();
@@ -238,7 +237,7 @@ impl Stream {
         }
     }
 
-    fn counting(&self) -> impl Fn(bool) + Send + 'static {
+    fn counting(&self) -> impl Fn(bool) + Send + Sync + use<> {
         let metrics = self.metrics.clone();
         move |ok| metrics.count_commit(ok)
     }
@@ -272,9 +271,20 @@ fn producer_settings() -> ProducerSettings {
     settings
 }
 
+/// The name under which the brokers know the transactions of this worker.
+fn transactional_id(pipeline: &str, worker: &str) -> String {
+    let id = format!("penstock.{}.{worker}", pipeline.replace('/', "."));
+    if id.len() <= MAX_TRANSACTIONAL_ID {
+        return id;
+    }
+    let mark = name::fingerprint(id.as_bytes());
+    let stem: String = id.chars().take(MAX_TRANSACTIONAL_ID - mark.len() - 1).collect();
+    format!("{stem}-{mark}")
+}
+
 fn transaction_settings(pipeline: &str, worker: &str) -> TransactionSettings {
-    let mut settings = TransactionSettings::new(format!("penstock.{}.{worker}", pipeline.replace('/', ".")));
-    settings.batch_bytes = BATCH_BYTES;
-    settings.max_record_bytes = MAX_RECORD_BYTES;
+    let mut settings = TransactionSettings::new(transactional_id(pipeline, worker));
+    settings.producer.batch_bytes = BATCH_BYTES;
+    settings.producer.max_record_bytes = MAX_RECORD_BYTES;
     settings
 }

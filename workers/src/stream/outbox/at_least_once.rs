@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use penstock_kafka::{BulkProducer, Consumer, DeliveryListener, Error, RecordPosition, RecordRef};
+use penstock_kafka::{BulkProducer, Consumer, DeliveryListener, RecordPosition, RecordRef};
 use tokio::{
     sync::Notify,
     time::{sleep_until, timeout_at},
@@ -43,7 +43,7 @@ impl Acknowledgements {
     }
 }
 
-impl DeliveryListener for Arc<Acknowledgements> {
+impl DeliveryListener for Acknowledgements {
     fn delivered(&self, token: usize, outcome: penstock_kafka::Result<RecordPosition>) {
         let token = Token::from(token);
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,13 +62,12 @@ type Commit = BoxFuture<'static, (Vec<Position>, penstock_kafka::Result<()>)>;
 
 /// Writes at once and commits what is settled.
 pub(crate) struct AtLeastOnce {
-    producer: BulkProducer<Arc<Acknowledgements>>,
-    acknowledgements: Arc<Acknowledgements>,
+    producer: BulkProducer<Acknowledgements>,
     consumer: Arc<Consumer>,
     addresses: Addresses,
     committing: Option<Commit>,
     committed: Option<(Vec<Position>, penstock_kafka::Result<()>)>,
-    count: Box<dyn Fn(bool) + Send>,
+    count: Box<dyn Fn(bool) + Send + Sync>,
     has_moved: bool,
     next_commit: Instant,
     failures: u32,
@@ -77,13 +76,12 @@ pub(crate) struct AtLeastOnce {
 impl AtLeastOnce {
     /// `count` is told of each commit whether it worked.
     pub fn new(
-        producer: BulkProducer<Arc<Acknowledgements>>,
+        producer: BulkProducer<Acknowledgements>,
         consumer: Arc<Consumer>,
         addresses: Addresses,
-        count: impl Fn(bool) + Send + 'static,
+        count: impl Fn(bool) + Send + Sync + 'static,
     ) -> Self {
         Self {
-            acknowledgements: Arc::clone(producer.listener()),
             producer,
             consumer,
             addresses,
@@ -96,9 +94,14 @@ impl AtLeastOnce {
         }
     }
 
-    async fn enqueue(&self, record: RecordRef<'_>, token: Token, written: &mut Written) -> Result<(), Breakdown> {
+    async fn enqueue(
+        producer: &BulkProducer<Acknowledgements>,
+        record: RecordRef<'_>,
+        token: Token,
+        written: &mut Written,
+    ) -> Result<(), Breakdown> {
         written.records += 1;
-        match self.producer.enqueue(record, token.into()).await {
+        match producer.enqueue(record, token.into()).await {
             Err(error) if error.is_fatal() => return Err(Breakdown::Produce(error)),
             Err(error) => written.refused = Some((token, error)),
             Ok(()) => {}
@@ -156,7 +159,7 @@ impl Outbox for AtLeastOnce {
                 let Some(sink) = &self.addresses.sink else { return Ok(written) };
                 for output in outputs {
                     let token = Token { ticket, is_letter: false };
-                    self.enqueue(output.to_record(sink), token, &mut written).await?;
+                    Self::enqueue(&self.producer, output.to_record(sink), token, &mut written).await?;
                     if written.refused.is_some() {
                         break;
                     }
@@ -164,7 +167,8 @@ impl Outbox for AtLeastOnce {
             }
             Verdict::Bury(letter) => {
                 let record = self.addresses.letter(event, letter);
-                self.enqueue(RecordRef::from(&record), Token { ticket, is_letter: true }, &mut written).await?;
+                let token = Token { ticket, is_letter: true };
+                Self::enqueue(&self.producer, RecordRef::from(&record), token, &mut written).await?;
             }
         }
         Ok(written)
@@ -177,7 +181,7 @@ impl Outbox for AtLeastOnce {
     async fn wait(&mut self) {
         let commit_is_due = self.has_moved && self.committing.is_none();
         tokio::select! {
-            () = self.acknowledgements.changed.notified() => {}
+            () = self.producer.listener().changed.notified() => {}
             () = sleep_until(self.next_commit.into()), if commit_is_due => {}
             () = async {
                 match &mut self.committing {
@@ -197,7 +201,7 @@ impl Outbox for AtLeastOnce {
                 self.begin_commit(positions);
             }
         }
-        let answers = self.acknowledgements.take();
+        let answers = self.producer.listener().take();
         self.has_moved |= !answers.acknowledged.is_empty();
         Ok(answers)
     }

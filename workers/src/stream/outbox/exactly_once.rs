@@ -72,7 +72,7 @@ pub(crate) struct ExactlyOnce {
     /// Since when there is something to commit.
     since: Option<Instant>,
     backlog: bool,
-    count: Box<dyn Fn(bool) + Send>,
+    count: Box<dyn Fn(bool) + Send + Sync>,
 }
 
 impl ExactlyOnce {
@@ -82,7 +82,7 @@ impl ExactlyOnce {
         consumer: Arc<Consumer>,
         addresses: Addresses,
         cut: Cut,
-        count: impl Fn(bool) + Send + 'static,
+        count: impl Fn(bool) + Send + Sync + 'static,
     ) -> Self {
         Self {
             state: State::Between(producer),
