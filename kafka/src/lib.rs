@@ -58,7 +58,7 @@ mod transaction;
 mod wire;
 
 pub use connection::{ConnectionSettings, InvalidSettings};
-pub use consumer::{Received, CommitOffsets, Consumer, ConsumerSettings, GroupMetadata, GroupOffset, RebalanceListener, StartFrom};
+pub use consumer::{CommitOffsets, Consumer, ConsumerSettings, GroupMetadata, GroupOffset, RebalanceListener, Received, StartFrom};
 pub use error::{Error, Result};
 pub use health::{ClientState, Health};
 pub use producer::{BulkProducer, Compression, Delivery, DeliveryListener, Enqueued, Producer, ProducerSettings};

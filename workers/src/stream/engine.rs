@@ -31,7 +31,6 @@ use super::{
     writing::Addresses,
 };
 use crate::{
-    connection::MAX_RECORD_BYTES,
     metrics::{OutcomeKind, RebalanceKind},
     processor::{DynProcessor, Failure, Outcome},
 };
@@ -295,7 +294,7 @@ impl<O: Outbox> Engine<O> {
             && let Some((ticket, verdict)) = self.parts.books.next_emittable()
         {
             let Some(event) = self.parts.books.event(ticket) else { continue };
-            let verdict = self.parts.addresses.checked(verdict, MAX_RECORD_BYTES as usize, Timestamp::now);
+            let verdict = self.parts.addresses.checked(&event, verdict, Timestamp::now);
             let written = self.parts.outbox.write(ticket, &event, &verdict).await?;
             let letter = match verdict {
                 Verdict::Bury(letter) => Some(letter),

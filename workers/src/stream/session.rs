@@ -4,6 +4,7 @@
 //! is under way; the next session begins at the committed offsets, so that nothing is lost and each lane keeps its order.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,7 +27,8 @@ use super::{
     handover::{Handover, Patience, Rebalance},
     outbox::{Acknowledgements, AtLeastOnce, Cut, ExactlyOnce, Outbox},
     retry,
-    writing::Addresses,
+    verdict::RecordId,
+    writing::{Addresses, Refused},
 };
 use crate::{
     connection::{self, BATCH_BYTES, MAX_RECORD_BYTES},
@@ -59,6 +61,14 @@ pub(crate) enum Breakdown {
     /// The dead letter topic does not take records.
     #[error("cannot write dead letters: {0}")]
     Bury(Error),
+    /// A topic did not take what follows from a record.
+    #[error("what follows from {record} is too large for its topic")]
+    TooLarge {
+        /// The record.
+        record: RecordId,
+        /// Whether it is its dead letter, and not an output.
+        is_letter: bool,
+    },
     /// A transaction did not end well.
     #[error("cannot commit: {0}")]
     Commit(CommitError),
@@ -128,14 +138,19 @@ impl Stream {
     /// # Errors
     /// The settings are such that no client can be made.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
-        let mut failures = 0;
+        let (mut failures, mut refused) = (0, HashMap::new());
         loop {
             let begun = Instant::now();
             let session = match self.input.delivery {
                 Delivery::AtLeastOnce => self.at_least_once(&shutdown).await?,
-                Delivery::ExactlyOnce => self.exactly_once(&shutdown).await?,
+                Delivery::ExactlyOnce => self.exactly_once(&refused, &shutdown).await?,
             };
             let Err(breakdown) = session else { return Ok(()) };
+            if let Breakdown::TooLarge { record, is_letter } = &breakdown {
+                refused.insert(record.clone(), if *is_letter { Refused::Letter } else { Refused::Output });
+            } else {
+                refused.clear();
+            }
             failures = if begun.elapsed() < WELL { failures + 1 } else { 1 };
             let (initial, max) = RESTART_BACKOFF;
             let pause = retry::pause(initial, max, failures, rand::random());
@@ -152,10 +167,14 @@ impl Stream {
         let health = producer.health();
         let group = self.join()?;
         let outbox = AtLeastOnce::new(producer, Arc::clone(&group.consumer), self.addresses(), self.counting());
-        Ok(self.session(group, outbox, health, shutdown).await)
+        Ok(self.session(group, (outbox, self.addresses()), health, shutdown).await)
     }
 
-    async fn exactly_once(&self, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
+    async fn exactly_once(
+        &self,
+        refused: &HashMap<RecordId, Refused>,
+        shutdown: &CancellationToken,
+    ) -> Result<Result<(), Breakdown>, WorkerError> {
         let settings = transaction_settings(&self.pipeline, &self.worker);
         let start = TransactionalProducer::start(&self.connection, &settings);
         let producer = match shutdown.run_until_cancelled(start).await {
@@ -170,11 +189,18 @@ impl Stream {
         let health = producer.health();
         let group = self.join()?;
         let cut = Cut { interval: self.input.transaction.interval, records: self.input.transaction.records };
-        let outbox = ExactlyOnce::new(producer, Arc::clone(&group.consumer), self.addresses(), cut, self.counting());
-        Ok(self.session(group, outbox, health, shutdown).await)
+        let addresses = Addresses { refused: refused.clone(), ..self.addresses() };
+        let outbox = ExactlyOnce::new(producer, Arc::clone(&group.consumer), addresses.clone(), cut, self.counting());
+        Ok(self.session(group, (outbox, addresses), health, shutdown).await)
     }
 
-    async fn session<O: Outbox>(&self, group: Group, outbox: O, producer: Health, shutdown: &CancellationToken) -> Result<(), Breakdown> {
+    async fn session<O: Outbox>(
+        &self,
+        group: Group,
+        (outbox, addresses): (O, Addresses),
+        producer: Health,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Breakdown> {
         let Group { consumer, decisions, patience } = group;
         let end = CancellationToken::new();
         let _end = end.clone().drop_guard();
@@ -185,7 +211,7 @@ impl Stream {
             processor: Arc::clone(&self.processor),
             books: Books::new(self.input.ordering, O::EMISSION, BOUNDS),
             outbox,
-            addresses: self.addresses(),
+            addresses,
             retry: self.input.retry,
             concurrency: usize::from(self.input.concurrency.max(1)),
             consumer: Arc::clone(&consumer),
@@ -232,6 +258,7 @@ impl Stream {
     fn addresses(&self) -> Addresses {
         Addresses {
             sink: self.sink.as_deref().map(Arc::from),
+            refused: HashMap::new(),
             dead_letter: self.input.dead_letter.clone(),
             pipeline: self.pipeline.clone(),
         }

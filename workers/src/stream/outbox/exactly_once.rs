@@ -20,7 +20,7 @@ use crate::{
         dead_letter::Extent,
         retry::Burial,
         session::Breakdown,
-        verdict::{Letter, Verdict},
+        verdict::{Letter, RecordId, Verdict},
         writing::Addresses,
     },
 };
@@ -44,7 +44,14 @@ pub(crate) struct Contents {
     pub outputs: u64,
     /// Dead letters, each with why it is one.
     pub burials: Vec<Burial>,
-    records: u32,
+    /// What each record that was written follows from, and whether it is its dead letter.
+    sources: Vec<(RecordId, bool)>,
+}
+
+impl Contents {
+    fn is_full(&self, cut: Cut) -> bool {
+        self.sources.len() >= cut.records as usize
+    }
 }
 
 type Ending = BoxFuture<'static, Result<TransactionalProducer, CommitError>>;
@@ -110,24 +117,25 @@ impl ExactlyOnce {
         }
     }
 
-    async fn enqueue(&mut self, record: RecordRef<'_>) -> Result<(), Error> {
+    async fn enqueue(&mut self, record: RecordRef<'_>, event: &Event, is_letter: bool) -> Result<(), Error> {
+        let token = self.contents.sources.len();
         let transaction = match self.open().await {
             Ok(transaction) => transaction,
             Err(Breakdown::Produce(error)) => return Err(error),
             Err(_) => return Err(Error::Closed),
         };
-        transaction.enqueue(record).await?;
-        self.contents.records += 1;
+        transaction.enqueue(record, token).await?;
+        self.contents.sources.push((RecordId::of(event), is_letter));
         Ok(())
     }
 
     /// A letter that is too large shrinks; whatever else is refused ends the session.
     async fn bury(&mut self, event: &Event, letter: &Letter) -> Result<(), Breakdown> {
         let whole = self.addresses.letter(event, letter);
-        let buried = match self.enqueue(RecordRef::from(&whole)).await {
+        let buried = match self.enqueue(RecordRef::from(&whole), event, true).await {
             Err(Error::RecordTooLarge { .. }) => {
                 let pointer = self.addresses.letter(event, &Letter { extent: Extent::Pointer, ..letter.clone() });
-                self.enqueue(RecordRef::from(&pointer)).await
+                self.enqueue(RecordRef::from(&pointer), event, true).await
             }
             buried => buried,
         };
@@ -139,7 +147,7 @@ impl ExactlyOnce {
     /// When the transaction is ended.
     fn due(&self) -> Option<Instant> {
         let since = self.since?;
-        if self.contents.records >= self.cut.records {
+        if self.contents.is_full(self.cut) {
             return Some(since);
         }
         Some(since + if self.backlog { self.cut.interval } else { LINGER })
@@ -182,17 +190,29 @@ impl ExactlyOnce {
         }
         let State::Ended(result) = std::mem::replace(&mut self.state, State::Gone) else { return Ok(Contents::default()) };
         (self.count)(result.is_ok());
-        self.state = State::Between(result.map_err(Breakdown::Commit)?);
+        let contents = std::mem::take(&mut self.contents);
+        self.state = State::Between(result.map_err(|error| broken(error, &contents))?);
         books.committed(&std::mem::take(&mut self.positions));
-        Ok(std::mem::take(&mut self.contents))
+        Ok(contents)
     }
+}
+
+/// What an end that is no success means. A record that no topic takes would be refused again and again: it is named, so
+/// that the next session writes something else in its place.
+fn broken(error: CommitError, contents: &Contents) -> Breakdown {
+    if let CommitError::Aborted { reason: Error::RecordTooLarge { .. }, record: Some(token), .. } = &error
+        && let Some((record, is_letter)) = contents.sources.get(*token)
+    {
+        return Breakdown::TooLarge { record: record.clone(), is_letter: *is_letter };
+    }
+    Breakdown::Commit(error)
 }
 
 impl Outbox for ExactlyOnce {
     const EMISSION: Emission = Emission::InOrder;
 
     fn is_open(&self) -> bool {
-        matches!(self.state, State::Between(_) | State::Open(_)) && self.contents.records < self.cut.records
+        matches!(self.state, State::Between(_) | State::Open(_)) && !self.contents.is_full(self.cut)
     }
 
     async fn write(&mut self, _: Ticket, event: &Event, verdict: &Verdict) -> Result<Written, Breakdown> {
@@ -201,7 +221,7 @@ impl Outbox for ExactlyOnce {
             Verdict::Emit(outputs) => {
                 let Some(sink) = self.addresses.sink.clone() else { return Ok(Written::default()) };
                 for output in outputs {
-                    self.enqueue(output.to_record(&sink)).await.map_err(Breakdown::Produce)?;
+                    self.enqueue(output.to_record(&sink), event, false).await.map_err(Breakdown::Produce)?;
                     self.contents.outputs += 1;
                 }
             }
