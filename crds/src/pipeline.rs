@@ -44,6 +44,8 @@ use crate::topic::ClusterRef;
         .message("transaction goes with source.kafka and `delivery: ExactlyOnce`"),
     validation = Rule::new("has(self.source.http) || !has(self.table)")
         .message("table goes with source.http: it is what the HTTP front answers from"),
+    validation = Rule::new("(has(self.retry) && has(self.retry.delays) ? size(self.retry.delays) : 0) >= (has(oldSelf.retry) && has(oldSelf.retry.delays) ? size(oldSelf.retry.delays) : 0)")
+        .message("retry.delays may change but not become fewer: records may still wait in the topic of a delay that is taken away"),
     validation = Rule::new("has(self.source.kafka) == has(oldSelf.source.kafka)")
         .message("source cannot change between kafka and http: make a new EventPipeline"),
     validation = Rule::new("!has(self.source.kafka) || !has(oldSelf.source.kafka) || (has(self.source.kafka.group) == has(oldSelf.source.kafka.group) && (!has(self.source.kafka.group) || self.source.kafka.group == oldSelf.source.kafka.group))")
@@ -258,6 +260,11 @@ pub struct Retry {
     /// The pause between attempts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
+    /// What follows once the attempts are used up: another one after each of these delays, such as `[10s, 1m]`, while other
+    /// records go on. Each from 1s to 1h. For each delay and source topic a retry topic is derived.
+    #[schemars(schema_with = "crate::schema::retry_delays")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delays: Vec<String>,
 }
 
 /// The pause between attempts: doubled each time, with jitter.

@@ -87,6 +87,10 @@ pub(crate) fn transaction_interval(_: &mut SchemaGenerator) -> Schema {
     duration("10ms", "2s")
 }
 
+pub(crate) fn retry_delays(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "maxItems": 5, "x-kubernetes-list-type": "atomic", "items": duration("1s", "1h")})
+}
+
 /// A duration between these bounds, in a form that Kubernetes and the worker read alike: whole numbers from the larger unit
 /// to the smaller, or one with a fraction.
 fn duration(min: &str, max: &str) -> Schema {

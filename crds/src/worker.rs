@@ -92,8 +92,22 @@ pub struct KafkaInput {
     pub concurrency: u16,
     /// What happens after a transient failure.
     pub retry: RetryPolicy,
+    /// Where a record waits once its attempts are used up, one tier after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<Tier>,
     /// Where a record goes that cannot be handled.
     pub dead_letter: DeadLetterTarget,
+}
+
+/// A delay before another attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tier {
+    /// How long a record waits.
+    #[serde(with = "crate::duration::text")]
+    pub delay: Duration,
+    /// The topic in which it waits, by the topic that it was read from first. It has the same partitions.
+    pub topics: BTreeMap<String, String>,
 }
 
 /// When a transaction is ended. It is ended earlier where no more records wait.
@@ -172,6 +186,10 @@ mod tests {
                 ordering: Ordering::Key,
                 concurrency: 16,
                 retry: RetryPolicy::default(),
+                tiers: vec![Tier {
+                    delay: Duration::from_secs(10),
+                    topics: BTreeMap::from([("orders".into(), "orders.service-b-consumers.retry.1".into())]),
+                }],
                 dead_letter: DeadLetterTarget { topic: "orders.DLT".into(), format: DeadLetterFormat::Envelope },
             }),
             processor: WorkerProcessor { builtin: "payments".into(), options: BTreeMap::new() },

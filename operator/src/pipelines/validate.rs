@@ -21,7 +21,7 @@ use penstock_crds::{
 
 use super::{
     quantity,
-    retry::retry_policy,
+    retry::{retry_policy, tiers},
     topics::{self, DeadLetterChoice, FoundTopics, Surroundings},
     transaction::transaction_bounds,
 };
@@ -210,6 +210,7 @@ fn kafka_input(
         ordering: spec.ordering.unwrap_or_default(),
         concurrency,
         retry: retry_policy(spec.retry.as_ref())?,
+        tiers: tiers(spec.retry.as_ref(), topics)?,
         dead_letter: DeadLetterTarget { topic: dead_letter, format: spec.dead_letter.as_ref().map(|d| d.format).unwrap_or_default() },
     })
 }
