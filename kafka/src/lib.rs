@@ -58,7 +58,9 @@ mod transaction;
 mod wire;
 
 pub use connection::{ConnectionSettings, InvalidSettings};
-pub use consumer::{CommitOffsets, Consumer, ConsumerSettings, GroupMetadata, GroupOffset, RebalanceListener, Received, StartFrom};
+pub use consumer::{
+    CommitOffsets, Consumer, ConsumerSettings, GroupMetadata, GroupOffset, GroupProtocol, Isolation, RebalanceListener, StartFrom,
+};
 pub use error::{Error, Result};
 pub use health::{ClientState, Health};
 pub use producer::{BulkProducer, Compression, Delivery, DeliveryListener, Enqueued, Producer, ProducerSettings};

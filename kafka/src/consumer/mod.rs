@@ -31,21 +31,12 @@ use rebalance::{Context, commit_blocking};
 pub use group::GroupMetadata;
 pub use rebalance::{CommitOffsets, GroupOffset, RebalanceListener};
 pub(crate) use settings::reading;
-pub use settings::{ConsumerSettings, StartFrom};
-
-/// What was read.
-#[derive(Debug)]
-pub enum Received {
-    /// A record.
-    Record(ConsumedRecord),
-    /// The end of a partition.
-    End { partition: TopicPartition, offset: i64 },
-}
+pub use settings::{ConsumerSettings, GroupProtocol, Isolation, StartFrom};
 
 /// A member of a consumer group, for at-least-once processing by hand. Share it in an `Arc` for use from several tasks.
 ///
-/// Reads only what is committed (`read_committed`), takes partitions one by one (cooperative-sticky) and never commits by
-/// itself. Dropped without [`Consumer::close`] it leaves the group too, a moment later.
+/// Reads only what is committed unless told otherwise, takes partitions one by one (cooperative-sticky, or as the brokers
+/// say) and never commits by itself. Dropped without [`Consumer::close`] it leaves the group too, a moment later.
 ///
 /// ```no_run
 /// # async fn example() -> penstock_kafka::Result<()> {
@@ -112,16 +103,16 @@ impl Consumer {
         self.context.buffer.pop().await.unwrap_or(Err(Error::Closed))
     }
 
-    /// As `recv`, several at once.
-    pub async fn recv_batch(&self, batch: &mut Vec<Received>, max: usize) -> Result<()> {
-        batch.push(Received::Record(self.recv().await?));
-        while batch.len() < max {
-            match futures::FutureExt::now_or_never(self.recv()) {
-                Some(Ok(record)) => batch.push(Received::Record(record)),
-                _ => break,
-            }
-        }
-        Ok(())
+    /// The next records, up to `max` of those that are there, at least one; in order within each partition. One wait and one
+    /// wake-up serve them all. Cancel-safe: records are taken in the moment this returns.
+    ///
+    /// Records of a batch share memory: to keep one for long, copy it.
+    ///
+    /// # Errors
+    /// As [`Consumer::recv`]. An error never hides records: those before it come first.
+    pub async fn recv_batch(&self, max: usize) -> Result<Vec<ConsumedRecord>> {
+        let taken = self.context.buffer.pop_many(max.max(1), Result::is_ok).await;
+        if taken.is_empty() { Err(Error::Closed) } else { taken.into_iter().collect() }
     }
 
     /// Commits offsets and waits until Kafka has acknowledged them.

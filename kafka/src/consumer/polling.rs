@@ -24,6 +24,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long a full buffer may hold the thread before the partitions are paused. Pausing throws the read-ahead away, so a
 /// handler that is merely a little slow must not cause it.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How many records may be taken before somebody is woken, and before a command is looked for.
+const RUN: usize = 256;
 const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Done = oneshot::Sender<Result<()>>;
@@ -44,7 +46,8 @@ pub(super) struct Polling {
 impl Polling {
     pub(super) fn start(client: Arc<BaseConsumer<Context>>) -> Result<Self> {
         let (commands, receiver) = mpsc::channel();
-        let poller = Poller { client, commands: receiver, paused_by_caller: BTreeSet::new(), throttled: false };
+        let poller =
+            Poller { client, commands: receiver, paused_by_caller: BTreeSet::new(), throttled: false, copies: ffi::Copies::shared() };
         let thread = Thread::start("kafka-consumer", move |stop| poller.run(&stop))?;
         Ok(Self { commands, thread })
     }
@@ -66,6 +69,7 @@ struct Poller {
     commands: Receiver<Command>,
     paused_by_caller: BTreeSet<TopicPartition>,
     throttled: bool,
+    copies: ffi::Copies,
 }
 
 impl Poller {
@@ -81,20 +85,33 @@ impl Poller {
         self.close();
     }
 
-    fn poll(&self) {
-        let context = self.client.context();
-        match self.client.poll(POLL) {
-            None => {}
-            Some(Ok(message)) => {
-                if let Some(record) = ffi::consumed_record(&message) {
-                    let size = record.size();
-                    context.buffer.push(Ok(record), size);
-                }
+    /// Waits for something to happen, then takes what else is there, as far as there is room.
+    fn poll(&mut self) {
+        let mut waiting = POLL;
+        for _ in 0..RUN {
+            if !self.poll_once(waiting) {
+                break;
             }
+            waiting = Duration::ZERO;
+        }
+        self.client.context().buffer.announce();
+    }
+
+    /// True if there may be more, and room for it. A rebalance that is served here takes out of the buffer what must not be
+    /// handed out any more, also of this run.
+    fn poll_once(&mut self, timeout: Duration) -> bool {
+        let context = self.client.context();
+        match self.client.poll(timeout) {
+            None => false,
+            Some(Ok(message)) => ffi::consumed_record(&message, &mut self.copies).is_none_or(|record| {
+                let size = record.size();
+                context.buffer.push_quietly(Ok(record), size)
+            }),
             Some(Err(error)) => {
                 if let Some(error) = reportable(&error, &context.health.last_error()) {
-                    context.buffer.push(Err(error), 0);
+                    context.buffer.push_quietly(Err(error), 0);
                 }
+                false
             }
         }
     }

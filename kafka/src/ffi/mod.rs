@@ -7,16 +7,16 @@
 mod cluster;
 mod code;
 mod configs;
+mod copies;
 mod native;
 mod producing;
 mod reading;
 mod topics;
 mod transactions;
 
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char};
 use std::ptr::NonNull;
 
-use bytes::Bytes;
 use rdkafka::bindings as sys;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
@@ -26,6 +26,7 @@ use crate::record::TopicPartition;
 
 pub(crate) use cluster::Edge;
 pub(crate) use code::ErrorCode;
+pub(crate) use copies::Copies;
 pub(crate) use native::Native;
 pub(crate) use producing::{Fate, Producing, Refused, Settle};
 pub(crate) use reading::{Polled, consumed_record};
@@ -130,16 +131,4 @@ fn error_object(error: *mut sys::rd_kafka_error_t) -> Result<()> {
     // SAFETY: the error is alive; its text is copied.
     let (code, message) = unsafe { (code::rd_kafka_error_code(error.ptr()), text(sys::rd_kafka_error_string(error.ptr()))) };
     Err(code.into_error(message.unwrap_or_default(), None))
-}
-
-/// Copies bytes; a null pointer is Kafka's null.
-///
-/// # Safety
-/// The pointer is null or points to `length` bytes.
-unsafe fn bytes(pointer: *const c_void, length: usize) -> Option<Bytes> {
-    if pointer.is_null() {
-        return None;
-    }
-    // SAFETY: the caller's promise.
-    Some(Bytes::copy_from_slice(unsafe { array(pointer.cast::<u8>(), length) }))
 }

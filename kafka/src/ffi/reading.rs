@@ -1,9 +1,10 @@
 //! Polling for records, and copying them out of the C library.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rdkafka::Offset;
 use rdkafka::bindings as sys;
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -12,7 +13,7 @@ use rdkafka::types::RDKafkaRespErr;
 
 use super::code::{self, ErrorCode};
 use super::native::{Event, Native};
-use super::{Owned, bytes, error_object, partition_list, text};
+use super::{Copies, Owned, array, error_object, partition_list, text};
 use crate::error::Result;
 use crate::record::{ConsumedRecord, Header, TopicPartition};
 
@@ -33,7 +34,7 @@ pub(crate) enum Polled {
 
 impl Native {
     /// Waits up to `timeout` for the next record or event of the assigned partitions. Blocks.
-    pub(crate) fn poll_blocking(&self, timeout: Duration) -> Polled {
+    pub(crate) fn poll_blocking(&self, timeout: Duration, copies: &mut Copies) -> Polled {
         let Some(queue) = &self.messages else { return Polled::Nothing };
         let timeout = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
         // SAFETY: the queue is alive. A returned event is ours to destroy; null means that the time passed.
@@ -42,7 +43,7 @@ impl Native {
         match event.kind() {
             sys::RD_KAFKA_EVENT_FETCH => {
                 // SAFETY: the event is alive; the message lives as long as it and is copied.
-                let record = unsafe { read_message(sys::rd_kafka_event_message_next(event.ptr())) };
+                let record = unsafe { read_message(sys::rd_kafka_event_message_next(event.ptr()), copies) };
                 record.map_or(Polled::Nothing, Polled::Record)
             }
             sys::RD_KAFKA_EVENT_ERROR => {
@@ -80,14 +81,14 @@ fn event_partition(event: &Event) -> Option<TopicPartition> {
 }
 
 /// Copies a message of rdkafka. Its own accessors panic on header names that are not UTF-8, which any producer can send.
-pub(crate) fn consumed_record(message: &BorrowedMessage<'_>) -> Option<ConsumedRecord> {
+pub(crate) fn consumed_record(message: &BorrowedMessage<'_>, copies: &mut Copies) -> Option<ConsumedRecord> {
     // SAFETY: the message is alive for the call.
-    unsafe { read_message(message.ptr()) }
+    unsafe { read_message(message.ptr(), copies) }
 }
 
 /// # Safety
 /// The message is null or alive.
-unsafe fn read_message(message: *const sys::rd_kafka_message_t) -> Option<ConsumedRecord> {
+unsafe fn read_message(message: *const sys::rd_kafka_message_t, copies: &mut Copies) -> Option<ConsumedRecord> {
     if message.is_null() {
         return None;
     }
@@ -98,20 +99,20 @@ unsafe fn read_message(message: *const sys::rd_kafka_message_t) -> Option<Consum
         let mut kind = NO_TIMESTAMP;
         let timestamp = code::rd_kafka_message_timestamp(message, &mut kind);
         Some(ConsumedRecord {
-            topic: CStr::from_ptr(topic).to_string_lossy().into(),
+            topic: copies.topic(CStr::from_ptr(topic)),
             partition: (*message).partition,
             offset: (*message).offset,
             timestamp_ms: (kind != NO_TIMESTAMP).then_some(timestamp),
-            key: bytes((*message).key, (*message).key_len),
-            payload: bytes((*message).payload, (*message).len),
-            headers: read_headers(message),
+            key: bytes((*message).key, (*message).key_len, copies),
+            payload: bytes((*message).payload, (*message).len, copies),
+            headers: read_headers(message, copies),
         })
     }
 }
 
 /// # Safety
 /// The message is alive.
-unsafe fn read_headers(message: *const sys::rd_kafka_message_t) -> Vec<Header> {
+unsafe fn read_headers(message: *const sys::rd_kafka_message_t, copies: &mut Copies) -> Vec<Header> {
     let mut headers = Vec::new();
     // SAFETY: the caller's promise; the list belongs to the message, and names and values are copied.
     unsafe {
@@ -125,8 +126,20 @@ unsafe fn read_headers(message: *const sys::rd_kafka_message_t) -> Vec<Header> {
             if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
                 break;
             }
-            headers.push(Header { name: text(name).unwrap_or_default(), value: bytes(value, size) });
+            headers.push(Header { name: text(name).unwrap_or_default(), value: bytes(value, size, copies) });
         }
     }
     headers
+}
+
+/// Copies bytes; a null pointer is Kafka's null.
+///
+/// # Safety
+/// The pointer is null or points to `length` bytes.
+unsafe fn bytes(pointer: *const c_void, length: usize, copies: &mut Copies) -> Option<Bytes> {
+    if pointer.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's promise.
+    Some(copies.bytes(unsafe { array(pointer.cast::<u8>(), length) }))
 }

@@ -11,7 +11,7 @@ use super::ReaderEvent;
 use super::progress::{Progress, Step};
 use crate::buffer::Buffer;
 use crate::error::{Error, Result};
-use crate::ffi::{Edge, ErrorCode, Native, Polled};
+use crate::ffi::{Copies, Edge, ErrorCode, Native, Polled};
 use crate::record::TopicPartition;
 use crate::thread::Stop;
 
@@ -24,13 +24,15 @@ pub(super) struct Following {
     native: Native,
     events: Arc<Buffer<Result<ReaderEvent>>>,
     progress: Progress,
+    /// Followers keep what they read.
+    copies: Copies,
     interval: Duration,
     next_look: Instant,
 }
 
 impl Following {
     pub(super) fn new(native: Native, events: Arc<Buffer<Result<ReaderEvent>>>, progress: Progress, interval: Duration) -> Self {
-        Self { native, events, progress, interval, next_look: Instant::now() }
+        Self { native, events, progress, copies: Copies::separate(), interval, next_look: Instant::now() }
     }
 
     pub(super) fn run(mut self, stop: &Stop) {
@@ -38,7 +40,7 @@ impl Following {
             if Instant::now() >= self.next_look {
                 self.look();
             }
-            let polled = self.native.poll_blocking(POLL);
+            let polled = self.native.poll_blocking(POLL, &mut self.copies);
             self.handle(polled);
             if self.progress.newly_caught_up() {
                 self.events.push(Ok(ReaderEvent::CaughtUp), 0);

@@ -15,7 +15,7 @@ use std::{
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
 use penstock_crds::worker::RetryPolicy;
-use penstock_kafka::{Consumer, Error, Received};
+use penstock_kafka::{ConsumedRecord, Consumer, Error};
 use tokio::{sync::mpsc::UnboundedReceiver, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -77,14 +77,13 @@ enum Happened {
     Decided(Rebalance),
     Tried(Attempt),
     Woken(Wake),
-    Received(Result<(), Error>),
+    Received(Result<Vec<ConsumedRecord>, Error>),
     Answered,
 }
 
 /// The task's state.
 pub(crate) struct Engine<O> {
     parts: Parts<O>,
-    batch: Vec<Received>,
     /// What the group decided while something else had to be finished first.
     deferred: VecDeque<Rebalance>,
     running: FuturesUnordered<BoxFuture<'static, Attempt>>,
@@ -95,7 +94,6 @@ impl<O: Outbox> Engine<O> {
     pub fn new(parts: Parts<O>) -> Self {
         Self {
             parts,
-            batch: Vec::with_capacity(BATCH),
             deferred: VecDeque::new(),
             running: FuturesUnordered::new(),
             pauses: FuturesUnordered::new(),
@@ -165,7 +163,7 @@ impl<O: Outbox> Engine<O> {
 
     /// Waits until there is something to do. Cancel-safe.
     async fn happened(&mut self, may_take: bool, told: impl Future<Output = ()>) -> Happened {
-        let Self { parts, batch, running, pauses, .. } = self;
+        let Self { parts, running, pauses, .. } = self;
         tokio::select! {
             // A partition's records come after the decision that it is ours.
             biased;
@@ -175,7 +173,7 @@ impl<O: Outbox> Engine<O> {
                 tokio::select! {
                     Some(attempt) = running.next(), if !running.is_empty() => Happened::Tried(attempt),
                     Some(wake) = pauses.next(), if !pauses.is_empty() => Happened::Woken(wake),
-                    received = parts.consumer.recv_batch(batch, BATCH), if may_take => Happened::Received(received),
+                    received = parts.consumer.recv_batch(BATCH), if may_take => Happened::Received(received),
                     () = parts.outbox.wait() => Happened::Answered,
                 }
             } => happened,
@@ -215,25 +213,23 @@ impl<O: Outbox> Engine<O> {
         Ok(())
     }
 
-    async fn received(&mut self, received: Result<(), Error>) -> Result<(), Breakdown> {
-        if let Err(error) = received {
-            return if error.is_fatal() { Err(Breakdown::Consume(error)) } else { Ok(self.parts.needs.source.missing(error.to_string())) };
-        }
+    async fn received(&mut self, received: Result<Vec<ConsumedRecord>, Error>) -> Result<(), Breakdown> {
+        let batch = match received {
+            Ok(batch) => batch,
+            Err(error) if error.is_fatal() => return Err(Breakdown::Consume(error)),
+            Err(error) => {
+                self.parts.needs.source.missing(error.to_string());
+                return Ok(());
+            }
+        };
         self.parts.needs.source.met();
-        let mut batch = std::mem::take(&mut self.batch);
         let backlog = batch.len() >= BATCH;
-        for received in batch.drain(..) {
-            match received {
-                Received::Record(record) => {
-                    self.parts.counters.consumed(&record.topic);
-                    if let Some(ticket) = self.parts.books.take(record) {
-                        self.start(ticket).await;
-                    }
-                }
-                Received::End { partition, offset } => self.parts.books.reach_end(&partition, offset),
+        for record in batch {
+            self.parts.counters.consumed(&record.topic);
+            if let Some(ticket) = self.parts.books.take(record) {
+                self.start(ticket).await;
             }
         }
-        self.batch = batch;
         self.parts.counters.flush();
         self.parts.outbox.moved(backlog);
         Ok(())
@@ -310,15 +306,22 @@ impl<O: Outbox> Engine<O> {
 
     fn take_in(&mut self, answers: Answers) -> Result<(), Breakdown> {
         let Parts { books, counters, needs, .. } = &mut self.parts;
+        let (mut outputs, mut letters) = (0, 0);
         for token in answers.acknowledged {
             if !token.is_letter {
-                counters.produced.inc();
-                needs.sink.met();
+                outputs += 1;
             } else if let Some(letter) = books.letter(token.ticket) {
                 counters.buried(letter.burial);
-                needs.dead_letter.met();
+                letters += 1;
             }
             books.acknowledged(token);
+        }
+        counters.produced.inc_by(outputs);
+        if outputs > 0 {
+            needs.sink.met();
+        }
+        if letters > 0 {
+            needs.dead_letter.met();
         }
         counters.produced.inc_by(answers.committed.outputs);
         for burial in answers.committed.burials {
