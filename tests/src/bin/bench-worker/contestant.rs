@@ -6,12 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use penstock_crds::worker::{
-    DRAIN_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, KafkaInput, Ordering, PipelineId, RetryPolicy, StartFrom, WorkerConfig,
-    WorkerProcessor, WorkerSource,
-};
+use penstock_crds::worker::{Delivery, WorkerConfig};
 use penstock_tests::local::{Folder, Process, WorkerOptions, WorkerProcess, ports};
 use penstock_tests::scene::Result;
+use serde_json::json;
 
 use crate::loops::{Guarantee, Style};
 
@@ -126,23 +124,20 @@ fn start_loop(setup: &Setup, style: Style, guarantee: Guarantee, task: &Task) ->
 
 fn worker_config(setup: &Setup, delivery: Delivery, task: &Task) -> Result<WorkerConfig> {
     let admin_port = *ports::free(1)?.first().ok_or("no port")?;
-    Ok(WorkerConfig {
-        pipeline: PipelineId { namespace: "bench".into(), name: "payments".into() },
-        bootstrap_servers: setup.brokers.split(',').map(str::to_owned).collect(),
-        source: WorkerSource::Kafka(KafkaInput {
-            topics: vec![task.source.clone()],
-            group: task.group.clone(),
-            start_from: StartFrom::Earliest,
-            delivery,
-            ordering: Ordering::Key,
-            concurrency: setup.concurrency,
-            retry: RetryPolicy::default(),
-            dead_letter: DeadLetterTarget { topic: task.letters.clone(), format: DeadLetterFormat::Envelope },
-        }),
-        processor: WorkerProcessor { builtin: "payments".into(), options: std::collections::BTreeMap::new() },
-        sink: Some(task.payments.clone()),
-        table: vec![],
-        admin_port,
-        drain_timeout: DRAIN_TIMEOUT,
-    })
+    let delivery = serde_json::to_value(delivery)?;
+    // What is not said here is as the operator leaves it.
+    let config = json!({
+        "pipeline": {"namespace": "bench", "name": "payments"},
+        "bootstrapServers": setup.brokers.split(',').collect::<Vec<_>>(),
+        "source": {"kafka": {
+            "topics": [task.source], "group": task.group, "startFrom": "Earliest", "delivery": delivery, "ordering": "Key",
+            "concurrency": setup.concurrency, "retry": {"attempts": 4, "initialBackoff": "200ms", "maxBackoff": "5s"},
+            "deadLetter": {"topic": task.letters, "format": "Envelope"},
+        }},
+        "processor": {"builtin": "payments"},
+        "sink": task.payments,
+        "adminPort": admin_port,
+        "drainTimeout": "25s",
+    });
+    Ok(serde_json::from_value(config)?)
 }
