@@ -94,6 +94,8 @@ pub struct Metrics {
     pub outcomes: Family<OutcomeLabel, Counter>,
     /// Pauses before another attempt.
     pub retries: Counter,
+    /// Records that wait in a retry topic for another attempt.
+    pub delayed: Counter,
     /// Dead letters that Kafka has acknowledged.
     pub dead_letters: Family<DeathLabel, Counter>,
     /// Dead letters that could not be written, each time that it was tried.
@@ -142,6 +144,7 @@ impl Metrics {
             consumed: Family::default(),
             outcomes: Family::default(),
             retries: Counter::default(),
+            delayed: Counter::default(),
             dead_letters: Family::default(),
             dead_letter_failures: Counter::default(),
             produced: Counter::default(),
@@ -160,6 +163,7 @@ impl Metrics {
         registry.register("records_consumed", "Records taken from the source", m.consumed);
         registry.register("outcomes", "Answers of the processor, one per attempt", m.outcomes);
         registry.register("retries", "Pauses before another attempt", m.retries);
+        registry.register("records_delayed", "Records written to a retry topic, to be tried again later", m.delayed);
         registry.register("dead_letters", "Records written to the dead letter topic and acknowledged", m.dead_letters);
         registry.register("dead_letter_failures", "Failed attempts to write a dead letter", m.dead_letter_failures);
         registry.register("records_produced", "Records written to the sink and acknowledged", m.produced);

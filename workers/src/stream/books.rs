@@ -15,6 +15,7 @@ use penstock_kafka::{ConsumedRecord, GroupOffset, TopicPartition};
 use super::{
     lanes::Lanes,
     partition::{Partition, Slot, Stage},
+    tiers::{Incoming, Level, Tiers},
     verdict::{Letter, Verdict},
 };
 use crate::processor::Event;
@@ -143,12 +144,13 @@ impl Books {
 
     /// Books a record. It may start now, or be put off, if its ticket is given back; otherwise it waits in its lane. One of
     /// a partition that is not assigned is dropped: whoever has the partition reads it again.
-    pub fn take(&mut self, record: ConsumedRecord) -> Option<Ticket> {
+    pub fn take(&mut self, record: ConsumedRecord, tiers: &Tiers) -> Option<Ticket> {
         let assignment = self.assignment(&record.topic, record.partition)?;
         let partition = self.partitions.get_mut(&assignment)?;
         let (offset, bytes) = (record.offset, record.size());
-        let event = Arc::new(Event::from(record));
-        let number = partition.push(Slot { offset, bytes, event: Some(Arc::clone(&event)), stage: Stage::Waiting });
+        let Incoming { event, level } = tiers.read(record);
+        let event = Arc::new(event);
+        let number = partition.push(Slot { offset, bytes, level, event: Some(Arc::clone(&event)), stage: Stage::Waiting });
         self.records += 1;
         self.bytes += bytes;
         let ticket = Ticket { assignment, number };
@@ -358,9 +360,19 @@ impl Books {
         self.partitions.get_mut(&ticket.assignment)?.slot(ticket.number)
     }
 
+    /// How far the record has come.
+    pub fn level(&mut self, ticket: Ticket) -> Level {
+        self.slot(ticket).map_or(0, |slot| slot.level)
+    }
+
     /// The record itself, until it is settled.
     pub fn event(&mut self, ticket: Ticket) -> Option<Arc<Event>> {
         self.slot(ticket)?.event.clone()
+    }
+
+    /// Which assignment of the partition there is now.
+    pub fn current(&self, topic: &Arc<str>, partition: i32) -> Option<Assignment> {
+        self.index.get(&(Arc::clone(topic), partition)).copied()
     }
 
     /// The reader has come to the end of a partition.

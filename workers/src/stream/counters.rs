@@ -11,6 +11,7 @@ use crate::metrics::{DeathKind, DeathLabel, Metrics, OutcomeKind, OutcomeLabel, 
 pub(crate) struct Counters {
     pub processing: Histogram,
     pub retries: Counter,
+    pub delayed: Counter,
     pub produced: Counter,
     pub produce_failures: Counter,
     pub dead_letter_failures: Counter,
@@ -33,6 +34,7 @@ impl Counters {
         Self {
             processing: metrics.processing.clone(),
             retries: metrics.retries.clone(),
+            delayed: metrics.delayed.clone(),
             produced: metrics.produced.clone(),
             produce_failures: metrics.produce_failures.clone(),
             dead_letter_failures: metrics.dead_letter_failures.clone(),

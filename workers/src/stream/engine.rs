@@ -25,7 +25,8 @@ use super::{
     dead_letter::Extent,
     handover::{Consent, Rebalance},
     outbox::{Answers, Outbox},
-    retry::{self, Burial, Next},
+    parked::{Parked, Spot},
+    retry::{self, Burial, Next, Standing},
     session::{Breakdown, Needs},
     verdict::{Letter, Verdict},
     writing::Addresses,
@@ -39,6 +40,11 @@ use crate::{
 const BATCH: usize = 256;
 /// The pause between two attempts to write a dead letter: the first, and the longest.
 const BURIAL_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// A partition that waits stands still at least that long: what becomes due shortly after is taken together.
+const SHORTEST_WAIT: Duration = Duration::from_millis(200);
+/// The pause before another attempt to go back to a record.
+const SEEK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the task works with.
 pub(crate) struct Parts<O> {
@@ -69,6 +75,12 @@ enum Wake {
     Attempt(Ticket),
     /// The letter is tried again.
     Letter(Ticket, Letter),
+    /// The record that a partition waits for may be tried.
+    Due(Spot),
+    /// The reader is back at that record.
+    Sought(Spot),
+    /// The partition goes on.
+    Resumed,
 }
 
 /// What the task waited for.
@@ -84,6 +96,8 @@ enum Happened {
 /// The task's state.
 pub(crate) struct Engine<O> {
     parts: Parts<O>,
+    /// The partitions of retry topics that stand still.
+    parked: Parked,
     /// What the group decided while something else had to be finished first.
     deferred: VecDeque<Rebalance>,
     running: FuturesUnordered<BoxFuture<'static, Attempt>>,
@@ -94,6 +108,7 @@ impl<O: Outbox> Engine<O> {
     pub fn new(parts: Parts<O>) -> Self {
         Self {
             parts,
+            parked: Parked::default(),
             deferred: VecDeque::new(),
             running: FuturesUnordered::new(),
             pauses: FuturesUnordered::new(),
@@ -195,6 +210,15 @@ impl<O: Outbox> Engine<O> {
                 self.parts.books.wake(ticket, letter);
                 Ok(())
             }
+            Happened::Woken(Wake::Due(spot)) => {
+                self.due(spot);
+                Ok(())
+            }
+            Happened::Woken(Wake::Sought(spot)) => {
+                self.sought(spot);
+                Ok(())
+            }
+            Happened::Woken(Wake::Resumed) => Ok(()),
             Happened::Told | Happened::Decided(_) | Happened::Answered => Ok(()),
         }
     }
@@ -225,14 +249,76 @@ impl<O: Outbox> Engine<O> {
         self.parts.needs.source.met();
         let backlog = batch.len() >= BATCH;
         for record in batch {
+            if self.is_early(&record) {
+                continue;
+            }
             self.parts.counters.consumed(&record.topic);
-            if let Some(ticket) = self.parts.books.take(record) {
+            if let Some(ticket) = self.parts.books.take(record, &self.parts.addresses.tiers) {
                 self.start(ticket).await;
             }
         }
         self.parts.counters.flush();
         self.parts.outbox.moved(backlog);
         Ok(())
+    }
+
+    /// Whether a record of a retry topic must wait. Then its partition stands still, and nothing of it is kept: it is read
+    /// again once the record is due.
+    fn is_early(&mut self, record: &ConsumedRecord) -> bool {
+        let Some(due) = self.parts.addresses.tiers.due(record) else { return self.parked.is_parked(record) };
+        let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
+        if self.parked.is_parked(record) {
+            return true;
+        }
+        if left.is_zero() {
+            return false;
+        }
+        let Some(assignment) = self.parts.books.current(&record.topic, record.partition) else { return true };
+        let spot = self.parked.park(record, assignment);
+        let consumer = Arc::clone(&self.parts.consumer);
+        let waited = async move {
+            if let Err(error) = consumer.pause(std::slice::from_ref(&spot.partition)).await {
+                tracing::debug!(%error, partition = %spot.partition, "a partition that waits was not paused");
+            }
+            tokio::time::sleep(left.max(SHORTEST_WAIT)).await;
+            Wake::Due(spot)
+        };
+        self.pauses.push(waited.boxed());
+        true
+    }
+
+    /// Goes back to the record that a partition waited for.
+    fn due(&mut self, spot: Spot) {
+        if !self.parked.holds(&spot) {
+            return;
+        }
+        let consumer = Arc::clone(&self.parts.consumer);
+        let sought = async move {
+            match consumer.seek(&spot.partition, spot.offset).await {
+                Ok(()) => Wake::Sought(spot),
+                Err(error) => {
+                    tracing::debug!(%error, partition = %spot.partition, "a partition that waited was not taken up; trying again");
+                    tokio::time::sleep(SEEK_AGAIN).await;
+                    Wake::Due(spot)
+                }
+            }
+        };
+        self.pauses.push(sought.boxed());
+    }
+
+    /// What was read before is dropped by now: from here on the records of the partition count again.
+    fn sought(&mut self, spot: Spot) {
+        if !self.parked.release(&spot) {
+            return;
+        }
+        let consumer = Arc::clone(&self.parts.consumer);
+        let resumed = async move {
+            if let Err(error) = consumer.resume(std::slice::from_ref(&spot.partition)).await {
+                tracing::debug!(%error, partition = %spot.partition, "a partition that waited is gone");
+            }
+            Wake::Resumed
+        };
+        self.pauses.push(resumed.boxed());
     }
 
     /// Gives a record to the processor, or puts it off while too many are in process.
@@ -266,9 +352,15 @@ impl<O: Outbox> Engine<O> {
                 Outcome::Reject(Failure::new("Panic", words))
             }
         };
-        let verdict = match retry::next(outcome, number, &self.parts.retry, rand::random()) {
+        let at = Standing { attempt: number, level: self.parts.books.level(ticket), levels: self.parts.addresses.tiers.count() };
+        let verdict = match retry::next(outcome, at, &self.parts.retry, rand::random()) {
             Next::Emit(outputs) => Verdict::Emit(outputs),
             Next::Bury(failure, burial) => Verdict::Bury(Letter::new(failure, burial, Timestamp::now())),
+            Next::Wait(level, failure) => {
+                tracing::debug!(error = failure.error_type, level, "a record waits for another attempt");
+                self.parts.counters.delayed.inc();
+                Verdict::Wait(level)
+            }
             Next::Again(pause) => return self.pause(ticket, pause),
         };
         self.parts.books.decide(ticket, verdict);
@@ -294,7 +386,7 @@ impl<O: Outbox> Engine<O> {
             let written = self.parts.outbox.write(ticket, &event, &verdict).await?;
             let letter = match verdict {
                 Verdict::Bury(letter) => Some(letter),
-                Verdict::Emit(_) => None,
+                Verdict::Emit(_) | Verdict::Wait(_) => None,
             };
             self.parts.books.emitted(ticket, written.records, letter);
             if let Some((token, error)) = written.refused {
@@ -392,6 +484,7 @@ impl<O: Outbox> Engine<O> {
                 let closed = self.parts.books.close(&partitions);
                 self.hand_over(&closed, &consent).await?;
                 self.parts.books.forget(&closed);
+                self.parked.forget(&closed);
                 self.parts.counters.assigned(self.parts.books.assigned());
                 Ok(())
             }
@@ -411,6 +504,7 @@ impl<O: Outbox> Engine<O> {
                 counters.rebalance(RebalanceKind::Lost);
                 let lost = books.close(partitions);
                 books.forget(&lost);
+                self.parked.forget(&lost);
             }
         }
         counters.assigned(books.assigned());

@@ -7,8 +7,10 @@
 //! | [`lanes`] | which records wait for one another | yes |
 //! | `books` | every record that was taken and is not settled | yes |
 //! | [`retry`] | what follows from an outcome, and how long to pause | yes |
+//! | [`tiers`] | the topics in which records wait for another attempt | yes |
 //! | `verdict` | what follows from a record | yes |
 //! | [`dead_letter`] | how a dead letter is written | yes |
+//! | `parked` | the partitions of retry topics that stand still | yes |
 //! | `writing` | the records that follow from a verdict | yes |
 //! | `outbox` | writes verdicts and commits offsets: at least once, or exactly once | |
 //! | `handover` | the group's decisions, from the polling thread to the task that works | |
@@ -23,8 +25,10 @@ pub(crate) mod engine;
 pub(crate) mod handover;
 pub mod lanes;
 pub(crate) mod outbox;
+pub(crate) mod parked;
 pub(crate) mod partition;
 pub mod retry;
 pub(crate) mod session;
+pub mod tiers;
 pub(crate) mod verdict;
 pub(crate) mod writing;

@@ -7,7 +7,10 @@ use std::{collections::VecDeque, sync::Arc};
 
 use penstock_kafka::TopicPartition;
 
-use super::verdict::{Letter, Verdict};
+use super::{
+    tiers::Level,
+    verdict::{Letter, Verdict},
+};
 use crate::processor::Event;
 
 /// How far a record has come.
@@ -39,6 +42,8 @@ pub(crate) enum Stage {
 pub(crate) struct Slot {
     pub offset: i64,
     pub bytes: usize,
+    /// How far it has come.
+    pub level: Level,
     /// None once it is settled.
     pub event: Option<Arc<Event>>,
     pub stage: Stage,
@@ -157,7 +162,7 @@ mod tests {
     }
 
     fn slot(offset: i64) -> Slot {
-        Slot { offset, bytes: 1, event: None, stage: Stage::Waiting }
+        Slot { offset, bytes: 1, level: 0, event: None, stage: Stage::Waiting }
     }
 
     #[test]

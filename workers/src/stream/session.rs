@@ -27,6 +27,7 @@ use super::{
     handover::{Handover, Patience, Rebalance},
     outbox::{Acknowledgements, AtLeastOnce, Cut, ExactlyOnce, Outbox},
     retry,
+    tiers::Tiers,
     verdict::RecordId,
     writing::{Addresses, Refused},
 };
@@ -250,7 +251,8 @@ impl Stream {
     fn join(&self) -> Result<Group, WorkerError> {
         let patience = Patience::new(self.drain_timeout);
         let (handover, decisions) = Handover::new(patience.clone());
-        let topics: Vec<&str> = self.input.topics.iter().map(String::as_str).collect();
+        let tiers = Tiers::new(&self.input.tiers);
+        let topics: Vec<&str> = self.input.topics.iter().map(String::as_str).chain(tiers.topics()).collect();
         let consumer = Consumer::subscribe(&self.connection, &self.consumer_settings(), &topics, handover)?;
         Ok(Group { consumer: Arc::new(consumer), decisions, patience })
     }
@@ -259,6 +261,7 @@ impl Stream {
         Addresses {
             sink: self.sink.as_deref().map(Arc::from),
             refused: HashMap::new(),
+            tiers: Arc::new(Tiers::new(&self.input.tiers)),
             dead_letter: self.input.dead_letter.clone(),
             pipeline: self.pipeline.clone(),
         }

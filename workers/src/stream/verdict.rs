@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::{dead_letter::Extent, retry::Burial};
+use super::{dead_letter::Extent, retry::Burial, tiers::Level};
 use crate::processor::{Event, Failure, Output};
 
 /// Where a record lies.
@@ -32,6 +32,8 @@ impl fmt::Display for RecordId {
 pub(crate) enum Verdict {
     /// These records go to the sink; there may be none.
     Emit(Vec<Output>),
+    /// It waits for another attempt, at this level.
+    Wait(Level),
     /// It goes to the dead letter topic.
     Bury(Letter),
 }

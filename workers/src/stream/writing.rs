@@ -8,6 +8,7 @@ use penstock_kafka::Record;
 use super::{
     dead_letter::{DeadLetter, Extent},
     retry::Burial,
+    tiers::Tiers,
     verdict::{Letter, RecordId, Verdict},
 };
 use crate::{
@@ -31,6 +32,7 @@ pub(crate) struct Addresses {
     /// What was refused as too large when it was written as part of a transaction.
     pub refused: HashMap<RecordId, Refused>,
     pub dead_letter: DeadLetterTarget,
+    pub tiers: Arc<Tiers>,
     /// The pipeline, as `namespace/name`.
     pub pipeline: String,
 }
@@ -51,7 +53,7 @@ impl Addresses {
             Verdict::Bury(letter) if refused == Some(&Refused::Letter) => {
                 return Verdict::Bury(Letter { extent: Extent::Pointer, ..letter });
             }
-            Verdict::Bury(_) => return verdict,
+            Verdict::Bury(_) | Verdict::Wait(_) => return verdict,
             Verdict::Emit(outputs) => outputs,
         };
         let largest = outputs.iter().map(size).max();
@@ -109,11 +111,12 @@ mod tests {
                 sink: sink.then(|| "s".into()),
                 refused: refused.map(|refused| (RecordId::of(&event()), refused)).into_iter().collect(),
                 dead_letter: DeadLetterTarget { topic: "d".into(), format: DeadLetterFormat::Record },
+                tiers: Arc::default(),
                 pipeline: "shop/payments".into(),
             };
             let verdict = outputs.map_or_else(|| Verdict::Bury(letter.clone()), Verdict::Emit);
             let found = match addresses.checked(&event(), verdict, || jiff::Timestamp::UNIX_EPOCH) {
-                Verdict::Emit(_) => None,
+                Verdict::Emit(_) | Verdict::Wait(_) => None,
                 Verdict::Bury(letter) => Some((letter.failure.error_type, letter.extent)),
             };
             assert_eq!(found, expected.map(|(error, extent)| (error.to_owned(), extent)), "{sink} {refused:?}");

@@ -46,7 +46,7 @@ fn output(ticket: Ticket) -> Token {
 
 /// Takes a record and begins it.
 fn begun(books: &mut Books, record: ConsumedRecord) -> Ticket {
-    let ticket = books.take(record).unwrap();
+    let ticket = books.take(record, &Tiers::default()).unwrap();
     books.begin(ticket).unwrap();
     books.hold_lane(ticket);
     ticket
@@ -66,7 +66,7 @@ fn who_waits_for_whom() {
     ] {
         let mut books = books(ordering, Emission::AtOnce);
         let first = begun(&mut books, record(0, 0, Some("a")));
-        assert_eq!(books.take(record(partition, 1, key)).is_some(), at_once, "{ordering:?} {partition} {key:?}");
+        assert_eq!(books.take(record(partition, 1, key), &Tiers::default()).is_some(), at_once, "{ordering:?} {partition} {key:?}");
         assert_eq!(books.next_startable(), None);
         books.decide(first, emit());
         assert_eq!(books.next_startable().is_some(), !at_once, "{ordering:?} {partition} {key:?}");
@@ -76,13 +76,13 @@ fn who_waits_for_whom() {
 #[test]
 fn a_record_that_is_put_off_or_pauses_keeps_its_lane() {
     let mut books = books(Ordering::Key, Emission::AtOnce);
-    let first = books.take(record(0, 0, Some("a"))).unwrap();
+    let first = books.take(record(0, 0, Some("a")), &Tiers::default()).unwrap();
     books.put_off(first);
-    assert_eq!(books.take(record(0, 1, Some("a"))), None);
+    assert_eq!(books.take(record(0, 1, Some("a")), &Tiers::default()), None);
     assert_eq!(books.next_startable(), Some(first));
     assert_eq!(books.begin(first).unwrap().attempt, 1);
     assert!(books.pause(first));
-    assert_eq!(books.take(record(0, 2, Some("a"))), None);
+    assert_eq!(books.take(record(0, 2, Some("a")), &Tiers::default()), None);
     assert_eq!((books.next_startable(), books.is_idle()), (None, true));
     assert_eq!(books.begin(first).unwrap().attempt, 2);
     books.decide(first, emit());
@@ -172,8 +172,8 @@ fn a_refused_output_becomes_a_letter_and_only_its_acknowledgement_counts() {
 fn a_closed_partition_starts_nothing_and_commits_its_settled_prefix() {
     let mut books = books(Ordering::Key, Emission::AtOnce);
     let first = begun(&mut books, record(0, 10, Some("a")));
-    let second = books.take(record(0, 11, Some("b"))).unwrap();
-    assert!(books.take(record(0, 12, Some("a"))).is_none());
+    let second = books.take(record(0, 11, Some("b")), &Tiers::default()).unwrap();
+    assert!(books.take(record(0, 12, Some("a")), &Tiers::default()).is_none());
     let closed = books.close(&partitions(&[0]));
     assert!(!books.are_idle(&closed));
     assert!(books.begin(second).is_none());
@@ -186,7 +186,7 @@ fn a_closed_partition_starts_nothing_and_commits_its_settled_prefix() {
     assert_eq!(offsets(&books), [(0, 11)]);
     books.forget(&closed);
     assert_eq!((offsets(&books), books.records()), (vec![], 0));
-    assert!(books.take(record(0, 13, None)).is_none(), "not assigned");
+    assert!(books.take(record(0, 13, None), &Tiers::default()).is_none(), "not assigned");
 }
 
 #[test]
@@ -277,7 +277,7 @@ proptest! {
                 Step::Take(partition, key) => {
                     let offset = &mut next[usize::try_from(partition).unwrap()];
                     open.push((partition, *offset));
-                    if let Some(ticket) = books.take(record(partition, *offset, Some(KEYS[key]))) {
+                    if let Some(ticket) = books.take(record(partition, *offset, Some(KEYS[key])), &Tiers::default()) {
                         begin(&mut books, &mut running, ticket);
                     }
                     *offset += 1;

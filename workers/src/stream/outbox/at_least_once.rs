@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
 use penstock_kafka::{BulkProducer, Consumer, DeliveryListener, RecordPosition, RecordRef};
 use tokio::{
     sync::Notify,
@@ -163,6 +164,12 @@ impl Outbox for AtLeastOnce {
                     if written.refused.is_some() {
                         break;
                     }
+                }
+            }
+            Verdict::Wait(level) => {
+                if let Some(record) = self.addresses.tiers.waiting(event, *level, Timestamp::now()) {
+                    let token = Token { ticket, is_letter: false };
+                    Self::enqueue(&self.producer, RecordRef::from(&record), token, &mut written).await?;
                 }
             }
             Verdict::Bury(letter) => {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
 use penstock_kafka::{CommitError, Consumer, Error, RecordRef, Transaction, TransactionalProducer};
 use tokio::time::{sleep_until, timeout_at};
 
@@ -223,6 +224,11 @@ impl Outbox for ExactlyOnce {
                 for output in outputs {
                     self.enqueue(output.to_record(&sink), event, false).await.map_err(Breakdown::Produce)?;
                     self.contents.outputs += 1;
+                }
+            }
+            Verdict::Wait(level) => {
+                if let Some(record) = self.addresses.tiers.waiting(event, *level, Timestamp::now()) {
+                    self.enqueue(RecordRef::from(&record), event, false).await.map_err(Breakdown::Produce)?;
                 }
             }
             Verdict::Bury(letter) => self.bury(event, letter).await?,
