@@ -7,7 +7,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-use super::command::{logged, output};
+use super::command::{forget_cargo, logged, output};
 use super::error::{HarnessError, Result, at};
 use super::ground::Ground;
 use super::image::{self, RECIPE, Source};
@@ -96,6 +96,7 @@ async fn compile(site: &Site) -> Result<PathBuf> {
     let metadata: serde_json::Value = serde_json::from_str(&text).map_err(|e| HarnessError::Input(format!("cargo metadata: {e}")))?;
     let target = metadata.get("target_directory").and_then(serde_json::Value::as_str).unwrap_or("target");
     let mut build = Command::new("cargo");
+    forget_cargo(&mut build);
     build.args(["build", "--release", "-p", "penstock-operator", "-p", "penstock-workers"]).current_dir(repository());
     for product in &PRODUCTS {
         build.args(["--bin", product.binary]);
