@@ -186,6 +186,22 @@ fn pipeline_rules() -> Vec<RuleCase> {
         ),
         rule(
             KIND,
+            "spec",
+            "retry.delays need `ordering: None`",
+            reader(),
+            vec![json!({"ordering": "None", "retry": {"delays": ["10s"]}}), json!({"retry": {"delays": []}})],
+            vec![json!({"retry": {"delays": ["10s"]}}), json!({"ordering": "Key", "retry": {"delays": ["10s"]}})],
+        ),
+        rule(
+            KIND,
+            "spec.retry.delays",
+            "must be from",
+            changed(reader(), &json!({"ordering": "None"})),
+            vec![json!({"retry": {"delays": ["1s", "1h"]}})],
+            vec![json!({"retry": {"delays": ["999ms"]}}), json!({"retry": {"delays": ["61m"]}})],
+        ),
+        rule(
+            KIND,
             "spec.retry.backoff.initial",
             "must be from",
             reader(),
@@ -239,7 +255,13 @@ fn pipeline_rules() -> Vec<RuleCase> {
             "delivery, ordering, concurrency, retry and deadLetter go with source.kafka",
             front(),
             vec![json!({})],
-            vec![json!({"delivery": "AtLeastOnce"}), json!({"ordering": "Key"}), json!({"concurrency": 1}), json!({"retry": {}}), json!({"deadLetter": {}})],
+            vec![
+                json!({"delivery": "AtLeastOnce"}),
+                json!({"ordering": "Key"}),
+                json!({"concurrency": 1}),
+                json!({"retry": {}}),
+                json!({"deadLetter": {}}),
+            ],
         ),
         rule(KIND, "spec", "table goes with source.http", front(), vec![json!({})], vec![]),
         rule(KIND, "spec", "table goes with source.http", reader(), vec![json!({})], vec![json!({"table": {"topics": ["in"]}})]),
@@ -250,6 +272,13 @@ fn pipeline_rules() -> Vec<RuleCase> {
             front(),
             vec![json!({"admin": {"port": 3002}}), json!({"source": {"http": {"port": 8080}}, "admin": {"port": 3001}})],
             vec![json!({"admin": {"port": 3001}}), json!({"source": {"http": {"port": 8080}}})],
+        ),
+        transition(
+            KIND,
+            "retry.delays may change but not become fewer",
+            changed(reader(), &json!({"ordering": "None", "retry": {"delays": ["10s"]}})),
+            vec![json!({"retry": {"delays": ["20s"]}}), json!({"retry": {"delays": ["20s", "1m"]}})],
+            vec![json!({"retry": {"delays": []}}), json!({"retry": null})],
         ),
         transition(
             KIND,
@@ -505,6 +534,8 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         (json!("5"), "at least 2 chars"),
         (json!(5), TYPE),
     ];
+    let mut delays: Vec<_> = pauses.iter().map(|(pause, words)| (json!([pause]), *words)).collect();
+    delays.push((json!(["1s", "2s", "3s", "4s", "5s", "6s"]), MANY));
     let builtins = penstock_crds::processor::BUILTINS.iter().map(|b| b.name).collect::<Vec<_>>();
     let mut cases = vec![
         number(KIND, "spec.replicas", reader(), 0, 1000),
@@ -527,6 +558,8 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         map(KIND, "spec.processor.options", reader(), 32, 4096),
         map(KIND, "spec.nodeSelector", reader(), 32, 63),
         bound(KIND, "spec.source.kafka.group", reader(), &[json!("service-b.consumers_1"), json!("a".repeat(249))], &groups),
+        bound(KIND, "spec.retry.delays", changed(reader(), &json!({"ordering": "None"})), &[json!(["10s"])], &delays),
+        bound(KIND, "spec.transaction.interval", changed(reader(), &json!({"delivery": "ExactlyOnce"})), &[json!("250ms")], &pauses),
         bound(KIND, "spec.retry.backoff.initial", reader(), &[json!("250ms")], &pauses),
         bound(KIND, "spec.retry.backoff.max", reader(), &[json!("10s")], &pauses),
     ];

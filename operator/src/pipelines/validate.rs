@@ -13,7 +13,7 @@ use kube::Resource;
 use penstock_crds::{
     EventPipeline, EventPipelineSpec, KafkaTopic,
     condition::Reason,
-    pipeline::{KafkaSource, Resources},
+    pipeline::{KafkaSource, Ordering, Resources},
     processor::{self, Builtin, Need, SourceKind},
     topic,
     worker::{self, DeadLetterTarget, KafkaInput, PipelineId, WorkerConfig, WorkerProcessor, WorkerSource},
@@ -186,6 +186,9 @@ fn kafka_input(
 ) -> Result<KafkaInput, Refusal> {
     if source.topics.is_empty() {
         return Err(invalid("source.kafka.topics is empty: name at least one KafkaTopic"));
+    }
+    if !spec.retry.as_ref().is_none_or(|retry| retry.delays.is_empty()) && spec.ordering != Some(Ordering::None) {
+        return Err(invalid("retry.delays need `ordering: None`: a record that waits does not hold back the later ones of its key"));
     }
     let names = kafka_names(topics, &source.topics)?;
     let object = topics.dead_letter.as_ref().map(DeadLetterChoice::object).unwrap_or_default();

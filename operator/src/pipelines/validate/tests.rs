@@ -50,8 +50,9 @@ fn a_spec_that_makes_no_sense_is_refused() {
         (kafka(json!({"resources": {"limits": {"cpu": "lots"}}})), Reason::InvalidSpec, "resources.limits.cpu: `lots` is not an amount"),
         (kafka(json!({"concurrency": 0})), Reason::InvalidSpec, "concurrency"),
         (kafka(json!({"retry": {"backoff": {"initial": "1h"}}})), Reason::InvalidSpec, "retry.backoff.initial"),
-        (kafka(json!({"retry": {"delays": ["1ms"]}})), Reason::InvalidSpec, "retry.delays"),
-        (kafka(json!({"retry": {"delays": ["1s", "1s", "1s", "1s", "1s", "1s"]}})), Reason::InvalidSpec, "at most 5"),
+        (kafka(json!({"retry": {"delays": ["1s"]}})), Reason::InvalidSpec, "need `ordering: None`"),
+        (kafka(json!({"ordering": "None", "retry": {"delays": ["1ms"]}})), Reason::InvalidSpec, "`1ms` is out of bounds"),
+        (kafka(json!({"ordering": "None", "retry": {"delays": ["1s", "1s", "1s", "1s", "1s", "1s"]}})), Reason::InvalidSpec, "at most 5"),
         (kafka(json!({"sink": {"kafka": {"topic": "orders"}}})), Reason::InvalidSpec, "handle its own output"),
         (kafka(json!({"deadLetter": {"topic": "orders"}})), Reason::InvalidSpec, "deadLetter.topic is `orders`"),
         (gateway(json!({"admin": {"port": 3001}})), Reason::InvalidSpec, "both 3001"),
@@ -210,7 +211,8 @@ fn a_derived_topic_takes_over_the_retention_and_nothing_else() {
 
 #[test]
 fn each_delay_has_a_retry_topic_of_each_source() {
-    let pipeline = payments(json!({"source": {"kafka": {"topics": ["orders", "refunds"]}}, "retry": {"delays": ["10s", "1m"]}}));
+    let pipeline =
+        payments(json!({"source": {"kafka": {"topics": ["orders", "refunds"]}}, "ordering": "None", "retry": {"delays": ["10s", "1m"]}}));
     let sources = || {
         let kept = json!({"spec": {"config": {"retention.ms": "1000"}}, "status": {"partitions": 6}});
         [
