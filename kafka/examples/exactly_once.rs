@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use penstock_kafka::{
-    CommitError, ConnectionSettings, ConsumedRecord, Consumer, ConsumerSettings, Error, GroupOffset, Header, RecordRef, TopicPartition,
-    TransactionSettings, TransactionalProducer,
+    CommitError, ConnectionSettings, ConsumedRecord, Consumer, ConsumerSettings, Error, GroupOffset, GroupProtocol, Header, RecordRef,
+    TopicPartition, TransactionSettings, TransactionalProducer,
 };
 
 /// Copies records in upper case, exactly once, until Ctrl-C.
@@ -30,6 +30,9 @@ struct Arguments {
     /// The transactional id: the same after a restart, another one for each process that runs beside this one.
     #[arg(long)]
     id: String,
+    /// Let the brokers share out the partitions (KIP-848, Kafka 4.0).
+    #[arg(long)]
+    broker_assigned: bool,
     /// How many milliseconds a transaction gathers records.
     #[arg(long, default_value_t = 100)]
     gather: u64,
@@ -46,7 +49,11 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_writer(std::io::stderr).init();
     let connection = ConnectionSettings::parse(&arguments.bootstrap)?.with_client_id("exactly-once-example")?;
-    let consumer = Consumer::subscribe(&connection, &ConsumerSettings::new(&arguments.group), &[&arguments.from], ())?;
+    let mut settings = ConsumerSettings::new(&arguments.group);
+    if arguments.broker_assigned {
+        settings.group_protocol = GroupProtocol::Consumer;
+    }
+    let consumer = Consumer::subscribe(&connection, &settings, &[&arguments.from], ())?;
     let copier = Copier { connection, consumer, arguments };
     let result = tokio::select! {
         result = copier.run() => result,

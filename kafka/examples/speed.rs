@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use clap::Parser;
 use penstock_kafka::{
-    BulkProducer, ConnectionSettings, Consumer, ConsumerSettings, DeliveryListener, Enqueued, NewTopic, ProducerSettings, RecordPosition,
-    RecordRef, TopicAdmin, TransactionSettings, TransactionalProducer,
+    BulkProducer, ConnectionSettings, Consumer, ConsumerSettings, DeliveryListener, Enqueued, Error, NewTopic, ProducerSettings,
+    RecordPosition, RecordRef, TopicAdmin, TransactionSettings, TransactionalProducer,
 };
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -36,6 +36,12 @@ struct Arguments {
     /// How often to measure each.
     #[arg(long, default_value_t = 2)]
     rounds: usize,
+    /// The topic; without it one is made and deleted again.
+    #[arg(long)]
+    topic: Option<String>,
+    /// Measure only what has this in its name; the topic has to be written for it to be read.
+    #[arg(long, default_value = "")]
+    only: String,
     /// Records per transaction.
     #[arg(long, default_value_t = 5_000)]
     batch: usize,
@@ -46,20 +52,26 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_writer(std::io::stderr).init();
     let connection = ConnectionSettings::parse(&arguments.bootstrap)?;
-    let topic = format!("speed-{}", std::process::id());
+    let topic = arguments.topic.clone().unwrap_or_else(|| format!("speed-{}", std::process::id()));
     let admin = TopicAdmin::new(&connection)?;
     for (_, created) in admin.create(&[NewTopic::new(&topic).with_partitions(arguments.partitions)]).await? {
-        created?;
+        match created {
+            Ok(()) | Err(Error::TopicExists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     let bench = Bench { arguments, connection, topic };
     for round in 0..bench.arguments.rounds {
-        bench.timed("write, by hand", || bench.write_by_hand())?;
-        measure("write, BulkProducer", bench.arguments.records, bench.write()).await?;
-        measure("write, transactions", bench.arguments.records, bench.write_transactions()).await?;
-        bench.timed("read, by hand", || bench.read_by_hand(round))?;
-        measure("read, Consumer", bench.arguments.records, bench.read(round)).await?;
+        bench.timed("write, by hand", async { bench.write_by_hand() }).await?;
+        bench.timed("write, BulkProducer", bench.write()).await?;
+        bench.timed("write, transactions", bench.write_transactions()).await?;
+        bench.timed("read, by hand", async { bench.read_by_hand(round) }).await?;
+        bench.timed("read, Consumer", bench.read(round)).await?;
     }
-    admin.delete(&[(bench.topic.as_str(), admin.describe(&[&bench.topic]).await?.remove(&bench.topic).context("described")??.id)]).await?;
+    if bench.arguments.topic.is_none() {
+        let id = admin.describe(&[&bench.topic]).await?.remove(&bench.topic).context("described")??.id;
+        admin.delete(&[(bench.topic.as_str(), id)]).await?;
+    }
     Ok(())
 }
 
@@ -76,12 +88,6 @@ fn cpu_seconds() -> anyhow::Result<f64> {
     let (_, fields) = stat.rsplit_once(')').context("a name in parentheses")?;
     let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
     Ok(ticks.iter().sum::<f64>() / TICKS)
-}
-
-async fn measure(name: &str, records: usize, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let (begun, cpu) = (Instant::now(), cpu_seconds()?);
-    work.await?;
-    report(name, records, begun, cpu)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of records")]
@@ -117,9 +123,12 @@ impl ProducerContext for ByHand {
 }
 
 impl Bench {
-    fn timed(&self, name: &str, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    async fn timed(&self, name: &str, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+        if !name.contains(&self.arguments.only) {
+            return Ok(());
+        }
         let (begun, cpu) = (Instant::now(), cpu_seconds()?);
-        work()?;
+        work.await?;
         report(name, self.arguments.records, begun, cpu)
     }
 
@@ -198,7 +207,7 @@ impl Bench {
     }
 
     async fn read(&self, round: usize) -> anyhow::Result<()> {
-        let mut settings = ConsumerSettings::new(format!("{}-{round}", self.topic));
+        let mut settings = ConsumerSettings::new(format!("{}-{round}-{}", self.topic, std::process::id()));
         settings.buffer_records = 2_000;
         let consumer = Consumer::subscribe(&self.connection, &settings, &[&self.topic], ())?;
         let (mut count, mut bytes) = (0, 0);
@@ -215,7 +224,7 @@ impl Bench {
     fn read_by_hand(&self, round: usize) -> anyhow::Result<()> {
         let mut config = self.config();
         config
-            .set("group.id", format!("{}-{round}-by-hand", self.topic))
+            .set("group.id", format!("{}-{round}-{}-by-hand", self.topic, std::process::id()))
             .set("auto.offset.reset", "earliest")
             .set("enable.auto.commit", "false")
             .set("fetch.queue.backoff.ms", "5")

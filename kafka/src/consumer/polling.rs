@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::sync::oneshot;
 
 use super::rebalance::{self, Context};
 use crate::error::{Error, Result};
-use crate::ffi;
+use crate::ffi::{Copies, ErrorCode, MemberQueue, Polled};
 use crate::record::TopicPartition;
 use crate::thread::{Stop, Thread};
 
@@ -46,8 +46,9 @@ pub(super) struct Polling {
 impl Polling {
     pub(super) fn start(client: Arc<BaseConsumer<Context>>) -> Result<Self> {
         let (commands, receiver) = mpsc::channel();
+        let queue = MemberQueue::of(&client)?;
         let poller =
-            Poller { client, commands: receiver, paused_by_caller: BTreeSet::new(), throttled: false, copies: ffi::Copies::shared() };
+            Poller { queue, client, commands: receiver, paused_by_caller: BTreeSet::new(), throttled: false, copies: Copies::shared() };
         let thread = Thread::start("kafka-consumer", move |stop| poller.run(&stop))?;
         Ok(Self { commands, thread })
     }
@@ -65,11 +66,12 @@ impl Polling {
 }
 
 struct Poller {
+    queue: MemberQueue,
     client: Arc<BaseConsumer<Context>>,
     commands: Receiver<Command>,
     paused_by_caller: BTreeSet<TopicPartition>,
     throttled: bool,
-    copies: ffi::Copies,
+    copies: Copies,
 }
 
 impl Poller {
@@ -87,6 +89,7 @@ impl Poller {
 
     /// Waits for something to happen, then takes what else is there, as far as there is room.
     fn poll(&mut self) {
+        self.copies.renew();
         let mut waiting = POLL;
         for _ in 0..RUN {
             if !self.poll_once(waiting) {
@@ -101,19 +104,21 @@ impl Poller {
     /// handed out any more, also of this run.
     fn poll_once(&mut self, timeout: Duration) -> bool {
         let context = self.client.context();
-        match self.client.poll(timeout) {
-            None => false,
-            Some(Ok(message)) => ffi::consumed_record(&message, &mut self.copies).is_none_or(|record| {
+        match self.queue.poll_blocking(&self.client, timeout, &mut self.copies) {
+            Polled::Record(record) => {
                 let size = record.size();
-                context.buffer.push_quietly(Ok(record), size)
-            }),
-            Some(Err(error)) => {
-                if let Some(error) = reportable(&error, &context.health.last_error()) {
+                return context.buffer.push_quietly(Ok(record), size);
+            }
+            Polled::Failed { partition, code, message, fatal } => {
+                context.health.error(code.known(), &message);
+                let topic = partition.as_ref().map(|partition| partition.topic.as_str());
+                if let Some(error) = reportable(code, message, topic, fatal) {
                     context.buffer.push_quietly(Err(error), 0);
                 }
-                false
             }
+            Polled::Nothing | Polled::EndOfPartition(_) => {}
         }
+        false
     }
 
     fn throttle(&mut self) {
@@ -187,7 +192,8 @@ impl Poller {
 
     /// Leaves the group on this thread. A call in flight elsewhere may hold the client for a moment.
     fn close(self) {
-        let mut client = self.client;
+        let Self { queue, mut client, .. } = self;
+        drop(queue);
         loop {
             match Arc::try_unwrap(client) {
                 Ok(last) => return drop(last),
@@ -199,14 +205,16 @@ impl Poller {
 }
 
 /// What a caller of `recv` should see. A lost connection is [`crate::Health`]'s business: the client reconnects.
-fn reportable(error: &KafkaError, said: &str) -> Option<Error> {
-    match Error::from_rdkafka(error, unavailable_topic(said)) {
+fn reportable(code: ErrorCode, message: String, topic: Option<&str>, fatal: bool) -> Option<Error> {
+    let said = message.clone();
+    match code.into_error(message, unavailable_topic(&said).or(topic)) {
+        error if fatal => Some(Error::Fatal { message: error.to_string() }),
         Error::Unreachable { .. } | Error::Timeout { .. } => None,
         error => Some(error),
     }
 }
 
-/// rdkafka passes only the code of an error on; which topic it is about stands in librdkafka's words.
+/// An error of a subscription names its topic only in words.
 fn unavailable_topic(said: &str) -> Option<&str> {
     said.strip_prefix("Subscribed topic not available: ")?.split(':').next()
 }
@@ -217,16 +225,21 @@ mod tests {
 
     #[test]
     fn errors_of_a_subscription_name_the_topic() {
-        let said = "Subscribed topic not available: orders.DLT: Broker: Unknown topic or partition";
-        let error = KafkaError::MessageConsumption(Code::UnknownTopicOrPartition);
+        let said = "Subscribed topic not available: orders.DLT: Broker: Unknown topic or partition".to_owned();
         let unknown = Error::UnknownTopic { topic: "orders.DLT".to_owned() };
-        assert_eq!(reportable(&error, said), Some(unknown));
+        assert_eq!(reportable(Code::UnknownTopicOrPartition.into(), said, None, false), Some(unknown));
     }
 
     #[test]
     fn a_lost_connection_is_not_an_error_of_recv() {
         for code in [Code::AllBrokersDown, Code::BrokerTransportFailure, Code::OperationTimedOut] {
-            assert_eq!(reportable(&KafkaError::MessageConsumption(code), ""), None, "{code:?}");
+            assert_eq!(reportable(code.into(), String::new(), None, false), None, "{code:?}");
         }
+    }
+
+    #[test]
+    fn a_fatal_error_ends_the_consumer() {
+        let error = reportable(Code::FencedInstanceId.into(), "fenced".to_owned(), None, true);
+        assert!(error.is_some_and(|error| error.is_fatal()));
     }
 }

@@ -12,6 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::buffer::Buffer;
 use crate::error::{Error, Result};
+use crate::ffi::{Member, Move};
 use crate::health::{HealthSource, client_context};
 use crate::record::{ConsumedRecord, TopicPartition};
 
@@ -122,17 +123,26 @@ impl Context {
     }
 }
 
+impl Member for Context {
+    fn moving(&self, consumer: &BaseConsumer<Self>, what: Move, partitions: &[TopicPartition]) {
+        match what {
+            Move::Assign => {
+                // Only the group's coordinator assigns; partitions are revoked without it, too, when the session has expired.
+                self.health.connected();
+                self.assigned(partitions);
+            }
+            Move::Revoke => self.revoked(partitions, consumer),
+        }
+    }
+}
+
+/// While a consumer is closed, rdkafka polls by itself.
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(_) = rebalance {
-            // Only the group's coordinator assigns; partitions are revoked without it, too, when the session has expired.
-            self.health.connected();
-        }
         match rebalance {
-            Rebalance::Assign(list) if list.count() > 0 => self.assigned(&partitions(list)),
-            Rebalance::Revoke(list) if list.count() > 0 => self.revoked(&partitions(list), consumer),
-            Rebalance::Assign(_) | Rebalance::Revoke(_) => {}
-            Rebalance::Error(error) => self.buffer.push(Err(Error::from_rdkafka(error, None)), 0),
+            Rebalance::Assign(list) if list.count() > 0 => self.moving(consumer, Move::Assign, &partitions(list)),
+            Rebalance::Revoke(list) if list.count() > 0 => self.moving(consumer, Move::Revoke, &partitions(list)),
+            Rebalance::Assign(_) | Rebalance::Revoke(_) | Rebalance::Error(_) => {}
         }
     }
 }

@@ -30,6 +30,12 @@ impl Copies {
         Self { sharing: false, ..Self::shared() }
     }
 
+    /// Begins names anew. Records of different runs then count references in different places: two threads that count in
+    /// the same place at the same time slow each other down.
+    pub(crate) fn renew(&mut self) {
+        self.names.clear();
+    }
+
     pub(super) fn bytes(&mut self, value: &[u8]) -> Bytes {
         if value.is_empty() || value.len() >= LARGE || !self.sharing {
             return Bytes::copy_from_slice(value);

@@ -8,6 +8,7 @@ mod cluster;
 mod code;
 mod configs;
 mod copies;
+mod membership;
 mod native;
 mod producing;
 mod reading;
@@ -27,9 +28,10 @@ use crate::record::TopicPartition;
 pub(crate) use cluster::Edge;
 pub(crate) use code::ErrorCode;
 pub(crate) use copies::Copies;
+pub(crate) use membership::{Member, MemberQueue, Move};
 pub(crate) use native::Native;
 pub(crate) use producing::{Fate, Producing, Refused, Settle};
-pub(crate) use reading::{Polled, consumed_record};
+pub(crate) use reading::Polled;
 pub(crate) use transactions::{Refusal, TRANSACTIONAL_ID, group_metadata};
 
 /// A C object that is destroyed exactly once, when this value is dropped.

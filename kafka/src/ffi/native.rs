@@ -27,6 +27,10 @@ use crate::health::{self, Health, HealthSource, client_context};
 pub(super) struct Queue(Owned<sys::rd_kafka_queue_t>);
 
 impl Queue {
+    pub(super) fn new(queue: Owned<sys::rd_kafka_queue_t>) -> Self {
+        Self(queue)
+    }
+
     pub(super) fn ptr(&self) -> *mut sys::rd_kafka_queue_t {
         self.0.ptr()
     }
@@ -295,14 +299,17 @@ unsafe extern "C" fn on_event(_: *mut sys::rd_kafka_t, event: *mut sys::rd_kafka
 
 /// Takes a log line, which librdkafka does not offer as an event to a background thread.
 unsafe extern "C" fn on_log(_: *const sys::rd_kafka_t, level: c_int, facility: *const c_char, message: *const c_char) {
-    let level = match level {
+    // SAFETY: librdkafka calls with texts or null.
+    let (facility, message) = unsafe { (text(facility), text(message)) };
+    health::log(log_level(level), &facility.unwrap_or_default(), &message.unwrap_or_default());
+}
+
+pub(super) fn log_level(level: c_int) -> RDKafkaLogLevel {
+    match level {
         0..=2 => RDKafkaLogLevel::Critical,
         3 => RDKafkaLogLevel::Error,
         4 => RDKafkaLogLevel::Warning,
         5 | 6 => RDKafkaLogLevel::Info,
         _ => RDKafkaLogLevel::Debug,
-    };
-    // SAFETY: librdkafka calls with texts or null.
-    let (facility, message) = unsafe { (text(facility), text(message)) };
-    health::log(level, &facility.unwrap_or_default(), &message.unwrap_or_default());
+    }
 }

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use rdkafka::Offset;
 use rdkafka::bindings as sys;
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::code::{self, ErrorCode};
@@ -29,6 +28,8 @@ pub(crate) enum Polled {
         partition: Option<TopicPartition>,
         code: ErrorCode,
         message: String,
+        /// The client cannot go on.
+        fatal: bool,
     },
 }
 
@@ -39,22 +40,7 @@ impl Native {
         let timeout = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
         // SAFETY: the queue is alive. A returned event is ours to destroy; null means that the time passed.
         let event = unsafe { sys::rd_kafka_queue_poll(queue.ptr(), timeout) };
-        let Some(event) = Event::new(event) else { return Polled::Nothing };
-        match event.kind() {
-            sys::RD_KAFKA_EVENT_FETCH => {
-                // SAFETY: the event is alive; the message lives as long as it and is copied.
-                let record = unsafe { read_message(sys::rd_kafka_event_message_next(event.ptr()), copies) };
-                record.map_or(Polled::Nothing, Polled::Record)
-            }
-            sys::RD_KAFKA_EVENT_ERROR => {
-                let code = event.code();
-                match event_partition(&event) {
-                    Some(partition) if code.is(Code::PartitionEOF) => Polled::EndOfPartition(partition),
-                    partition => Polled::Failed { partition, code, message: event.message() },
-                }
-            }
-            _ => Polled::Nothing,
-        }
+        Event::new(event).map_or(Polled::Nothing, |event| read_event(&event, copies))
     }
 
     /// Adds partitions to the assignment.
@@ -72,18 +58,33 @@ impl Native {
     }
 }
 
+/// Copies what an event says about a partition.
+pub(super) fn read_event(event: &Event, copies: &mut Copies) -> Polled {
+    match event.kind() {
+        sys::RD_KAFKA_EVENT_FETCH => {
+            // SAFETY: the event is alive; the message lives as long as it and is copied.
+            let record = unsafe { read_message(sys::rd_kafka_event_message_next(event.ptr()), copies) };
+            record.map_or(Polled::Nothing, Polled::Record)
+        }
+        sys::RD_KAFKA_EVENT_ERROR => {
+            let code = event.code();
+            // SAFETY: the event is alive.
+            let fatal = unsafe { sys::rd_kafka_event_error_is_fatal(event.ptr()) } != 0;
+            match event_partition(event) {
+                Some(partition) if code.is(Code::PartitionEOF) => Polled::EndOfPartition(partition),
+                partition => Polled::Failed { partition, code, message: event.message(), fatal },
+            }
+        }
+        _ => Polled::Nothing,
+    }
+}
+
 fn event_partition(event: &Event) -> Option<TopicPartition> {
     // SAFETY: the event is alive; the returned copy is ours to destroy.
     let partition = unsafe { sys::rd_kafka_event_topic_partition(event.ptr()) };
     let partition = Owned::new(partition, sys::rd_kafka_topic_partition_destroy).ok()?;
     // SAFETY: the copy lives until the end of this function; its name is copied.
     unsafe { Some(TopicPartition::new(text((*partition.ptr()).topic)?, (*partition.ptr()).partition)) }
-}
-
-/// Copies a message of rdkafka. Its own accessors panic on header names that are not UTF-8, which any producer can send.
-pub(crate) fn consumed_record(message: &BorrowedMessage<'_>, copies: &mut Copies) -> Option<ConsumedRecord> {
-    // SAFETY: the message is alive for the call.
-    unsafe { read_message(message.ptr(), copies) }
 }
 
 /// # Safety

@@ -110,7 +110,7 @@ impl Following {
                 self.events.push(Ok(ReaderEvent::Record(record)), size);
             }
             Polled::EndOfPartition(partition) => self.progress.reached_end(&partition),
-            Polled::Failed { partition, code, message } => self.failed(partition, code, message),
+            Polled::Failed { partition, code, message, .. } => self.failed(partition, code, message),
         }
     }
 
