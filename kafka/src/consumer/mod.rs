@@ -33,6 +33,30 @@ pub use rebalance::{CommitOffsets, GroupOffset, RebalanceListener};
 pub(crate) use settings::reading;
 pub use settings::{ConsumerSettings, GroupProtocol, Isolation, StartFrom};
 
+/// What a member of a group reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A record.
+    Record(ConsumedRecord),
+    /// For now there is nothing more in a partition.
+    End {
+        /// The partition.
+        partition: TopicPartition,
+        /// The next record will have this offset or a later one: everything before it was handed out, or is none for the
+        /// reader, such as the marks of transactions.
+        offset: i64,
+    },
+}
+
+impl Received {
+    fn into_record(self) -> Option<ConsumedRecord> {
+        match self {
+            Self::Record(record) => Some(record),
+            Self::End { .. } => None,
+        }
+    }
+}
+
 /// A member of a consumer group, for at-least-once processing by hand. Share it in an `Arc` for use from several tasks.
 ///
 /// Reads only what is committed unless told otherwise, takes partitions one by one (cooperative-sticky, or as the brokers
@@ -100,7 +124,12 @@ impl Consumer {
     /// After an error the consumer goes on by itself, unless [`Error::is_fatal`]; [`Error::UnknownTopic`] comes again
     /// for as long as a topic is not there. [`Error::Closed`] ends the stream.
     pub async fn recv(&self) -> Result<ConsumedRecord> {
-        self.context.buffer.pop().await.unwrap_or(Err(Error::Closed))
+        loop {
+            match self.context.buffer.pop().await.unwrap_or(Err(Error::Closed))? {
+                Received::Record(record) => return Ok(record),
+                Received::End { .. } => {}
+            }
+        }
     }
 
     /// The next records, up to `max` of those that are there, at least one; in order within each partition. One wait and one
@@ -111,6 +140,21 @@ impl Consumer {
     /// # Errors
     /// As [`Consumer::recv`]. An error never hides records: those before it come first.
     pub async fn recv_batch(&self, max: usize) -> Result<Vec<ConsumedRecord>> {
+        loop {
+            let received = self.recv_all(max).await?.into_iter();
+            let records: Vec<_> = received.filter_map(Received::into_record).collect();
+            if !records.is_empty() {
+                return Ok(records);
+            }
+        }
+    }
+
+    /// As [`Consumer::recv_batch`], with the ends of partitions among the records, where
+    /// [`ConsumerSettings::report_ends`] asks for them.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn recv_all(&self, max: usize) -> Result<Vec<Received>> {
         let taken = self.context.buffer.pop_many(max.max(1), Result::is_ok).await;
         if taken.is_empty() { Err(Error::Closed) } else { taken.into_iter().collect() }
     }

@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::sync::oneshot;
 
+use super::Received;
 use super::rebalance::{self, Context};
 use crate::error::{Error, Result};
 use crate::ffi::{Copies, ErrorCode, MemberQueue, Polled};
@@ -107,7 +108,7 @@ impl Poller {
         match self.queue.poll_blocking(&self.client, timeout, &mut self.copies) {
             Polled::Record(record) => {
                 let size = record.size();
-                return context.buffer.push_quietly(Ok(record), size);
+                return context.buffer.push_quietly(Ok(Received::Record(record)), size);
             }
             Polled::Failed { partition, code, message, fatal } => {
                 context.health.error(code.known(), &message);
@@ -116,7 +117,10 @@ impl Poller {
                     context.buffer.push_quietly(Err(error), 0);
                 }
             }
-            Polled::Nothing | Polled::EndOfPartition(_) => {}
+            Polled::EndOfPartition(partition, offset) => {
+                return context.buffer.push_quietly(Ok(Received::End { partition, offset }), 0);
+            }
+            Polled::Nothing => {}
         }
         false
     }

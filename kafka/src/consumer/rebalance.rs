@@ -10,11 +10,12 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::Received;
 use crate::buffer::Buffer;
 use crate::error::{Error, Result};
 use crate::ffi::{Member, Move};
 use crate::health::{HealthSource, client_context};
-use crate::record::{ConsumedRecord, TopicPartition};
+use crate::record::TopicPartition;
 
 /// An offset to be committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +77,7 @@ impl<L: RebalanceListener + ?Sized> RebalanceListener for Arc<L> {
 
 pub(super) struct Context {
     pub(super) health: HealthSource,
-    pub(super) buffer: Buffer<Result<ConsumedRecord>>,
+    pub(super) buffer: Buffer<Result<Received>>,
     listener: Box<dyn RebalanceListener>,
     assignment: Mutex<BTreeSet<TopicPartition>>,
 }
@@ -84,7 +85,7 @@ pub(super) struct Context {
 client_context!(Context);
 
 impl Context {
-    pub(super) fn new(buffer: Buffer<Result<ConsumedRecord>>, listener: Box<dyn RebalanceListener>) -> Self {
+    pub(super) fn new(buffer: Buffer<Result<Received>>, listener: Box<dyn RebalanceListener>) -> Self {
         Self { health: HealthSource::new(), buffer, listener, assignment: Mutex::new(BTreeSet::new()) }
     }
 
@@ -95,7 +96,10 @@ impl Context {
     /// Drops the records of these partitions that nobody has taken yet.
     pub(super) fn forget(&self, partitions: &[TopicPartition]) {
         self.buffer.retain(|received| match received {
-            Ok(record) => !partitions.iter().any(|partition| partition.partition == record.partition && partition.topic == *record.topic),
+            Ok(Received::Record(record)) => {
+                !partitions.iter().any(|partition| partition.partition == record.partition && partition.topic == *record.topic)
+            }
+            Ok(Received::End { partition, .. }) => !partitions.contains(partition),
             Err(_) => true,
         });
     }

@@ -22,8 +22,8 @@ const NO_TIMESTAMP: c_int = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_N
 pub(crate) enum Polled {
     Nothing,
     Record(ConsumedRecord),
-    /// Everything that is committed now was read from this partition.
-    EndOfPartition(TopicPartition),
+    /// Everything that is committed now was read from this partition; the next record will have this offset or a later one.
+    EndOfPartition(TopicPartition, i64),
     Failed {
         partition: Option<TopicPartition>,
         code: ErrorCode,
@@ -71,20 +71,23 @@ pub(super) fn read_event(event: &Event, copies: &mut Copies) -> Polled {
             // SAFETY: the event is alive.
             let fatal = unsafe { sys::rd_kafka_event_error_is_fatal(event.ptr()) } != 0;
             match event_partition(event) {
-                Some(partition) if code.is(Code::PartitionEOF) => Polled::EndOfPartition(partition),
-                partition => Polled::Failed { partition, code, message: event.message(), fatal },
+                Some((partition, offset)) if code.is(Code::PartitionEOF) => Polled::EndOfPartition(partition, offset),
+                partition => Polled::Failed { partition: partition.map(|(name, _)| name), code, message: event.message(), fatal },
             }
         }
         _ => Polled::Nothing,
     }
 }
 
-fn event_partition(event: &Event) -> Option<TopicPartition> {
+fn event_partition(event: &Event) -> Option<(TopicPartition, i64)> {
     // SAFETY: the event is alive; the returned copy is ours to destroy.
     let partition = unsafe { sys::rd_kafka_event_topic_partition(event.ptr()) };
     let partition = Owned::new(partition, sys::rd_kafka_topic_partition_destroy).ok()?;
     // SAFETY: the copy lives until the end of this function; its name is copied.
-    unsafe { Some(TopicPartition::new(text((*partition.ptr()).topic)?, (*partition.ptr()).partition)) }
+    unsafe {
+        let name = TopicPartition::new(text((*partition.ptr()).topic)?, (*partition.ptr()).partition);
+        Some((name, (*partition.ptr()).offset))
+    }
 }
 
 /// # Safety

@@ -15,7 +15,7 @@ use std::{
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
 use penstock_crds::worker::RetryPolicy;
-use penstock_kafka::{ConsumedRecord, Consumer, Error};
+use penstock_kafka::{ConsumedRecord, Consumer, Error, Received};
 use tokio::{sync::mpsc::UnboundedReceiver, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -89,7 +89,7 @@ enum Happened {
     Decided(Rebalance),
     Tried(Attempt),
     Woken(Wake),
-    Received(Result<Vec<ConsumedRecord>, Error>),
+    Received(Result<Vec<Received>, Error>),
     Answered,
 }
 
@@ -188,7 +188,7 @@ impl<O: Outbox> Engine<O> {
                 tokio::select! {
                     Some(attempt) = running.next(), if !running.is_empty() => Happened::Tried(attempt),
                     Some(wake) = pauses.next(), if !pauses.is_empty() => Happened::Woken(wake),
-                    received = parts.consumer.recv_batch(BATCH), if may_take => Happened::Received(received),
+                    received = parts.consumer.recv_all(BATCH), if may_take => Happened::Received(received),
                     () = parts.outbox.wait() => Happened::Answered,
                 }
             } => happened,
@@ -237,7 +237,7 @@ impl<O: Outbox> Engine<O> {
         Ok(())
     }
 
-    async fn received(&mut self, received: Result<Vec<ConsumedRecord>, Error>) -> Result<(), Breakdown> {
+    async fn received(&mut self, received: Result<Vec<Received>, Error>) -> Result<(), Breakdown> {
         let batch = match received {
             Ok(batch) => batch,
             Err(error) if error.is_fatal() => return Err(Breakdown::Consume(error)),
@@ -248,7 +248,16 @@ impl<O: Outbox> Engine<O> {
         };
         self.parts.needs.source.met();
         let backlog = batch.len() >= BATCH;
-        for record in batch {
+        for received in batch {
+            let record = match received {
+                Received::Record(record) => record,
+                Received::End { partition, offset } => {
+                    if !self.parked.holds_up(&partition) {
+                        self.parts.books.reach_end(&partition, offset);
+                    }
+                    continue;
+                }
+            };
             if self.is_early(&record) {
                 continue;
             }

@@ -26,6 +26,11 @@ impl Parked {
         !self.0.is_empty() && self.0.contains_key(&record.topic_partition())
     }
 
+    /// Whether the partition stands still.
+    pub fn holds_up(&self, partition: &TopicPartition) -> bool {
+        self.0.contains_key(partition)
+    }
+
     /// The partition stands still from this record on.
     pub fn park(&mut self, record: &ConsumedRecord, assignment: Assignment) -> Spot {
         let partition = record.topic_partition();

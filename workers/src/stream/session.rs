@@ -280,6 +280,8 @@ impl Stream {
         };
         settings.buffer_records = READ_AHEAD;
         settings.session_timeout = SESSION_TIMEOUT;
+        // So that a group that has read everything is seen to have, whatever marks of transactions follow the last record.
+        settings.report_ends = true;
         // A handover may take as long as a drain, and the group must not go on without us meanwhile.
         settings.max_poll_interval = settings.max_poll_interval.max(self.drain_timeout * 2);
         settings
