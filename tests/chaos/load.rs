@@ -1,7 +1,7 @@
 //! Puts orders on their topic, past the proxy, and writes down what became of each attempt.
 //!
 //! Most are sent by a plain idempotent producer. Now and then a few are written in a transaction that is then aborted: to a
-//! reader of committed records they were never there.
+//! reader of committed records they were never there. Unless told otherwise, a partition does not end with the marks of those.
 
 use std::{
     sync::{
@@ -47,6 +47,8 @@ pub struct Load {
     pub seed: u64,
     /// How many in a second.
     pub rate: u32,
+    /// Whether the last thing in a partition may be a mark of the client library's and no record.
+    pub trailing_marks: bool,
     /// While it is true, most orders are poison.
     pub poison: Arc<AtomicBool>,
 }
@@ -57,12 +59,16 @@ impl Load {
     /// # Errors
     /// No client can be made.
     pub async fn run(self, stop: CancellationToken) -> Result<Vec<Attempt>> {
-        let ghosts = tokio::task::spawn_blocking({
-            let (load, stop) = (self.clone(), stop.clone());
-            move || load.haunt(&stop)
-        });
-        let mut attempts = self.send(&stop).await?;
-        attempts.extend(ghosts.await?);
+        let over = CancellationToken::new();
+        let haunting = async {
+            let (load, stop, over) = (self.clone(), stop, over.clone());
+            let attempts = tokio::task::spawn_blocking(move || load.haunt(&stop)).await;
+            over.cancel();
+            attempts
+        };
+        let (sent, ghosts) = tokio::join!(self.send(&over), haunting);
+        let mut attempts = sent?;
+        attempts.extend(ghosts?);
         Ok(attempts)
     }
 
@@ -76,7 +82,8 @@ impl Load {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let (begun, mut sent) = (Instant::now(), 0_u128);
-        while !stop.is_cancelled() {
+        loop {
+            let is_over = stop.is_cancelled();
             tokio::select! {
                 _ = ticks.tick() => {}
                 Some(attempt) = under_way.next(), if !under_way.is_empty() => {
@@ -85,10 +92,13 @@ impl Load {
                 }
             }
             let due = begun.elapsed().as_millis() * u128::from(self.rate) / 1_000;
-            while sent < due {
-                sent += 1;
-                orders.poison = self.poison.load(Ordering::Relaxed);
-                let order = orders.next();
+            orders.poison = self.poison.load(Ordering::Relaxed);
+            let mut next: Vec<Order> = (sent..due).map(|_| orders.next()).collect();
+            sent = sent.max(due);
+            if is_over && !self.trailing_marks {
+                next.extend(orders.of_every_key());
+            }
+            for order in next {
                 match producer.enqueue(self.record(&order)).await {
                     Ok(delivery) => under_way.push(async move { Attempt { order, fate: fate(delivery.await) } }),
                     Err(error) => {
@@ -98,6 +108,9 @@ impl Load {
                         attempts.push(Attempt { order, fate: fate(Err(error)) });
                     }
                 }
+            }
+            if is_over {
+                break;
             }
         }
         // Longer than an order may wait: each of them has its fate.
@@ -155,7 +168,8 @@ impl Load {
 
 fn fate(answer: std::result::Result<RecordPosition, Error>) -> Fate {
     match answer {
-        Ok(RecordPosition { partition, offset }) => Fate::Acknowledged(Position { partition, offset }),
+        // A negative offset is the client library's word for one that it was not told.
+        Ok(RecordPosition { partition, offset }) => Fate::Acknowledged((offset >= 0).then_some(Position { partition, offset })),
         // These say that the record is not stored.
         Err(Error::Unreachable { .. } | Error::RecordTooLarge { .. } | Error::UnknownTopic { .. } | Error::InvalidRequest { .. }) => Fate::Rejected,
         Err(_) => Fate::Unknown,

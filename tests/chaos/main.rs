@@ -127,7 +127,9 @@ impl Worker {
 #[tokio::main]
 async fn main() -> ExitCode {
     let Arguments { command, runs } = Arguments::parse();
-    let log = EnvFilter::try_from_env("CHAOS_LOG").unwrap_or_else(|_| EnvFilter::new("warn,penstock_workers=info,chaos=info,librdkafka=warn"));
+    // The rig itself breaks what its clients would complain about.
+    let usual = if command.is_some() { "info" } else { "error,rdkafka=off,librdkafka=off" };
+    let log = EnvFilter::try_from_env("CHAOS_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt().with_env_filter(log).with_ansi(false).with_writer(io::stderr).init();
     let done = match command {
         Some(Command::Worker { spec }) => worker::run(&spec).await.map(|()| true),
@@ -170,7 +172,7 @@ async fn break_everything(runs: &Runs) -> Result<bool> {
         };
         let report = run(&rig, plan).await?;
         println!("run {}/{} {report}", number + 1, runs.runs);
-        complain(&report);
+        complain(&rig, &report);
         tally.runs.push(report);
     }
     if !runs.no_seeded {
@@ -199,7 +201,7 @@ async fn find_mistakes(rig: &Arc<Rig>, runs: &Runs, seed: u64, tally: &mut Tally
     for (delivery, fault) in [(Delivery::AtLeastOnce, None), (Delivery::ExactlyOnce, None)] {
         let report = run(rig, plan(format!("control-{seed}-{delivery:?}"), Subject::Plain(None), delivery, fault)).await?;
         println!("control {report}");
-        complain(&report);
+        complain(rig, &report);
         tally.controls.push(report);
     }
     for bug in chosen {
@@ -212,12 +214,19 @@ async fn find_mistakes(rig: &Arc<Rig>, runs: &Runs, seed: u64, tally: &mut Tally
 }
 
 /// What a person needs to look for the reason.
-fn complain(report: &RunReport) {
+fn complain(rig: &Rig, report: &RunReport) {
+    if report.is_well() {
+        return;
+    }
     report.anomalies.iter().take(20).for_each(|anomaly| println!("    {}: {anomaly}", anomaly.name()));
     if report.anomalies.len() > 20 {
         println!("    and {} more", report.anomalies.len() - 20);
     }
     report.failures.iter().for_each(|failure| println!("    failed: {failure}"));
+    match rig.keep(&report.plan.name) {
+        Ok(folder) => println!("    the logs of its workers are in {}", folder.display()),
+        Err(error) => println!("    the logs of its workers cannot be kept: {error}"),
+    }
 }
 
 /// A deck for each delivery, by turns.

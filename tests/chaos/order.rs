@@ -16,7 +16,7 @@ pub const BEHAVIOUR: &str = "chaos-behaviour";
 /// Keys are this many: few enough that orders of a key follow one another closely.
 const KEYS: u32 = 48;
 /// More than the dead letter topic of the rig takes in one record.
-pub const OVERSIZE: usize = 150_000;
+pub const OVERSIZE: usize = 300_000;
 
 /// What an order is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -138,9 +138,14 @@ impl Orders {
         self.next += 1;
         let kind = Kind::draw(&mut self.rng, self.poison);
         let id = Uuid::from_u128(self.rng.random());
-        let key = format!("customer-{}", self.rng.random_range(0..KEYS)).into();
+        let key = key(self.rng.random_range(0..KEYS));
         let payload = self.payload(kind, id);
         Order { number, id, kind, key, payload, headers: headers(number, kind) }
+    }
+
+    /// One more for each key.
+    pub fn of_every_key(&mut self) -> Vec<Order> {
+        (0..KEYS).map(|number| Order { key: key(number), ..self.next() }).collect()
     }
 
     fn payload(&mut self, kind: Kind, id: Uuid) -> Option<Bytes> {
@@ -169,6 +174,10 @@ impl Orders {
             }
         })
     }
+}
+
+fn key(number: u32) -> Bytes {
+    format!("customer-{number}").into()
 }
 
 fn headers(number: u64, kind: Kind) -> Vec<Header> {

@@ -30,6 +30,8 @@ const BROKERS: usize = 3;
 /// The broker whose data lies on a small disk.
 pub const SMALL: usize = 2;
 const PARTITIONS: i32 = 6;
+/// More than a worker puts into a batch, less than [`crate::order::OVERSIZE`].
+const MAX_LETTER: &str = "200000";
 /// How long replicas may take to be level again.
 const LEVEL: Duration = Duration::from_secs(60);
 
@@ -91,6 +93,20 @@ impl Rig {
         self.brokers.internal()
     }
 
+    /// Puts a run's files where they outlive this program, for a person to read.
+    ///
+    /// # Errors
+    /// They cannot be copied.
+    pub fn keep(&self, name: &str) -> Result<PathBuf> {
+        let kept = std::env::temp_dir().join("penstock-chaos").join(name);
+        std::fs::create_dir_all(&kept)?;
+        for entry in std::fs::read_dir(self.folder.path().join(name))? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), kept.join(entry.file_name()))?;
+        }
+        Ok(kept)
+    }
+
     /// A folder for a run's files.
     ///
     /// # Errors
@@ -112,7 +128,7 @@ impl Rig {
     /// Kafka does not.
     pub async fn make_topics(&self, topics: &Topics) -> Result {
         let topic = |name: &str| NewTopic::new(name).with_partitions(PARTITIONS).with_replication_factor(3);
-        let letters = topic(&topics.letters).with_config("max.message.bytes", "100000");
+        let letters = topic(&topics.letters).with_config("max.message.bytes", MAX_LETTER);
         for (name, made) in self.admin.create(&[topic(&topics.orders), topic(&topics.payments), letters]).await? {
             made.map_err(|error| format!("{name}: {error}"))?;
         }

@@ -208,6 +208,7 @@ impl Making<'_> {
             topic: self.topics.orders.clone(),
             seed: self.plan.seed,
             rate: self.plan.rate,
+            trailing_marks: self.plan.subject == Subject::Penstock && self.plan.delivery == Delivery::ExactlyOnce,
             poison: Arc::clone(&poison),
         };
         let scene = Scene {

@@ -43,7 +43,10 @@ impl<'a> Sent<'a> {
 
     fn fault(&self, order: &Order, fate: Fate, times: usize) -> Option<Anomaly> {
         let number = order.number;
-        if let Fate::Acknowledged(at) = fate {
+        if fate == Fate::Acknowledged(None) && times == 0 {
+            return Some(Anomaly::OrderMissing { number });
+        }
+        if let Fate::Acknowledged(Some(at)) = fate {
             let found = match self.order(at) {
                 Some(found) if found.number == number => None,
                 Some(found) => Some(format!("order {} is there", found.number)),

@@ -133,7 +133,7 @@ impl Writer {
     /// A producer, with a transactional id of the worker's own if it needs one.
     pub fn new(spec: &WorkerSpec, topics: &Topics) -> Result<Self> {
         let mut config = common(spec);
-        config.set("acks", "all").set("enable.idempotence", "true").set("linger.ms", "5").set("partitioner", "murmur2_random");
+        config.set("acks", "all").set("enable.idempotence", "true").set("linger.ms", "5").set("batch.size", "100000").set("partitioner", "murmur2_random");
         if spec.delivery == Delivery::ExactlyOnce {
             config
                 .set("transactional.id", format!("{}-{}", topics.group, spec.number))
