@@ -71,7 +71,8 @@ impl RunPlan {
             prefix: self.name.clone(),
             bootstrap: rig.proxied(),
             delivery: self.delivery,
-            envelope: self.seed % 2 == 1,
+            // In an envelope the value is text already, and cannot be altered by being made text.
+            envelope: self.seed % 2 == 1 && !is_seeded,
             next_generation: is(Fault::StormOfConsumers),
             service: service.address(),
             admin_port: 0,
