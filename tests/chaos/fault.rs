@@ -98,14 +98,10 @@ impl Fault {
     #[must_use]
     pub fn all(delivery: Delivery, means: Means) -> Vec<Self> {
         let (requests, held): (&[Api], &[Self]) = match delivery {
-            Delivery::AtLeastOnce => {
-                (&[Api::Produce, Api::OffsetCommit], &[
-                    Self::HeldCut(Api::Produce),
-                    Self::Held(Api::Produce),
-                    Self::Held(Api::OffsetCommit),
-                    Self::PausedAt(Api::Produce),
-                ])
-            }
+            Delivery::AtLeastOnce => (
+                &[Api::Produce, Api::OffsetCommit],
+                &[Self::HeldCut(Api::Produce), Self::Held(Api::Produce), Self::Held(Api::OffsetCommit), Self::PausedAt(Api::Produce)],
+            ),
             Delivery::ExactlyOnce => (
                 &[Api::Produce, Api::AddPartitionsToTxn, Api::AddOffsetsToTxn, Api::TxnOffsetCommit, Api::EndTxn],
                 &[
@@ -127,11 +123,8 @@ impl Fault {
         all.extend(held);
         all.extend([Self::RandomKills, Self::Paused, Self::BrokerKilled, Self::RollingRestart, Self::GroupCoordinatorKilled]);
         all.extend([Self::Storm, Self::Poison]);
-        let optional = [
-            (means.firewall, Self::Partitioned),
-            (means.small_disk, Self::DiskFull),
-            (means.next_generation, Self::StormOfConsumers),
-        ];
+        let optional =
+            [(means.firewall, Self::Partitioned), (means.small_disk, Self::DiskFull), (means.next_generation, Self::StormOfConsumers)];
         all.extend(optional.into_iter().filter_map(|(possible, fault)| possible.then_some(fault)));
         all
     }

@@ -114,7 +114,11 @@ impl Load {
             }
         }
         // Longer than an order may wait: each of them has its fate.
-        let rest = async { while let Some(attempt) = under_way.next().await { attempts.push(attempt) } };
+        let rest = async {
+            while let Some(attempt) = under_way.next().await {
+                attempts.push(attempt)
+            }
+        };
         timeout(DELIVERY * 2, rest).await.map_err(|_| "orders were under way for longer than they may be")?;
         Ok(attempts)
     }
@@ -154,9 +158,10 @@ impl Load {
         producer.init_transactions(PATIENCE)?;
         producer.begin_transaction()?;
         for order in ghosts {
-            let headers = order.headers.iter().fold(OwnedHeaders::new(), |headers, header| {
-                headers.insert(Header { key: &header.name, value: header.value.as_deref() })
-            });
+            let headers = order
+                .headers
+                .iter()
+                .fold(OwnedHeaders::new(), |headers, header| headers.insert(Header { key: &header.name, value: header.value.as_deref() }));
             let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic).headers(headers).key(&order.key);
             record.payload = order.payload.as_deref();
             producer.send(record).map_err(|(error, _)| error)?;
@@ -171,7 +176,9 @@ fn fate(answer: std::result::Result<RecordPosition, Error>) -> Fate {
         // A negative offset is the client library's word for one that it was not told.
         Ok(RecordPosition { partition, offset }) => Fate::Acknowledged((offset >= 0).then_some(Position { partition, offset })),
         // These say that the record is not stored.
-        Err(Error::Unreachable { .. } | Error::RecordTooLarge { .. } | Error::UnknownTopic { .. } | Error::InvalidRequest { .. }) => Fate::Rejected,
+        Err(Error::Unreachable { .. } | Error::RecordTooLarge { .. } | Error::UnknownTopic { .. } | Error::InvalidRequest { .. }) => {
+            Fate::Rejected
+        }
         Err(_) => Fate::Unknown,
     }
 }

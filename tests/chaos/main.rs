@@ -27,10 +27,11 @@ mod worker;
 use std::{io, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    fault::{Deck, Fault, Planned},
+    fault::{Deck, Fault, Means, Planned},
     history::Delivery,
     report::Tally,
     rig::Rig,
@@ -46,6 +47,8 @@ pub type Result<T = ()> = std::result::Result<T, Failure>;
 
 /// How long a question to Kafka may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long threads may take to end with the program.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How long a run of a worker with a mistake is.
 const SEEDED: Duration = Duration::from_secs(10);
 /// When its fault begins: once all workers work.
@@ -124,20 +127,26 @@ impl Worker {
     }
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let Arguments { command, runs } = Arguments::parse();
     // The rig itself breaks what its clients would complain about.
     let usual = if command.is_some() { "info" } else { "error,rdkafka=off,librdkafka=off" };
     let log = EnvFilter::try_from_env("CHAOS_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt().with_env_filter(log).with_ansi(false).with_writer(io::stderr).init();
-    let done = match command {
-        Some(Command::Worker { spec }) => worker::run(&spec).await.map(|()| true),
-        None => tokio::select! {
-            done = break_everything(&runs) => done,
-            _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
-        },
-    };
+    let done = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from).and_then(|runtime| {
+        let done = runtime.block_on(async {
+            match command {
+                Some(Command::Worker { spec }) => worker::run(&spec).await.map(|()| true),
+                None => tokio::select! {
+                    done = break_everything(&runs) => done,
+                    told = told_to_end() => Err(told.err().unwrap_or_else(|| "interrupted".into())),
+                },
+            }
+        });
+        // A call to a broker that is gone must not hold the program.
+        runtime.shutdown_timeout(FAREWELL);
+        done
+    });
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -146,6 +155,15 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn told_to_end() -> Result {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
 }
 
 /// True: every run was well, and every mistake was found.
@@ -237,7 +255,8 @@ impl Decks {
         let deliveries = runs.delivery.map_or_else(|| Delivery::value_variants().to_vec(), |delivery| vec![delivery]);
         let mut known = Vec::new();
         let decks = deliveries.into_iter().map(|delivery| {
-            let mut all = Fault::all(delivery, rig.means);
+            let next_generation = runs.worker == Worker::Plain || worker::takes_next_generation();
+            let mut all = Fault::all(delivery, Means { next_generation, ..rig.means });
             known.extend(all.iter().map(Fault::to_string));
             all.retain(|fault| runs.only.is_empty() || runs.only.contains(&fault.to_string()));
             (delivery, Deck::new(seed, all))

@@ -88,10 +88,8 @@ impl Client {
     /// See [`CallError`]; the call may be repeated with the same key.
     pub async fn pay(&self, key: &str, order: Uuid) -> Result<(), CallError> {
         let mut connection = self.connection().await?;
-        let request = Request::post(format!("/payments/{order}"))
-            .header("host", "payments")
-            .header(IDEMPOTENCY_KEY, key)
-            .body(String::new())?;
+        let request =
+            Request::post(format!("/payments/{order}")).header("host", "payments").header(IDEMPOTENCY_KEY, key).body(String::new())?;
         connection.ready().await?;
         let answer = connection.send_request(request).await?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);

@@ -276,10 +276,9 @@ fn collect(reader: &Reader) -> Result<Vec<Event>> {
 }
 
 fn event_of(message: &BorrowedMessage<'_>) -> Event {
-    let headers = message.headers().map(|headers| headers.iter().map(|header| Header {
-        name: header.key.to_owned(),
-        value: header.value.map(Bytes::copy_from_slice),
-    }).collect());
+    let headers = message.headers().map(|headers| {
+        headers.iter().map(|header| Header { name: header.key.to_owned(), value: header.value.map(Bytes::copy_from_slice) }).collect()
+    });
     Event {
         topic: message.topic().into(),
         partition: message.partition(),

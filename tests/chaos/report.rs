@@ -1,12 +1,6 @@
 //! The results of a program, as its last line and as a section of a document. Pure, but for writing the file.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    fs::OpenOptions,
-    io::Write as _,
-    path::Path,
-};
+use std::{collections::BTreeMap, fmt::Write as _, fs::OpenOptions, io::Write as _, path::Path};
 
 use crate::{Result, run::RunReport, seeded::Bug};
 

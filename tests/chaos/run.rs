@@ -20,6 +20,7 @@ use crate::{
     history::{Attempt, Delivery, Fate, History},
     inflict::Scene,
     load::Load,
+    proxy::Api,
     rig::Rig,
     stub::PaymentService,
     worker::{Subject, Topics, WorkerSpec},
@@ -95,6 +96,8 @@ pub struct RunReport {
     pub starts: u64,
     /// How often the payment service was called.
     pub calls: u64,
+    /// How many requests of each kind workers sent to brokers.
+    pub requests: BTreeMap<Api, u64>,
     /// How often each fault was done.
     pub fired: BTreeMap<Fault, u64>,
     /// How long it took until everything was handled; none if it was not.
@@ -116,7 +119,12 @@ impl RunReport {
     /// The faults that were planned and never happened.
     #[must_use]
     pub fn unfired(&self) -> Vec<Fault> {
-        self.plan.schedule.iter().map(|planned| planned.fault).filter(|fault| self.fired.get(fault).is_none_or(|times| *times == 0)).collect()
+        self.plan
+            .schedule
+            .iter()
+            .map(|planned| planned.fault)
+            .filter(|fault| self.fired.get(fault).is_none_or(|times| *times == 0))
+            .collect()
     }
 
     /// Whether there is nothing to complain about.
@@ -136,6 +144,8 @@ impl fmt::Display for RunReport {
             Some(time) => write!(f, "drained={:.1}s", time.as_secs_f32())?,
             None => f.write_str("drained=never")?,
         }
+        f.write_str(" requests:")?;
+        self.requests.iter().try_for_each(|(api, times)| write!(f, " {api:?}={times}"))?;
         write!(f, " anomalies={} faults:", self.anomalies.len())?;
         self.fired.iter().try_for_each(|(fault, times)| write!(f, " {fault}={times}"))?;
         self.unfired().iter().try_for_each(|fault| write!(f, " NEVER {fault}"))
@@ -176,11 +186,12 @@ struct Made {
     drained: Option<Duration>,
     starts: u64,
     calls: u64,
+    requests: BTreeMap<Api, u64>,
 }
 
 impl Made {
     fn report(self, plan: RunPlan) -> RunReport {
-        let Self { history, fired, failures, drained, starts, calls } = self;
+        let Self { history, fired, failures, drained, starts, calls, requests } = self;
         let count = |wanted: fn(&Fate) -> bool| history.attempts.iter().filter(|attempt| wanted(&attempt.fate)).count();
         RunReport {
             plan,
@@ -192,6 +203,7 @@ impl Made {
             ends: (history.payments.len(), history.letters.len()),
             starts,
             calls,
+            requests,
             fired,
             drained,
             anomalies: check(&history),
@@ -203,6 +215,8 @@ impl Made {
 impl Making<'_> {
     async fn make(&self) -> Result<Made> {
         let (over, heal, stop) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        // However this ends, nothing goes on.
+        let _ends = (stop.clone().drop_guard(), heal.clone().drop_guard());
         let poison = Arc::new(AtomicBool::new(false));
         let load = Load {
             bootstrap: self.rig.direct(),
@@ -237,8 +251,8 @@ impl Making<'_> {
         if let Err(error) = self.fleet.end().await {
             failures.push(error.to_string());
         }
-        let (starts, calls) = (self.fleet.starts(), self.service.calls());
-        Ok(Made { history: self.history(attempts).await?, fired, failures, drained, starts, calls })
+        let (starts, calls, requests) = (self.fleet.starts(), self.service.calls(), self.rig.rules.take_seen());
+        Ok(Made { history: self.history(attempts).await?, fired, failures, drained, starts, calls, requests })
     }
 
     /// Does all faults of the schedule, each at its time. Ends when the run is as long as it shall be and all is well again.

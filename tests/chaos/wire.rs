@@ -40,10 +40,10 @@ pub async fn open_transactions(broker: &str) -> Result<Vec<OpenTransaction>> {
     if answer.error_code != 0 {
         return Err(format!("{broker} does not list its transactions: error {}", answer.error_code).into());
     }
-    let open = answer.transaction_states.into_iter().map(|found| OpenTransaction {
-        transactional_id: found.transactional_id.to_string(),
-        state: found.transaction_state.to_string(),
-    });
+    let open = answer
+        .transaction_states
+        .into_iter()
+        .map(|found| OpenTransaction { transactional_id: found.transactional_id.to_string(), state: found.transaction_state.to_string() });
     Ok(open.collect())
 }
 

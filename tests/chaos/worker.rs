@@ -13,13 +13,7 @@ use penstock_workers::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{
-    Result,
-    history::Delivery,
-    paying::Paying,
-    plain,
-    seeded::Bug,
-};
+use crate::{Result, history::Delivery, paying::Paying, plain, seeded::Bug};
 
 /// What works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,9 +74,37 @@ impl Topics {
 }
 
 impl WorkerSpec {
+    /// One to ask what a worker takes; nobody runs it.
+    fn any() -> Self {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        Self {
+            subject: Subject::Penstock,
+            number: 0,
+            prefix: "any".to_owned(),
+            bootstrap: vec![nowhere.to_string()],
+            delivery: Delivery::AtLeastOnce,
+            envelope: true,
+            next_generation: false,
+            service: nowhere,
+            admin_port: nowhere.port(),
+            session_timeout_ms: 6_000,
+            transaction_timeout_ms: 10_000,
+        }
+    }
+
     /// The configuration that the operator would write for such a worker.
     #[must_use]
     pub fn config(&self) -> Value {
+        let mut config = self.usual_config();
+        if self.next_generation
+            && let Some(Value::Object(input)) = config.pointer_mut("/source/kafka")
+        {
+            input.insert("groupProtocol".to_owned(), "Consumer".into());
+        }
+        config
+    }
+
+    fn usual_config(&self) -> Value {
         let topics = Topics::of(&self.prefix);
         let delivery = format!("{:?}", self.delivery);
         let format = if self.envelope { "Envelope" } else { "Record" };
@@ -102,6 +124,13 @@ impl WorkerSpec {
     }
 }
 
+/// Whether Penstock's worker can be a member of a KIP-848 group.
+#[must_use]
+pub fn takes_next_generation() -> bool {
+    let spec = WorkerSpec { next_generation: true, ..WorkerSpec::any() };
+    serde_json::from_value::<WorkerConfig>(spec.config()).is_ok()
+}
+
 /// Runs a worker until it is told to stop.
 ///
 /// # Errors
@@ -109,7 +138,8 @@ impl WorkerSpec {
 pub async fn run(path: &Path) -> Result {
     let spec: WorkerSpec = serde_json::from_slice(&fs::read(path)?)?;
     // Of the plain loop's configuration only the processor counts.
-    let told = if spec.subject == Subject::Penstock { spec.clone() } else { WorkerSpec { delivery: Delivery::AtLeastOnce, ..spec.clone() } };
+    let told =
+        if spec.subject == Subject::Penstock { spec.clone() } else { WorkerSpec { delivery: Delivery::AtLeastOnce, ..spec.clone() } };
     let config: WorkerConfig = serde_json::from_value(told.config())?;
     let BuiltProcessor::Record(payments) = processors::build(&config)? else { return Err("payments is no processor of records".into()) };
     let processor: Arc<dyn DynProcessor> = Arc::new(Paying::new(payments, spec.service));
@@ -125,19 +155,7 @@ mod tests {
 
     #[test]
     fn the_configuration_is_one_that_a_worker_takes() {
-        let spec = WorkerSpec {
-            subject: Subject::Penstock,
-            number: 0,
-            prefix: "run-1".into(),
-            bootstrap: vec!["127.0.0.1:23000".into()],
-            delivery: Delivery::AtLeastOnce,
-            envelope: true,
-            next_generation: false,
-            service: "127.0.0.1:1".parse().unwrap(),
-            admin_port: 23_900,
-            session_timeout_ms: 6_000,
-            transaction_timeout_ms: 10_000,
-        };
+        let spec = WorkerSpec::any();
         let config: WorkerConfig = serde_json::from_value(spec.config()).unwrap();
         penstock_workers::config::check(&config).unwrap();
     }

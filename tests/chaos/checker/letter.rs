@@ -60,7 +60,10 @@ fn holds_value(envelope: &Value, payload: Option<&[u8]>) -> bool {
     match envelope.get("originalValueEncoding").and_then(Value::as_str) {
         Some("base64") => embedded.as_str().is_some_and(|text| text == BASE64_STANDARD.encode(payload)),
         Some(_) => false,
-        None => embedded.as_str().map(str::as_bytes) == Some(payload) || serde_json::from_slice(payload).is_ok_and(|value: Value| value == *embedded),
+        None => {
+            embedded.as_str().map(str::as_bytes) == Some(payload)
+                || serde_json::from_slice(payload).is_ok_and(|value: Value| value == *embedded)
+        }
     }
 }
 

@@ -66,7 +66,8 @@ fn clean(format: DeadLetterFormat) -> History {
         // Of those without an answer every other one has arrived.
         if !matches!(number % 20, 17 | 19) {
             let offset = i64::try_from(history.orders.len()).unwrap();
-            let sent = Record { key: Some(order.key.clone()), payload: order.payload.clone(), headers: order.headers.clone(), ..Record::to("o") };
+            let sent =
+                Record { key: Some(order.key.clone()), payload: order.payload.clone(), headers: order.headers.clone(), ..Record::to("o") };
             let record = consumed("orders", 0, offset, sent);
             if order.kind.end() == End::Payment {
                 history.payments.push(payment(&record, order.id, offset));

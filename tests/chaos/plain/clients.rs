@@ -133,7 +133,12 @@ impl Writer {
     /// A producer, with a transactional id of the worker's own if it needs one.
     pub fn new(spec: &WorkerSpec, topics: &Topics) -> Result<Self> {
         let mut config = common(spec);
-        config.set("acks", "all").set("enable.idempotence", "true").set("linger.ms", "5").set("batch.size", "100000").set("partitioner", "murmur2_random");
+        config
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5")
+            .set("batch.size", "100000")
+            .set("partitioner", "murmur2_random");
         if spec.delivery == Delivery::ExactlyOnce {
             config
                 .set("transactional.id", format!("{}-{}", topics.group, spec.number))
@@ -164,9 +169,10 @@ impl Writer {
     }
 
     fn send(&self, record: &Record) -> Result {
-        let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, header| {
-            headers.insert(Header { key: &header.name, value: header.value.as_deref() })
-        });
+        let headers = record
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, header| headers.insert(Header { key: &header.name, value: header.value.as_deref() }));
         let mut native: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&record.topic).headers(headers);
         native.key = record.key.as_deref();
         native.payload = record.payload.as_deref();

@@ -159,9 +159,9 @@ impl Rules {
         self.books().fired.get(&id).copied().unwrap_or(0)
     }
 
-    /// How many requests of each kind came by.
-    pub fn seen(&self) -> BTreeMap<Api, u64> {
-        self.books().seen.clone()
+    /// How many requests of each kind came by since it was asked last.
+    pub fn take_seen(&self) -> BTreeMap<Api, u64> {
+        std::mem::take(&mut self.books().seen)
     }
 
     /// What is to be done to a request that has come.
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(rules.fired(id), 0, "it was due, but nothing was done yet");
         rules.acted(id);
         assert_eq!(rules.fired(id), 1);
-        assert_eq!(rules.seen(), BTreeMap::from([(Api::Produce, 1), (Api::EndTxn, 4)]));
+        assert_eq!(rules.take_seen(), BTreeMap::from([(Api::Produce, 1), (Api::EndTxn, 4)]));
     }
 
     #[test]

@@ -10,6 +10,8 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 /// Enough for the data of many runs.
 const SIZE: &str = "size=1g";
+/// Begins the name of the mount; this program's id follows.
+const MARK: &str = "penstock-chaos-";
 const CHUNK: usize = 1 << 20;
 
 /// A mounted tmpfs; dropped, it is gone.
@@ -23,9 +25,10 @@ impl Disk {
     /// # Errors
     /// This process may not.
     pub fn mount(path: &Path) -> io::Result<Self> {
+        sweep();
         fs::create_dir_all(path)?;
         let options = std::ffi::CString::new(SIZE)?;
-        mount("tmpfs", path, "tmpfs", MountFlags::empty(), Some(options.as_c_str()))?;
+        mount(format!("{MARK}{}", std::process::id()), path, "tmpfs", MountFlags::empty(), Some(options.as_c_str()))?;
         Ok(Self { path: path.to_owned() })
     }
 
@@ -64,6 +67,19 @@ impl Disk {
         match fs::remove_file(self.filler()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
+        }
+    }
+}
+
+/// Lets go the disks of programs that were killed.
+fn sweep() {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    for line in mounts.lines() {
+        let mut fields = line.split(' ');
+        let (Some(name), Some(path)) = (fields.next(), fields.next()) else { continue };
+        if name.strip_prefix(MARK).is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+            // What cannot be let go now is let go next time.
+            let _ = unmount(path, UnmountFlags::DETACH);
         }
     }
 }

@@ -4,11 +4,15 @@
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     process::Command,
     sync::{Mutex, PoisonError},
 };
 
 use crate::Result;
+
+/// Begins the comment of a rule; this program's id follows.
+const MARK: &str = "penstock-chaos-";
 
 /// The rules that are set.
 #[derive(Debug, Default)]
@@ -23,12 +27,17 @@ impl Firewall {
         Self::default()
     }
 
-    /// Whether this process may set rules.
+    /// Whether this process may set rules. Takes back those of programs that were killed.
     ///
     /// # Errors
     /// It may not.
     pub fn check(&self) -> Result {
-        iptables(&["-w", "-L", "INPUT", "-n"])
+        let rules = iptables(&["-w", "-S", "INPUT"])?;
+        for rule in rules.lines().filter(|rule| is_left_over(rule)) {
+            let rule: Vec<&str> = rule.split_whitespace().skip(1).map(|word| word.trim_matches('"')).collect();
+            iptables(&[&["-w", "-D"], rule.as_slice()].concat())?;
+        }
+        Ok(())
     }
 
     /// Drops what goes to and comes from these ports of loopback.
@@ -65,18 +74,38 @@ impl Drop for Firewall {
     }
 }
 
+/// A rule of a program that is no more.
+fn is_left_over(rule: &str) -> bool {
+    let mut words = rule.split_whitespace().map(|word| word.trim_matches('"'));
+    words.find_map(|word| word.strip_prefix(MARK)).is_some_and(|id| !Path::new("/proc").join(id).exists())
+}
+
 fn change(action: &str, port: u16) -> Result {
-    let (port, comment) = (port.to_string(), format!("penstock-chaos-{}", std::process::id()));
+    let (port, comment) = (port.to_string(), format!("{MARK}{}", std::process::id()));
     for end in ["--dport", "--sport"] {
         iptables(&["-w", action, "INPUT", "-i", "lo", "-p", "tcp", end, &port, "-m", "comment", "--comment", &comment, "-j", "DROP"])?;
     }
     Ok(())
 }
 
-fn iptables(arguments: &[&str]) -> Result {
+fn iptables(arguments: &[&str]) -> Result<String> {
     let output = Command::new("iptables").args(arguments).output().map_err(|error| format!("iptables cannot be run: {error}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(format!("iptables {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_rules_of_the_dead_are_left_over() {
+        let rule = |id: &str| format!("-A INPUT -i lo -p tcp -m tcp --dport 1 -m comment --comment \"penstock-chaos-{id}\" -j DROP");
+        assert!(is_left_over(&rule("4294967295")));
+        assert!(!is_left_over(&rule(&std::process::id().to_string())));
+        assert!(!is_left_over("-A INPUT -i lo -j DROP"));
+        assert!(!is_left_over("-P INPUT ACCEPT"));
+    }
 }
