@@ -93,7 +93,7 @@ impl Scene {
 
     /// Arms a rule and waits until it has acted, or is not to any more.
     async fn rule(&self, api: Api, plan: Plan) -> u64 {
-        let nth = self.chance().random_range(1..20);
+        let nth = self.chance().random_range(1..10);
         let id = self.rig.rules.arm(Rule { api, nth, plan });
         let mut healed = None;
         loop {
@@ -232,5 +232,5 @@ fn hold(api: Api, cut: bool, then_kill: Option<Api>) -> Hold {
         Api::Produce => (Api::AddPartitionsToTxn, 1),
         _ => (api, 1),
     };
-    Hold { cut, until: cut.then_some(next), longest: HELD, then_kill }
+    Hold { cut, until: cut.then_some(next), longest: if cut { HELD * 2 } else { HELD }, then_kill }
 }

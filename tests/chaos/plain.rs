@@ -50,6 +50,8 @@ const LINGER: Duration = Duration::from_millis(50);
 const ATTEMPTS: u16 = 4;
 /// How long a call of the cluster may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to end.
+const FAREWELL: Duration = Duration::from_secs(30);
 /// With [`Bug::NoRewind`], every so many batches fail.
 const ONE_FAILS_OF: u64 = 5;
 
@@ -69,6 +71,9 @@ pub async fn run(spec: &WorkerSpec, bug: Option<Bug>, processor: Arc<dyn DynProc
             _ = int.recv() => {}
         }
         stop.cancel();
+        tokio::time::sleep(FAREWELL).await;
+        // The client library may wait for an answer that never comes.
+        std::process::exit(1);
     });
     Ok(working.await?)
 }

@@ -12,8 +12,8 @@ use std::{
 use penstock_kafka::Record;
 use rdkafka::{
     ClientConfig, ClientContext,
+    config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance},
-    error::KafkaError,
     message::{DeliveryResult, Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
     types::RDKafkaErrorCode as Code,
@@ -107,9 +107,15 @@ pub struct Mishaps {
 }
 
 impl ClientContext for Mishaps {
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "the producer");
-        self.cut_off.store(true, Ordering::Release);
+    // Errors of connections are told to `error` only now and then, but each of them is logged. What ends a transaction goes to
+    // its coordinator.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "STATE" && message.contains("TxnCoordinator") && message.contains("UP -> DOWN") {
+            self.cut_off.store(true, Ordering::Release);
+        }
+        if !matches!(level, RDKafkaLogLevel::Debug) {
+            tracing::info!(facility, message, "the producer");
+        }
     }
 }
 
@@ -138,7 +144,8 @@ impl Writer {
             .set("enable.idempotence", "true")
             .set("linger.ms", "5")
             .set("batch.size", "100000")
-            .set("partitioner", "murmur2_random");
+            .set("partitioner", "murmur2_random").set("debug", "broker");
+        config.set_log_level(RDKafkaLogLevel::Debug);
         if spec.delivery == Delivery::ExactlyOnce {
             config
                 .set("transactional.id", format!("{}-{}", topics.group, spec.number))
