@@ -144,7 +144,8 @@ impl Writer {
             .set("enable.idempotence", "true")
             .set("linger.ms", "5")
             .set("batch.size", "100000")
-            .set("partitioner", "murmur2_random").set("debug", "broker");
+            .set("partitioner", "murmur2_random")
+            .set("debug", "broker");
         config.set_log_level(RDKafkaLogLevel::Debug);
         if spec.delivery == Delivery::ExactlyOnce {
             config
