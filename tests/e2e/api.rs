@@ -168,9 +168,13 @@ fn topic_rules() -> Vec<RuleCase> {
     ]
 }
 
+/// A pipeline that promises exactly once.
+fn exactly() -> Value {
+    changed(reader(), &json!({"delivery": "ExactlyOnce"}))
+}
+
 fn pipeline_rules() -> Vec<RuleCase> {
     const KIND: &str = "EventPipeline";
-    let exactly = || changed(reader(), &json!({"delivery": "ExactlyOnce"}));
     let transaction = |interval: &str| json!({"transaction": {"interval": interval}});
     let backoff = |initial: &str, max: &str| json!({"retry": {"backoff": {"initial": initial, "max": max}}});
     let grouped = changed(reader(), &json!({"source": {"kafka": {"group": "g"}}}));
@@ -559,7 +563,7 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         map(KIND, "spec.nodeSelector", reader(), 32, 63),
         bound(KIND, "spec.source.kafka.group", reader(), &[json!("service-b.consumers_1"), json!("a".repeat(249))], &groups),
         bound(KIND, "spec.retry.delays", changed(reader(), &json!({"ordering": "None"})), &[json!(["10s"])], &delays),
-        bound(KIND, "spec.transaction.interval", changed(reader(), &json!({"delivery": "ExactlyOnce"})), &[json!("250ms")], &pauses),
+        bound(KIND, "spec.transaction.interval", exactly(), &[json!("250ms")], &pauses),
         bound(KIND, "spec.retry.backoff.initial", reader(), &[json!("250ms")], &pauses),
         bound(KIND, "spec.retry.backoff.max", reader(), &[json!("10s")], &pauses),
     ];
