@@ -62,11 +62,11 @@ pub fn build(pipeline: &ValidatedPipeline, image: &str) -> Result<Vec<Manifest>,
     ])
 }
 
-/// The object of a derived dead letter topic.
+/// The object of a derived dead letter topic or retry topic.
 ///
 /// # Errors
 /// When the object cannot be written as JSON.
-pub fn dead_letter(
+pub fn derived_topic(
     owner: &OwnerReference,
     pipeline: &PipelineId,
     object: &str,
