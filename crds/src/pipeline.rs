@@ -151,6 +151,20 @@ pub struct KafkaSource {
     /// Where a partition is begun that the group has no offset for.
     #[serde(default)]
     pub start_from: StartFrom,
+    /// Who shares the partitions out among the workers.
+    #[serde(default)]
+    pub group_protocol: GroupProtocol,
+}
+
+/// Who shares the partitions of a group out among its members.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupProtocol {
+    /// The members, one partition after the other (cooperative-sticky): works with every Kafka.
+    #[default]
+    Classic,
+    /// The brokers (KIP-848), so that no member waits for another. Needs Kafka 4.0. They decide after how long a silent worker
+    /// is given up, too.
+    Consumer,
 }
 
 /// Where a partition is begun that a group has no offset for.

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::pipeline::{DeadLetterFormat, Delivery, Ordering, StartFrom};
+pub use crate::pipeline::{DeadLetterFormat, Delivery, GroupProtocol, Ordering, StartFrom};
 
 /// The key of the file in the ConfigMap, and its name in [`CONFIG_DIR`].
 pub const CONFIG_FILE: &str = "worker.json";
@@ -81,6 +81,9 @@ pub struct KafkaInput {
     pub group: String,
     /// Where a partition is begun that the group has no offset for.
     pub start_from: StartFrom,
+    /// Who shares the partitions out.
+    #[serde(default)]
+    pub group_protocol: GroupProtocol,
     /// The promise about each record.
     pub delivery: Delivery,
     /// When a transaction is ended, with `ExactlyOnce`.
@@ -181,6 +184,7 @@ mod tests {
                 topics: vec!["orders".into()],
                 group: "service-b-consumers".into(),
                 start_from: StartFrom::Earliest,
+                group_protocol: GroupProtocol::Consumer,
                 delivery: Delivery::ExactlyOnce,
                 transaction: TransactionBounds::default(),
                 ordering: Ordering::Key,

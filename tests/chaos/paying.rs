@@ -36,7 +36,7 @@ impl Processor for Paying {
             Some(b"hopeless") => return Outcome::Retry(Failure::new("Hopeless", "it never works")),
             _ => {}
         }
-        let mut outputs = match self.payments.process_event(event).await {
+        let mut outputs = match Arc::clone(&self.payments).handle(Arc::new(event.clone())).await {
             Outcome::Emit(outputs) => outputs,
             other => return other,
         };

@@ -211,7 +211,7 @@ impl Plain {
             if self.has(Bug::UnstableId) {
                 asked.topic = format!("{}-{}", event.topic, event.attempt).into();
             }
-            match self.processor.process_event(&asked).await {
+            match Arc::clone(&self.processor).handle(Arc::new(asked)).await {
                 Outcome::Emit(outputs) => return Decided::Emit(outputs),
                 Outcome::Drop => return Decided::Emit(vec![]),
                 Outcome::Reject(failure) => return Decided::Bury(failure),

@@ -144,7 +144,8 @@ pub async fn run(path: &Path) -> Result {
     let BuiltProcessor::Record(payments) = processors::build(&config)? else { return Err("payments is no processor of records".into()) };
     let processor: Arc<dyn DynProcessor> = Arc::new(Paying::new(payments, spec.service));
     match spec.subject {
-        Subject::Penstock => Ok(runtime::run(config, BuiltProcessor::Record(processor)).await?),
+        // Its port is its own, and stays so over its restarts.
+        Subject::Penstock => Ok(runtime::run(config, BuiltProcessor::Record(processor), format!("worker-{}", spec.admin_port)).await?),
         Subject::Plain(bug) => plain::run(&spec, bug, processor).await,
     }
 }

@@ -553,6 +553,7 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         choice(KIND, "spec.delivery", reader(), &["AtLeastOnce", "ExactlyOnce"]),
         number(KIND, "spec.transaction.records", exactly(), 1, 100_000),
         choice(KIND, "spec.ordering", reader(), &["Key", "Partition", "None"]),
+        choice(KIND, "spec.source.kafka.groupProtocol", reader(), &["Classic", "Consumer"]),
         choice(KIND, "spec.source.kafka.startFrom", reader(), &["Earliest", "Latest"]),
         choice(KIND, "spec.deadLetter.format", reader(), &["Record", "Envelope"]),
         object_name(KIND, "spec.deadLetter.topic", reader()),

@@ -208,6 +208,7 @@ fn kafka_input(
         topics: names,
         group: source.group.clone().unwrap_or_else(|| penstock_crds::name::default_group(around.namespace, around.pipeline)),
         start_from: source.start_from,
+        group_protocol: source.group_protocol,
         delivery: spec.delivery.unwrap_or_default(),
         transaction: transaction_bounds(spec.transaction.as_ref())?,
         ordering: spec.ordering.unwrap_or_default(),

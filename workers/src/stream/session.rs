@@ -11,7 +11,7 @@ use std::{
 
 use penstock_crds::{
     name,
-    worker::{Delivery, KafkaInput, StartFrom},
+    worker::{Delivery, GroupProtocol, KafkaInput, StartFrom},
 };
 use penstock_kafka::{
     BulkProducer, CommitError, ConnectionSettings, Consumer, ConsumerSettings, Error, Health, ProducerSettings, TransactionSettings,
@@ -277,6 +277,10 @@ impl Stream {
         settings.start_from = match self.input.start_from {
             StartFrom::Earliest => penstock_kafka::StartFrom::Earliest,
             StartFrom::Latest => penstock_kafka::StartFrom::Latest,
+        };
+        settings.group_protocol = match self.input.group_protocol {
+            GroupProtocol::Classic => penstock_kafka::GroupProtocol::Classic,
+            GroupProtocol::Consumer => penstock_kafka::GroupProtocol::Consumer,
         };
         settings.buffer_records = READ_AHEAD;
         settings.session_timeout = SESSION_TIMEOUT;
