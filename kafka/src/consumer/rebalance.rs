@@ -10,11 +10,11 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::buffer::Buffer;
+use super::inbox::Inbox;
 use crate::error::{Error, Result};
 use crate::ffi::{Member, Move};
 use crate::health::{HealthSource, client_context};
-use crate::record::{ConsumedRecord, TopicPartition};
+use crate::record::TopicPartition;
 
 /// An offset to be committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl<L: RebalanceListener + ?Sized> RebalanceListener for Arc<L> {
 
 pub(super) struct Context {
     pub(super) health: HealthSource,
-    pub(super) buffer: Buffer<Result<ConsumedRecord>>,
+    pub(super) inbox: Inbox,
     listener: Box<dyn RebalanceListener>,
     assignment: Mutex<BTreeSet<TopicPartition>>,
 }
@@ -84,20 +84,12 @@ pub(super) struct Context {
 client_context!(Context);
 
 impl Context {
-    pub(super) fn new(buffer: Buffer<Result<ConsumedRecord>>, listener: Box<dyn RebalanceListener>) -> Self {
-        Self { health: HealthSource::new(), buffer, listener, assignment: Mutex::new(BTreeSet::new()) }
+    pub(super) fn new(inbox: Inbox, listener: Box<dyn RebalanceListener>) -> Self {
+        Self { health: HealthSource::new(), inbox, listener, assignment: Mutex::new(BTreeSet::new()) }
     }
 
     pub(super) fn assignment(&self) -> MutexGuard<'_, BTreeSet<TopicPartition>> {
         self.assignment.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Drops the records of these partitions that nobody has taken yet.
-    pub(super) fn forget(&self, partitions: &[TopicPartition]) {
-        self.buffer.retain(|received| match received {
-            Ok(record) => !partitions.iter().any(|partition| partition.partition == record.partition && partition.topic == *record.topic),
-            Err(_) => true,
-        });
     }
 
     fn assigned(&self, partitions: &[TopicPartition]) {
@@ -110,7 +102,7 @@ impl Context {
         let lost = consumer.assignment_lost();
         tracing::info!(partitions = %names(partitions), lost, "partitions revoked");
         self.assignment().retain(|partition| !partitions.contains(partition));
-        self.forget(partitions);
+        self.inbox.forget(partitions);
         if lost {
             self.listener.on_lost(partitions);
         } else {

@@ -131,6 +131,7 @@ impl ConsumerSettings {
             .set("max.poll.interval.ms", self.max_poll_interval.as_millis().to_string())
             .set("fetch.message.max.bytes", self.partition_fetch_bytes.to_string())
             .set("isolation.level", self.isolation.level())
+            .set("enable.partition.eof", "true")
             // Only what the caller commits is committed.
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false");

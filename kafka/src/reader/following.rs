@@ -109,7 +109,7 @@ impl Following {
                 let size = record.size();
                 self.events.push(Ok(ReaderEvent::Record(record)), size);
             }
-            Polled::EndOfPartition(partition) => self.progress.reached_end(&partition),
+            Polled::EndOfPartition(partition, _) => self.progress.reached_end(&partition),
             Polled::Failed { partition, code, message, .. } => self.failed(partition, code, message),
         }
     }
