@@ -31,7 +31,7 @@ impl Compression {
     }
 }
 
-/// How a [`Producer`] batches and how long it tries.
+/// How a [`crate::Producer`] batches and how long it tries.
 ///
 /// ```
 /// use penstock_kafka::ProducerSettings;
