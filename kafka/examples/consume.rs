@@ -57,9 +57,6 @@ async fn main() -> anyhow::Result<()> {
                 result = consume(&consumer, &arguments) => result,
                 () = end(arguments.seconds) => Ok(()),
             };
-            for end in consumer.ends() {
-                println!("{}/{} was read to its end at {}", end.topic, end.partition, end.next_offset);
-            }
             // Without this the group would wait for the session timeout before others get the partitions.
             consumer.close().await;
             result

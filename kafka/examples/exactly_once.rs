@@ -150,7 +150,7 @@ impl Copier {
         let origin = [Header { name: "origin".to_owned(), value: Some(format!("{}/{}", record.topic_partition(), record.offset).into()) }];
         let copy =
             RecordRef { key: record.key.as_deref(), payload: payload.as_deref(), headers: &origin, ..RecordRef::to(&self.arguments.to) };
-        transaction.enqueue(copy).await
+        transaction.enqueue(copy, 0).await
     }
 
     /// Gets a producer again, and reads again what is not committed.

@@ -198,7 +198,7 @@ impl Bench {
             let transaction = producer.begin().await?;
             for number in 0..left.min(self.arguments.batch) {
                 let key = number.to_be_bytes();
-                transaction.enqueue(RecordRef { key: Some(&key), payload: Some(&payload), ..RecordRef::to(&self.topic) }).await?;
+                transaction.enqueue(RecordRef { key: Some(&key), payload: Some(&payload), ..RecordRef::to(&self.topic) }, 0).await?;
                 left -= 1;
             }
             let begun = Instant::now();

@@ -59,7 +59,7 @@ mod wire;
 
 pub use connection::{ConnectionSettings, InvalidSettings};
 pub use consumer::{
-    CommitOffsets, Consumer, ConsumerSettings, GroupMetadata, GroupOffset, GroupProtocol, Isolation, RebalanceListener, StartFrom,
+    CommitOffsets, Consumer, ConsumerSettings, GroupMetadata, GroupOffset, GroupProtocol, Isolation, RebalanceListener, Received, StartFrom,
 };
 pub use error::{Error, Result};
 pub use health::{ClientState, Health};
@@ -80,7 +80,7 @@ mod tests {
     fn spawnable<T: Send>(_: T) {}
 
     async fn write_and_commit(transaction: Transaction, group: GroupMetadata) -> std::result::Result<TransactionalProducer, CommitError> {
-        let _ = transaction.enqueue(RecordRef::to("t")).await;
+        let _ = transaction.enqueue(RecordRef::to("t"), 0).await;
         transaction.commit_with_offsets(&[], &group).await
     }
 

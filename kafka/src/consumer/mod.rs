@@ -4,7 +4,6 @@
 //! thread and `recv` keeps memory in bounds, by pausing the partitions when nobody takes records.
 
 mod group;
-mod inbox;
 mod polling;
 mod rebalance;
 mod settings;
@@ -18,6 +17,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::buffer::Buffer;
 use crate::connection::{ConnectionSettings, InvalidSettings};
 use crate::error::{Error, Result};
 use crate::ffi;
@@ -25,7 +25,6 @@ use crate::health::Health;
 use crate::record::{ConsumedRecord, TopicPartition};
 use crate::topic::validate_topic_name;
 
-use inbox::Inbox;
 use polling::{Command, Polling};
 use rebalance::{Context, commit_blocking};
 
@@ -33,6 +32,30 @@ pub use group::GroupMetadata;
 pub use rebalance::{CommitOffsets, GroupOffset, RebalanceListener};
 pub(crate) use settings::reading;
 pub use settings::{ConsumerSettings, GroupProtocol, Isolation, StartFrom};
+
+/// What a member of a group reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A record.
+    Record(ConsumedRecord),
+    /// For now there is nothing more in a partition.
+    End {
+        /// The partition.
+        partition: TopicPartition,
+        /// The next record will have this offset or a later one: everything before it was handed out, or is none for the
+        /// reader, such as the marks of transactions.
+        offset: i64,
+    },
+}
+
+impl Received {
+    fn into_record(self) -> Option<ConsumedRecord> {
+        match self {
+            Self::Record(record) => Some(record),
+            Self::End { .. } => None,
+        }
+    }
+}
 
 /// A member of a consumer group, for at-least-once processing by hand. Share it in an `Arc` for use from several tasks.
 ///
@@ -85,7 +108,7 @@ impl Consumer {
         topics.iter().try_for_each(|topic| validate_topic_name(topic))?;
         let mut config = connection.client_config();
         settings.apply(&mut config);
-        let context = Context::new(Inbox::new(settings.buffer_records, settings.prefetch_bytes as usize), Box::new(listener));
+        let context = Context::new(Buffer::new(settings.buffer_records, settings.prefetch_bytes as usize), Box::new(listener));
         let client: BaseConsumer<Context> = config.create_with_context(context).map_err(|error| Error::from_rdkafka(&error, None))?;
         client.subscribe(topics).map_err(|error| Error::from_rdkafka(&error, None))?;
         let context = Arc::clone(client.context());
@@ -101,7 +124,12 @@ impl Consumer {
     /// After an error the consumer goes on by itself, unless [`Error::is_fatal`]; [`Error::UnknownTopic`] comes again
     /// for as long as a topic is not there. [`Error::Closed`] ends the stream.
     pub async fn recv(&self) -> Result<ConsumedRecord> {
-        self.context.inbox.take(1).await?.pop().ok_or(Error::Closed)
+        loop {
+            match self.context.buffer.pop().await.unwrap_or(Err(Error::Closed))? {
+                Received::Record(record) => return Ok(record),
+                Received::End { .. } => {}
+            }
+        }
     }
 
     /// The next records, up to `max` of those that are there, at least one; in order within each partition. One wait and one
@@ -112,14 +140,23 @@ impl Consumer {
     /// # Errors
     /// As [`Consumer::recv`]. An error never hides records: those before it come first.
     pub async fn recv_batch(&self, max: usize) -> Result<Vec<ConsumedRecord>> {
-        self.context.inbox.take(max.max(1)).await
+        loop {
+            let received = self.recv_all(max).await?.into_iter();
+            let records: Vec<_> = received.filter_map(Received::into_record).collect();
+            if !records.is_empty() {
+                return Ok(records);
+            }
+        }
     }
 
-    /// The partitions that were read to their end, each with the offset that the next record will have at least. All records
-    /// before it were handed out, but may still be at work: commit such an offset once nothing of its partition is. It is
-    /// larger than that of the last record by the markers of transactions, which otherwise count as lag for ever.
-    pub fn ends(&self) -> Vec<GroupOffset> {
-        self.context.inbox.ends()
+    /// As [`Consumer::recv_batch`], with the ends of partitions among the records, where
+    /// [`ConsumerSettings::report_ends`] asks for them.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn recv_all(&self, max: usize) -> Result<Vec<Received>> {
+        let taken = self.context.buffer.pop_many(max.max(1), Result::is_ok).await;
+        if taken.is_empty() { Err(Error::Closed) } else { taken.into_iter().collect() }
     }
 
     /// Commits offsets and waits until Kafka has acknowledged them.

@@ -13,7 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::sync::oneshot;
 
-use super::inbox::Received;
+use super::Received;
 use super::rebalance::{self, Context};
 use crate::error::{Error, Result};
 use crate::ffi::{Copies, ErrorCode, MemberQueue, Polled};
@@ -84,7 +84,7 @@ impl Poller {
             self.poll();
             self.throttle();
         }
-        self.client.context().inbox.buffer.close();
+        self.client.context().buffer.close();
         self.close();
     }
 
@@ -98,7 +98,7 @@ impl Poller {
             }
             waiting = Duration::ZERO;
         }
-        self.client.context().inbox.buffer.announce();
+        self.client.context().buffer.announce();
     }
 
     /// True if there may be more, and room for it. A rebalance that is served here takes out of the buffer what must not be
@@ -108,17 +108,17 @@ impl Poller {
         match self.queue.poll_blocking(&self.client, timeout, &mut self.copies) {
             Polled::Record(record) => {
                 let size = record.size();
-                return context.inbox.buffer.push_quietly(Received::Record(record), size);
+                return context.buffer.push_quietly(Ok(Received::Record(record)), size);
             }
             Polled::Failed { partition, code, message, fatal } => {
                 context.health.error(code.known(), &message);
                 let topic = partition.as_ref().map(|partition| partition.topic.as_str());
                 if let Some(error) = reportable(code, message, topic, fatal) {
-                    context.inbox.buffer.push_quietly(Received::Failed(error), 0);
+                    context.buffer.push_quietly(Err(error), 0);
                 }
             }
-            Polled::EndOfPartition(partition, next) => {
-                return context.inbox.buffer.push_quietly(Received::End(partition, next), 0);
+            Polled::EndOfPartition(partition, offset) => {
+                return context.buffer.push_quietly(Ok(Received::End { partition, offset }), 0);
             }
             Polled::Nothing => {}
         }
@@ -126,7 +126,7 @@ impl Poller {
     }
 
     fn throttle(&mut self) {
-        let buffer = &self.client.context().inbox.buffer;
+        let buffer = &self.client.context().buffer;
         if self.throttled {
             if buffer.is_half_empty() {
                 self.throttled = false;
@@ -190,7 +190,7 @@ impl Poller {
         self.client
             .seek(&partition.topic, partition.partition, Offset::Offset(offset), SEEK_TIMEOUT)
             .map_err(|error| Error::from_rdkafka(&error, Some(&partition.topic)))?;
-        self.client.context().inbox.forget(&[partition]);
+        self.client.context().forget(&[partition]);
         Ok(())
     }
 

@@ -10,7 +10,8 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::inbox::Inbox;
+use super::Received;
+use crate::buffer::Buffer;
 use crate::error::{Error, Result};
 use crate::ffi::{Member, Move};
 use crate::health::{HealthSource, client_context};
@@ -76,7 +77,7 @@ impl<L: RebalanceListener + ?Sized> RebalanceListener for Arc<L> {
 
 pub(super) struct Context {
     pub(super) health: HealthSource,
-    pub(super) inbox: Inbox,
+    pub(super) buffer: Buffer<Result<Received>>,
     listener: Box<dyn RebalanceListener>,
     assignment: Mutex<BTreeSet<TopicPartition>>,
 }
@@ -84,12 +85,23 @@ pub(super) struct Context {
 client_context!(Context);
 
 impl Context {
-    pub(super) fn new(inbox: Inbox, listener: Box<dyn RebalanceListener>) -> Self {
-        Self { health: HealthSource::new(), inbox, listener, assignment: Mutex::new(BTreeSet::new()) }
+    pub(super) fn new(buffer: Buffer<Result<Received>>, listener: Box<dyn RebalanceListener>) -> Self {
+        Self { health: HealthSource::new(), buffer, listener, assignment: Mutex::new(BTreeSet::new()) }
     }
 
     pub(super) fn assignment(&self) -> MutexGuard<'_, BTreeSet<TopicPartition>> {
         self.assignment.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops the records of these partitions that nobody has taken yet.
+    pub(super) fn forget(&self, partitions: &[TopicPartition]) {
+        self.buffer.retain(|received| match received {
+            Ok(Received::Record(record)) => {
+                !partitions.iter().any(|partition| partition.partition == record.partition && partition.topic == *record.topic)
+            }
+            Ok(Received::End { partition, .. }) => !partitions.contains(partition),
+            Err(_) => true,
+        });
     }
 
     fn assigned(&self, partitions: &[TopicPartition]) {
@@ -102,7 +114,7 @@ impl Context {
         let lost = consumer.assignment_lost();
         tracing::info!(partitions = %names(partitions), lost, "partitions revoked");
         self.assignment().retain(|partition| !partitions.contains(partition));
-        self.inbox.forget(partitions);
+        self.forget(partitions);
         if lost {
             self.listener.on_lost(partitions);
         } else {

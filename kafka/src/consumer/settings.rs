@@ -75,6 +75,8 @@ pub struct ConsumerSettings {
     pub partition_fetch_bytes: u32,
     /// How long the broker may hold a fetch open while there is nothing to read. 1 ms to 30 s; default 500 ms.
     pub fetch_wait: Duration,
+    /// Whether [`crate::Consumer::recv_all`] tells the ends of partitions. Default: no.
+    pub report_ends: bool,
 }
 
 impl ConsumerSettings {
@@ -91,6 +93,7 @@ impl ConsumerSettings {
             prefetch_bytes: 16 << 20,
             partition_fetch_bytes: 1 << 20,
             fetch_wait: Duration::from_millis(500),
+            report_ends: false,
         }
     }
 
@@ -131,7 +134,7 @@ impl ConsumerSettings {
             .set("max.poll.interval.ms", self.max_poll_interval.as_millis().to_string())
             .set("fetch.message.max.bytes", self.partition_fetch_bytes.to_string())
             .set("isolation.level", self.isolation.level())
-            .set("enable.partition.eof", "true")
+            .set("enable.partition.eof", self.report_ends.to_string())
             // Only what the caller commits is committed.
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false");

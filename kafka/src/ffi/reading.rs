@@ -22,7 +22,7 @@ const NO_TIMESTAMP: c_int = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_N
 pub(crate) enum Polled {
     Nothing,
     Record(ConsumedRecord),
-    /// Everything that is committed now was read from this partition; the next record will be at this offset or behind it.
+    /// Everything that is committed now was read from this partition; the next record will have this offset or a later one.
     EndOfPartition(TopicPartition, i64),
     Failed {
         partition: Option<TopicPartition>,
@@ -71,23 +71,22 @@ pub(super) fn read_event(event: &Event, copies: &mut Copies) -> Polled {
             // SAFETY: the event is alive.
             let fatal = unsafe { sys::rd_kafka_event_error_is_fatal(event.ptr()) } != 0;
             match event_partition(event) {
-                Some((partition, next)) if code.is(Code::PartitionEOF) => Polled::EndOfPartition(partition, next),
-                place => Polled::Failed { partition: place.map(|(partition, _)| partition), code, message: event.message(), fatal },
+                Some((partition, offset)) if code.is(Code::PartitionEOF) => Polled::EndOfPartition(partition, offset),
+                partition => Polled::Failed { partition: partition.map(|(name, _)| name), code, message: event.message(), fatal },
             }
         }
         _ => Polled::Nothing,
     }
 }
 
-/// The partition that an event is about, and the offset in it.
 fn event_partition(event: &Event) -> Option<(TopicPartition, i64)> {
     // SAFETY: the event is alive; the returned copy is ours to destroy.
     let partition = unsafe { sys::rd_kafka_event_topic_partition(event.ptr()) };
     let partition = Owned::new(partition, sys::rd_kafka_topic_partition_destroy).ok()?;
     // SAFETY: the copy lives until the end of this function; its name is copied.
     unsafe {
-        let native = partition.ptr();
-        Some((TopicPartition::new(text((*native).topic)?, (*native).partition), (*native).offset))
+        let name = TopicPartition::new(text((*partition.ptr()).topic)?, (*partition.ptr()).partition);
+        Some((name, (*partition.ptr()).offset))
     }
 }
 

@@ -101,17 +101,17 @@ impl Failures {
 }
 
 impl Listen for Failures {
-    type Ticket = ();
+    type Ticket = usize;
 
-    fn delivered(&self, (): (), outcome: Result<RecordPosition>) {
+    fn delivered(&self, token: usize, outcome: Result<RecordPosition>) {
         match outcome {
             // Purged: the transaction has failed already, or is being aborted.
             Ok(_) | Err(Error::Closed) => {}
             Err(error) => {
                 let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
                 let in_doubt = !is_answer(&error) || failed.as_ref().is_some_and(|failed| failed.in_doubt);
-                let first = failed.take().map_or(error, |failed| failed.first);
-                *failed = Some(Failed { first, in_doubt });
+                let (first, token) = failed.take().map_or((error, token), |failed| (failed.first, failed.token));
+                *failed = Some(Failed { first, token, in_doubt });
             }
         }
     }
@@ -133,12 +133,12 @@ mod tests {
         let steps = [
             (Ok(RecordPosition { partition: 0, offset: 1 }), None),
             (Err(Error::Closed), None),
-            (Err(large.clone()), Some(Failed { first: large.clone(), in_doubt: false })),
-            (Err(late.clone()), Some(Failed { first: large.clone(), in_doubt: true })),
-            (Err(large.clone()), Some(Failed { first: large, in_doubt: true })),
+            (Err(large.clone()), Some(Failed { first: large.clone(), token: 2, in_doubt: false })),
+            (Err(late.clone()), Some(Failed { first: large.clone(), token: 2, in_doubt: true })),
+            (Err(large.clone()), Some(Failed { first: large, token: 2, in_doubt: true })),
         ];
-        for (outcome, expected) in steps {
-            failures.delivered((), outcome);
+        for (token, (outcome, expected)) in steps.into_iter().enumerate() {
+            failures.delivered(token, outcome);
             assert_eq!(failures.failed(), expected);
         }
         failures.forget();

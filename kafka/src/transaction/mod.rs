@@ -41,7 +41,7 @@ pub use settings::TransactionSettings;
 /// loop {
 ///     let record = consumer.recv().await?;
 ///     let transaction = producer.begin().await?;
-///     transaction.enqueue(RecordRef { payload: record.payload.as_deref(), ..RecordRef::to("payments") }).await?;
+///     transaction.enqueue(RecordRef { payload: record.payload.as_deref(), ..RecordRef::to("payments") }, 0).await?;
 ///     let done = GroupOffset { topic: record.topic.to_string(), partition: record.partition, next_offset: record.offset + 1 };
 ///     producer = transaction.commit_with_offsets(&[done], &consumer.group_metadata().await?).await?;
 /// }
@@ -104,13 +104,13 @@ impl TransactionalProducer {
 
 impl Transaction {
     /// Makes a record part of the transaction if there is room for it. Does not block. Records that are enqueued one after
-    /// the other stay in this order within a partition.
+    /// the other stay in this order within a partition. `token` stands for the record in [`CommitError::Aborted`].
     ///
     /// # Errors
     /// The record can never be sent (invalid topic name, too large, unknown partition): it is not part of the transaction,
     /// which can go on without it. [`Error::TransactionFailed`]: nothing can be added any more, `commit` says why.
-    pub fn try_enqueue<'a>(&self, record: impl Into<RecordRef<'a>>) -> Result<Enqueued> {
-        let refused = self.core.writer.try_write(&record.into(), ()).map_err(refusal)?;
+    pub fn try_enqueue<'a>(&self, record: impl Into<RecordRef<'a>>, token: usize) -> Result<Enqueued> {
+        let refused = self.core.writer.try_write(&record.into(), token).map_err(refusal)?;
         Ok(if refused.is_none() { Enqueued::Accepted } else { Enqueued::NoRoom })
     }
 
@@ -118,8 +118,8 @@ impl Transaction {
     ///
     /// # Errors
     /// As there.
-    pub async fn enqueue(&self, record: impl Into<RecordRef<'_>>) -> Result<()> {
-        self.core.writer.write(&record.into(), ()).await.map_err(refusal)
+    pub async fn enqueue(&self, record: impl Into<RecordRef<'_>>, token: usize) -> Result<()> {
+        self.core.writer.write(&record.into(), token).await.map_err(refusal)
     }
 
     /// Waits until a full buffer may have room again.
@@ -181,10 +181,10 @@ impl Transaction {
         };
         match judge(refusal, core.writer.listener().failed()) {
             Verdict::GiveUp(reason) => Err(lost(reason)),
-            Verdict::Abort(reason) => {
+            Verdict::Abort(reason, record) => {
                 tracing::warn!(error = %reason, "a transaction cannot be committed and is aborted");
                 let core = async { core.abort().await?.renew_if_in_doubt().await }.await.map_err(lost)?;
-                Err(CommitError::Aborted { reason, producer: Box::new(TransactionalProducer { core }) })
+                Err(CommitError::Aborted { reason, record, producer: Box::new(TransactionalProducer { core }) })
             }
         }
     }

@@ -2,12 +2,10 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tokio::process::Command;
 
-use super::command::{logged, output};
+use super::command::logged;
 use super::error::{HarnessError, Result, at};
 use super::ground::Ground;
 use super::image::{self, RECIPE, Source};
@@ -15,7 +13,7 @@ use super::layout::repository;
 use super::progress::note;
 use super::recipe::short_hex;
 use super::site::Site;
-use super::{files, kind, lock, rootfs};
+use super::{compile, files, kind, lock, rootfs};
 
 /// A target of the Dockerfile, the binary in it, and the image that it makes.
 pub(crate) struct Product {
@@ -67,7 +65,9 @@ pub async fn build(site: &Site) -> Result<()> {
     if !kind::is_healthy(site).await {
         return Err(HarnessError::Down { name: site.instance.name().to_owned() });
     }
-    let binaries = compile(site).await?;
+    let binaries: Vec<_> = PRODUCTS.iter().map(|product| product.binary).collect();
+    // cargo runs outside of the daemon's namespace: it may need the registry.
+    let binaries = compile::release(&["penstock-operator", "penstock-workers"], &binaries, &site.instance.log("cargo-build")).await?;
     let context = site.instance.root().join("context");
     stage(site, &binaries, &context).await?;
     for product in &PRODUCTS {
@@ -86,22 +86,6 @@ pub async fn build(site: &Site) -> Result<()> {
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
 pub(crate) fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
-}
-
-/// cargo runs outside of the daemon's namespace: it may need the registry.
-async fn compile(site: &Site) -> Result<PathBuf> {
-    let mut metadata = Command::new("cargo");
-    metadata.args(["metadata", "--format-version=1", "--no-deps"]).current_dir(repository());
-    let text = output(&mut metadata, Duration::from_secs(60)).await?;
-    let metadata: serde_json::Value = serde_json::from_str(&text).map_err(|e| HarnessError::Input(format!("cargo metadata: {e}")))?;
-    let target = metadata.get("target_directory").and_then(serde_json::Value::as_str).unwrap_or("target");
-    let mut build = Command::new("cargo");
-    build.args(["build", "--release", "-p", "penstock-operator", "-p", "penstock-workers"]).current_dir(repository());
-    for product in &PRODUCTS {
-        build.args(["--bin", product.binary]);
-    }
-    logged("cargo build --release (the first time several minutes)", build, &site.instance.log("cargo-build")).await?;
-    Ok(Path::new(target).join("release"))
 }
 
 /// Lays the build context out outside of the checkout: `bin/` and, for an image from nothing, `rootfs/`.

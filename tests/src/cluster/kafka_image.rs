@@ -17,7 +17,7 @@ use super::lock::Lock;
 use super::progress::Step;
 use super::recipe::{self, short_hex};
 use super::site::Site;
-use super::{files, rootfs};
+use super::{files, kafka_jars, rootfs};
 
 /// The Java modules that a broker and its tools load.
 const MODULES: &str = "java.base,java.compiler,java.desktop,java.logging,java.management,java.management.rmi,java.naming,java.net.http,\
@@ -46,33 +46,15 @@ pub(crate) struct KafkaImage {
 }
 
 /// Makes the image's archive unless the cache has it. The caller holds the cache's lock.
-pub(crate) async fn ensure(site: &Site, _held: &Lock) -> Result<KafkaImage> {
+pub(crate) async fn ensure(site: &Site, held: &Lock) -> Result<KafkaImage> {
     let name = format!("penstock/kafka:{KAFKA}");
     let recipe = ingredients().await?;
     let archive = recipe::archive(&site.cache.kafka(), "image", &recipe);
     if !archive.exists() {
-        jars(site).await?;
+        kafka_jars::ensure(&site.cache, held).await?;
         assemble(site, &name, &recipe, &archive).await?;
     }
     Ok(KafkaImage { name, recipe, archive })
-}
-
-/// Copies Kafka's jars from Maven's repositories into the cache, unless the cache has them for this `pom.xml`.
-async fn jars(site: &Site) -> Result<()> {
-    let (ours, noted) = (repository().join("tests/kafka/pom.xml"), site.cache.kafka().join("pom.xml"));
-    let wanted = std::fs::read(&ours).map_err(at("read", &ours))?;
-    if site.cache.jars().is_dir() && std::fs::read(&noted).is_ok_and(|text| text == wanted) {
-        return Ok(());
-    }
-    let step = Step::start(&format!("jars of Kafka {KAFKA}"));
-    files::fresh(&site.cache.jars())?;
-    let mut maven = Command::new("mvn");
-    maven.args(["-q", "-B", "-f"]).arg(&ours).arg("dependency:copy-dependencies");
-    maven.arg(format!("-DoutputDirectory={}", site.cache.jars().display()));
-    quiet_with(&step, &mut maven, &site.cache.log("maven")).await?;
-    std::fs::write(&noted, wanted).map_err(at("write", &noted))?;
-    step.done();
-    Ok(())
 }
 
 async fn assemble(site: &Site, name: &str, recipe: &str, archive: &Path) -> Result<()> {

@@ -7,29 +7,31 @@
 //!
 //! A test gets its cluster with [`Cluster::current`] and must run beside it: `cluster exec -- cargo test …`.
 
-mod command;
+pub(crate) mod command;
+pub(crate) mod compile;
 mod daemon;
-mod error;
-mod files;
+pub(crate) mod error;
+pub(crate) mod files;
 mod ground;
 mod handle;
 mod image;
 mod images;
 mod kafka;
 mod kafka_image;
+pub(crate) mod kafka_jars;
 mod kind;
-mod layout;
+pub(crate) mod layout;
 mod lifecycle;
-mod lock;
+pub(crate) mod lock;
 mod node_image;
-mod orphans;
-mod packages;
-mod progress;
+pub(crate) mod orphans;
+pub(crate) mod packages;
+pub(crate) mod progress;
 mod recipe;
 mod rootfs;
 mod site;
 mod status;
-mod sweep;
+pub(crate) mod sweep;
 mod tools;
 
 pub use error::{HarnessError, Result};

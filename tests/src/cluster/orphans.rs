@@ -32,7 +32,8 @@ fn marked(environment: &[u8]) -> Option<String> {
     Some(value.to_owned())
 }
 
-fn is_alive(identity: &str) -> bool {
+/// Whether the harness of that identity still runs.
+pub(crate) fn is_alive(identity: &str) -> bool {
     let pid = identity.split(':').next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
     pid.and_then(identity_of).is_some_and(|now| now == identity)
 }

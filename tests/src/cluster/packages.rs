@@ -12,7 +12,7 @@ use super::ground::Ground;
 use super::site::Site;
 
 /// What shows that a Debian package is there, and the package.
-type Need = (&'static str, &'static str);
+pub(crate) type Need = (&'static str, &'static str);
 
 /// What compiling needs: rdkafka's C code, its vendored OpenSSL, and `kind.sh tools`.
 const BUILD: &[Need] = &[
@@ -48,11 +48,7 @@ const GIVEN: &[Need] = &[
 
 /// Makes sure that everything is there that this ground needs.
 pub(crate) async fn ensure(site: &Site) -> Result<()> {
-    let given = missing(GIVEN.iter());
-    if !given.is_empty() {
-        let programs: Vec<_> = GIVEN.iter().filter(|(_, how)| given.contains(how)).map(|(program, _)| *program).collect();
-        return Err(HarnessError::Missing { what: programs.join(", "), install: given.join("; ") });
-    }
+    require(GIVEN)?;
     let packages = match site.ground {
         Ground::Stock => missing(BUILD.iter()),
         Ground::Local => missing(BUILD.iter().chain(LOCAL)),
@@ -64,6 +60,16 @@ pub(crate) async fn ensure(site: &Site) -> Result<()> {
         return Err(HarnessError::Input("no Docker daemon answers, and making one needs root. Start Docker, or run this as root".into()));
     }
     Ok(())
+}
+
+/// Refuses when a program is missing that is never installed from here; the second part of a need says how to get it.
+pub(crate) fn require(needs: &[Need]) -> Result<()> {
+    let given = missing(needs.iter());
+    if given.is_empty() {
+        return Ok(());
+    }
+    let programs: Vec<_> = needs.iter().filter(|(_, how)| given.contains(how)).map(|(program, _)| *program).collect();
+    Err(HarnessError::Missing { what: programs.join(", "), install: given.join("; ") })
 }
 
 async fn install(site: &Site, packages: &[&'static str]) -> Result<()> {

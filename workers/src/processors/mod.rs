@@ -2,7 +2,7 @@
 
 mod gateway;
 mod orders;
-mod payments;
+pub mod payments;
 
 use std::{fmt, sync::Arc};
 

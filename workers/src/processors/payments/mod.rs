@@ -15,7 +15,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use self::decide::{Decision, decide};
+pub use self::decide::{Decision, decide};
 use super::orders::{EventRefusal, Order, PaymentCompleted, order_of_event};
 use crate::{
     error::ConfigError,
@@ -43,24 +43,28 @@ impl Payments {
         let success_rate = options.fraction("successRate").ok_or_else(|| ConfigError::invalid("option successRate is missing"))?;
         Ok(Self { success_rate, decided: Family::default() })
     }
+}
 
-    fn pay(&self, event: &Event, now: Timestamp) -> Result<Output, Refusal> {
-        let order = order_of_event(event.payload.as_deref())?;
-        match decide(order.order_id, self.success_rate) {
-            Decision::Completed { payment_id, event_id } => {
-                let payload = serde_json::to_vec(&PaymentCompleted::new(&order, payment_id, event_id, now))?;
-                Ok(Output { key: Some(order.order_id.to_string().into()), payload: Some(payload.into()), headers: Vec::new() })
-            }
-            Decision::Declined => Err(Refusal::Declined(Box::new(order))),
+/// Judges the payload of a record, and writes the payment if there is one. All that the processor does but counting.
+///
+/// # Errors
+/// Why there is no payment.
+pub fn pay(payload: Option<&[u8]>, success_rate: f64, now: Timestamp) -> Result<Output, Refusal> {
+    let order = order_of_event(payload)?;
+    match decide(order.order_id, success_rate) {
+        Decision::Completed { payment_id, event_id } => {
+            let payload = serde_json::to_vec(&PaymentCompleted::new(&order, payment_id, event_id, now))?;
+            Ok(Output { key: Some(order.order_id.to_string().into()), payload: Some(payload.into()), headers: Vec::new() })
         }
+        Decision::Declined => Err(Refusal::Declined(Box::new(order))),
     }
 }
 
 impl Processor for Payments {
     async fn process(&self, event: &Event) -> Outcome {
-        let (outcome, verdict) = match self.pay(event, Timestamp::now()) {
+        let (outcome, verdict) = match pay(event.payload.as_deref(), self.success_rate, Timestamp::now()) {
             Ok(output) => (Outcome::Emit(vec![output]), "completed"),
-            Err(refusal) => (Outcome::Reject(Failure::new(refusal.error_type(), refusal.to_string())), refusal.verdict()),
+            Err(refusal) => (Outcome::Reject(refusal.failure()), refusal.verdict()),
         };
         self.decided.get_or_create(&Verdict { outcome: verdict }).inc();
         outcome
@@ -73,16 +77,25 @@ impl Processor for Payments {
 
 /// Why there is no payment.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+pub enum Refusal {
+    /// The record is no valid order.
     #[error(transparent)]
     Event(#[from] EventRefusal),
+    /// The bank says no.
     #[error("the payment of {} {} for order {} was declined", .0.amount, .0.currency, .0.order_id)]
     Declined(Box<Order>),
+    /// There is a payment, and no JSON for it.
     #[error("the payment cannot be written as JSON: {0}")]
     Unwritable(#[from] serde_json::Error),
 }
 
 impl Refusal {
+    /// What stands in the dead letter.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        Failure::new(self.error_type(), self.to_string())
+    }
+
     /// The word for programs that stands in the dead letter.
     fn error_type(&self) -> &'static str {
         match self {

@@ -1,0 +1,33 @@
+//! Compiles the project's own programs as they go into the images.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use super::command::{forget_cargo, logged, output};
+use super::error::{HarnessError, Result};
+use super::layout::repository;
+
+/// Compiles these programs of these packages; the folder that they are in then.
+///
+/// # Errors
+/// cargo fails; its log is named.
+pub(crate) async fn release(packages: &[&str], binaries: &[&str], log: &Path) -> Result<PathBuf> {
+    let mut metadata = Command::new("cargo");
+    metadata.args(["metadata", "--format-version=1", "--no-deps"]).current_dir(repository());
+    let text = output(&mut metadata, Duration::from_secs(60)).await?;
+    let metadata: serde_json::Value = serde_json::from_str(&text).map_err(|e| HarnessError::Input(format!("cargo metadata: {e}")))?;
+    let target = metadata.get("target_directory").and_then(serde_json::Value::as_str).unwrap_or("target");
+    let mut build = Command::new("cargo");
+    forget_cargo(&mut build);
+    build.args(["build", "--release"]).current_dir(repository());
+    for package in packages {
+        build.args(["-p", package]);
+    }
+    for binary in binaries {
+        build.args(["--bin", binary]);
+    }
+    logged("cargo build --release (the first time several minutes)", build, log).await?;
+    Ok(Path::new(target).join("release"))
+}
