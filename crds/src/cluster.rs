@@ -82,7 +82,10 @@ pub struct KafkaClusterStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The cluster's own id.
+    /// The servers at which the cluster answered last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bootstrap_servers: Vec<String>,
+    /// The cluster's own id. It never changes: servers of another cluster are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
     /// The node id of the active controller.

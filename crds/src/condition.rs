@@ -62,6 +62,8 @@ reasons! {
     ClusterNotFound,
     /// The `KafkaCluster` is there, but not ready.
     ClusterNotReady,
+    /// The servers of a `KafkaCluster` lead to another Kafka cluster than before.
+    ClusterIdChanged,
     /// The `KafkaCluster` does not allow this namespace.
     ClusterNotAllowed,
     /// An older `KafkaTopic` owns the topic.
@@ -129,6 +131,13 @@ impl Statement {
     pub fn new(kind: ConditionType, status: Option<bool>, reason: Reason, message: impl Into<String>) -> Self {
         Self { kind, status, reason, message: message.into() }
     }
+
+    /// Whether these conditions say the same already, whatever their status.
+    #[must_use]
+    pub fn is_told_by(&self, conditions: &[Condition]) -> bool {
+        let told = conditions.iter().find(|condition| condition.type_ == self.kind.as_str());
+        told.is_some_and(|told| told.reason == self.reason.as_str() && told.message == shortened(&self.message))
+    }
 }
 
 /// The longest message that a condition carries, in bytes (the schema of Kubernetes allows 32 KiB).
@@ -190,7 +199,12 @@ mod tests {
 
     #[test]
     fn a_long_message_is_cut_between_characters() {
-        let cut = shortened(&"ü".repeat(MAX_MESSAGE));
+        let long = "ü".repeat(MAX_MESSAGE);
+        let cut = shortened(&long);
         assert!(cut.len() <= MAX_MESSAGE + '…'.len_utf8() && cut.ends_with('…'));
+        let statement = Statement::new(ConditionType::Ready, Some(false), Reason::RefusedByKafka, long);
+        let told = conditions(&[], &at("01"), None, std::slice::from_ref(&statement));
+        assert!(statement.is_told_by(&told) && !statement.is_told_by(&[]));
+        assert!(!Statement { reason: Reason::InvalidConfig, ..statement }.is_told_by(&told));
     }
 }

@@ -29,6 +29,10 @@ pub const DEAD_LETTER_SUFFIX: &str = ".DLT";
 
 /// The longest name that a label value, a Service and a pod's host name may have.
 const MAX_LABEL: usize = 63;
+/// The longest name of an object.
+const MAX_OBJECT: usize = 253;
+/// The longest name that Kafka allows for a topic.
+const MAX_TOPIC: usize = 249;
 /// What a shortened name ends with: a dash and eight hexadecimal digits.
 const HASH_LENGTH: usize = 9;
 
@@ -55,30 +59,50 @@ pub fn owned_name(pipeline: &str) -> String {
 /// source topic gives another object, since an object's topic cannot change.
 #[must_use]
 pub fn dead_letter_object(pipeline: &str, source: &str) -> String {
-    const SUFFIX: &str = "-dlt";
-    let name = format!("{pipeline}-{source}");
-    if name.len() + SUFFIX.len() <= 253 {
-        return name + SUFFIX;
+    bounded(format!("{pipeline}-{source}"), "-dlt", MAX_OBJECT)
+}
+
+/// The name of the `KafkaTopic` object of the retry topic, counted from 1, that a pipeline derives from this source topic.
+#[must_use]
+pub fn retry_object(pipeline: &str, source: &str, tier: usize) -> String {
+    bounded(format!("{pipeline}-{source}"), &format!("-retry-{tier}"), MAX_OBJECT)
+}
+
+/// The name in Kafka of the retry topic, counted from 1, that a group has for a source topic.
+#[must_use]
+pub fn retry_topic(source: &str, group: &str, tier: usize) -> String {
+    bounded(format!("{source}.{group}"), &format!(".retry.{tier}"), MAX_TOPIC)
+}
+
+/// The name with the suffix; where that is too long, shortened with a hash of the whole name.
+fn bounded(name: String, suffix: &str, max: usize) -> String {
+    if name.len() + suffix.len() <= max {
+        return name + suffix;
     }
-    let stem: String = name.chars().take(253 - HASH_LENGTH - SUFFIX.len()).collect();
-    format!("{}-{}{SUFFIX}", stem.trim_end_matches(['-', '.']), short_hash(name.as_bytes()))
+    let stem: String = name.chars().take(max - HASH_LENGTH - suffix.len()).collect();
+    format!("{}-{}{suffix}", stem.trim_end_matches(['-', '.']), short_hash(name.as_bytes()))
 }
 
 /// The consumer group of a pipeline that names none.
 #[must_use]
 pub fn default_group(namespace: &str, pipeline: &str) -> String {
-    let group = format!("{namespace}.{pipeline}");
-    if group.len() <= 249 {
-        return group;
-    }
-    let stem: String = group.chars().take(249 - HASH_LENGTH).collect();
-    format!("{stem}-{}", short_hash(group.as_bytes()))
+    bounded(format!("{namespace}.{pipeline}"), "", MAX_TOPIC)
 }
 
-/// Eight hexadecimal digits that stand for these bytes.
+/// Eight hexadecimal digits that keep names apart which are otherwise the same.
 #[must_use]
 pub fn short_hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(4).map(|b| format!("{b:02x}")).collect()
+    hex(bytes, 4)
+}
+
+/// 32 hexadecimal digits that stand for these bytes: no other content has the same ones, not even on purpose.
+#[must_use]
+pub fn fingerprint(bytes: &[u8]) -> String {
+    hex(bytes, 16)
+}
+
+fn hex(bytes: &[u8], length: usize) -> String {
+    Sha256::digest(bytes).iter().take(length).map(|b| format!("{b:02x}")).collect()
 }
 
 fn is_service_name(name: &str) -> bool {
@@ -111,6 +135,11 @@ mod tests {
         let name = "n".repeat(253);
         assert!(dead_letter_object(&name, "orders").len() <= 253);
         assert!(default_group(&"s".repeat(63), &name).len() <= 249);
+        assert!(retry_object(&name, "orders", 5).len() <= 253);
+        assert!(retry_topic(&"t".repeat(249), "g", 1).len() <= 249);
+        assert_ne!(retry_topic(&"t".repeat(249), "g", 1), retry_topic(&"t".repeat(249), "h", 1));
+        assert_eq!(retry_topic("orders", "shop.payments", 2), "orders.shop.payments.retry.2");
+        assert_eq!(retry_object("payments", "orders", 2), "payments-orders-retry-2");
         assert_eq!(default_group("shop", "payments"), "shop.payments");
         assert_eq!(dead_letter_object("payments", "orders"), "payments-orders-dlt");
     }

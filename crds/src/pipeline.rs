@@ -38,12 +38,16 @@ use crate::topic::ClusterRef;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.source.kafka) == has(self.delivery)")
-        .message("delivery goes with source.kafka: say `delivery: AtLeastOnce` there, and leave it out with source.http"),
-    validation = Rule::new("has(self.source.kafka) || !(has(self.ordering) || has(self.concurrency) || has(self.retry) || has(self.deadLetter))")
-        .message("ordering, concurrency, retry and deadLetter go with source.kafka: an HTTP source answers its caller instead"),
+    validation = Rule::new("has(self.source.kafka) || !(has(self.delivery) || has(self.ordering) || has(self.concurrency) || has(self.retry) || has(self.deadLetter))")
+        .message("delivery, ordering, concurrency, retry and deadLetter go with source.kafka: an HTTP source answers its caller instead"),
+    validation = Rule::new("!has(self.transaction) || (has(self.source.kafka) && (!has(self.delivery) || self.delivery == 'ExactlyOnce'))")
+        .message("transaction goes with source.kafka and `delivery: ExactlyOnce`"),
     validation = Rule::new("has(self.source.http) || !has(self.table)")
         .message("table goes with source.http: it is what the HTTP front answers from"),
+    validation = Rule::new("!has(self.retry) || !has(self.retry.delays) || size(self.retry.delays) == 0 || (has(self.ordering) && self.ordering == 'None')")
+        .message("retry.delays need `ordering: None`: a record that waits does not hold back the later ones of its key"),
+    validation = Rule::new("(has(self.retry) && has(self.retry.delays) ? size(self.retry.delays) : 0) >= (has(oldSelf.retry) && has(oldSelf.retry.delays) ? size(oldSelf.retry.delays) : 0)")
+        .message("retry.delays may change but not become fewer: records may still wait in the topic of a delay that is taken away"),
     validation = Rule::new("has(self.source.kafka) == has(oldSelf.source.kafka)")
         .message("source cannot change between kafka and http: make a new EventPipeline"),
     validation = Rule::new("!has(self.source.kafka) || !has(oldSelf.source.kafka) || (has(self.source.kafka.group) == has(oldSelf.source.kafka.group) && (!has(self.source.kafka.group) || self.source.kafka.group == oldSelf.source.kafka.group))")
@@ -67,9 +71,12 @@ pub struct EventPipelineSpec {
     /// Topics that every worker follows as a whole, to answer from. Only with `source.http`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<Table>,
-    /// The promise about each record of `source.kafka`.
+    /// The promise about each record of `source.kafka`. Default: `ExactlyOnce`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
+    /// When a transaction of `ExactlyOnce` is ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<Transaction>,
     /// Which records wait for one another. Default: `Key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordering: Option<Ordering>,
@@ -207,11 +214,29 @@ pub struct Table {
 }
 
 /// The promise about each record.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Delivery {
+    /// What follows from a record, its dead letter and its offset are one transaction (KIP-98, KIP-447): whoever reads only
+    /// committed records sees each effect once, whatever crashed.
+    #[default]
+    ExactlyOnce,
     /// A record's offset is committed only after Kafka has acknowledged everything that the record caused; after a crash
     /// a record may be handled again.
     AtLeastOnce,
+}
+
+/// When a transaction is ended. It is ended earlier where no more records wait.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Transaction {
+    /// At the latest after that long, such as `100ms`. From 10ms to 2s. Default: 100ms.
+    #[schemars(schema_with = "crate::schema::transaction_interval")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<String>,
+    /// At the latest with so many records written. Default: 10000.
+    #[schemars(range(min = 1, max = 100_000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<i32>,
 }
 
 /// Which records wait for one another.
@@ -237,6 +262,11 @@ pub struct Retry {
     /// The pause between attempts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
+    /// What follows once the attempts are used up: another one after each of these delays, such as `[10s, 1m]`, while other
+    /// records go on. Each from 1s to 1h. For each delay and source topic a retry topic is derived. Needs `ordering: None`.
+    #[schemars(schema_with = "crate::schema::retry_delays")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delays: Vec<String>,
 }
 
 /// The pause between attempts: doubled each time, with jitter.

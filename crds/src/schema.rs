@@ -80,11 +80,26 @@ pub(crate) fn label_map(_: &mut SchemaGenerator) -> Schema {
 }
 
 pub(crate) fn backoff_duration(_: &mut SchemaGenerator) -> Schema {
+    duration("1ms", "1m")
+}
+
+pub(crate) fn transaction_interval(_: &mut SchemaGenerator) -> Schema {
+    duration("10ms", "2s")
+}
+
+pub(crate) fn retry_delays(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "maxItems": 5, "x-kubernetes-list-type": "atomic", "items": duration("1s", "1h")})
+}
+
+/// A duration between these bounds, in a form that Kubernetes and the worker read alike: whole numbers from the larger unit
+/// to the smaller, or one with a fraction.
+fn duration(min: &str, max: &str) -> Schema {
     json_schema!({
-        "type": "string", "maxLength": 16, "pattern": r"^([0-9]{1,6}(\.[0-9]{1,3})?(ms|s|m))+$",
+        "type": "string", "minLength": 2, "maxLength": 16,
+        "pattern": r"^(([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?|[0-9]{1,6}\.[0-9]{1,3}(ms|s|m))$",
         "x-kubernetes-validations": [
-            {"rule": "duration(self) >= duration('1ms') && duration(self) <= duration('1m')",
-             "message": "must be from 1ms to 1m"},
+            {"rule": format!("duration(self) >= duration('{min}') && duration(self) <= duration('{max}')"),
+             "message": format!("must be from {min} to {max}")},
         ],
     })
 }

@@ -83,14 +83,48 @@ pub struct KafkaInput {
     pub start_from: StartFrom,
     /// The promise about each record.
     pub delivery: Delivery,
+    /// When a transaction is ended, with `ExactlyOnce`.
+    #[serde(default)]
+    pub transaction: TransactionBounds,
     /// Which records wait for one another.
     pub ordering: Ordering,
     /// Records in process at once.
     pub concurrency: u16,
     /// What happens after a transient failure.
     pub retry: RetryPolicy,
+    /// Where a record waits once its attempts are used up, one tier after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<Tier>,
     /// Where a record goes that cannot be handled.
     pub dead_letter: DeadLetterTarget,
+}
+
+/// A delay before another attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tier {
+    /// How long a record waits.
+    #[serde(with = "crate::duration::text")]
+    pub delay: Duration,
+    /// The topic in which it waits, by the topic that it was read from first. It has the same partitions.
+    pub topics: BTreeMap<String, String>,
+}
+
+/// When a transaction is ended. It is ended earlier where no more records wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TransactionBounds {
+    /// At the latest after that long.
+    #[serde(with = "crate::duration::text")]
+    pub interval: Duration,
+    /// At the latest with so many records written.
+    pub records: u32,
+}
+
+impl Default for TransactionBounds {
+    fn default() -> Self {
+        Self { interval: Duration::from_millis(100), records: 10_000 }
+    }
 }
 
 /// What happens after a transient failure.
@@ -147,10 +181,15 @@ mod tests {
                 topics: vec!["orders".into()],
                 group: "service-b-consumers".into(),
                 start_from: StartFrom::Earliest,
-                delivery: Delivery::AtLeastOnce,
+                delivery: Delivery::ExactlyOnce,
+                transaction: TransactionBounds::default(),
                 ordering: Ordering::Key,
                 concurrency: 16,
                 retry: RetryPolicy::default(),
+                tiers: vec![Tier {
+                    delay: Duration::from_secs(10),
+                    topics: BTreeMap::from([("orders".into(), "orders.service-b-consumers.retry.1".into())]),
+                }],
                 dead_letter: DeadLetterTarget { topic: "orders.DLT".into(), format: DeadLetterFormat::Envelope },
             }),
             processor: WorkerProcessor { builtin: "payments".into(), options: BTreeMap::new() },

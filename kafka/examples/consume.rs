@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use penstock_kafka::{
-    CommitOffsets, ConnectionSettings, ConsumedRecord, Consumer, ConsumerSettings, GroupOffset, ReaderEvent, ReaderSettings,
+    CommitOffsets, ConnectionSettings, ConsumedRecord, Consumer, ConsumerSettings, GroupOffset, GroupProtocol, ReaderEvent, ReaderSettings,
     RebalanceListener, TopicPartition, TopicReader,
 };
 
@@ -23,6 +23,9 @@ struct Arguments {
     /// The consumer group; without it all topics are followed from their beginning, and nothing is committed.
     #[arg(long)]
     group: Option<String>,
+    /// Let the brokers share out the partitions (KIP-848, Kafka 4.0).
+    #[arg(long)]
+    broker_assigned: bool,
     /// Stop after so many records.
     #[arg(long)]
     count: Option<u64>,
@@ -45,7 +48,11 @@ async fn main() -> anyhow::Result<()> {
     let topics: Vec<&str> = arguments.topic.iter().map(String::as_str).collect();
     match &arguments.group {
         Some(group) => {
-            let consumer = Consumer::subscribe(&connection, &ConsumerSettings::new(group), &topics, Printing)?;
+            let mut settings = ConsumerSettings::new(group);
+            if arguments.broker_assigned {
+                settings.group_protocol = GroupProtocol::Consumer;
+            }
+            let consumer = Consumer::subscribe(&connection, &settings, &topics, Printing)?;
             let result = tokio::select! {
                 result = consume(&consumer, &arguments) => result,
                 () = end(arguments.seconds) => Ok(()),

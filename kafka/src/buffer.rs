@@ -25,12 +25,6 @@ struct State<T> {
     closed: bool,
 }
 
-enum Taken<T> {
-    Item(T),
-    Nothing,
-    Closed,
-}
-
 impl<T> Buffer<T> {
     pub(crate) fn new(capacity: usize, max_bytes: usize) -> Self {
         let state = State { items: VecDeque::new(), bytes: 0, closed: false };
@@ -43,12 +37,22 @@ impl<T> Buffer<T> {
 
     /// Appends an item of that size, also beyond the bounds: the writer asks for room afterwards. Ignored once closed.
     pub(crate) fn push(&self, item: T, bytes: usize) {
+        self.push_quietly(item, bytes);
+        self.announce();
+    }
+
+    /// As `push`, for the first of several: nobody is woken before `announce`. True if there is room for another one.
+    pub(crate) fn push_quietly(&self, item: T, bytes: usize) -> bool {
         let mut state = self.lock();
         if !state.closed {
             state.items.push_back((item, bytes));
             state.bytes += bytes;
         }
-        drop(state);
+        !self.is_full(&state)
+    }
+
+    /// Wakes a reader.
+    pub(crate) fn announce(&self) {
         self.item.notify_one();
     }
 
@@ -56,54 +60,67 @@ impl<T> Buffer<T> {
         !state.closed && (state.items.len() >= self.capacity || state.bytes >= self.max_bytes)
     }
 
-    /// Waits until less than the bounds is left, the buffer is closed or the time is over. True if there is room.
+    /// Returns at once while there is room. Waits for a full buffer until half of it is empty, so that the writer is not
+    /// woken for every item, until it is closed, or until the time is over. True if there is room.
     pub(crate) fn wait_for_room(&self, timeout: Duration) -> bool {
-        let waited = self.room.wait_timeout_while(self.lock(), timeout, |state| self.is_full(state));
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        if self.is_full(&state) {
+            let waited = self.room.wait_timeout_while(state, timeout, |state| !state.closed && !self.is_half(state));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
         !self.is_full(&state)
+    }
+
+    fn is_half(&self, state: &State<T>) -> bool {
+        state.items.len() <= self.capacity / 2 && state.bytes <= self.max_bytes / 2
     }
 
     /// True if at most half of both bounds is in use.
     pub(crate) fn is_half_empty(&self) -> bool {
-        let state = self.lock();
-        state.items.len() <= self.capacity / 2 && state.bytes <= self.max_bytes / 2
+        self.is_half(&self.lock())
     }
 
     /// Waits for the next item; `None` once the buffer is closed and empty. Nothing is lost if the wait is cancelled.
     pub(crate) async fn pop(&self) -> Option<T> {
+        self.pop_many(1, |_| false).await.pop()
+    }
+
+    /// Waits for the next item and takes with it up to `max` in all, for as long as each of them `joins` others. Empty once
+    /// the buffer is closed and empty. Nothing is lost if the wait is cancelled.
+    pub(crate) async fn pop_many(&self, max: usize, joins: fn(&T) -> bool) -> Vec<T> {
         loop {
             let changed = self.item.notified();
             tokio::pin!(changed);
             // From here on no push is missed.
             changed.as_mut().enable();
-            match self.take() {
-                Taken::Item(item) => return Some(item),
-                Taken::Closed => return None,
-                Taken::Nothing => changed.await,
+            if let Some(taken) = self.take(max, joins) {
+                return taken;
             }
+            changed.await;
         }
     }
 
-    fn take(&self) -> Taken<T> {
+    fn take(&self, max: usize, joins: fn(&T) -> bool) -> Option<Vec<T>> {
         let mut state = self.lock();
-        let taken = match state.items.pop_front() {
-            Some((item, bytes)) => {
-                state.bytes = state.bytes.saturating_sub(bytes);
-                Taken::Item(item)
+        let mut taken = Vec::with_capacity(state.items.len().min(max));
+        while let Some((item, bytes)) = state.items.pop_front() {
+            state.bytes = state.bytes.saturating_sub(bytes);
+            let goes_on = joins(&item);
+            taken.push(item);
+            if !goes_on || taken.len() >= max || !state.items.front().is_some_and(|(next, _)| joins(next)) {
+                break;
             }
-            None if state.closed => Taken::Closed,
-            None => Taken::Nothing,
-        };
+        }
         // One wake-up is handed on from reader to reader for as long as there is something to know.
-        let wake = state.closed || !state.items.is_empty();
+        let (wake, room, closed) = (state.closed || !state.items.is_empty(), self.is_half(&state), state.closed);
         drop(state);
         if wake {
             self.item.notify_one();
         }
-        if matches!(taken, Taken::Item(_)) {
+        if room {
             self.room.notify_all();
         }
-        taken
+        (closed || !taken.is_empty()).then_some(taken)
     }
 
     /// Drops the items that are not wanted any more.
@@ -157,6 +174,19 @@ mod tests {
         assert!(buffer.wait_for_room(Duration::ZERO) && !buffer.is_half_empty());
         assert_eq!(buffer.pop().await, Some('b'));
         assert!(buffer.is_half_empty());
+    }
+
+    #[tokio::test]
+    async fn items_that_join_others_are_taken_together() {
+        let buffer = Buffer::new(10, usize::MAX);
+        for item in [2, 4, 6, 1, 8] {
+            assert!(buffer.push_quietly(item, 1));
+        }
+        buffer.close();
+        let expected: [&[i32]; 5] = [&[2, 4], &[6], &[1], &[8], &[]];
+        for expected in expected {
+            assert_eq!(buffer.pop_many(2, |item| item % 2 == 0).await, expected);
+        }
     }
 
     #[tokio::test]

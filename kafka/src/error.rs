@@ -113,6 +113,9 @@ pub enum Error {
         /// What fenced it.
         message: String,
     },
+    /// The transaction has failed and takes no more records. Its commit says why, and aborts it.
+    #[error("the transaction has failed and takes no more records; its commit says why")]
+    TransactionFailed,
     /// The client cannot go on; drop it and make a new one.
     #[error("the client failed and must be rebuilt: {message}")]
     Fatal {
@@ -237,6 +240,7 @@ fn is_fencing(code: Code) -> bool {
             | Code::ProducerFenced
             | Code::InvalidProducerEpoch
             | Code::FencedInstanceId
+            | Code::FencedMemberEpoch
             | Code::IllegalGeneration
             | Code::UnknownMemberId
             | Code::AssignmentLost
@@ -277,6 +281,7 @@ fn is_passing(code: Code) -> bool {
             | Code::ThrottlingQuotaExceeded
             | Code::ConcurrentTransactions
             | Code::UnstableOffsetCommit
+            | Code::StaleMemberEpoch
             | Code::WaitingForCoordinator
             | Code::WaitCache
             | Code::Retry

@@ -3,8 +3,6 @@
 //! A client is `Disconnected` once every broker it knows is down, and `Connected` again as soon as one is up (seen at
 //! most about a second late). It never polls Kafka by itself; ask [`crate::TopicAdmin::cluster`] for an active check.
 
-use std::sync::{Mutex, PoisonError};
-
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
@@ -52,12 +50,17 @@ impl Health {
 #[derive(Debug)]
 pub(crate) struct HealthSource {
     sender: watch::Sender<ClientState>,
-    last_error: Mutex<String>,
+}
+
+impl Default for HealthSource {
+    fn default() -> Self {
+        Self { sender: watch::Sender::new(ClientState::Connecting) }
+    }
 }
 
 impl HealthSource {
     pub(crate) fn new() -> Self {
-        Self { sender: watch::Sender::new(ClientState::Connecting), last_error: Mutex::default() }
+        Self::default()
     }
 
     pub(crate) fn watch(&self) -> Health {
@@ -72,11 +75,6 @@ impl HealthSource {
         }
     }
 
-    /// What the client library said last about an error of any kind.
-    pub(crate) fn last_error(&self) -> String {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     pub(crate) fn connected(&self) {
         self.set(ClientState::Connected);
     }
@@ -84,7 +82,6 @@ impl HealthSource {
     /// Takes in a client-level error. Only the loss of every broker changes the state.
     pub(crate) fn error(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
         tracing::debug!(target: "librdkafka", ?code, reason, "client error");
-        reason.clone_into(&mut self.last_error.lock().unwrap_or_else(PoisonError::into_inner));
         if code == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.set(ClientState::Disconnected { reason: reason.to_owned() });
         }

@@ -3,6 +3,8 @@
 //! | type | what it does | what it promises |
 //! |---|---|---|
 //! | [`Producer`] | writes records | `Ok` only once all in-sync replicas have the record; no duplicates or reordering by retries |
+//! | [`BulkProducer`] | writes many records | as [`Producer`], with a listener in place of a future for each record |
+//! | [`TransactionalProducer`] | writes records and offsets in transactions | all of a transaction counts or nothing; a doubt ends the producer |
 //! | [`Consumer`] | reads topics as a member of a group | commits exactly what it is told; drains before partitions go; never loses the group over a slow record |
 //! | [`TopicReader`] | follows whole topics, for state in memory | every partition from its first record on; says when it has caught up and when it must start over |
 //! | [`TopicAdmin`] | describes, creates, changes and deletes topics | many topics per call, one answer each, with the broker's own words |
@@ -15,7 +17,7 @@
 //! Settings are typed and bounded; properties of librdkafka cannot be passed through. Connections are plaintext.
 //! Logs go to [`tracing`] with the target `librdkafka`.
 //!
-//! Three runnable programs are in the crate's `examples` folder: `produce`, `consume` and `manage_topics`. In short:
+//! Runnable programs are in the crate's `examples` folder: `produce`, `consume`, `exactly_once` and `manage_topics`. In short:
 //!
 //! ```no_run
 //! use penstock_kafka::{
@@ -52,19 +54,23 @@ mod reader;
 mod record;
 mod thread;
 mod topic;
+mod transaction;
 mod wire;
 
 pub use connection::{ConnectionSettings, InvalidSettings};
-pub use consumer::{CommitOffsets, Consumer, ConsumerSettings, GroupOffset, RebalanceListener, StartFrom};
+pub use consumer::{
+    CommitOffsets, Consumer, ConsumerSettings, GroupMetadata, GroupOffset, GroupProtocol, Isolation, RebalanceListener, Received, StartFrom,
+};
 pub use error::{Error, Result};
 pub use health::{ClientState, Health};
-pub use producer::{Compression, Delivery, Producer, ProducerSettings};
+pub use producer::{BulkProducer, Compression, Delivery, DeliveryListener, Enqueued, Producer, ProducerSettings};
 pub use reader::{ReaderEvent, ReaderSettings, TopicReader};
-pub use record::{ConsumedRecord, Header, Record, RecordPosition, TopicPartition};
+pub use record::{ConsumedRecord, Header, Record, RecordPosition, RecordRef, TopicPartition};
 pub use topic::{
     BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, InvalidTopicId, KafkaVersion, NewTopic, OffsetRange,
     PartitionInfo, PerTopic, TopicAdmin, TopicConfig, TopicDescription, TopicId, TopicSummary, validate_topic_name,
 };
+pub use transaction::{CommitError, Transaction, TransactionSettings, TransactionalProducer};
 
 #[cfg(test)]
 mod tests {
@@ -72,6 +78,11 @@ mod tests {
 
     fn usable_from_any_task<T: Send + Sync>() {}
     fn spawnable<T: Send>(_: T) {}
+
+    async fn write_and_commit(transaction: Transaction, group: GroupMetadata) -> std::result::Result<TransactionalProducer, CommitError> {
+        let _ = transaction.enqueue(RecordRef::to("t"), 0).await;
+        transaction.commit_with_offsets(&[], &group).await
+    }
 
     #[tokio::test]
     async fn clients_and_their_futures_move_between_threads() {
@@ -93,6 +104,10 @@ mod tests {
         let producer = Producer::new(&connection, &ProducerSettings::default()).unwrap();
         spawnable(producer.send(Record::to("t")));
         let consumer = Consumer::subscribe(&connection, &ConsumerSettings::new("g"), &["t"], ()).unwrap();
+        usable_from_any_task::<TransactionalProducer>();
+        spawnable(TransactionalProducer::start(&connection, &TransactionSettings::new("t")));
+        let _ = |transaction, group| spawnable(write_and_commit(transaction, group));
+        spawnable(consumer.group_metadata());
         spawnable(consumer.recv());
         spawnable(consumer.commit(&[]));
         spawnable(consumer.close());

@@ -1,4 +1,4 @@
-//! Records as they go to Kafka and come from it: owned values, no borrowed buffers. Pure.
+//! Records as they go to Kafka and come from it; none borrows from the client. Pure.
 
 use std::fmt;
 use std::sync::Arc;
@@ -99,6 +99,51 @@ impl Record {
     pub fn with_timestamp_ms(mut self, timestamp_ms: i64) -> Self {
         self.timestamp_ms = Some(timestamp_ms);
         self
+    }
+}
+
+/// A record to be produced, whose parts belong to the caller: the client copies them.
+///
+/// ```
+/// use penstock_kafka::{Record, RecordRef};
+///
+/// let record = RecordRef { key: Some(b"o-1"), payload: Some(br#"{"id":"o-1"}"#), ..RecordRef::to("orders") };
+/// let owned = Record::to("orders").with_key("o-1").with_payload(r#"{"id":"o-1"}"#);
+/// assert_eq!(record, RecordRef::from(&owned));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRef<'a> {
+    /// The topic it goes to.
+    pub topic: &'a str,
+    /// The partition; `None` lets the key decide, as in [`Record::partition`].
+    pub partition: Option<i32>,
+    /// The key; `None` is Kafka's null.
+    pub key: Option<&'a [u8]>,
+    /// The payload; `None` is a tombstone on a compacted topic.
+    pub payload: Option<&'a [u8]>,
+    /// The headers, in order.
+    pub headers: &'a [Header],
+    /// Milliseconds since the Unix epoch; `None` means now.
+    pub timestamp_ms: Option<i64>,
+}
+
+impl<'a> RecordRef<'a> {
+    /// An empty record for a topic.
+    pub fn to(topic: &'a str) -> Self {
+        Self { topic, partition: None, key: None, payload: None, headers: &[], timestamp_ms: None }
+    }
+}
+
+impl<'a> From<&'a Record> for RecordRef<'a> {
+    fn from(record: &'a Record) -> Self {
+        Self {
+            topic: &record.topic,
+            partition: record.partition,
+            key: record.key.as_deref(),
+            payload: record.payload.as_deref(),
+            headers: &record.headers,
+            timestamp_ms: record.timestamp_ms,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod clusters;
 pub mod context;
 pub mod controller;
 pub mod events;
+pub mod guarded;
 pub mod health;
 pub mod http;
 pub mod metrics;

@@ -1,6 +1,6 @@
 //! One watch per kind, with a cache of its objects that any number of controllers share.
 //!
-//! An object that no longer parses stays in the cache as its metadata and the parse error, and disturbs no other. Every
+//! An object that no longer parses stays in the cache as its raw content and the parse error, and disturbs no other. Every
 //! subscriber learns of every change, with the object before and after it; after a lost connection the differences are told.
 
 use std::{
@@ -14,7 +14,6 @@ use std::{
 use futures::StreamExt;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::DeserializeGuard,
     runtime::{
         reflector::{ObjectRef, Store, store::Writer},
         watcher,
@@ -27,9 +26,7 @@ use tokio::sync::{
 };
 
 use crate::backoff::Backoff;
-
-/// An object as it was read, or its metadata and why it could not be read.
-pub type Guarded<K> = DeserializeGuard<K>;
+pub use crate::guarded::Guarded;
 
 /// What can be watched: a namespaced kind that is known at compile time.
 pub trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}

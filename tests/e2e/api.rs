@@ -168,8 +168,14 @@ fn topic_rules() -> Vec<RuleCase> {
     ]
 }
 
+/// A pipeline that promises exactly once.
+fn exactly() -> Value {
+    changed(reader(), &json!({"delivery": "ExactlyOnce"}))
+}
+
 fn pipeline_rules() -> Vec<RuleCase> {
     const KIND: &str = "EventPipeline";
+    let transaction = |interval: &str| json!({"transaction": {"interval": interval}});
     let backoff = |initial: &str, max: &str| json!({"retry": {"backoff": {"initial": initial, "max": max}}});
     let grouped = changed(reader(), &json!({"source": {"kafka": {"group": "g"}}}));
     let elsewhere = json!({"clusterRef": {"name": "elsewhere"}});
@@ -181,6 +187,22 @@ fn pipeline_rules() -> Vec<RuleCase> {
             reader(),
             vec![json!({"processor": {"builtin": "payments", "options": {"successRate": "1"}}})],
             vec![json!({"processor": {"builtin": null}}), json!({"processor": {"builtin": null, "options": {"successRate": "1"}}})],
+        ),
+        rule(
+            KIND,
+            "spec",
+            "retry.delays need `ordering: None`",
+            reader(),
+            vec![json!({"ordering": "None", "retry": {"delays": ["10s"]}}), json!({"retry": {"delays": []}})],
+            vec![json!({"retry": {"delays": ["10s"]}}), json!({"ordering": "Key", "retry": {"delays": ["10s"]}})],
+        ),
+        rule(
+            KIND,
+            "spec.retry.delays",
+            "must be from",
+            changed(reader(), &json!({"ordering": "None"})),
+            vec![json!({"retry": {"delays": ["1s", "1h"]}})],
+            vec![json!({"retry": {"delays": ["999ms"]}}), json!({"retry": {"delays": ["61m"]}})],
         ),
         rule(
             KIND,
@@ -214,15 +236,36 @@ fn pipeline_rules() -> Vec<RuleCase> {
             vec![json!({})],
             vec![json!({"source": {"kafka": null}}), json!({"source": {"http": {"port": 3001}}})],
         ),
-        rule(KIND, "spec", "delivery goes with source.kafka", reader(), vec![json!({})], vec![json!({"delivery": null})]),
-        rule(KIND, "spec", "delivery goes with source.kafka", front(), vec![json!({})], vec![json!({"delivery": "AtLeastOnce"})]),
+        rule(
+            KIND,
+            "spec.transaction.interval",
+            "must be from",
+            exactly(),
+            vec![transaction("10ms"), transaction("2s")],
+            vec![transaction("9ms"), transaction("2.1s")],
+        ),
         rule(
             KIND,
             "spec",
-            "ordering, concurrency, retry and deadLetter go with source.kafka",
+            "transaction goes with source.kafka",
+            reader(),
+            vec![json!({"delivery": null, "transaction": {}}), json!({"delivery": "ExactlyOnce", "transaction": {"records": 1}})],
+            vec![json!({"transaction": {}})],
+        ),
+        rule(KIND, "spec", "transaction goes with source.kafka", front(), vec![], vec![json!({"transaction": {}})]),
+        rule(
+            KIND,
+            "spec",
+            "delivery, ordering, concurrency, retry and deadLetter go with source.kafka",
             front(),
             vec![json!({})],
-            vec![json!({"ordering": "Key"}), json!({"concurrency": 1}), json!({"retry": {}}), json!({"deadLetter": {}})],
+            vec![
+                json!({"delivery": "AtLeastOnce"}),
+                json!({"ordering": "Key"}),
+                json!({"concurrency": 1}),
+                json!({"retry": {}}),
+                json!({"deadLetter": {}}),
+            ],
         ),
         rule(KIND, "spec", "table goes with source.http", front(), vec![json!({})], vec![]),
         rule(KIND, "spec", "table goes with source.http", reader(), vec![json!({})], vec![json!({"table": {"topics": ["in"]}})]),
@@ -233,6 +276,13 @@ fn pipeline_rules() -> Vec<RuleCase> {
             front(),
             vec![json!({"admin": {"port": 3002}}), json!({"source": {"http": {"port": 8080}}, "admin": {"port": 3001}})],
             vec![json!({"admin": {"port": 3001}}), json!({"source": {"http": {"port": 8080}}})],
+        ),
+        transition(
+            KIND,
+            "retry.delays may change but not become fewer",
+            changed(reader(), &json!({"ordering": "None", "retry": {"delays": ["10s"]}})),
+            vec![json!({"retry": {"delays": ["20s"]}}), json!({"retry": {"delays": ["20s", "1m"]}})],
+            vec![json!({"retry": {"delays": []}}), json!({"retry": null})],
         ),
         transition(
             KIND,
@@ -478,8 +528,18 @@ fn cluster_bounds() -> Vec<BoundCase> {
 fn pipeline_bounds() -> Vec<BoundCase> {
     const KIND: &str = "EventPipeline";
     let groups = [(json!("a b"), PATTERN), (json!("a".repeat(250)), LONG), (json!(""), EMPTY)];
-    let pauses =
-        [(json!("soon"), PATTERN), (json!("5"), PATTERN), (json!("-1s"), PATTERN), (json!("1s".repeat(9)), LONG), (json!(5), TYPE)];
+    let pauses = [
+        (json!("soon"), PATTERN),
+        (json!("55"), PATTERN),
+        (json!("-1s"), PATTERN),
+        (json!("0.5s100ms"), PATTERN),
+        (json!("100ms1s"), PATTERN),
+        (json!("1s".repeat(9)), LONG),
+        (json!("5"), "at least 2 chars"),
+        (json!(5), TYPE),
+    ];
+    let mut delays: Vec<_> = pauses.iter().map(|(pause, words)| (json!([pause]), *words)).collect();
+    delays.push((json!(["1s", "2s", "3s", "4s", "5s", "6s"]), MANY));
     let builtins = penstock_crds::processor::BUILTINS.iter().map(|b| b.name).collect::<Vec<_>>();
     let mut cases = vec![
         number(KIND, "spec.replicas", reader(), 0, 1000),
@@ -490,7 +550,8 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         topic_refs(KIND, "spec.source.kafka.topics", reader()),
         topic_refs(KIND, "spec.table.topics", front()),
         choice(KIND, "spec.processor.builtin", reader(), &builtins),
-        choice(KIND, "spec.delivery", reader(), &["AtLeastOnce"]),
+        choice(KIND, "spec.delivery", reader(), &["AtLeastOnce", "ExactlyOnce"]),
+        number(KIND, "spec.transaction.records", exactly(), 1, 100_000),
         choice(KIND, "spec.ordering", reader(), &["Key", "Partition", "None"]),
         choice(KIND, "spec.source.kafka.startFrom", reader(), &["Earliest", "Latest"]),
         choice(KIND, "spec.deadLetter.format", reader(), &["Record", "Envelope"]),
@@ -501,6 +562,8 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         map(KIND, "spec.processor.options", reader(), 32, 4096),
         map(KIND, "spec.nodeSelector", reader(), 32, 63),
         bound(KIND, "spec.source.kafka.group", reader(), &[json!("service-b.consumers_1"), json!("a".repeat(249))], &groups),
+        bound(KIND, "spec.retry.delays", changed(reader(), &json!({"ordering": "None"})), &[json!(["10s"])], &delays),
+        bound(KIND, "spec.transaction.interval", exactly(), &[json!("250ms")], &pauses),
         bound(KIND, "spec.retry.backoff.initial", reader(), &[json!("250ms")], &pauses),
         bound(KIND, "spec.retry.backoff.max", reader(), &[json!("10s")], &pauses),
     ];

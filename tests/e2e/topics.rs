@@ -462,6 +462,51 @@ async fn a_cluster_says_who_may_use_it() {
 }
 
 #[tokio::test]
+async fn two_names_of_one_kafka_cluster_are_one_cluster() {
+    play("t-alias", async |scene| {
+        with_cluster(scene, json!({}), async |system, alias| {
+            system.ready::<KafkaCluster>(alias).await?;
+            let (name, neighbour) = (scene.kafka_name("t"), scene.neighbour().await?);
+            let older = scene.topic("older", spec(scene, json!({"partitions": 1}))).await?;
+            let rival = spec(scene, json!({"partitions": 2, "deletionPolicy": "Delete", "clusterRef": {"name": alias}}));
+            apply_younger(&neighbour, &older, &rival).await?;
+            neighbour.told::<KafkaTopic>("younger", "Ready", "False", Some("TopicConflict")).await?;
+            neighbour.delete::<KafkaTopic>("younger").await?;
+            assert_eq!(Some(described(scene, &name).await?.id.to_string()), status(older)?.topic_id);
+            Ok(())
+        })
+        .await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_loses_access_does_not_lose_the_topic() {
+    play("t-lost", async |scene| {
+        with_cluster(scene, json!({}), async |system, cluster| {
+            let (name, neighbour) = (scene.kafka_name("t"), scene.neighbour().await?);
+            let declared = |policy| spec(scene, json!({"partitions": 1, "deletionPolicy": policy, "clusterRef": {"name": cluster}}));
+            let older = scene.topic("older", declared("Retain")).await?;
+            scene.produce(Record::to(name.clone()).with_payload("kept")).await?;
+            apply_younger(&neighbour, &older, &declared("Delete")).await?;
+            neighbour.told::<KafkaTopic>("younger", "Ready", "False", Some("TopicConflict")).await?;
+            let closed =
+                json!({"bootstrapServers": [scene.cluster.brokers().await?.internal], "access": {"namespaces": [neighbour.namespace]}});
+            system.apply::<KafkaCluster>(cluster, closed).await?;
+            scene.told::<KafkaTopic>("older", "Ready", "False", Some("ClusterNotAllowed")).await?;
+            neighbour.ready::<KafkaTopic>("younger").await?;
+
+            neighbour.delete::<KafkaTopic>("younger").await?;
+            assert_eq!(Some(described(scene, &name).await?.id.to_string()), status(older)?.topic_id);
+            assert_eq!(scene.records(&name).await?.len(), 1);
+            Ok(())
+        })
+        .await
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_cluster_has_defaults_and_limits() {
     play("t-limits", async |scene| {
         let settings = json!({"topicDefaults": {"partitions": 2, "replicationFactor": 1}, "topicLimits": {"maxPartitions": 3}});

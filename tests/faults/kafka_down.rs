@@ -46,8 +46,8 @@ async fn while_kafka_is_away(scene: &Scene, gateways: &[String]) -> Result {
 
 #[tokio::test]
 async fn orders_are_refused_while_kafka_is_down_and_accepted_again_without_a_restart() {
+    let scene = example::applied().await.unwrap_or_else(|e| panic!("{e}"));
     let run = async || -> Result {
-        let scene = example::applied().await?;
         let gateways = scene.ready_workers(example::GATEWAY, 2).await?;
         scene.ready_workers(example::PAYMENTS, 2).await?;
         let before = restarts(&scene).await?;
@@ -70,5 +70,8 @@ async fn orders_are_refused_while_kafka_is_down_and_accepted_again_without_a_res
         assert_eq!(restarts(&scene).await?, before, "a worker was restarted");
         Ok(())
     };
-    run().await.unwrap_or_else(|e| panic!("{e}"));
+    if let Err(error) = run().await {
+        scene.report().await;
+        panic!("{error}");
+    }
 }

@@ -141,7 +141,7 @@ fn broken_topics(scene: &Scene) -> Vec<Broken> {
             in_place: true,
         },
         Broken { name: "broken-partitions", spec: json!({"partitions": "many"}), word: "many", in_place: false },
-        Broken { name: "broken-spec", spec: json!(["not", "a", "map"]), word: "Expected struct", in_place: false },
+        Broken { name: "broken-spec", spec: json!(["not", "a", "map"]), word: "expected struct", in_place: false },
     ]
 }
 
@@ -199,6 +199,10 @@ async fn broken_objects_are_told_and_their_neighbours_do_not_notice() {
             scene.ready_workers(name, 1).await.map(drop)
         };
         good("after").await?;
+        // What it claims stays its own, although it cannot be read.
+        scene.apply::<KafkaTopic>("rival", json!({"topicName": scene.kafka_name("broken-choice"), "deletionPolicy": "Delete"})).await?;
+        scene.told::<KafkaTopic>("rival", "Ready", "False", Some("TopicConflict")).await?;
+        scene.delete::<KafkaTopic>("rival").await?;
         scene.kill_operator().await?;
         good("restarted").await?;
         all_told(scene).await?;

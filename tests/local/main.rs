@@ -2,6 +2,8 @@
 //!
 //! Needs Java and a compiled worker, but no cluster: `cargo test -p penstock-tests --test local`.
 
+#![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use penstock_kafka::{ConnectionSettings, NewTopic, Producer, ProducerSettings, Record, TopicAdmin};

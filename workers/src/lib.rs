@@ -1,7 +1,7 @@
 //! The worker of Penstock: it runs one processor between Kafka, or an HTTP port, and Kafka.
 //!
-//! A record counts as done only once Kafka has acknowledged everything that it caused: its outputs, or the dead letter
-//! that holds it. After a crash a record may be handled again, and none is lost.
+//! A record counts as done only once Kafka has everything that it caused: its outputs, or the dead letter that holds it,
+//! with its offset in one transaction or before its offset. After a crash a record may be handled again, and none is lost.
 //!
 //! | Module | Holds |
 //! |---|---|

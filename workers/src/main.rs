@@ -3,7 +3,7 @@
 use std::{
     io::{self, IsTerminal},
     panic,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -11,6 +11,7 @@ use clap::{Parser, ValueEnum};
 use penstock_crds::worker::{CONFIG_DIR, CONFIG_FILE};
 use penstock_workers::{config, error::WorkerError, processors, runtime};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use uuid::Uuid;
 
 /// Runs one worker of a pipeline.
 #[derive(Debug, Parser)]
@@ -22,6 +23,9 @@ struct Arguments {
     /// Check the configuration and exit.
     #[arg(long)]
     check: bool,
+    /// Names this worker among those of its pipeline; the same after a restart, so that it takes up its own transactions.
+    #[arg(long, env = "POD_NAME", default_value_t = Uuid::new_v4().to_string())]
+    name: String,
     /// The form of the log lines.
     #[arg(long, env = "PENSTOCK_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -50,7 +54,7 @@ fn main() -> ExitCode {
         LogFormat::Text => log.with(fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr)).init(),
     }
     panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a panic")));
-    match work(arguments.config, arguments.check) {
+    match work(&arguments.config, arguments.name, arguments.check) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // In the message itself: Kubernetes keeps the last line, and the pipeline's condition shows its message.
@@ -60,8 +64,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn work(path: PathBuf, check: bool) -> Result<(), WorkerError> {
-    let config = config::load(&path)?;
+fn work(path: &Path, name: String, check: bool) -> Result<(), WorkerError> {
+    let config = config::load(path)?;
     let processor = processors::build(&config)?;
     if check {
         tracing::info!(path = %path.display(), "the configuration is good");
@@ -71,7 +75,7 @@ fn work(path: PathBuf, check: bool) -> Result<(), WorkerError> {
         .enable_all()
         .build()
         .map_err(|source| WorkerError::System { what: "start the runtime", source })?;
-    let result = runtime.block_on(runtime::run(config, processor));
+    let result = runtime.block_on(runtime::run(config, processor, name));
     // A call to a Kafka that does not answer must not hold the process.
     runtime.shutdown_background();
     result

@@ -6,6 +6,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::processor::Outcome;
+
 /// What all names begin with.
 pub const PREFIX: &str = "penstock_worker";
 
@@ -92,6 +94,8 @@ pub struct Metrics {
     pub outcomes: Family<OutcomeLabel, Counter>,
     /// Pauses before another attempt.
     pub retries: Counter,
+    /// Records that wait in a retry topic for another attempt.
+    pub delayed: Counter,
     /// Dead letters that Kafka has acknowledged.
     pub dead_letters: Family<DeathLabel, Counter>,
     /// Dead letters that could not be written, each time that it was tried.
@@ -120,6 +124,19 @@ pub struct Metrics {
     pub table_records_lost: Counter,
 }
 
+impl OutcomeKind {
+    /// The kind of an outcome.
+    #[must_use]
+    pub fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Emit(_) => Self::Emit,
+            Outcome::Drop => Self::Drop,
+            Outcome::Retry(_) => Self::Retry,
+            Outcome::Reject(_) => Self::Reject,
+        }
+    }
+}
+
 impl Metrics {
     /// Creates them, in a registry that has [`PREFIX`].
     pub fn register(registry: &mut Registry) -> Self {
@@ -127,6 +144,7 @@ impl Metrics {
             consumed: Family::default(),
             outcomes: Family::default(),
             retries: Counter::default(),
+            delayed: Counter::default(),
             dead_letters: Family::default(),
             dead_letter_failures: Counter::default(),
             produced: Counter::default(),
@@ -145,6 +163,7 @@ impl Metrics {
         registry.register("records_consumed", "Records taken from the source", m.consumed);
         registry.register("outcomes", "Answers of the processor, one per attempt", m.outcomes);
         registry.register("retries", "Pauses before another attempt", m.retries);
+        registry.register("records_delayed", "Records written to a retry topic, to be tried again later", m.delayed);
         registry.register("dead_letters", "Records written to the dead letter topic and acknowledged", m.dead_letters);
         registry.register("dead_letter_failures", "Failed attempts to write a dead letter", m.dead_letter_failures);
         registry.register("records_produced", "Records written to the sink and acknowledged", m.produced);
@@ -159,10 +178,6 @@ impl Metrics {
         registry.register("table_records", "Records read into the table", m.table_records);
         registry.register("table_records_lost", "Times that records of the table were deleted unread", m.table_records_lost);
         metrics
-    }
-
-    pub(crate) fn count_outcome(&self, outcome: OutcomeKind) {
-        self.outcomes.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     pub(crate) fn count_rebalance(&self, kind: RebalanceKind) {

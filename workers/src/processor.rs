@@ -6,8 +6,8 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use penstock_kafka::ConsumedRecord;
 pub use penstock_kafka::Header;
+use penstock_kafka::{ConsumedRecord, RecordRef};
 use prometheus_client::registry::Registry;
 
 /// One record, as a processor sees it. Nothing about its bytes has been checked.
@@ -62,6 +62,14 @@ pub struct Output {
     pub payload: Option<Bytes>,
     /// Its headers, in order.
     pub headers: Vec<Header>,
+}
+
+impl Output {
+    /// The record for that topic.
+    pub(crate) fn to_record<'a>(&'a self, topic: &'a str) -> RecordRef<'a> {
+        let Self { key, payload, headers } = self;
+        RecordRef { key: key.as_deref(), payload: payload.as_deref(), headers, ..RecordRef::to(topic) }
+    }
 }
 
 /// What went wrong with an event. It ends up in a dead letter, so it must not hold secrets.
@@ -123,16 +131,16 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// [`Processor`] as a trait object; every processor is one.
 pub trait DynProcessor: Send + Sync + 'static {
-    /// [`Processor::process`].
-    fn process_event<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Outcome>;
+    /// [`Processor::process`], as a future that owns what it needs.
+    fn handle(self: Arc<Self>, event: Arc<Event>) -> BoxFuture<'static, Outcome>;
 
     /// [`Processor::register_metrics`].
     fn register(&self, registry: &mut Registry);
 }
 
 impl<P: Processor> DynProcessor for P {
-    fn process_event<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Outcome> {
-        Box::pin(self.process(event))
+    fn handle(self: Arc<Self>, event: Arc<Event>) -> BoxFuture<'static, Outcome> {
+        Box::pin(async move { self.process(&event).await })
     }
 
     fn register(&self, registry: &mut Registry) {

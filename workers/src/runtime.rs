@@ -29,24 +29,31 @@ use crate::{
 /// How long a front goes on answering after SIGTERM, because the Service still sends it requests for a moment.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// Runs until SIGTERM or SIGINT, which it obeys within the drain time-out. A second signal ends the process at once.
+/// Runs until SIGTERM or SIGINT, which it obeys within the drain time-out. A second signal ends the process at once. `name`
+/// names the worker among those of its pipeline: under the same name it takes up its own transactions after a restart.
 ///
 /// # Errors
 /// What a person must change; whatever Kafka may do meanwhile ends no worker.
-pub async fn run(config: WorkerConfig, processor: BuiltProcessor) -> Result<(), WorkerError> {
-    run_until(config, processor, shutdown::on_signal()?).await
+pub async fn run(config: WorkerConfig, processor: BuiltProcessor, name: String) -> Result<(), WorkerError> {
+    run_until(config, processor, name, shutdown::on_signal()?).await
 }
 
 /// Runs until `shutdown`, which it obeys within the drain time-out.
 ///
 /// # Errors
 /// See [`run`].
-pub async fn run_until(config: WorkerConfig, processor: BuiltProcessor, shutdown: CancellationToken) -> Result<(), WorkerError> {
+pub async fn run_until(
+    config: WorkerConfig,
+    processor: BuiltProcessor,
+    name: String,
+    shutdown: CancellationToken,
+) -> Result<(), WorkerError> {
     let connection = config::connection(&config).map_err(|error| ConfigError::invalid(error.to_string()))?;
     let mut registry = Registry::default();
     let prefixed = registry.sub_registry_with_prefix(metrics::PREFIX);
     let worker = Worker {
         connection,
+        name,
         pipeline: config::pipeline(&config),
         service: config::service(&config),
         readiness: Readiness::new(),
@@ -70,6 +77,7 @@ pub async fn run_until(config: WorkerConfig, processor: BuiltProcessor, shutdown
 struct Worker {
     config: WorkerConfig,
     connection: ConnectionSettings,
+    name: String,
     pipeline: String,
     service: String,
     readiness: Readiness,
@@ -127,6 +135,7 @@ impl Worker {
             input,
             sink: self.config.sink.clone(),
             pipeline: self.pipeline.clone(),
+            worker: self.name.clone(),
             processor,
             drain_timeout: self.config.drain_timeout,
             metrics: self.metrics.clone(),

@@ -3,6 +3,7 @@
 //! A thread of its own polls Kafka, so the group is never lost because a record takes long; a bounded buffer between the
 //! thread and `recv` keeps memory in bounds, by pausing the partitions when nobody takes records.
 
+mod group;
 mod polling;
 mod rebalance;
 mod settings;
@@ -13,11 +14,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::buffer::Buffer;
 use crate::connection::{ConnectionSettings, InvalidSettings};
 use crate::error::{Error, Result};
+use crate::ffi;
 use crate::health::Health;
 use crate::record::{ConsumedRecord, TopicPartition};
 use crate::topic::validate_topic_name;
@@ -25,14 +28,39 @@ use crate::topic::validate_topic_name;
 use polling::{Command, Polling};
 use rebalance::{Context, commit_blocking};
 
+pub use group::GroupMetadata;
 pub use rebalance::{CommitOffsets, GroupOffset, RebalanceListener};
 pub(crate) use settings::reading;
-pub use settings::{ConsumerSettings, StartFrom};
+pub use settings::{ConsumerSettings, GroupProtocol, Isolation, StartFrom};
+
+/// What a member of a group reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A record.
+    Record(ConsumedRecord),
+    /// For now there is nothing more in a partition.
+    End {
+        /// The partition.
+        partition: TopicPartition,
+        /// The next record will have this offset or a later one: everything before it was handed out, or is none for the
+        /// reader, such as the marks of transactions.
+        offset: i64,
+    },
+}
+
+impl Received {
+    fn into_record(self) -> Option<ConsumedRecord> {
+        match self {
+            Self::Record(record) => Some(record),
+            Self::End { .. } => None,
+        }
+    }
+}
 
 /// A member of a consumer group, for at-least-once processing by hand. Share it in an `Arc` for use from several tasks.
 ///
-/// Reads only what is committed (`read_committed`), takes partitions one by one (cooperative-sticky) and never commits by
-/// itself. Dropped without [`Consumer::close`] it leaves the group too, a moment later.
+/// Reads only what is committed unless told otherwise, takes partitions one by one (cooperative-sticky, or as the brokers
+/// say) and never commits by itself. Dropped without [`Consumer::close`] it leaves the group too, a moment later.
 ///
 /// ```no_run
 /// # async fn example() -> penstock_kafka::Result<()> {
@@ -96,7 +124,39 @@ impl Consumer {
     /// After an error the consumer goes on by itself, unless [`Error::is_fatal`]; [`Error::UnknownTopic`] comes again
     /// for as long as a topic is not there. [`Error::Closed`] ends the stream.
     pub async fn recv(&self) -> Result<ConsumedRecord> {
-        self.context.buffer.pop().await.unwrap_or(Err(Error::Closed))
+        loop {
+            match self.context.buffer.pop().await.unwrap_or(Err(Error::Closed))? {
+                Received::Record(record) => return Ok(record),
+                Received::End { .. } => {}
+            }
+        }
+    }
+
+    /// The next records, up to `max` of those that are there, at least one; in order within each partition. One wait and one
+    /// wake-up serve them all. Cancel-safe: records are taken in the moment this returns.
+    ///
+    /// Records of a batch share memory: to keep one for long, copy it.
+    ///
+    /// # Errors
+    /// As [`Consumer::recv`]. An error never hides records: those before it come first.
+    pub async fn recv_batch(&self, max: usize) -> Result<Vec<ConsumedRecord>> {
+        loop {
+            let received = self.recv_all(max).await?.into_iter();
+            let records: Vec<_> = received.filter_map(Received::into_record).collect();
+            if !records.is_empty() {
+                return Ok(records);
+            }
+        }
+    }
+
+    /// As [`Consumer::recv_batch`], with the ends of partitions among the records, where
+    /// [`ConsumerSettings::report_ends`] asks for them.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn recv_all(&self, max: usize) -> Result<Vec<Received>> {
+        let taken = self.context.buffer.pop_many(max.max(1), Result::is_ok).await;
+        if taken.is_empty() { Err(Error::Closed) } else { taken.into_iter().collect() }
     }
 
     /// Commits offsets and waits until Kafka has acknowledged them.
@@ -107,6 +167,19 @@ impl Consumer {
     pub async fn commit(&self, offsets: &[GroupOffset]) -> Result<()> {
         let offsets = offsets.to_vec();
         self.blocking(move |client| commit_blocking(client, &offsets)).await
+    }
+
+    /// What the group knows this member as, for [`crate::Transaction::commit_with_offsets`]. Ask again after each rebalance;
+    /// where the brokers share out the partitions (KIP-848) it can change at any time, so ask for each commit.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`]: not a member yet, or not any more. [`Error::Closed`].
+    pub async fn group_metadata(&self) -> Result<GroupMetadata> {
+        let metadata = self.blocking(|client| ffi::group_metadata(client.client())).await?;
+        if metadata.is_member() {
+            return Ok(metadata);
+        }
+        Err(Error::NotReady { code: Code::UnknownMemberId as i32, message: "this consumer is not a member of its group now".to_owned() })
     }
 
     /// The group's committed offsets; `None` where it has none.

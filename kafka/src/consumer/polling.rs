@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::sync::oneshot;
 
+use super::Received;
 use super::rebalance::{self, Context};
 use crate::error::{Error, Result};
-use crate::ffi;
+use crate::ffi::{Copies, ErrorCode, MemberQueue, Polled};
 use crate::record::TopicPartition;
 use crate::thread::{Stop, Thread};
 
@@ -24,6 +25,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long a full buffer may hold the thread before the partitions are paused. Pausing throws the read-ahead away, so a
 /// handler that is merely a little slow must not cause it.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How many records may be taken before somebody is woken, and before a command is looked for.
+const RUN: usize = 256;
 const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Done = oneshot::Sender<Result<()>>;
@@ -44,7 +47,9 @@ pub(super) struct Polling {
 impl Polling {
     pub(super) fn start(client: Arc<BaseConsumer<Context>>) -> Result<Self> {
         let (commands, receiver) = mpsc::channel();
-        let poller = Poller { client, commands: receiver, paused_by_caller: BTreeSet::new(), throttled: false };
+        let queue = MemberQueue::of(&client)?;
+        let poller =
+            Poller { queue, client, commands: receiver, paused_by_caller: BTreeSet::new(), throttled: false, copies: Copies::shared() };
         let thread = Thread::start("kafka-consumer", move |stop| poller.run(&stop))?;
         Ok(Self { commands, thread })
     }
@@ -62,10 +67,12 @@ impl Polling {
 }
 
 struct Poller {
+    queue: MemberQueue,
     client: Arc<BaseConsumer<Context>>,
     commands: Receiver<Command>,
     paused_by_caller: BTreeSet<TopicPartition>,
     throttled: bool,
+    copies: Copies,
 }
 
 impl Poller {
@@ -81,22 +88,41 @@ impl Poller {
         self.close();
     }
 
-    fn poll(&self) {
-        let context = self.client.context();
-        match self.client.poll(POLL) {
-            None => {}
-            Some(Ok(message)) => {
-                if let Some(record) = ffi::consumed_record(&message) {
-                    let size = record.size();
-                    context.buffer.push(Ok(record), size);
-                }
+    /// Waits for something to happen, then takes what else is there, as far as there is room.
+    fn poll(&mut self) {
+        self.copies.renew();
+        let mut waiting = POLL;
+        for _ in 0..RUN {
+            if !self.poll_once(waiting) {
+                break;
             }
-            Some(Err(error)) => {
-                if let Some(error) = reportable(&error, &context.health.last_error()) {
-                    context.buffer.push(Err(error), 0);
-                }
-            }
+            waiting = Duration::ZERO;
         }
+        self.client.context().buffer.announce();
+    }
+
+    /// True if there may be more, and room for it. A rebalance that is served here takes out of the buffer what must not be
+    /// handed out any more, also of this run.
+    fn poll_once(&mut self, timeout: Duration) -> bool {
+        let context = self.client.context();
+        match self.queue.poll_blocking(&self.client, timeout, &mut self.copies) {
+            Polled::Record(record) => {
+                let size = record.size();
+                return context.buffer.push_quietly(Ok(Received::Record(record)), size);
+            }
+            Polled::Failed { partition, code, message, fatal } => {
+                context.health.error(code.known(), &message);
+                let topic = partition.as_ref().map(|partition| partition.topic.as_str());
+                if let Some(error) = reportable(code, message, topic, fatal) {
+                    context.buffer.push_quietly(Err(error), 0);
+                }
+            }
+            Polled::EndOfPartition(partition, offset) => {
+                return context.buffer.push_quietly(Ok(Received::End { partition, offset }), 0);
+            }
+            Polled::Nothing => {}
+        }
+        false
     }
 
     fn throttle(&mut self) {
@@ -170,7 +196,8 @@ impl Poller {
 
     /// Leaves the group on this thread. A call in flight elsewhere may hold the client for a moment.
     fn close(self) {
-        let mut client = self.client;
+        let Self { queue, mut client, .. } = self;
+        drop(queue);
         loop {
             match Arc::try_unwrap(client) {
                 Ok(last) => return drop(last),
@@ -182,14 +209,16 @@ impl Poller {
 }
 
 /// What a caller of `recv` should see. A lost connection is [`crate::Health`]'s business: the client reconnects.
-fn reportable(error: &KafkaError, said: &str) -> Option<Error> {
-    match Error::from_rdkafka(error, unavailable_topic(said)) {
+fn reportable(code: ErrorCode, message: String, topic: Option<&str>, fatal: bool) -> Option<Error> {
+    let said = message.clone();
+    match code.into_error(message, unavailable_topic(&said).or(topic)) {
+        error if fatal => Some(Error::Fatal { message: error.to_string() }),
         Error::Unreachable { .. } | Error::Timeout { .. } => None,
         error => Some(error),
     }
 }
 
-/// rdkafka passes only the code of an error on; which topic it is about stands in librdkafka's words.
+/// An error of a subscription names its topic only in words.
 fn unavailable_topic(said: &str) -> Option<&str> {
     said.strip_prefix("Subscribed topic not available: ")?.split(':').next()
 }
@@ -200,16 +229,21 @@ mod tests {
 
     #[test]
     fn errors_of_a_subscription_name_the_topic() {
-        let said = "Subscribed topic not available: orders.DLT: Broker: Unknown topic or partition";
-        let error = KafkaError::MessageConsumption(Code::UnknownTopicOrPartition);
+        let said = "Subscribed topic not available: orders.DLT: Broker: Unknown topic or partition".to_owned();
         let unknown = Error::UnknownTopic { topic: "orders.DLT".to_owned() };
-        assert_eq!(reportable(&error, said), Some(unknown));
+        assert_eq!(reportable(Code::UnknownTopicOrPartition.into(), said, None, false), Some(unknown));
     }
 
     #[test]
     fn a_lost_connection_is_not_an_error_of_recv() {
         for code in [Code::AllBrokersDown, Code::BrokerTransportFailure, Code::OperationTimedOut] {
-            assert_eq!(reportable(&KafkaError::MessageConsumption(code), ""), None, "{code:?}");
+            assert_eq!(reportable(code.into(), String::new(), None, false), None, "{code:?}");
         }
+    }
+
+    #[test]
+    fn a_fatal_error_ends_the_consumer() {
+        let error = reportable(Code::FencedInstanceId.into(), "fenced".to_owned(), None, true);
+        assert!(error.is_some_and(|error| error.is_fatal()));
     }
 }

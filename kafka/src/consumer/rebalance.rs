@@ -10,10 +10,12 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::Received;
 use crate::buffer::Buffer;
 use crate::error::{Error, Result};
+use crate::ffi::{Member, Move};
 use crate::health::{HealthSource, client_context};
-use crate::record::{ConsumedRecord, TopicPartition};
+use crate::record::TopicPartition;
 
 /// An offset to be committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +77,7 @@ impl<L: RebalanceListener + ?Sized> RebalanceListener for Arc<L> {
 
 pub(super) struct Context {
     pub(super) health: HealthSource,
-    pub(super) buffer: Buffer<Result<ConsumedRecord>>,
+    pub(super) buffer: Buffer<Result<Received>>,
     listener: Box<dyn RebalanceListener>,
     assignment: Mutex<BTreeSet<TopicPartition>>,
 }
@@ -83,7 +85,7 @@ pub(super) struct Context {
 client_context!(Context);
 
 impl Context {
-    pub(super) fn new(buffer: Buffer<Result<ConsumedRecord>>, listener: Box<dyn RebalanceListener>) -> Self {
+    pub(super) fn new(buffer: Buffer<Result<Received>>, listener: Box<dyn RebalanceListener>) -> Self {
         Self { health: HealthSource::new(), buffer, listener, assignment: Mutex::new(BTreeSet::new()) }
     }
 
@@ -94,7 +96,10 @@ impl Context {
     /// Drops the records of these partitions that nobody has taken yet.
     pub(super) fn forget(&self, partitions: &[TopicPartition]) {
         self.buffer.retain(|received| match received {
-            Ok(record) => !partitions.iter().any(|partition| partition.partition == record.partition && partition.topic == *record.topic),
+            Ok(Received::Record(record)) => {
+                !partitions.iter().any(|partition| partition.partition == record.partition && partition.topic == *record.topic)
+            }
+            Ok(Received::End { partition, .. }) => !partitions.contains(partition),
             Err(_) => true,
         });
     }
@@ -122,17 +127,26 @@ impl Context {
     }
 }
 
+impl Member for Context {
+    fn moving(&self, consumer: &BaseConsumer<Self>, what: Move, partitions: &[TopicPartition]) {
+        match what {
+            Move::Assign => {
+                // Only the group's coordinator assigns; partitions are revoked without it, too, when the session has expired.
+                self.health.connected();
+                self.assigned(partitions);
+            }
+            Move::Revoke => self.revoked(partitions, consumer),
+        }
+    }
+}
+
+/// While a consumer is closed, rdkafka polls by itself.
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(_) = rebalance {
-            // Only the group's coordinator assigns; partitions are revoked without it, too, when the session has expired.
-            self.health.connected();
-        }
         match rebalance {
-            Rebalance::Assign(list) if list.count() > 0 => self.assigned(&partitions(list)),
-            Rebalance::Revoke(list) if list.count() > 0 => self.revoked(&partitions(list), consumer),
-            Rebalance::Assign(_) | Rebalance::Revoke(_) => {}
-            Rebalance::Error(error) => self.buffer.push(Err(Error::from_rdkafka(error, None)), 0),
+            Rebalance::Assign(list) if list.count() > 0 => self.moving(consumer, Move::Assign, &partitions(list)),
+            Rebalance::Revoke(list) if list.count() > 0 => self.moving(consumer, Move::Revoke, &partitions(list)),
+            Rebalance::Assign(_) | Rebalance::Revoke(_) | Rebalance::Error(_) => {}
         }
     }
 }

@@ -18,6 +18,27 @@ pub enum StartFrom {
     Latest,
 }
 
+/// How a group shares its partitions among its members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// The members agree among themselves, by the cooperative-sticky strategy: a rebalance moves only what has to move.
+    #[default]
+    Classic,
+    /// The brokers decide (KIP-848, Kafka 4.0 and newer): members never wait for each other. A group that has members with
+    /// `Classic` can be moved over one member after the other.
+    Consumer,
+}
+
+/// Which records a consumer sees of those that were written in transactions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// Those of committed transactions. A transaction that is still open holds up what was written behind it.
+    #[default]
+    ReadCommitted,
+    /// All, those of aborted transactions too.
+    ReadUncommitted,
+}
+
 /// How a [`crate::Consumer`] joins its group and how much it reads ahead.
 ///
 /// ```
@@ -33,8 +54,13 @@ pub struct ConsumerSettings {
     pub group: String,
     /// Where to start without a committed offset. Default `Earliest`.
     pub start_from: StartFrom,
+    /// How the group shares its partitions. Default `Classic`.
+    pub group_protocol: GroupProtocol,
+    /// Which records of transactions are handed out. Default `ReadCommitted`.
+    pub isolation: Isolation,
     /// After how long without a heartbeat the group gives this member's partitions to others. 6 s to 30 min (the
-    /// brokers' default bounds); default 45 s.
+    /// brokers' default bounds); default 45 s. With [`GroupProtocol::Consumer`] the brokers' own setting decides that
+    /// (`group.consumer.session.timeout.ms`); here as there, it also bounds how long the group's coordinator is waited for.
     pub session_timeout: Duration,
     /// How long a callback of the listener may take before the group gives up on this member. At least
     /// `session_timeout`, at most 24 h; default 5 min.
@@ -44,8 +70,13 @@ pub struct ConsumerSettings {
     /// How many bytes the client fetches ahead, over all partitions; as many again may wait to be taken by `recv`. 1 MiB to
     /// 1 GiB; default 16 MiB.
     pub prefetch_bytes: u32,
+    /// How many bytes of one partition a broker puts into one answer; a larger batch of records comes whole. 1 KiB to
+    /// 100 MiB; default 1 MiB.
+    pub partition_fetch_bytes: u32,
     /// How long the broker may hold a fetch open while there is nothing to read. 1 ms to 30 s; default 500 ms.
     pub fetch_wait: Duration,
+    /// Whether [`crate::Consumer::recv_all`] tells the ends of partitions. Default: no.
+    pub report_ends: bool,
 }
 
 impl ConsumerSettings {
@@ -54,11 +85,15 @@ impl ConsumerSettings {
         Self {
             group: group.into(),
             start_from: StartFrom::default(),
+            group_protocol: GroupProtocol::default(),
+            isolation: Isolation::default(),
             session_timeout: Duration::from_secs(45),
             max_poll_interval: Duration::from_secs(300),
             buffer_records: 1000,
             prefetch_bytes: 16 << 20,
+            partition_fetch_bytes: 1 << 20,
             fetch_wait: Duration::from_millis(500),
+            report_ends: false,
         }
     }
 
@@ -79,6 +114,9 @@ impl ConsumerSettings {
         if !(1 << 20..=1 << 30).contains(&self.prefetch_bytes) {
             return wrong("prefetch_bytes must be between 1 MiB and 1 GiB");
         }
+        if !(1 << 10..=100 << 20).contains(&self.partition_fetch_bytes) {
+            return wrong("partition_fetch_bytes must be between 1 KiB and 100 MiB");
+        }
         if !(Duration::from_millis(1)..=Duration::from_secs(30)).contains(&self.fetch_wait) {
             return wrong("fetch_wait must be between 1 ms and 30 s");
         }
@@ -86,7 +124,6 @@ impl ConsumerSettings {
     }
 
     pub(super) fn apply(&self, config: &mut ClientConfig) {
-        let heartbeat = (self.session_timeout / 3).min(Duration::from_secs(3));
         let start = match self.start_from {
             StartFrom::Earliest => "earliest",
             StartFrom::Latest => "latest",
@@ -94,21 +131,46 @@ impl ConsumerSettings {
         config
             .set("group.id", &self.group)
             .set("auto.offset.reset", start)
-            .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
-            .set("heartbeat.interval.ms", heartbeat.as_millis().to_string())
             .set("max.poll.interval.ms", self.max_poll_interval.as_millis().to_string())
-            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("fetch.message.max.bytes", self.partition_fetch_bytes.to_string())
+            .set("isolation.level", self.isolation.level())
+            .set("enable.partition.eof", self.report_ends.to_string())
             // Only what the caller commits is committed.
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false");
         reading(config, self.prefetch_bytes, self.fetch_wait);
+        self.apply_protocol(config);
+    }
+
+    fn apply_protocol(&self, config: &mut ClientConfig) {
+        match self.group_protocol {
+            GroupProtocol::Classic => {
+                let heartbeat = (self.session_timeout / 3).min(Duration::from_secs(3));
+                config
+                    .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
+                    .set("heartbeat.interval.ms", heartbeat.as_millis().to_string())
+                    .set("partition.assignment.strategy", "cooperative-sticky");
+            }
+            // What the brokers decide must not be set.
+            GroupProtocol::Consumer => {
+                config.set("group.protocol", "consumer");
+            }
+        }
+    }
+}
+
+impl Isolation {
+    fn level(self) -> &'static str {
+        match self {
+            Isolation::ReadCommitted => "read_committed",
+            Isolation::ReadUncommitted => "read_uncommitted",
+        }
     }
 }
 
 /// What every client that reads records shares.
 pub(crate) fn reading(config: &mut ClientConfig, prefetch_bytes: u32, fetch_wait: Duration) {
     config
-        .set("isolation.level", "read_committed")
         .set("allow.auto.create.topics", "false")
         .set("fetch.wait.max.ms", fetch_wait.as_millis().to_string())
         .set("queued.max.messages.kbytes", (prefetch_bytes >> 10).to_string())
@@ -122,9 +184,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_library_accepts_every_choice() {
+        for group_protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+            for isolation in [Isolation::ReadCommitted, Isolation::ReadUncommitted] {
+                let settings = ConsumerSettings { group_protocol, isolation, ..ConsumerSettings::new("g") };
+                let connection = crate::ConnectionSettings::parse("localhost:1").unwrap();
+                let consumer = crate::Consumer::subscribe(&connection, &settings, &["t"], ());
+                assert!(consumer.is_ok(), "{group_protocol:?} {isolation:?} {consumer:?}");
+            }
+        }
+    }
+
+    #[test]
     fn settings_have_bounds() {
         type Change = fn(&mut ConsumerSettings);
-        let table: [(&str, Change, bool); 8] = [
+        let table: [(&str, Change, bool); 9] = [
             ("default", |_| {}, true),
             ("group", |s| s.group.clear(), false),
             ("long group", |s| s.group = "x".repeat(256), false),
@@ -132,6 +206,7 @@ mod tests {
             ("poll", |s| s.max_poll_interval = Duration::from_secs(10), false),
             ("records", |s| s.buffer_records = 0, false),
             ("bytes", |s| s.prefetch_bytes = 0, false),
+            ("fetch", |s| s.partition_fetch_bytes = 0, false),
             ("wait", |s| s.fetch_wait = Duration::ZERO, false),
         ];
         for (name, change, valid) in table {

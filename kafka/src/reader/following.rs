@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use rdkafka::Offset;
-use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::ReaderEvent;
 use super::progress::{Progress, Step};
 use crate::buffer::Buffer;
 use crate::error::{Error, Result};
-use crate::ffi::{Edge, Native, Polled};
+use crate::ffi::{Copies, Edge, ErrorCode, Native, Polled};
 use crate::record::TopicPartition;
 use crate::thread::Stop;
 
@@ -25,13 +24,15 @@ pub(super) struct Following {
     native: Native,
     events: Arc<Buffer<Result<ReaderEvent>>>,
     progress: Progress,
+    /// Followers keep what they read.
+    copies: Copies,
     interval: Duration,
     next_look: Instant,
 }
 
 impl Following {
     pub(super) fn new(native: Native, events: Arc<Buffer<Result<ReaderEvent>>>, progress: Progress, interval: Duration) -> Self {
-        Self { native, events, progress, interval, next_look: Instant::now() }
+        Self { native, events, progress, copies: Copies::separate(), interval, next_look: Instant::now() }
     }
 
     pub(super) fn run(mut self, stop: &Stop) {
@@ -39,7 +40,7 @@ impl Following {
             if Instant::now() >= self.next_look {
                 self.look();
             }
-            let polled = self.native.poll_blocking(POLL);
+            let polled = self.native.poll_blocking(POLL, &mut self.copies);
             self.handle(polled);
             if self.progress.newly_caught_up() {
                 self.events.push(Ok(ReaderEvent::CaughtUp), 0);
@@ -108,15 +109,15 @@ impl Following {
                 let size = record.size();
                 self.events.push(Ok(ReaderEvent::Record(record)), size);
             }
-            Polled::EndOfPartition(partition) => self.progress.reached_end(&partition),
-            Polled::Failed { partition, code, message } => self.failed(partition, code, message),
+            Polled::EndOfPartition(partition, _) => self.progress.reached_end(&partition),
+            Polled::Failed { partition, code, message, .. } => self.failed(partition, code, message),
         }
     }
 
-    fn failed(&mut self, partition: Option<TopicPartition>, code: Code, message: String) {
+    fn failed(&mut self, partition: Option<TopicPartition>, code: ErrorCode, message: String) {
         let topic = partition.as_ref().map(|partition| partition.topic.clone());
         tracing::debug!(?code, message, ?partition, "cannot read");
-        match (Error::from_code(code, message, topic.as_deref()), partition) {
+        match (code.into_error(message, topic.as_deref()), partition) {
             (Error::OffsetOutOfRange { .. }, Some(partition)) => self.start_over(partition),
             // Deleted or recreated: the next look tells which.
             (Error::UnknownTopic { .. }, _) => self.next_look = self.next_look.min(Instant::now() + RETRY),

@@ -134,6 +134,7 @@ impl TopicReader {
         let mut config = connection.client_config();
         reading(&mut config, settings.prefetch_bytes, settings.fetch_wait);
         config
+            .set("isolation.level", "read_committed")
             // librdkafka assigns partitions only to clients that name a group. This one is neither joined nor written to.
             .set("group.id", format!("{}-reader", connection.client_id()))
             .set("enable.auto.commit", "false")

@@ -3,6 +3,7 @@
 //! A cluster is asked on an interval, and at once when its connection comes or goes.
 
 mod connection;
+mod identity;
 mod observe;
 mod resolve;
 mod status;
@@ -20,7 +21,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 pub use connection::{ClusterConnection, ClusterConnections};
-pub use resolve::{ResolvedCluster, change_of_use, resolve};
+pub use identity::ClusterIds;
+pub use resolve::{ResolvedCluster, changed_uses, resolve};
 
 use self::{
     observe::observe,
@@ -64,7 +66,7 @@ async fn check(cluster: &KafkaCluster, context: &Context) -> Result<Next, writte
         Err(refusal) => return report(context, cluster, Err(&refusal)).await.map(|()| Next::AwaitChange),
     };
     let (seen, interval) = match ask(context, &valid).await {
-        Ok(seen) => (Ok(seen), CHECK_INTERVAL),
+        Ok(seen) => (identity::identify(cluster, &seen).map(|()| seen), CHECK_INTERVAL),
         Err(error) => (Err(unanswered(&valid, &error)), OUTAGE_INTERVAL),
     };
     report(context, cluster, seen.as_ref()).await?;

@@ -2,9 +2,10 @@
 //!
 //! Only `KafkaCluster`s in the operator's own namespace are ever found, whatever a tenant writes.
 
+use std::collections::BTreeSet;
+
 use kube::{
     ResourceExt,
-    core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
 };
 use penstock_crds::{
@@ -13,7 +14,7 @@ use penstock_crds::{
     condition::{ConditionType, Reason},
 };
 
-use super::ClusterRefusal;
+use super::{ClusterIds, ClusterRefusal};
 use crate::watch::{Change, Guarded};
 
 /// A Kafka cluster that the asking namespace may use.
@@ -56,13 +57,13 @@ pub fn resolve(
                 ),
             });
         }
-        Some(DeserializeGuard(Err(broken))) => {
+        Some(Guarded(Err(broken))) => {
             return Err(ClusterRefusal {
                 reason: Reason::ClusterNotReady,
                 message: format!("the KafkaCluster `{cluster_name}` cannot be read: {broken}"),
             });
         }
-        Some(DeserializeGuard(Ok(cluster))) => cluster,
+        Some(Guarded(Ok(cluster))) => cluster,
     };
     if !allows(cluster.spec.access.as_ref(), for_namespace) {
         return Err(ClusterRefusal {
@@ -75,31 +76,47 @@ pub fn resolve(
     Ok(ResolvedCluster { name: cluster_name.to_owned(), spec: cluster.spec.clone(), state: state(cluster) })
 }
 
-/// The name of the cluster, if the change makes a difference to those who use it: whether it is there, who may use it, how,
-/// and whether it answers.
+/// The names of the cluster, if the change makes a difference to those who use it: whether it is there, who may use it, how,
+/// whether it answers, and which Kafka cluster it is. Where two `KafkaCluster`s are one, a change of either concerns both.
 #[must_use]
-pub fn change_of_use(change: &Change<KafkaCluster>, operator_namespace: &str) -> Option<String> {
+pub fn changed_uses(
+    change: &Change<KafkaCluster>,
+    store: &Store<Guarded<KafkaCluster>>,
+    operator_namespace: &str,
+) -> Option<BTreeSet<String>> {
     let latest = change.latest()?;
-    if latest.namespace().as_deref() != Some(operator_namespace) || as_used(change.before.as_deref()) == as_used(change.after.as_deref()) {
+    let (before, after) = (change.before.as_deref(), change.after.as_deref());
+    if latest.namespace().as_deref() != Some(operator_namespace) || as_used(before) == as_used(after) {
         return None;
     }
-    Some(latest.name_any())
+    let ids = ClusterIds::known(store, operator_namespace);
+    let mut names: BTreeSet<_> = [before, after].into_iter().flatten().filter_map(id).flat_map(|id| ids.names_of(id)).cloned().collect();
+    names.insert(latest.name_any());
+    Some(names)
 }
 
-fn as_used(object: Option<&Guarded<KafkaCluster>>) -> Option<Option<(&KafkaClusterSpec, Result<(), ClusterRefusal>)>> {
-    object.map(|object| object.0.as_ref().ok().map(|cluster| (&cluster.spec, state(cluster))))
+/// What users of a cluster see of it: its spec, its id and its state.
+type AsUsed<'a> = (&'a KafkaClusterSpec, Option<&'a str>, Result<(), ClusterRefusal>);
+
+fn as_used(object: Option<&Guarded<KafkaCluster>>) -> Option<Option<AsUsed<'_>>> {
+    object.map(|object| object.0.as_ref().ok().map(|cluster| (&cluster.spec, id(object), state(cluster))))
 }
 
+fn id(object: &Guarded<KafkaCluster>) -> Option<&str> {
+    object.0.as_ref().ok()?.status.as_ref()?.cluster_id.as_deref()
+}
+
+/// Only what was seen at the servers that the spec names now counts.
 fn state(cluster: &KafkaCluster) -> Result<(), ClusterRefusal> {
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
-    let ready = cluster.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str()));
-    match ready {
-        Some(ready) if ready.status == "True" => Ok(()),
-        Some(ready) => Err(ClusterRefusal {
-            reason: Reason::ClusterNotReady,
-            message: format!("the KafkaCluster `{name}` is not ready: {}: {}", ready.reason, ready.message),
-        }),
-        None => Err(ClusterRefusal { reason: Reason::ClusterNotReady, message: format!("the KafkaCluster `{name}` was not checked yet") }),
+    let refuse = |message| Err(ClusterRefusal { reason: Reason::ClusterNotReady, message });
+    let status = cluster.status.as_ref();
+    match status.and_then(|s| s.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str())) {
+        Some(ready) if ready.status != "True" => {
+            refuse(format!("the KafkaCluster `{name}` is not ready: {}: {}", ready.reason, ready.message))
+        }
+        Some(_) if status.is_some_and(|s| s.bootstrap_servers == cluster.spec.bootstrap_servers) => Ok(()),
+        _ => refuse(format!("the KafkaCluster `{name}` was not checked yet")),
     }
 }
 
@@ -118,6 +135,8 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use kube::runtime::{reflector::store::Writer, watcher};
     use serde_json::json;
 
@@ -151,11 +170,47 @@ mod tests {
             "apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaCluster",
             "metadata": {"name": name, "namespace": namespace},
             "spec": {"bootstrapServers": ["kafka:9092"], "access": access.map(|n| json!({"namespaces": n}))},
-            "status": ready.map(|status| json!({"conditions": [{
+            "status": ready.map(|status| json!({"bootstrapServers": ["kafka:9092"], "conditions": [{
                 "type": "Ready", "status": status, "reason": "KafkaUnreachable", "message": "nobody answers", "lastTransitionTime": "2026-01-01T00:00:00Z",
             }]})),
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn what_was_seen_elsewhere_does_not_count() {
+        let mut moved = cluster("ops", "default", None, Some("True"));
+        if let Ok(moved) = &mut moved.0 {
+            moved.spec.bootstrap_servers = vec!["elsewhere:9092".into()];
+            assert_eq!(state(moved).map_err(|refusal| refusal.reason), Err(Reason::ClusterNotReady));
+        }
+        assert!(moved.0.is_ok());
+    }
+
+    #[test]
+    fn a_change_concerns_all_names_of_a_cluster() {
+        let with_id = |name: &str, id: Option<&str>| {
+            let mut cluster = cluster("ops", name, None, Some("True"));
+            if let Ok(cluster) = &mut cluster.0 {
+                cluster.status.as_mut().unwrap().cluster_id = id.map(str::to_owned);
+            }
+            cluster
+        };
+        let mut writer = Writer::default();
+        for (name, id) in [("a", Some("A")), ("alias", Some("A")), ("other", Some("B")), ("new", None)] {
+            writer.apply_watcher_event(&watcher::Event::Apply(with_id(name, id)));
+        }
+        let store = writer.as_reader();
+        for (before, after, expected) in [
+            (Some(with_id("a", Some("A"))), Some(with_id("a", Some("A"))), None),
+            (Some(with_id("a", None)), Some(with_id("a", Some("A"))), Some(&["a", "alias"][..])),
+            (Some(with_id("gone", Some("A"))), None, Some(&["a", "alias", "gone"])),
+            (None, Some(with_id("new", None)), Some(&["new"])),
+        ] {
+            let change = Change { before: before.map(Arc::new), after: after.map(Arc::new) };
+            let names = changed_uses(&change, &store, "ops").map(|names| names.into_iter().collect::<Vec<_>>());
+            assert_eq!(names, expected.map(|names| names.iter().map(|n| (*n).to_owned()).collect()));
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub fn status(cluster: &KafkaCluster, seen: Result<&ClusterDescription, &Refusal
     };
     KafkaClusterStatus {
         observed_generation: generation,
+        bootstrap_servers: cluster.spec.bootstrap_servers.clone(),
         cluster_id: Some(seen.cluster_id.clone()),
         controller_id: controller(before.controller_id, seen),
         kafka_version: seen.version.map(|version| version.to_string()).or(before.kafka_version),

@@ -6,7 +6,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject, Patch, PatchParams},
-    core::error_boundary::InvalidObject,
 };
 use penstock_crds::{
     condition::{ConditionType, Reason, Statement, conditions},
@@ -14,10 +13,10 @@ use penstock_crds::{
 };
 use serde_json::json;
 
-use crate::{context::Context, events::Notice, watch::Watched};
+use crate::{context::Context, events::Notice, guarded::Unreadable, watch::Watched};
 
 /// Writes the condition, if the object does not carry it yet; or takes our finalizer off, if the object is being deleted.
-pub(super) async fn report<K: Watched>(context: &Context, error: &InvalidObject) -> kube::Result<()> {
+pub(super) async fn report<K: Watched>(context: &Context, error: &Unreadable) -> kube::Result<()> {
     let (Some(namespace), Some(name)) = (error.metadata.namespace.as_deref(), error.metadata.name.as_deref()) else { return Ok(()) };
     let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &ApiResource::erase::<K>(&()));
     let Some(object) = api.get_opt(name).await? else { return Ok(()) };
@@ -38,7 +37,7 @@ async fn state<K: Watched>(context: &Context, api: &Api<DynamicObject>, object: 
     }
     let patch = json!({"status": {"conditions": after}});
     api.patch_status(&object.name_any(), &written_by_us(), &Patch::Merge(patch)).await?;
-    if !before.iter().any(|told| told.message == statement.message) {
+    if !statement.is_told_by(&before) {
         let notice = Notice::warning(statement.reason.as_str(), statement.message);
         context.events.publish::<K>(&object.metadata, "Read", notice).await;
     }

@@ -97,7 +97,10 @@ impl Place<'_> {
         let params = PatchParams::apply(name::FIELD_MANAGER).force();
         let after = api.patch(&manifest.name, &params, &Patch::Apply(&manifest.body)).await;
         let after = serde_json::to_value(after.map_err(|e| stopped(e, manifest.kind, &manifest.name))?)?;
-        applied.changes.push(Change { kind: manifest.kind, name: manifest.name.clone(), verb: verb(manifest, before.as_ref()) });
+        // Kubernetes may see no difference where we do: nothing has happened then.
+        if before.as_ref().map(version) != Some(version(&after)) {
+            applied.changes.push(Change { kind: manifest.kind, name: manifest.name.clone(), verb: verb(manifest, before.as_ref()) });
+        }
         if manifest.kind == ChildKind::Deployment {
             applied.deployment = Some(serde_json::from_value(after)?);
         }
@@ -110,8 +113,7 @@ impl Place<'_> {
         if added.is_empty() {
             return Ok(());
         }
-        let version = live.pointer("/metadata/resourceVersion").and_then(Value::as_str);
-        let patch = Patch::<DynamicObject>::Json(serde_json::from_value(removal(&added, version))?);
+        let patch = Patch::<DynamicObject>::Json(serde_json::from_value(removal(&added, version(live)))?);
         let taken = self.api(manifest.kind).patch(&manifest.name, &own_params(), &patch).await;
         taken.map(drop).map_err(|e| stopped(e, manifest.kind, &manifest.name))
     }
@@ -155,6 +157,10 @@ impl Place<'_> {
         };
         Api::namespaced_with(self.client.clone(), self.namespace, &resource)
     }
+}
+
+fn version(object: &Value) -> Option<&str> {
+    object.pointer("/metadata/resourceVersion").and_then(Value::as_str)
 }
 
 fn own_params() -> PatchParams {

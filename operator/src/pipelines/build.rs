@@ -52,7 +52,7 @@ pub fn selector_text(pipeline: &str) -> String {
 /// When an object cannot be written as JSON.
 pub fn build(pipeline: &ValidatedPipeline, image: &str) -> Result<Vec<Manifest>, serde_json::Error> {
     let config = config_file(&pipeline.worker)?;
-    let deployment = deployment(pipeline, image, &name::short_hash(config.as_bytes()));
+    let deployment = deployment(pipeline, image, &name::fingerprint(config.as_bytes()));
     Ok(vec![
         Manifest::new(ChildKind::ServiceAccount, &service_account(pipeline))?,
         Manifest::new(ChildKind::ConfigMap, &config_map(pipeline, config))?,
@@ -62,11 +62,11 @@ pub fn build(pipeline: &ValidatedPipeline, image: &str) -> Result<Vec<Manifest>,
     ])
 }
 
-/// The object of a derived dead letter topic.
+/// The object of a derived dead letter topic or retry topic.
 ///
 /// # Errors
 /// When the object cannot be written as JSON.
-pub fn dead_letter(
+pub fn derived_topic(
     owner: &OwnerReference,
     pipeline: &PipelineId,
     object: &str,

@@ -64,7 +64,7 @@ impl Manifest {
     /// When the object cannot be written as JSON.
     pub fn new(kind: ChildKind, object: &impl Serialize) -> Result<Self, serde_json::Error> {
         let mut body = serde_json::to_value(object)?;
-        let hash = name::short_hash(body.to_string().as_bytes());
+        let hash = name::fingerprint(body.to_string().as_bytes());
         let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
         if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
             let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new()));

@@ -18,6 +18,7 @@ mod surplus;
 #[cfg(test)]
 mod testing;
 mod topics;
+mod transaction;
 mod validate;
 mod workers;
 

@@ -52,7 +52,7 @@ pub fn plan(
     };
     let workers = build::build(valid, image)?;
     let held = verdict.unready.is_some() && !runs_already(&workers, owned);
-    let mut desired: Vec<Manifest> = dead_letter(valid, verdict)?.into_iter().collect();
+    let mut desired = derived_topics(valid, verdict)?;
     if !held {
         desired.extend(workers);
     }
@@ -63,13 +63,15 @@ pub fn plan(
     })
 }
 
-fn dead_letter(valid: &ValidatedPipeline, verdict: &Verdict) -> Result<Option<Manifest>, serde_json::Error> {
-    match &verdict.topics.dead_letter {
-        Some(DeadLetterChoice::Derive { object, spec: Some(spec), .. }) => {
-            build::dead_letter(&valid.owner, &valid.worker.pipeline, object, spec.clone()).map(Some)
-        }
-        _ => Ok(None),
-    }
+/// The dead letter topic and the retry topics whose objects this pipeline makes.
+fn derived_topics(valid: &ValidatedPipeline, verdict: &Verdict) -> Result<Vec<Manifest>, serde_json::Error> {
+    let dead_letter = match &verdict.topics.dead_letter {
+        Some(DeadLetterChoice::Derive { object, spec: Some(spec), .. }) => Some((object, spec)),
+        _ => None,
+    };
+    let retries = verdict.topics.retries.iter().filter_map(|retry| Some((&retry.object, retry.spec.as_ref()?)));
+    let derived = dead_letter.into_iter().chain(retries);
+    derived.map(|(object, spec)| build::derived_topic(&valid.owner, &valid.worker.pipeline, object, spec.clone())).collect()
 }
 
 /// Whether the pods that are declared are those that run: then nothing is started anew by applying them again.
@@ -84,15 +86,17 @@ fn scale(pipeline: &EventPipeline, deployment: Option<&Deployment>) -> Option<i3
     (has != Some(wanted)).then_some(wanted)
 }
 
-/// A derived dead letter topic goes once another is chosen, even while that one is not ready: it may be waiting for this one
-/// to let go of the topic. Anything else waits until what replaces it may be applied.
+/// A derived topic goes once the pipeline has no use for it, even while its successor is not ready: that one may be waiting
+/// for this one to let go of the topic. Anything else waits until what replaces it may be applied.
 fn is_orphan(owned: &Owned, desired: &[Manifest], verdict: &Verdict, held: bool) -> bool {
     if owned.metadata.deletion_timestamp.is_some() || desired.iter().any(|m| is_same(owned, m)) {
         return false;
     }
     match owned.kind {
         ChildKind::KafkaTopic => {
-            verdict.topics.dead_letter.as_ref().is_none_or(|choice| owned.metadata.name.as_deref() != Some(choice.object()))
+            let dead_letter = verdict.topics.dead_letter.as_ref().map(DeadLetterChoice::object);
+            let in_use = dead_letter.into_iter().chain(verdict.topics.retries.iter().map(|retry| retry.object.as_str()));
+            !in_use.into_iter().any(|object| owned.metadata.name.as_deref() == Some(object))
         }
         _ => !held,
     }

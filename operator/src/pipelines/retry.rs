@@ -2,14 +2,38 @@
 
 use std::time::Duration;
 
-use penstock_crds::{duration, pipeline::Retry, worker::RetryPolicy};
+use penstock_crds::{
+    duration,
+    pipeline::Retry,
+    worker::{RetryPolicy, Tier},
+};
 
-use super::validate::invalid;
+use super::{topics::FoundTopics, validate::invalid};
 use crate::refusal::Refusal;
 
 const MIN_BACKOFF: Duration = Duration::from_millis(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 const MAX_ATTEMPTS: u16 = 100;
+const MIN_DELAY: Duration = Duration::from_secs(1);
+const MAX_DELAY: Duration = Duration::from_secs(3_600);
+const MAX_DELAYS: usize = 5;
+
+/// The tiers that a spec means.
+///
+/// # Errors
+/// `InvalidSpec`, when a delay is out of its bounds.
+pub fn tiers(retry: Option<&Retry>, found: &FoundTopics) -> Result<Vec<Tier>, Refusal> {
+    let delays = retry.map_or(&[][..], |retry| &retry.delays);
+    if delays.len() > MAX_DELAYS {
+        return Err(invalid(format!("retry.delays has {} delays: at most {MAX_DELAYS} are allowed", delays.len())));
+    }
+    let tier = |(tier, text): (usize, &String)| {
+        let delay = duration::parse_bounded(text, MIN_DELAY, MAX_DELAY).map_err(|why| invalid(format!("retry.delays: {why}")))?;
+        let topics = found.retries.iter().filter(|topic| topic.tier == tier);
+        Ok(Tier { delay, topics: topics.filter_map(|topic| Some((topic.source.clone(), found.kafka_name(&topic.object)?))).collect() })
+    };
+    delays.iter().enumerate().map(tier).collect()
+}
 
 /// The policy that a spec means.
 ///
@@ -49,6 +73,7 @@ mod tests {
         let retry = |attempts, initial: Option<&str>, max: Option<&str>| Retry {
             attempts,
             backoff: Some(Backoff { initial: initial.map(str::to_owned), max: max.map(str::to_owned) }),
+            delays: Vec::new(),
         };
         let ms = Duration::from_millis;
         for (given, expected) in [

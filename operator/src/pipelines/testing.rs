@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::core::DeserializeGuard;
 use penstock_crds::{EventPipeline, KafkaTopic};
 use serde_json::{Value, json};
 
@@ -93,7 +92,7 @@ pub fn with(mut patch: Value, other: Value) -> Value {
 
 /// Topics as a cache holds them.
 pub fn cached(topics: Vec<KafkaTopic>) -> Vec<Arc<Guarded<KafkaTopic>>> {
-    topics.into_iter().map(|t| Arc::new(DeserializeGuard(Ok(t)))).collect()
+    topics.into_iter().map(|t| Arc::new(Guarded(Ok(t)))).collect()
 }
 
 /// References to a cluster that is ready, and to these topics.

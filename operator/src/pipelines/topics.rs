@@ -18,6 +18,9 @@ use crate::{refusal::Refusal, watch::Guarded};
 /// The one configuration key that a derived dead letter topic takes over from its source.
 const RETENTION: &str = "retention.ms";
 
+/// A day: a retry topic keeps its records at least that long.
+const MIN_RETRY_RETENTION_MS: i64 = 86_400_000;
+
 /// Who asks for topics, and what there is.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
@@ -62,12 +65,27 @@ impl DeadLetterChoice {
     }
 }
 
+/// A topic in which records wait for another attempt, whose object this pipeline makes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetryTopic {
+    /// The name of the `KafkaTopic` object.
+    pub object: String,
+    /// The name in Kafka of the topic that its records were read from first.
+    pub source: String,
+    /// Which delay it is for, counted from 0.
+    pub tier: usize,
+    /// What the object shall say; none while the source topic's partitions are unknown.
+    pub spec: Option<KafkaTopicSpec>,
+}
+
 /// What became of the names in a spec.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FoundTopics {
     kafka_names: BTreeMap<String, String>,
     /// Where dead letters go; none for a pipeline that has none, or whose source topic is not there.
     pub dead_letter: Option<DeadLetterChoice>,
+    /// Where records wait for another attempt.
+    pub retries: Vec<RetryTopic>,
     /// Why the pipeline cannot be built.
     pub refusal: Option<Refusal>,
     /// Why the pipeline cannot start yet.
@@ -119,6 +137,21 @@ pub fn find(spec: &EventPipelineSpec, around: Surroundings<'_>) -> FoundTopics {
             (None, DeadLetterChoice::Use { .. }) => {}
         }
     }
+    let mut name_problem = name_problem;
+    for retry in retry_topics(spec, around) {
+        match retry {
+            Ok((topic, retry)) => {
+                let why = match around.get(&retry.object) {
+                    Some(made) => why_unready(made).map(|why| format!("is not ready ({why})")),
+                    None => Some("is being made".to_owned()),
+                };
+                unready.extend(why.map(|why| format!("the retry topic `{topic}` {why}")));
+                found.kafka_names.insert(retry.object.clone(), topic);
+                found.retries.push(retry);
+            }
+            Err(problem) => name_problem = name_problem.or(Some(problem)),
+        }
+    }
     found.refusal = name_problem.or_else(|| refusal(around, &missing, &elsewhere, &unreadable));
     found.unready = (!unready.is_empty()).then(|| Refusal::new(Reason::TopicNotReady, unready.join("; ")));
     found.dead_letter = dead_letter;
@@ -167,6 +200,9 @@ fn why_unready(topic: &KafkaTopic) -> Option<String> {
     if topic.metadata.deletion_timestamp.is_some() {
         return Some("it is being deleted".to_owned());
     }
+    if topic.status.as_ref().is_some_and(|status| status.observed_generation != topic.metadata.generation) {
+        return Some("it was changed, and not looked at since".to_owned());
+    }
     let conditions = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
     match conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str()) {
         Some(ready) if ready.status == "True" => None,
@@ -206,6 +242,34 @@ fn derive(source: &KafkaTopic, topic: String, object: String, around: Surroundin
     }
     let spec = derived_spec(source, existing, &topic);
     Ok(DeadLetterChoice::Derive { object, topic, spec })
+}
+
+/// The retry topics of each source topic that is there, with their names in Kafka.
+fn retry_topics(spec: &EventPipelineSpec, around: Surroundings<'_>) -> Vec<Result<(String, RetryTopic), Refusal>> {
+    let tiers = spec.retry.as_ref().map_or(0, |retry| retry.delays.len());
+    let Some(kafka) = &spec.source.kafka else { return Vec::new() };
+    let group = kafka.group.clone().unwrap_or_else(|| name::default_group(around.namespace, around.pipeline));
+    let sources = kafka.topics.iter().filter_map(|object| around.get(object));
+    sources.flat_map(|source| (0..tiers).map(|tier| retry_topic(source, &group, tier, around)).collect::<Vec<_>>()).collect()
+}
+
+fn retry_topic(source: &KafkaTopic, group: &str, tier: usize, around: Surroundings<'_>) -> Result<(String, RetryTopic), Refusal> {
+    let topic = name::retry_topic(source.kafka_name(), group, tier + 1);
+    let object = name::retry_object(around.pipeline, source.metadata.name.as_deref().unwrap_or_default(), tier + 1);
+    let existing = around.get(&object);
+    if existing.is_some_and(|existing| !around.is_own(existing)) {
+        let message = format!("KafkaTopic `{object}` is not this pipeline's: rename it, so that a retry topic can be derived");
+        return Err(Refusal::new(Reason::NameConflict, message));
+    }
+    let spec = derived_spec(source, existing, &topic).map(|mut spec| {
+        // What waits here must not be deleted because the source keeps its own records for a short time only.
+        let declared = spec.config.get(RETENTION).and_then(|text| text.parse::<i64>().ok());
+        if declared.is_some_and(|declared| (0..MIN_RETRY_RETENTION_MS).contains(&declared)) {
+            spec.config.insert(RETENTION.to_owned(), MIN_RETRY_RETENTION_MS.to_string());
+        }
+        spec
+    });
+    Ok((topic, RetryTopic { object, source: source.kafka_name().to_owned(), tier, spec }))
 }
 
 /// What the derived object shall say. What Kafka already has is never contradicted: a topic left over from an earlier

@@ -13,7 +13,7 @@ use kube::Resource;
 use penstock_crds::{
     EventPipeline, EventPipelineSpec, KafkaTopic,
     condition::Reason,
-    pipeline::{KafkaSource, Resources},
+    pipeline::{KafkaSource, Ordering, Resources},
     processor::{self, Builtin, Need, SourceKind},
     topic,
     worker::{self, DeadLetterTarget, KafkaInput, PipelineId, WorkerConfig, WorkerProcessor, WorkerSource},
@@ -21,8 +21,9 @@ use penstock_crds::{
 
 use super::{
     quantity,
-    retry::retry_policy,
+    retry::{retry_policy, tiers},
     topics::{self, DeadLetterChoice, FoundTopics, Surroundings},
+    transaction::transaction_bounds,
 };
 use crate::{clusters::ResolvedCluster, refusal::Refusal, watch::Guarded};
 
@@ -183,9 +184,11 @@ fn kafka_input(
     topics: &FoundTopics,
     sink: Option<&str>,
 ) -> Result<KafkaInput, Refusal> {
-    let delivery = spec.delivery.ok_or_else(|| invalid("delivery is missing: say `delivery: AtLeastOnce`"))?;
     if source.topics.is_empty() {
         return Err(invalid("source.kafka.topics is empty: name at least one KafkaTopic"));
+    }
+    if !spec.retry.as_ref().is_none_or(|retry| retry.delays.is_empty()) && spec.ordering != Some(Ordering::None) {
+        return Err(invalid("retry.delays need `ordering: None`: a record that waits does not hold back the later ones of its key"));
     }
     let names = kafka_names(topics, &source.topics)?;
     let object = topics.dead_letter.as_ref().map(DeadLetterChoice::object).unwrap_or_default();
@@ -205,10 +208,12 @@ fn kafka_input(
         topics: names,
         group: source.group.clone().unwrap_or_else(|| penstock_crds::name::default_group(around.namespace, around.pipeline)),
         start_from: source.start_from,
-        delivery,
+        delivery: spec.delivery.unwrap_or_default(),
+        transaction: transaction_bounds(spec.transaction.as_ref())?,
         ordering: spec.ordering.unwrap_or_default(),
         concurrency,
         retry: retry_policy(spec.retry.as_ref())?,
+        tiers: tiers(spec.retry.as_ref(), topics)?,
         dead_letter: DeadLetterTarget { topic: dead_letter, format: spec.dead_letter.as_ref().map(|d| d.format).unwrap_or_default() },
     })
 }

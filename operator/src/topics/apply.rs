@@ -18,21 +18,29 @@ use crate::clusters::ClusterConnection;
 const SETTLE: Duration = Duration::from_secs(10);
 /// How long one attempt to delete a topic may take.
 const DELETE: Duration = Duration::from_secs(5);
-/// The pause between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The pause between two looks at a topic that is changing.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What became of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It was done.
+    Done,
+    /// Somebody else made the topic since we looked: the next look tells what it is like.
+    MadeByOthers,
+}
 
 /// Does one action.
 ///
 /// # Errors
 /// Kafka's refusal; or that no answer came.
-pub async fn apply(connection: &ClusterConnection, topic: &str, action: &TopicAction) -> Result<(), Error> {
+pub async fn apply(connection: &ClusterConnection, topic: &str, action: &TopicAction) -> Result<Applied, Error> {
     let admin = &connection.admin;
     match action {
         TopicAction::Create(new) => {
             let answer = connection.ask("CreateTopics", async { only(topic, admin.create(std::slice::from_ref(new)).await?) }).await;
             match answer {
-                // Made by somebody else since we looked: the next look tells what it is like.
-                Err(Error::TopicExists { .. }) => Ok(()),
+                Err(Error::TopicExists { .. }) => return Ok(Applied::MadeByOthers),
                 answer => answer,
             }
         }
@@ -44,6 +52,7 @@ pub async fn apply(connection: &ClusterConnection, topic: &str, action: &TopicAc
             connection.ask("IncrementalAlterConfigs", changed).await
         }
     }
+    .map(|()| Applied::Done)
 }
 
 /// Deletes the topic, if it still has this id. One that is gone already is as good as deleted.

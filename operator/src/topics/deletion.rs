@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use penstock_crds::{KafkaTopic, topic::DeletionPolicy};
 use penstock_kafka::TopicId;
 
-use super::{ownership::full_name, status::history};
+use super::{ownership::Claim, status::history};
 use crate::{events::Notice, refusal::Refusal};
 
 /// What becomes of the topic.
@@ -22,20 +22,20 @@ pub enum Departure {
 
 /// Decides what becomes of the topic. `owner`: the older object that owns it, if one does; `successor`: the one that waits for it.
 #[must_use]
-pub fn decide(topic: &KafkaTopic, owner: Option<&KafkaTopic>, successor: Option<&KafkaTopic>) -> Departure {
+pub fn decide(topic: &KafkaTopic, owner: Option<&Claim>, successor: Option<&Claim>) -> Departure {
     if topic.spec.deletion_policy == DeletionPolicy::Retain {
         return Departure::Leave(None);
     }
     if let Some(owner) = owner {
         return Departure::Leave(Some(Notice::normal(
             "Left",
-            format!("the topic belongs to KafkaTopic {}: nothing was deleted in Kafka", full_name(owner)),
+            format!("the topic belongs to KafkaTopic {owner}: nothing was deleted in Kafka"),
         )));
     }
     if let Some(successor) = successor {
         return Departure::Leave(Some(Notice::normal(
             "HandedOver",
-            format!("the topic now belongs to KafkaTopic {}: nothing was deleted in Kafka", full_name(successor)),
+            format!("the topic now belongs to KafkaTopic {successor}: nothing was deleted in Kafka"),
         )));
     }
     if topic.spec.suspend {
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn only_what_is_owned_is_deleted() {
-        let other = topic("Delete", false, Some(ID));
+        let other = Claim::of(&topic("Delete", false, Some(ID)));
         for (name, policy, suspend, id, owner, successor, expected) in [
             ("owned", "Delete", false, Some(ID), None, None, Some(None)),
             ("retained", "Retain", false, Some(ID), None, None, None),

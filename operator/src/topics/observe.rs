@@ -29,7 +29,12 @@ pub async fn observe(connection: &ClusterConnection, name: &str) -> Result<Optio
         connection.look("DescribeTopics", async { only(name, admin.describe(&[name]).await?) }),
         connection.look("DescribeConfigs", async { only(name, admin.describe_configs(&[name]).await?) }),
     )?;
-    Ok(described.zip(configured).map(|(topic, config)| observed(&topic, &config)))
+    match (described, configured) {
+        (Some(topic), Some(config)) => Ok(Some(observed(&topic, &config))),
+        (None, None) => Ok(None),
+        // Brokers learn of a topic one after the other: the next look shows whether it comes or goes.
+        _ => Err(Error::NotReady { code: 0, message: format!("the brokers do not agree yet whether the topic `{name}` exists") }),
+    }
 }
 
 /// The answer for the one topic that was asked about. None: there is no such topic.

@@ -139,7 +139,9 @@ fn same_value(declared: &str, found: &str) -> bool {
         || (declared.contains(',') && declared.split(',').map(str::trim).eq(found.split(',').map(str::trim)))
 }
 
+/// Java, which reads the values, takes a suffix for the type of a number with a fraction.
 fn same_number(declared: &str, found: &str) -> bool {
+    let declared = declared.strip_suffix(['d', 'D', 'f', 'F']).unwrap_or(declared);
     match (declared.parse::<i64>(), found.parse::<i64>()) {
         (Ok(declared), Ok(found)) => declared == found,
         _ => matches!((declared.parse::<f64>(), found.parse::<f64>()), (Ok(declared), Ok(found)) if declared == found),
@@ -301,6 +303,8 @@ mod tests {
             ("compact,delete", "delete,compact", false),
             ("0.50", "0.5", true),
             ("05", "5", true),
+            ("0.5d", "0.5", true),
+            ("d", "", false),
             ("9007199254740993", "9007199254740992", false),
             ("snappy", "SNAPPY", false),
             ("", "", true),

@@ -13,19 +13,19 @@ use penstock_crds::{
 use penstock_kafka::Error as KafkaError;
 
 use super::{
-    apply::{apply, delete, settle},
+    apply::{Applied, LOOK_AGAIN, apply, delete, settle},
     deletion::{self, Departure},
     finalizer,
     notice::{self, Cause},
     observe::{ObservedTopic, observe},
-    ownership::{full_name, older_owner, same_topic, successor},
+    ownership::{Claim, kafka_name, older_owner, successor},
     plan::{Plan, TopicAction, managed_after, managed_before, plan},
     status::{self, Knowledge, as_declared, history},
     validate::{ValidatedTopic, validate},
 };
 use crate::{
     backoff::with_jitter,
-    clusters::{self, ClusterConnection, ResolvedCluster},
+    clusters::{self, ClusterConnection, ClusterIds, ResolvedCluster},
     context::Context,
     controller::{CACHE_LAG, Next},
     events::Notice,
@@ -56,8 +56,9 @@ async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
         Ok(cluster) => cluster,
         Err(refusal) => return refuse(context, &topic, Knowledge::Nothing, &refusal, Next::AwaitChange).await,
     };
-    let rivals = rivals(context, &topic);
-    if let Some(owner) = older_owner(&topic, &rivals) {
+    let mine = Claim::of(&topic);
+    let rivals: Vec<_> = rivals(context, &mine).into_iter().filter(|rival| may_use_its_cluster(context, rival)).collect();
+    if let Some(owner) = older_owner(&mine, &rivals) {
         let topic = finalizer::set(context, topic, false).await?;
         return refuse(context, &topic, Knowledge::NotOurs, &conflict(&topic, owner), Next::AwaitChange).await;
     }
@@ -113,13 +114,17 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
     let topic = remember(context, topic, desired, &found.plan).await?;
     let history = history(&topic);
     for action in &found.plan.actions {
-        if let Err(error) = apply(&found.connection, &desired.name, action).await {
-            let managed = managed_before(desired, &history);
-            let knowledge = match &found.observed {
-                Some(observed) => Knowledge::Seen { observed, managed },
-                None => Knowledge::Missing { managed },
-            };
-            return fail(context, &topic, &found.cluster, knowledge, &error).await;
+        match apply(&found.connection, &desired.name, action).await {
+            Ok(Applied::Done) => {}
+            Ok(Applied::MadeByOthers) => return Ok(Next::After(LOOK_AGAIN)),
+            Err(error) => {
+                let managed = managed_before(desired, &history);
+                let knowledge = match &found.observed {
+                    Some(observed) => Knowledge::Seen { observed, managed },
+                    None => Knowledge::Missing { managed },
+                };
+                return fail(context, &topic, &found.cluster, knowledge, &error).await;
+            }
         }
         context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), notice::done(action, cause)).await;
     }
@@ -178,8 +183,11 @@ async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     if !finalizer::is_on(&topic) {
         return Ok(Next::AwaitChange);
     }
-    let rivals = rivals(context, &topic);
-    let parting = match deletion::decide(&topic, older_owner(&topic, &rivals), successor(&topic, &rivals)) {
+    let mine = Claim::of(&topic);
+    // Whoever lost its access to the cluster has not lost its data: a topic that it owned is not deleted by another.
+    let owned = |rival: &Claim| rival.topic_id.is_some() && rival.topic_id == mine.topic_id;
+    let rivals: Vec<_> = rivals(context, &mine).into_iter().filter(|rival| owned(rival) || may_use_its_cluster(context, rival)).collect();
+    let parting = match deletion::decide(&topic, older_owner(&mine, &rivals), successor(&mine, &rivals)) {
         Departure::Leave(parting) => parting,
         Departure::Delete(id) => match remove(context, &topic, id).await {
             Ok(()) => Some(deletion::deleted(&topic, id)),
@@ -222,17 +230,22 @@ fn cluster(context: &Context, topic: &KafkaTopic) -> Result<ResolvedCluster, Ref
     clusters::resolve(&context.watches.clusters.store(), &context.settings.namespace, topic.cluster_name(), &namespace)
 }
 
-/// The other objects that mean the same topic, from namespaces that may use the cluster.
-fn rivals(context: &Context, topic: &KafkaTopic) -> Vec<KafkaTopic> {
-    let rivals = context.watches.topics.select(|rival| same_topic(topic, rival) && rival.metadata.uid != topic.metadata.uid);
-    rivals.iter().filter_map(|rival| rival.0.as_ref().ok()).filter(|rival| cluster(context, rival).is_ok()).cloned().collect()
+/// What the other objects claim that mean the same topic.
+fn rivals(context: &Context, mine: &Claim) -> Vec<Claim> {
+    let ids = ClusterIds::known(&context.watches.clusters.store(), &context.settings.namespace);
+    let namesakes = context.watches.topics.store().state_filter(|object| kafka_name(object) == mine.kafka_name);
+    let claims = namesakes.iter().map(|object| Claim::of_any(object));
+    claims.filter(|claim| !claim.is_same_object(mine) && claim.is_for_same_topic(mine, &ids)).collect()
 }
 
-fn conflict(topic: &KafkaTopic, owner: &KafkaTopic) -> Refusal {
+fn may_use_its_cluster(context: &Context, claim: &Claim) -> bool {
+    clusters::resolve(&context.watches.clusters.store(), &context.settings.namespace, &claim.cluster, &claim.namespace).is_ok()
+}
+
+fn conflict(topic: &KafkaTopic, owner: &Claim) -> Refusal {
     let message = format!(
-        "the topic `{}` belongs to the older KafkaTopic {}: delete one of the two, or make one for another topic",
-        topic.kafka_name(),
-        full_name(owner)
+        "the topic `{}` belongs to the older KafkaTopic {owner}: delete one of the two, or make one for another topic",
+        topic.kafka_name()
     );
     Refusal::new(Reason::TopicConflict, message)
 }

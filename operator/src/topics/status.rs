@@ -100,8 +100,7 @@ pub fn is_news(topic: &KafkaTopic, statement: &Statement) -> bool {
     if statement.status == Some(true) || is_passing || is_outage {
         return false;
     }
-    let told = topic.status.iter().flat_map(|status| &status.conditions).find(|c| c.type_ == statement.kind.as_str());
-    told.is_none_or(|told| told.reason != statement.reason.as_str() || told.message != statement.message)
+    topic.status.as_ref().is_none_or(|status| !statement.is_told_by(&status.conditions))
 }
 
 /// `Ready=True`.

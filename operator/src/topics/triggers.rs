@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use kube::runtime::reflector::ObjectRef;
 use penstock_crds::KafkaTopic;
 
+use super::ownership::kafka_name;
+
 use crate::{
     clusters,
     context::Context,
@@ -13,15 +15,14 @@ use crate::{
 };
 
 type TopicRef = ObjectRef<Guarded<KafkaTopic>>;
-/// A topic in Kafka: the cluster's name and its own.
-type KafkaName = (String, String);
 
-/// Asks for each topic of a cluster whose connection, state or rules changed.
+/// Asks for each topic of a cluster whose connection, state, rules or identity changed.
 pub fn cluster_changes(context: &Context) -> Triggers<KafkaTopic> {
-    let (topics, namespace) = (context.watches.topics.clone(), context.settings.namespace.clone());
-    related_changes(&context.watches.clusters, move |change| match clusters::change_of_use(change, &namespace) {
-        Some(cluster) => {
-            topics.select(|topic| topic.cluster_name() == cluster).iter().map(|topic| ObjectRef::from_obj(topic.as_ref())).collect()
+    let (topics, store) = (context.watches.topics.clone(), context.watches.clusters.store());
+    let namespace = context.settings.namespace.clone();
+    related_changes(&context.watches.clusters, move |change| match clusters::changed_uses(change, &store, &namespace) {
+        Some(clusters) => {
+            topics.select(|topic| clusters.contains(topic.cluster_name())).iter().map(|topic| ObjectRef::from_obj(topic.as_ref())).collect()
         }
         None => Vec::new(),
     })
@@ -33,40 +34,36 @@ pub fn rival_changes(context: &Context) -> Triggers<KafkaTopic> {
     related_changes(&context.watches.topics, move |change| rivals.concerned(change))
 }
 
-/// The objects by the topic that they mean.
+/// The objects by the name in Kafka that they mean. Those of the same name on another cluster are asked in vain, which
+/// costs less than to follow which clusters are the same.
 #[derive(Default)]
-struct Rivals(HashMap<KafkaName, HashSet<TopicRef>>);
+struct Rivals(HashMap<String, HashSet<TopicRef>>);
 
 impl Rivals {
     fn concerned(&mut self, change: &Change<KafkaTopic>) -> Vec<TopicRef> {
-        let (before, after) = (meant(change.before.as_deref()), meant(change.after.as_deref()));
+        let (before, after) = (change.before.as_deref().map(kafka_name), change.after.as_deref().map(kafka_name));
         let Some(object) = change.object_ref() else { return Vec::new() };
         if before == after {
             return Vec::new();
         }
         let mut concerned = Vec::new();
         if let Some(name) = before {
-            let left = self.0.get_mut(&name).map(|objects| {
+            let left = self.0.get_mut(name).map(|objects| {
                 objects.remove(&object);
                 concerned.extend(objects.iter().cloned());
                 objects.is_empty()
             });
             if left == Some(true) {
-                self.0.remove(&name);
+                self.0.remove(name);
             }
         }
         if let Some(name) = after {
-            let objects = self.0.entry(name).or_default();
+            let objects = self.0.entry(name.to_owned()).or_default();
             concerned.extend(objects.iter().filter(|other| **other != object).cloned());
             objects.insert(object);
         }
         concerned
     }
-}
-
-fn meant(object: Option<&Guarded<KafkaTopic>>) -> Option<KafkaName> {
-    let topic = object?.0.as_ref().ok()?;
-    Some((topic.cluster_name().to_owned(), topic.kafka_name().to_owned()))
 }
 
 #[cfg(test)]
@@ -91,6 +88,7 @@ mod tests {
             (None, topic("b", Some("orders")), &["a"]),
             (None, topic("c", Some("payments")), &[]),
             (topic("a", Some("orders")), topic("a", Some("orders")), &[]),
+            // It cannot be read any more: what it means is its own name.
             (topic("a", Some("orders")), topic("a", None), &["b"]),
             (topic("a", None), topic("a", Some("orders")), &["b"]),
             (topic("a", Some("orders")), None, &["b"]),

@@ -16,6 +16,15 @@ use super::progress::{Step, tail};
 /// How long a program that is told to end may take to tidy up.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Takes away what `cargo run` has told this program about its own package. A cargo that inherits it takes it for a change of
+/// the build, and compiles some crates, with all that stand on them, anew each time.
+pub(crate) fn forget_cargo(command: &mut Command) {
+    let told = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.starts_with(prefix));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(told)) {
+        command.env_remove(name);
+    }
+}
+
 /// A running program whose whole group ends when this is dropped.
 struct Group(Child);
 

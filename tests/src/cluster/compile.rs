@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use super::command::{logged, output};
+use super::command::{forget_cargo, logged, output};
 use super::error::{HarnessError, Result};
 use super::layout::repository;
 
@@ -20,6 +20,7 @@ pub(crate) async fn release(packages: &[&str], binaries: &[&str], log: &Path) ->
     let metadata: serde_json::Value = serde_json::from_str(&text).map_err(|e| HarnessError::Input(format!("cargo metadata: {e}")))?;
     let target = metadata.get("target_directory").and_then(serde_json::Value::as_str).unwrap_or("target");
     let mut build = Command::new("cargo");
+    forget_cargo(&mut build);
     build.args(["build", "--release"]).current_dir(repository());
     for package in packages {
         build.args(["-p", package]);

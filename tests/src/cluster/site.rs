@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
+use super::command::forget_cargo;
 use super::error::{HarnessError, Result};
 use super::ground::{self, Ground};
 use super::layout::{Cache, Instance};
@@ -59,6 +60,7 @@ impl Site {
                 enter
             }
         };
+        forget_cargo(&mut command);
         command.envs(self.environment());
         command
     }

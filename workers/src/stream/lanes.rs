@@ -35,6 +35,16 @@ impl<K: Eq + Hash, T> Lanes<K, T> {
         }
     }
 
+    /// Whether an item is under way in the lane.
+    pub fn is_busy(&self, lane: &K) -> bool {
+        self.busy.contains_key(lane)
+    }
+
+    /// Whether no lane has an item under way.
+    pub fn is_empty(&self) -> bool {
+        self.busy.is_empty()
+    }
+
     /// The item under way lets the next one pass, which is given back to be started.
     pub fn release(&mut self, lane: &K) -> Option<T> {
         let next = self.busy.get_mut(lane)?.pop_front();

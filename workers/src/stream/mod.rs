@@ -1,26 +1,34 @@
-//! A pipeline with a Kafka source: records are taken, handled in the promised order, and their offsets committed once
-//! Kafka has everything that they caused.
+//! A pipeline with a Kafka source: records are taken, handled in the promised order, and their offsets committed together
+//! with, or after, everything that they caused.
 //!
 //! | Module | Holds | pure |
 //! |---|---|---|
-//! | [`ledger`] | which offset of a partition may be committed | yes |
+//! | `partition` | the records of one partition, and the offset that may be committed | yes |
 //! | [`lanes`] | which records wait for one another | yes |
+//! | `books` | every record that was taken and is not settled | yes |
 //! | [`retry`] | what follows from an outcome, and how long to pause | yes |
+//! | [`tiers`] | the topics in which records wait for another attempt | yes |
+//! | `verdict` | what follows from a record | yes |
 //! | [`dead_letter`] | how a dead letter is written | yes |
-//! | `in_flight` | every record that was taken and is not settled | yes |
-//! | `work` | the same, shared between tasks and the polling thread | |
-//! | `source` | the consumer, and what a rebalance does to the work | |
-//! | `handle` | one record's way from the processor to Kafka's acknowledgement | |
-//! | `commit` | commits as records settle | |
+//! | `parked` | the partitions of retry topics that stand still | yes |
+//! | `writing` | the records that follow from a verdict | yes |
+//! | `outbox` | writes verdicts and commits offsets: at least once, or exactly once | |
+//! | `handover` | the group's decisions, from the polling thread to the task that works | |
+//! | `engine` | the task that works | |
+//! | `counters` | the metrics of a stream | |
 //! | `session` | one consumer and one producer, until told to stop or broken | |
 
-pub(crate) mod commit;
+pub(crate) mod books;
+pub(crate) mod counters;
 pub mod dead_letter;
-pub(crate) mod handle;
-pub(crate) mod in_flight;
+pub(crate) mod engine;
+pub(crate) mod handover;
 pub mod lanes;
-pub mod ledger;
+pub(crate) mod outbox;
+pub(crate) mod parked;
+pub(crate) mod partition;
 pub mod retry;
 pub(crate) mod session;
-pub(crate) mod source;
-pub(crate) mod work;
+pub mod tiers;
+pub(crate) mod verdict;
+pub(crate) mod writing;

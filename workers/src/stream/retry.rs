@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use penstock_crds::worker::RetryPolicy;
 
+use super::tiers::Level;
 use crate::processor::{Failure, Outcome, Output};
 
 /// What follows from an outcome.
@@ -13,6 +14,8 @@ pub enum Next {
     Emit(Vec<Output>),
     /// Another attempt, after this pause.
     Again(Duration),
+    /// Another attempt once the delay of this level is over.
+    Wait(Level, Failure),
     /// It goes to the dead letter topic.
     Bury(Failure, Burial),
 }
@@ -26,15 +29,30 @@ pub enum Burial {
     Exhausted,
 }
 
-/// Decides what follows from the outcome of an attempt, counted from 1. `chance` is from 0 to 1.
+/// Where a record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which attempt this was, counted from 1.
+    pub attempt: u16,
+    /// How far the record has come.
+    pub level: Level,
+    /// How many delays there are.
+    pub levels: Level,
+}
+
+/// Decides what follows from the outcome of an attempt. In the source topic a record has as many attempts as the policy says,
+/// after each delay one more. `chance` is from 0 to 1.
 #[must_use]
-pub fn next(outcome: Outcome, attempt: u16, policy: &RetryPolicy, chance: f64) -> Next {
+pub fn next(outcome: Outcome, at: Standing, policy: &RetryPolicy, chance: f64) -> Next {
     match outcome {
         Outcome::Emit(outputs) => Next::Emit(outputs),
         Outcome::Drop => Next::Emit(Vec::new()),
         Outcome::Reject(failure) => Next::Bury(failure, Burial::Rejected),
-        Outcome::Retry(failure) if attempt >= policy.attempts => Next::Bury(failure, Burial::Exhausted),
-        Outcome::Retry(_) => Next::Again(pause(policy.initial_backoff, policy.max_backoff, u32::from(attempt), chance)),
+        Outcome::Retry(_) if at.level == 0 && at.attempt < policy.attempts => {
+            Next::Again(pause(policy.initial_backoff, policy.max_backoff, u32::from(at.attempt), chance))
+        }
+        Outcome::Retry(failure) if at.level < at.levels => Next::Wait(at.level + 1, failure),
+        Outcome::Retry(failure) => Next::Bury(failure, Burial::Exhausted),
     }
 }
 
@@ -62,16 +80,24 @@ mod tests {
     fn what_follows_from_an_outcome() {
         let failure = Failure::new("Busy", "later");
         let output = Output { payload: Some("x".into()), ..Output::default() };
-        for (outcome, attempt, expected) in [
-            (Outcome::Emit(vec![output.clone()]), 1, Next::Emit(vec![output])),
-            (Outcome::Drop, 3, Next::Emit(vec![])),
-            (Outcome::Reject(failure.clone()), 1, Next::Bury(failure.clone(), Burial::Rejected)),
-            (Outcome::Retry(failure.clone()), 1, Next::Again(ms(200))),
-            (Outcome::Retry(failure.clone()), 2, Next::Again(ms(400))),
-            (Outcome::Retry(failure.clone()), 3, Next::Bury(failure.clone(), Burial::Exhausted)),
-            (Outcome::Retry(failure.clone()), u16::MAX, Next::Bury(failure, Burial::Exhausted)),
+        let retry = || Outcome::Retry(failure.clone());
+        let exhausted = || Next::Bury(failure.clone(), Burial::Exhausted);
+        for (outcome, (attempt, level, levels), expected) in [
+            (Outcome::Emit(vec![output.clone()]), (1, 0, 0), Next::Emit(vec![output])),
+            (Outcome::Drop, (3, 0, 0), Next::Emit(vec![])),
+            (Outcome::Reject(failure.clone()), (1, 0, 2), Next::Bury(failure.clone(), Burial::Rejected)),
+            (retry(), (1, 0, 0), Next::Again(ms(200))),
+            (retry(), (2, 0, 2), Next::Again(ms(400))),
+            (retry(), (3, 0, 0), exhausted()),
+            (retry(), (u16::MAX, 0, 0), exhausted()),
+            (retry(), (3, 0, 2), Next::Wait(1, failure.clone())),
+            (retry(), (4, 1, 2), Next::Wait(2, failure.clone())),
+            (retry(), (5, 2, 2), exhausted()),
+            // A delay was taken away.
+            (retry(), (1, 3, 2), exhausted()),
         ] {
-            assert_eq!(next(outcome, attempt, &POLICY, 1.0), expected);
+            let at = Standing { attempt, level, levels };
+            assert_eq!(next(outcome, at, &POLICY, 1.0), expected);
         }
     }
 

@@ -4,25 +4,32 @@
 //! is under way; the next session begins at the committed offsets, so that nothing is lost and each lane keeps its order.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use penstock_crds::worker::{KafkaInput, StartFrom};
-use penstock_kafka::{ConnectionSettings, Consumer, ConsumerSettings, Error, Producer, ProducerSettings};
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::{timeout, timeout_at},
+use penstock_crds::{
+    name,
+    worker::{Delivery, KafkaInput, StartFrom},
 };
+use penstock_kafka::{
+    BulkProducer, CommitError, ConnectionSettings, Consumer, ConsumerSettings, Error, Health, ProducerSettings, TransactionSettings,
+    TransactionalProducer,
+};
+use tokio::{sync::mpsc::UnboundedReceiver, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    commit,
-    handle::Handler,
-    in_flight::{Bounds, InFlight},
+    books::{Books, Bounds},
+    counters::Counters,
+    engine::{Engine, Parts},
+    handover::{Handover, Patience, Rebalance},
+    outbox::{Acknowledgements, AtLeastOnce, Cut, ExactlyOnce, Outbox},
     retry,
-    source::{self, Handover, Patience},
-    work::Work,
+    tiers::Tiers,
+    verdict::RecordId,
+    writing::{Addresses, Refused},
 };
 use crate::{
     connection::{self, BATCH_BYTES, MAX_RECORD_BYTES},
@@ -32,17 +39,17 @@ use crate::{
     readiness::{Need, Readiness},
 };
 
-/// Records in memory for each one in process: those whose acknowledgement is awaited, and those behind others in a lane.
-const RECORDS_PER_SLOT: usize = 16;
-const MIN_RECORDS: usize = 64;
-const BYTES_IN_FLIGHT: usize = 32 << 20;
-/// Records that the client has ready for `recv`.
-const READ_AHEAD: usize = 500;
+/// What is in memory at most: enough to go on while a transaction is being committed.
+const BOUNDS: Bounds = Bounds { records: 20_000, bytes: 12 << 20 };
+/// Records that the client has ready to be taken.
+const READ_AHEAD: usize = 5_000;
 /// How long a killed worker's partitions stand still. Long enough for a broker that restarts, short enough to wait for.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(20);
 /// The client itself retries for so long, in order. Only what it gives up on then is read again, with what came after it.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3600);
 const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// What brokers and clients agree on.
+const MAX_TRANSACTIONAL_ID: usize = 255;
 /// A session that lasted this long was well.
 const WELL: Duration = Duration::from_secs(60);
 
@@ -52,12 +59,32 @@ pub(crate) enum Breakdown {
     /// The sink does not take records.
     #[error("cannot produce: {0}")]
     Produce(Error),
+    /// The dead letter topic does not take records.
+    #[error("cannot write dead letters: {0}")]
+    Bury(Error),
+    /// A topic did not take what follows from a record.
+    #[error("what follows from {record} is too large for its topic")]
+    TooLarge {
+        /// The record.
+        record: RecordId,
+        /// Whether it is its dead letter, and not an output.
+        is_letter: bool,
+    },
+    /// A transaction did not end well.
+    #[error("cannot commit: {0}")]
+    Commit(CommitError),
     /// The consumer has failed for good.
     #[error("cannot consume: {0}")]
     Consume(Error),
-    /// A record was given up without a decision.
-    #[error("a record was given up before it was settled")]
-    Unsettled,
+    /// The group went on without this worker.
+    #[error("the group went on without this worker while a transaction was open")]
+    Lost,
+    /// What follows from records of a partition was still on its way when the partition had to go.
+    #[error("Kafka did not take everything in time before a partition had to go")]
+    Unwritten,
+    /// A transaction was not committed before a partition had to go, or the worker had to end.
+    #[error("a transaction was not committed in time")]
+    Uncommitted,
 }
 
 /// A pipeline with a Kafka source.
@@ -66,6 +93,8 @@ pub(crate) struct Stream {
     pub input: KafkaInput,
     pub sink: Option<String>,
     pub pipeline: String,
+    /// Names this worker among all: the same after a restart, so that it takes up its own transactions.
+    pub worker: String,
     pub processor: Arc<dyn DynProcessor>,
     pub drain_timeout: Duration,
     pub metrics: Metrics,
@@ -75,11 +104,11 @@ pub(crate) struct Stream {
 /// What such a pipeline needs.
 #[derive(Clone)]
 pub(crate) struct Needs {
-    source: Need,
-    consumer: Need,
-    producer: Need,
-    sink: Need,
-    dead_letter: Need,
+    pub source: Need,
+    pub consumer: Need,
+    pub producer: Need,
+    pub sink: Need,
+    pub dead_letter: Need,
 }
 
 impl Needs {
@@ -104,25 +133,25 @@ impl Needs {
     }
 }
 
-/// The parts of one session.
-struct Session {
-    consumer: Arc<Consumer>,
-    work: Arc<Work>,
-    handler: Arc<Handler>,
-    breakdowns: mpsc::Receiver<Breakdown>,
-    patience: Patience,
-}
-
 impl Stream {
     /// Runs sessions until `shutdown`, which it obeys within the drain time-out.
     ///
     /// # Errors
     /// The settings are such that no client can be made.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
-        let mut failures = 0;
+        let (mut failures, mut refused) = (0, HashMap::new());
         loop {
             let begun = Instant::now();
-            let Err(breakdown) = self.session(&shutdown).await? else { return Ok(()) };
+            let session = match self.input.delivery {
+                Delivery::AtLeastOnce => self.at_least_once(&shutdown).await?,
+                Delivery::ExactlyOnce => self.exactly_once(&refused, &shutdown).await?,
+            };
+            let Err(breakdown) = session else { return Ok(()) };
+            if let Breakdown::TooLarge { record, is_letter } = &breakdown {
+                refused.insert(record.clone(), if *is_letter { Refused::Letter } else { Refused::Output });
+            } else {
+                refused.clear();
+            }
             failures = if begun.elapsed() < WELL { failures + 1 } else { 1 };
             let (initial, max) = RESTART_BACKOFF;
             let pause = retry::pause(initial, max, failures, rand::random());
@@ -134,96 +163,113 @@ impl Stream {
         }
     }
 
-    async fn session(&self, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
-        let mut session = self.begin()?;
-        let end = CancellationToken::new();
-        connection::watch(session.consumer.health(), self.needs.consumer.clone(), &end);
-        connection::watch(session.handler.producer.health(), self.needs.producer.clone(), &end);
-        let committing = tokio::spawn({
-            let Session { consumer, work, .. } = &session;
-            let (consumer, work, metrics, end) = (Arc::clone(consumer), Arc::clone(work), self.metrics.clone(), end.clone());
-            async move { commit::keep_committing(&consumer, &work, &metrics, &end).await }
-        });
-        let fed = tokio::select! {
-            () = shutdown.cancelled() => Ok(()),
-            breakdown = self.feed(&mut session) => Err(breakdown),
-        };
-        let deadline = Instant::now() + self.drain_timeout;
-        if fed.is_ok() {
-            drain(&session.work, deadline - self.drain_timeout / 5).await;
-        }
-        // What is still under way will be handled again. What the producer was given already may still arrive.
-        session.handler.abort.cancel();
-        session.patience.end_at(deadline);
-        end.cancel();
-        let ending = async {
-            // It ends by itself; that it panicked would be known from the log.
-            let _ = committing.await;
-            session.consumer.close().await;
-        };
-        if timeout_at(deadline.into(), ending).await.is_err() {
-            tracing::warn!("Kafka did not answer in time: the last offsets may not be committed, their records come again");
-        }
-        Ok(fed)
+    async fn at_least_once(&self, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
+        let producer = BulkProducer::new(&self.connection, &producer_settings(), Acknowledgements::default())?;
+        let health = producer.health();
+        let group = self.join()?;
+        let outbox = AtLeastOnce::new(producer, Arc::clone(&group.consumer), self.addresses(), self.counting());
+        Ok(self.session(group, (outbox, self.addresses()), health, shutdown).await)
     }
 
-    fn begin(&self) -> Result<Session, WorkerError> {
-        let producer = Producer::new(&self.connection, &producer_settings())?;
-        let slots = usize::from(self.input.concurrency.max(1));
-        let bounds = Bounds { records: (slots * RECORDS_PER_SLOT).max(MIN_RECORDS), bytes: BYTES_IN_FLIGHT };
-        let work = Work::new(InFlight::new(self.input.ordering, bounds), self.metrics.in_flight.clone());
-        self.metrics.assigned_partitions.set(0);
-        self.needs.think_well();
-        let patience = Patience::new(self.drain_timeout);
-        let handover = Handover {
-            work: Arc::clone(&work),
-            metrics: self.metrics.clone(),
-            source: self.needs.source.clone(),
-            patience: patience.clone(),
+    async fn exactly_once(
+        &self,
+        refused: &HashMap<RecordId, Refused>,
+        shutdown: &CancellationToken,
+    ) -> Result<Result<(), Breakdown>, WorkerError> {
+        let settings = transaction_settings(&self.pipeline, &self.worker);
+        let start = TransactionalProducer::start(&self.connection, &settings);
+        let producer = match shutdown.run_until_cancelled(start).await {
+            None => return Ok(Ok(())),
+            Some(Err(Error::InvalidSettings(error))) => return Err(Error::InvalidSettings(error).into()),
+            Some(Err(error)) => {
+                self.needs.producer.missing(error.to_string());
+                return Ok(Err(Breakdown::Produce(error)));
+            }
+            Some(Ok(producer)) => producer,
         };
-        let topics: Vec<&str> = self.input.topics.iter().map(String::as_str).collect();
-        let consumer = Consumer::subscribe(&self.connection, &self.consumer_settings(), &topics, handover)?;
-        // One breakdown is enough to end the session.
-        let (sender, breakdowns) = mpsc::channel(1);
-        let handler = Handler {
+        let health = producer.health();
+        let group = self.join()?;
+        let cut = Cut { interval: self.input.transaction.interval, records: self.input.transaction.records };
+        let addresses = Addresses { refused: refused.clone(), ..self.addresses() };
+        let outbox = ExactlyOnce::new(producer, Arc::clone(&group.consumer), addresses.clone(), cut, self.counting());
+        Ok(self.session(group, (outbox, addresses), health, shutdown).await)
+    }
+
+    async fn session<O: Outbox>(
+        &self,
+        group: Group,
+        (outbox, addresses): (O, Addresses),
+        producer: Health,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Breakdown> {
+        let Group { consumer, decisions, patience } = group;
+        let end = CancellationToken::new();
+        let _end = end.clone().drop_guard();
+        connection::watch(consumer.health(), self.needs.consumer.clone(), &end);
+        connection::watch(producer, self.needs.producer.clone(), &end);
+        self.needs.think_well();
+        let mut engine = Engine::new(Parts {
             processor: Arc::clone(&self.processor),
-            producer,
-            sink: self.sink.clone(),
+            books: Books::new(self.input.ordering, O::EMISSION, BOUNDS),
+            outbox,
+            addresses,
             retry: self.input.retry,
+            concurrency: usize::from(self.input.concurrency.max(1)),
+            consumer: Arc::clone(&consumer),
+            decisions,
+            counters: Counters::of(&self.metrics),
+            needs: self.needs.clone(),
+        });
+        let work = async {
+            engine.run(shutdown).await?;
+            let deadline = Instant::now() + self.drain_timeout;
+            patience.end_at(deadline);
+            engine.drain(deadline - self.drain_timeout / 5).await?;
+            engine.leave(consumer.close()).await
+        };
+        // Once told to stop, it does so in time, whatever it waits for.
+        let late = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(self.drain_timeout).await;
+        };
+        let worked = tokio::select! {
+            worked = work => worked,
+            () = late => {
+                tracing::warn!("not everything was finished in time: the rest will be handled again");
+                Ok(())
+            }
+        };
+        // What the client still holds must not come after what the next owner of the partitions writes.
+        drop(engine);
+        patience.end_at(Instant::now());
+        if timeout_at((Instant::now() + self.drain_timeout / 5).into(), consumer.close()).await.is_err() {
+            tracing::warn!("Kafka did not answer in time: the group goes on once this worker's session is over");
+        }
+        worked
+    }
+
+    fn join(&self) -> Result<Group, WorkerError> {
+        let patience = Patience::new(self.drain_timeout);
+        let (handover, decisions) = Handover::new(patience.clone());
+        let tiers = Tiers::new(&self.input.tiers);
+        let topics: Vec<&str> = self.input.topics.iter().map(String::as_str).chain(tiers.topics()).collect();
+        let consumer = Consumer::subscribe(&self.connection, &self.consumer_settings(), &topics, handover)?;
+        Ok(Group { consumer: Arc::new(consumer), decisions, patience })
+    }
+
+    fn addresses(&self) -> Addresses {
+        Addresses {
+            sink: self.sink.as_deref().map(Arc::from),
+            refused: HashMap::new(),
+            tiers: Arc::new(Tiers::new(&self.input.tiers)),
             dead_letter: self.input.dead_letter.clone(),
             pipeline: self.pipeline.clone(),
-            slots: Semaphore::new(slots),
-            abort: CancellationToken::new(),
-            breakdowns: sender,
-            metrics: self.metrics.clone(),
-            sink_need: self.needs.sink.clone(),
-            dead_letter_need: self.needs.dead_letter.clone(),
-        };
-        Ok(Session { consumer: Arc::new(consumer), work, handler: Arc::new(handler), breakdowns, patience })
+        }
     }
 
-    /// Takes records and starts them, as long as there is room. Cancel-safe.
-    async fn feed(&self, session: &mut Session) -> Breakdown {
-        let Session { consumer, work, handler, breakdowns, .. } = session;
-        loop {
-            let room = work.has_room();
-            tokio::select! {
-                biased;
-                Some(breakdown) = breakdowns.recv() => return breakdown,
-                () = work.broken().cancelled() => return Breakdown::Unsettled,
-                () = work.changed(), if !room => {}
-                taken = source::take(consumer, work, &self.metrics), if room => match taken {
-                    Ok(taken) => {
-                        self.needs.source.met();
-                        if let Some(taken) = taken {
-                            handler.start(taken);
-                        }
-                    }
-                    Err(error) if error.is_fatal() => return Breakdown::Consume(error),
-                    Err(error) => self.needs.source.missing(error.to_string()),
-                },
-            }
-        }
+    fn counting(&self) -> impl Fn(bool) + Send + Sync + use<> {
+        let metrics = self.metrics.clone();
+        move |ok| metrics.count_commit(ok)
     }
 
     fn consumer_settings(&self) -> ConsumerSettings {
@@ -234,10 +280,19 @@ impl Stream {
         };
         settings.buffer_records = READ_AHEAD;
         settings.session_timeout = SESSION_TIMEOUT;
+        // So that a group that has read everything is seen to have, whatever marks of transactions follow the last record.
+        settings.report_ends = true;
         // A handover may take as long as a drain, and the group must not go on without us meanwhile.
         settings.max_poll_interval = settings.max_poll_interval.max(self.drain_timeout * 2);
         settings
     }
+}
+
+/// A membership in the group.
+struct Group {
+    consumer: Arc<Consumer>,
+    decisions: UnboundedReceiver<Rebalance>,
+    patience: Patience,
 }
 
 fn producer_settings() -> ProducerSettings {
@@ -248,14 +303,20 @@ fn producer_settings() -> ProducerSettings {
     settings
 }
 
-/// Starts nothing more and waits for what is under way.
-async fn drain(work: &Work, deadline: Instant) {
-    work.with(super::in_flight::InFlight::close_all);
-    while !work.is_idle() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if timeout(left, work.changed()).await.is_err() {
-            tracing::warn!("not everything was finished in time: the rest will be handled again");
-            return;
-        }
+/// The name under which the brokers know the transactions of this worker.
+fn transactional_id(pipeline: &str, worker: &str) -> String {
+    let id = format!("penstock.{}.{worker}", pipeline.replace('/', "."));
+    if id.len() <= MAX_TRANSACTIONAL_ID {
+        return id;
     }
+    let mark = name::fingerprint(id.as_bytes());
+    let stem: String = id.chars().take(MAX_TRANSACTIONAL_ID - mark.len() - 1).collect();
+    format!("{stem}-{mark}")
+}
+
+fn transaction_settings(pipeline: &str, worker: &str) -> TransactionSettings {
+    let mut settings = TransactionSettings::new(transactional_id(pipeline, worker));
+    settings.producer.batch_bytes = BATCH_BYTES;
+    settings.producer.max_record_bytes = MAX_RECORD_BYTES;
+    settings
 }

@@ -46,7 +46,7 @@ fn golden_dead_letter_topic() {
     let verdict = validate(&payments(json!({})), &references(vec![source, topic("payments", json!({}))]));
     let valid = verdict.pipeline.unwrap();
     let Some(DeadLetterChoice::Derive { object, spec: Some(spec), .. }) = verdict.topics.dead_letter else { panic!("not derived") };
-    insta::assert_yaml_snapshot!(dead_letter(&valid.owner, &valid.worker.pipeline, &object, spec).unwrap().body);
+    insta::assert_yaml_snapshot!(derived_topic(&valid.owner, &valid.worker.pipeline, &object, spec).unwrap().body);
 }
 
 fn pod_template(manifests: &[Manifest]) -> &Value {

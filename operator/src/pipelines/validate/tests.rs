@@ -42,13 +42,17 @@ fn a_spec_that_makes_no_sense_is_refused() {
             Reason::InvalidOptions,
             "`2` is not a number from 0 to 1",
         ),
-        (kafka(json!({"delivery": null})), Reason::InvalidSpec, "AtLeastOnce"),
+        (kafka(json!({"transaction": {"interval": "5ms"}})), Reason::InvalidSpec, "transaction.interval"),
+        (kafka(json!({"transaction": {"records": 0}})), Reason::InvalidSpec, "transaction.records"),
         (kafka(json!({"source": {"kafka": null}})), Reason::ProcessorMismatch, "needs source.kafka"),
         (kafka(json!({"source": {"kafka": {"topics": []}}})), Reason::InvalidSpec, "name at least one"),
         (kafka(json!({"source": {"http": {"port": 3001}}})), Reason::InvalidSpec, "exactly one of kafka and http"),
         (kafka(json!({"resources": {"limits": {"cpu": "lots"}}})), Reason::InvalidSpec, "resources.limits.cpu: `lots` is not an amount"),
         (kafka(json!({"concurrency": 0})), Reason::InvalidSpec, "concurrency"),
         (kafka(json!({"retry": {"backoff": {"initial": "1h"}}})), Reason::InvalidSpec, "retry.backoff.initial"),
+        (kafka(json!({"retry": {"delays": ["1s"]}})), Reason::InvalidSpec, "need `ordering: None`"),
+        (kafka(json!({"ordering": "None", "retry": {"delays": ["1ms"]}})), Reason::InvalidSpec, "`1ms` is out of bounds"),
+        (kafka(json!({"ordering": "None", "retry": {"delays": ["1s", "1s", "1s", "1s", "1s", "1s"]}})), Reason::InvalidSpec, "at most 5"),
         (kafka(json!({"sink": {"kafka": {"topic": "orders"}}})), Reason::InvalidSpec, "handle its own output"),
         (kafka(json!({"deadLetter": {"topic": "orders"}})), Reason::InvalidSpec, "deadLetter.topic is `orders`"),
         (gateway(json!({"admin": {"port": 3001}})), Reason::InvalidSpec, "both 3001"),
@@ -203,6 +207,39 @@ fn a_derived_topic_takes_over_the_retention_and_nothing_else() {
     assert_eq!((object.as_str(), topic.as_str()), ("payments-orders-dlt", "orders.DLT"));
     assert_eq!(spec.config, BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]));
     assert_eq!(verdict.unready.unwrap().message, "the dead letter topic `orders.DLT` is being made");
+}
+
+#[test]
+fn each_delay_has_a_retry_topic_of_each_source() {
+    let pipeline =
+        payments(json!({"source": {"kafka": {"topics": ["orders", "refunds"]}}, "ordering": "None", "retry": {"delays": ["10s", "1m"]}}));
+    let sources = || {
+        let kept = json!({"spec": {"config": {"retention.ms": "1000"}}, "status": {"partitions": 6}});
+        [
+            topic("orders", json!({})),
+            topic("refunds", kept),
+            topic("payments", json!({})),
+            topic("orders-dlt", json!({"spec": {"topicName": "orders.DLT"}})),
+        ]
+    };
+    let verdict = validate(&pipeline, &references(sources().into()));
+    let waiting = verdict.unready.unwrap().message;
+    assert!(waiting.contains("the retry topic `refunds.service-b-consumers.retry.2` is being made"), "{waiting}");
+    let derived: Vec<_> = verdict.topics.retries.iter().map(|retry| (retry.object.as_str(), retry.tier)).collect();
+    assert_eq!(
+        derived,
+        [("payments-orders-retry-1", 0), ("payments-orders-retry-2", 1), ("payments-refunds-retry-1", 0), ("payments-refunds-retry-2", 1)]
+    );
+    let spec = verdict.topics.retries[2].spec.clone().unwrap();
+    assert_eq!((spec.partitions, spec.config["retention.ms"].as_str()), (Some(6), "86400000"), "not shorter than what waits");
+
+    let WorkerSource::Kafka(input) = verdict.pipeline.unwrap().worker.source else { panic!("no Kafka source") };
+    let tiers: Vec<_> = input.tiers.iter().map(|tier| (tier.delay.as_secs(), tier.topics["refunds"].as_str())).collect();
+    assert_eq!(tiers, [(10, "refunds.service-b-consumers.retry.1"), (60, "refunds.service-b-consumers.retry.2")]);
+
+    let foreign = topic("payments-orders-retry-1", derived_by("billing", "another-uid"));
+    let refused = validate(&pipeline, &references(sources().into_iter().chain([foreign]).collect()));
+    assert_eq!(refused.pipeline.unwrap_err().reason, Reason::NameConflict);
 }
 
 #[test]

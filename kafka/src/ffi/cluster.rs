@@ -1,0 +1,136 @@
+//! The brokers of the cluster and the ends of partitions.
+
+use std::time::Duration;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::bindings as sys;
+
+use super::code::ErrorCode;
+use super::native::{Call, Native};
+use super::{array, c_text, text};
+use crate::error::Result;
+use crate::record::TopicPartition;
+use crate::topic::{BrokerInfo, ClusterDescription};
+
+impl Native {
+    /// Asks a broker for the cluster. The version is not part of that answer.
+    pub(crate) async fn describe_cluster(&self, timeout: Duration) -> Result<ClusterDescription> {
+        let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER;
+        let send = |call: &Call<'_>| {
+            // SAFETY: all arguments are alive for the call.
+            unsafe { sys::rd_kafka_DescribeCluster(call.rk, call.options, call.queue) };
+            Ok(())
+        };
+        self.request(operation, timeout, send, |event| {
+            let mut count = 0;
+            // SAFETY: the event holds the reply to this operation; what it points to lives as long as it.
+            unsafe {
+                let result = sys::rd_kafka_event_DescribeCluster_result(event.ptr());
+                let nodes = array(sys::rd_kafka_DescribeCluster_result_nodes(result, &mut count), count);
+                let mut brokers: Vec<_> = nodes.iter().map(|node| read_broker(*node)).collect();
+                brokers.sort_by_key(|broker| broker.id);
+                Ok(ClusterDescription {
+                    cluster_id: text(sys::rd_kafka_DescribeCluster_result_cluster_id(result)).unwrap_or_default(),
+                    controller: node_id(sys::rd_kafka_DescribeCluster_result_controller(result)),
+                    brokers,
+                    version: None,
+                })
+            }
+        })
+        .await
+    }
+
+    /// The first or the next offset of partitions. A partition that failed carries its error.
+    pub(crate) async fn list_offsets(
+        &self,
+        partitions: &[TopicPartition],
+        edge: Edge,
+        timeout: Duration,
+    ) -> Result<Vec<(TopicPartition, Result<i64>)>> {
+        let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
+        let send = |call: &Call<'_>| {
+            let mut list = TopicPartitionList::with_capacity(partitions.len());
+            for partition in partitions {
+                c_text(&partition.topic)?;
+                list.add_partition(&partition.topic, partition.partition);
+            }
+            // SAFETY: the list is alive and has the number of elements it says; librdkafka copies it.
+            unsafe {
+                let native = &mut *list.ptr();
+                let count = usize::try_from(native.cnt).unwrap_or_default();
+                if !native.elems.is_null() {
+                    for element in std::slice::from_raw_parts_mut(native.elems, count) {
+                        element.offset = edge as i64;
+                    }
+                }
+                sys::rd_kafka_ListOffsets(call.rk, native, call.options, call.queue);
+            }
+            Ok(())
+        };
+        self.request(operation, timeout, send, |event| {
+            let mut count = 0;
+            // SAFETY: the event holds the reply to this operation; what it points to lives as long as it.
+            unsafe {
+                let result = sys::rd_kafka_event_ListOffsets_result(event.ptr());
+                let infos = array(sys::rd_kafka_ListOffsets_result_infos(result, &mut count), count);
+                Ok(infos.iter().filter_map(|info| read_offset(*info)).collect())
+            }
+        })
+        .await
+    }
+}
+
+/// Which end of a partition, by the number that the protocol has for it.
+#[derive(Clone, Copy)]
+pub(crate) enum Edge {
+    Start = -2,
+    End = -1,
+}
+
+/// # Safety
+/// The node belongs to a reply that is alive.
+unsafe fn read_broker(node: *const sys::rd_kafka_Node_t) -> BrokerInfo {
+    // SAFETY: the caller's promise.
+    unsafe {
+        BrokerInfo {
+            id: sys::rd_kafka_Node_id(node),
+            host: text(sys::rd_kafka_Node_host(node)).unwrap_or_default(),
+            port: sys::rd_kafka_Node_port(node),
+            rack: text(sys::rd_kafka_Node_rack(node)).filter(|rack| !rack.is_empty()),
+        }
+    }
+}
+
+/// # Safety
+/// The info belongs to a reply that is alive.
+unsafe fn read_offset(info: *const sys::rd_kafka_ListOffsetsResultInfo_t) -> Option<(TopicPartition, Result<i64>)> {
+    // SAFETY: the caller's promise covers the info and the partition it points to, of which no reference is made: its error
+    // code may be any number.
+    unsafe {
+        let native = sys::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
+        if native.is_null() {
+            return None;
+        }
+        let topic = text((*native).topic)?;
+        let code = ErrorCode::at(&raw const (*native).err);
+        let outcome = if code.is_error() { Err(code.into_error(code.to_string(), Some(&topic))) } else { Ok((*native).offset) };
+        Some((TopicPartition::new(topic, (*native).partition), outcome))
+    }
+}
+
+/// # Safety
+/// The node is null or belongs to a reply that is alive.
+pub(super) unsafe fn node_id(node: *const sys::rd_kafka_Node_t) -> Option<i32> {
+    if node.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's promise.
+    Some(unsafe { sys::rd_kafka_Node_id(node) }).filter(|id| *id >= 0)
+}
+
+/// # Safety
+/// The nodes belong to a reply that is alive.
+pub(super) unsafe fn node_ids(nodes: &[*const sys::rd_kafka_Node_t]) -> Vec<i32> {
+    // SAFETY: the caller's promise.
+    nodes.iter().filter_map(|node| unsafe { node_id(*node) }).collect()
+}

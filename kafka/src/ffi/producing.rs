@@ -1,0 +1,259 @@
+//! Handing records to librdkafka and taking their fates from its background thread.
+//!
+//! A record costs no allocation beyond librdkafka's own copy, unless it has headers: topics are looked up once, and what
+//! the caller keeps with a record is a pointer or a number.
+
+use std::collections::HashMap;
+use std::ffi::{c_int, c_uint, c_void};
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rdkafka::ClientConfig;
+use rdkafka::bindings as sys;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::util::IntoOpaque;
+use sys::rd_kafka_vtype_t as Field;
+
+use super::code::{self, ErrorCode};
+use super::native::{Event, Native};
+use super::{ErrorText, Owned, c_text, text};
+use crate::error::{Error, Result};
+use crate::health::HealthSource;
+use crate::record::{Header, RecordPosition, RecordRef};
+use crate::topic::validate_topic_name;
+
+/// How long records that were not acknowledged may hold up the end of a client. They are settled at once; this is for a
+/// thread of the library that is late.
+const LAST_SETTLEMENT_MS: c_int = 500;
+const NOT_STORED: c_int = sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED as c_int;
+
+/// What became of a record.
+pub(crate) enum Fate {
+    /// All in-sync replicas have it.
+    Stored(RecordPosition),
+    Failed {
+        code: ErrorCode,
+        topic: String,
+        /// It may be in Kafka nevertheless.
+        possibly_stored: bool,
+    },
+}
+
+/// Takes the fates of records, on librdkafka's background thread.
+pub(crate) trait Settle: Send + Sync + 'static {
+    /// What is kept with each record until then.
+    type Ticket: IntoOpaque;
+
+    /// Called once for each record that was taken.
+    fn settle(&self, ticket: Self::Ticket, fate: Fate);
+
+    /// Called after each run of these calls, with their number, once the buffer has room for as many again.
+    fn settled(&self, count: usize);
+}
+
+/// [`Settle`] for tickets of any type.
+pub(super) trait Deliveries: Send + Sync {
+    /// Takes the records of a report and says how many they are.
+    ///
+    /// # Safety
+    /// The event is a delivery report, and every record of its client carries a ticket of this implementation's type.
+    unsafe fn take(&self, report: &Event) -> usize;
+
+    fn settled(&self, count: usize);
+}
+
+struct Reports<S>(Arc<S>);
+
+impl<S: Settle> Deliveries for Reports<S> {
+    unsafe fn take(&self, report: &Event) -> usize {
+        let mut count = 0;
+        loop {
+            // SAFETY: the event is alive, and so are its messages as long as it.
+            let message = unsafe { sys::rd_kafka_event_message_next(report.ptr()) };
+            if message.is_null() {
+                return count;
+            }
+            // SAFETY: as above. Each message is met once, so that its ticket is taken back once, as the type it was given as.
+            let (ticket, fate) = unsafe { (S::Ticket::from_ptr((*message)._private), read_fate(message)) };
+            self.0.settle(ticket, fate);
+            count += 1;
+        }
+    }
+
+    fn settled(&self, count: usize) {
+        self.0.settled(count);
+    }
+}
+
+/// # Safety
+/// The message belongs to a delivery report that is alive.
+unsafe fn read_fate(message: *const sys::rd_kafka_message_t) -> Fate {
+    // SAFETY: the caller's promise. No reference is made of the message, because its error code may be any number.
+    unsafe {
+        let code = ErrorCode::at(&raw const (*message).err);
+        if !code.is_error() {
+            return Fate::Stored(RecordPosition { partition: (*message).partition, offset: (*message).offset });
+        }
+        Fate::Failed {
+            code,
+            topic: text(sys::rd_kafka_topic_name((*message).rkt)).unwrap_or_default(),
+            possibly_stored: code::rd_kafka_message_status(message) != NOT_STORED,
+        }
+    }
+}
+
+/// Why a record was not taken.
+pub(crate) enum Refused {
+    /// The buffer is full.
+    Full,
+    Failed(Error),
+}
+
+struct Topic(Owned<sys::rd_kafka_topic_t>);
+
+// SAFETY: librdkafka's topic handles are reference-counted and locked inside; the wrapper has no other state.
+unsafe impl Send for Topic {}
+// SAFETY: as above.
+unsafe impl Sync for Topic {}
+
+/// A client that writes records. Destroying it blocks; what is not acknowledged then fails as purged.
+pub(crate) struct Producing<S: Settle> {
+    // Before the client, which must not be destroyed while there are handles.
+    topics: RwLock<HashMap<Box<str>, Topic>>,
+    native: Native,
+    settle: PhantomData<fn(S)>,
+}
+
+impl<S: Settle> Producing<S> {
+    pub(crate) fn start(config: &ClientConfig, health: Arc<HealthSource>, settle: Arc<S>) -> Result<Self> {
+        let native = Native::for_writing(config, health, Box::new(Reports(settle)))?;
+        Ok(Self { topics: RwLock::default(), native, settle: PhantomData })
+    }
+
+    pub(crate) fn native(&self) -> &Native {
+        &self.native
+    }
+
+    /// Hands a record over. Does not block. A record that is refused gives its ticket back.
+    pub(crate) fn produce(&self, record: &RecordRef<'_>, ticket: S::Ticket) -> std::result::Result<(), (Refused, S::Ticket)> {
+        let headers = match native_headers(record.headers) {
+            Ok(headers) => headers,
+            Err(error) => return Err((Refused::Failed(error), ticket)),
+        };
+        let ticket = ticket.into_ptr();
+        let code = match self.with_topic(record.topic, |topic| self.hand_over(topic, record, headers.as_ref(), ticket)) {
+            Ok(code) if !code.is_error() => {
+                // The record owns its headers now.
+                std::mem::forget(headers);
+                return Ok(());
+            }
+            Ok(code) if code.is(Code::QueueFull) => Refused::Full,
+            Ok(code) => Refused::Failed(self.refusal(code, record.topic)),
+            Err(error) => Refused::Failed(error),
+        };
+        // SAFETY: the record was not taken, so this is the only copy of the pointer that the ticket became above.
+        Err((code, unsafe { S::Ticket::from_ptr(ticket) }))
+    }
+
+    fn hand_over(
+        &self,
+        topic: &Topic,
+        record: &RecordRef<'_>,
+        headers: Option<&Owned<sys::rd_kafka_headers_t>>,
+        ticket: *mut c_void,
+    ) -> ErrorCode {
+        let parts = |bytes: Option<&[u8]>| bytes.map_or((ptr::null(), 0), |bytes| (bytes.as_ptr(), bytes.len()));
+        let (payload, payload_size) = parts(record.payload);
+        let (key, key_size) = parts(record.key);
+        // SAFETY: client and topic are alive. The fields are given with the types that librdkafka reads for each; key and
+        // payload are alive for the call and copied, and a null pointer stands for Kafka's null.
+        unsafe {
+            code::rd_kafka_producev(
+                self.native.client.native_ptr(),
+                Field::RD_KAFKA_VTYPE_RKT as c_uint,
+                topic.0.ptr(),
+                Field::RD_KAFKA_VTYPE_PARTITION as c_uint,
+                record.partition.unwrap_or(-1),
+                Field::RD_KAFKA_VTYPE_MSGFLAGS as c_uint,
+                sys::RD_KAFKA_MSG_F_COPY,
+                Field::RD_KAFKA_VTYPE_VALUE as c_uint,
+                payload,
+                payload_size,
+                Field::RD_KAFKA_VTYPE_KEY as c_uint,
+                key,
+                key_size,
+                Field::RD_KAFKA_VTYPE_OPAQUE as c_uint,
+                ticket,
+                Field::RD_KAFKA_VTYPE_TIMESTAMP as c_uint,
+                record.timestamp_ms.unwrap_or(0),
+                Field::RD_KAFKA_VTYPE_HEADERS as c_uint,
+                headers.map_or(ptr::null_mut(), Owned::ptr),
+                Field::RD_KAFKA_VTYPE_END as c_uint,
+            )
+        }
+    }
+
+    fn with_topic<T>(&self, name: &str, work: impl FnOnce(&Topic) -> T) -> Result<T> {
+        {
+            let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(topic) = topics.get(name) {
+                return Ok(work(topic));
+            }
+        }
+        validate_topic_name(name)?;
+        let c_name = c_text(name)?;
+        // SAFETY: client and name are alive; the name is copied. The handle is a reference of our own.
+        let handle = unsafe { sys::rd_kafka_topic_new(self.native.client.native_ptr(), c_name.as_ptr(), ptr::null_mut()) };
+        let topic = Topic(Owned::new(handle, sys::rd_kafka_topic_destroy)?);
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(work(topics.entry(name.into()).or_insert(topic)))
+    }
+
+    fn refusal(&self, code: ErrorCode, topic: &str) -> Error {
+        self.fatal_error().unwrap_or_else(|| code.into_error(code.to_string(), Some(topic)))
+    }
+
+    /// Why the client has failed for good, if it has.
+    pub(crate) fn fatal_error(&self) -> Option<Error> {
+        let mut words = ErrorText::new();
+        // SAFETY: the client is alive, and the buffer has the size that is told.
+        let code = unsafe { code::rd_kafka_fatal_error(self.native.client.native_ptr(), words.ptr(), ErrorText::SIZE) };
+        code.is_error().then(|| match code.into_error(words.read(), None) {
+            error @ (Error::Fenced { .. } | Error::Authorization { .. }) => error,
+            error => Error::Fatal { message: error.to_string() },
+        })
+    }
+}
+
+impl<S: Settle> Drop for Producing<S> {
+    fn drop(&mut self) {
+        let client = self.native.client.native_ptr();
+        // SAFETY: the client is alive. The background thread takes the reports meanwhile.
+        unsafe {
+            sys::rd_kafka_purge(client, sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT);
+            sys::rd_kafka_flush(client, LAST_SETTLEMENT_MS);
+        }
+    }
+}
+
+fn native_headers(headers: &[Header]) -> Result<Option<Owned<sys::rd_kafka_headers_t>>> {
+    if headers.is_empty() {
+        return Ok(None);
+    }
+    // SAFETY: no argument is a pointer; the list is ours.
+    let list = Owned::new(unsafe { sys::rd_kafka_headers_new(headers.len()) }, sys::rd_kafka_headers_destroy)?;
+    for header in headers {
+        if header.name.contains('\0') {
+            let message = format!("header name {:?} contains a zero byte", header.name);
+            return Err(Error::InvalidRequest { code: Code::InvalidArgument as i32, message });
+        }
+        let (value, size) = header.value.as_deref().map_or((ptr::null(), 0), |value| (value.as_ptr(), value.len()));
+        let length = |size: usize| isize::try_from(size).unwrap_or(isize::MAX);
+        // SAFETY: name and value are alive, have these lengths and are copied.
+        unsafe {
+            sys::rd_kafka_header_add(list.ptr(), header.name.as_ptr().cast(), length(header.name.len()), value.cast(), length(size));
+        }
+    }
+    Ok(Some(list))
+}

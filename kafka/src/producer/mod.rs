@@ -1,0 +1,147 @@
+//! Writes records and tells for each whether Kafka has it.
+//!
+//! A delivery is `Ok` only once all in-sync replicas have the record (`acks=all`); retries inside the client neither
+//! duplicate nor reorder (idempotence). A full buffer makes the caller wait; it is never an error.
+
+mod bulk;
+mod settings;
+mod writer;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::connection::ConnectionSettings;
+use crate::error::{Error, Result};
+use crate::health::Health;
+use crate::record::{Record, RecordPosition};
+
+pub use bulk::{BulkProducer, DeliveryListener};
+pub use settings::{Compression, ProducerSettings};
+pub use writer::Enqueued;
+pub(crate) use writer::{Listen, Writer};
+
+type Outcome = Result<RecordPosition>;
+
+/// Tells each caller the fate of its record.
+struct Callers;
+
+impl Listen for Callers {
+    type Ticket = Box<oneshot::Sender<Outcome>>;
+
+    fn delivered(&self, caller: Self::Ticket, outcome: Outcome) {
+        // The caller may not care about the outcome.
+        let _ = caller.send(outcome);
+    }
+}
+
+/// Writes records to Kafka. Clones share one client; the last one to go drops what is not yet acknowledged, so
+/// [`Producer::flush`] first.
+///
+/// ```no_run
+/// # async fn example() -> penstock_kafka::Result<()> {
+/// use penstock_kafka::{ConnectionSettings, Producer, ProducerSettings, Record};
+///
+/// let producer = Producer::new(&ConnectionSettings::parse("localhost:9092")?, &ProducerSettings::default())?;
+/// let position = producer.send(Record::to("orders").with_key("o-1").with_payload("{}")).await?;
+/// println!("stored at {}/{}", position.partition, position.offset);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Producer {
+    writer: Writer<Callers>,
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("in_flight", &self.in_flight()).finish_non_exhaustive()
+    }
+}
+
+impl Producer {
+    /// Starts a client. Does not wait for Kafka.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSettings`] names the setting that is out of its bounds.
+    pub fn new(connection: &ConnectionSettings, settings: &ProducerSettings) -> Result<Self> {
+        settings.validate()?;
+        let mut config = connection.client_config();
+        settings.apply(&mut config);
+        Ok(Self { writer: Writer::start(&config, Callers)? })
+    }
+
+    /// Writes one record and waits until Kafka has acknowledged it.
+    ///
+    /// # Errors
+    /// As [`Producer::enqueue`] and [`Delivery`].
+    pub async fn send(&self, record: Record) -> Result<RecordPosition> {
+        self.enqueue(record).await?.await
+    }
+
+    /// Hands one record to the client and returns its [`Delivery`] to be awaited later. Waits only while the buffer is
+    /// full. Records that are enqueued one after the other stay in this order within a partition.
+    ///
+    /// # Errors
+    /// The record can never be sent (invalid topic name, too large, unknown partition), or the client has failed for
+    /// good ([`Error::is_fatal`]).
+    pub async fn enqueue(&self, record: Record) -> Result<Delivery> {
+        let (sender, receiver) = oneshot::channel();
+        self.writer.write(&(&record).into(), Box::new(sender)).await?;
+        Ok(Delivery { receiver })
+    }
+
+    /// Waits until every record enqueued so far is acknowledged or has failed.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if records are still on their way then; they stay in the client.
+    pub async fn flush(&self, timeout: Duration) -> Result<()> {
+        self.writer.flush(timeout).await
+    }
+
+    /// How many records wait for their acknowledgement.
+    pub fn in_flight(&self) -> usize {
+        self.writer.in_flight()
+    }
+
+    /// Watches the connection.
+    pub fn health(&self) -> Health {
+        self.writer.health()
+    }
+}
+
+/// Resolves once Kafka has acknowledged the record or will not. Dropping it does not take the record back.
+///
+/// [`Error::Unreachable`] means that the record is not stored, [`Error::Timeout`] that it may be. [`Error::Closed`] means
+/// that the producer was dropped before.
+#[derive(Debug)]
+#[must_use = "a record counts only once its delivery was awaited"]
+pub struct Delivery {
+    receiver: oneshot::Receiver<Outcome>,
+}
+
+impl Future for Delivery {
+    type Output = Result<RecordPosition>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.receiver).poll(context).map(|outcome| outcome.unwrap_or(Err(Error::Closed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_librdkafka_accepts_is_what_we_set() {
+        for compression in [Compression::None, Compression::Gzip, Compression::Lz4, Compression::Zstd] {
+            let settings = ProducerSettings { compression, ..ProducerSettings::default() };
+            let connection = ConnectionSettings::parse("localhost:1").unwrap();
+            assert!(Producer::new(&connection, &settings).is_ok(), "{compression:?}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What all producers share: a client, the records on their way, and the words for what went wrong.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::util::IntoOpaque;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use crate::detached::Detached;
+use crate::error::{Error, Result};
+use crate::ffi::{Fate, Producing, Refused, Settle};
+use crate::health::{Health, HealthSource};
+use crate::record::{RecordPosition, RecordRef};
+
+/// Whether a record was taken at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a record that found no room was not taken"]
+pub enum Enqueued {
+    /// It is on its way.
+    Accepted,
+    /// The buffer is full: wait for room and try again.
+    NoRoom,
+}
+
+/// Hears of every record, on the client's own thread.
+pub(crate) trait Listen: Send + Sync + 'static {
+    /// What is kept with each record.
+    type Ticket: IntoOpaque;
+
+    fn delivered(&self, ticket: Self::Ticket, outcome: Result<RecordPosition>);
+
+    /// Called after each run of deliveries.
+    fn settled(&self) {}
+}
+
+/// The records on their way.
+pub(crate) struct Tally<L> {
+    health: Arc<HealthSource>,
+    in_flight: AtomicUsize,
+    progress: Notify,
+    listener: L,
+}
+
+impl<L> Tally<L> {
+    fn forget(&self, count: usize) {
+        self.in_flight.fetch_sub(count, Ordering::AcqRel);
+        self.progress.notify_waiters();
+    }
+
+    /// A record was counted and then not taken. Who waits for room hears of it only where nothing else is left to hear of:
+    /// two who wait would otherwise wake each other for as long as there is no room.
+    fn take_back(&self) {
+        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.progress.notify_waiters();
+        }
+    }
+
+    fn failure(&self, fate: Fate) -> Result<RecordPosition> {
+        let (code, topic, possibly_stored) = match fate {
+            Fate::Stored(position) => return Ok(position),
+            Fate::Failed { code, topic, possibly_stored } => (code, topic, possibly_stored),
+        };
+        Err(match code.known() {
+            Some(Code::PurgeQueue | Code::PurgeInflight) => Error::Closed,
+            Some(Code::MessageTimedOut) if possibly_stored => Error::Timeout { reason: self.late() },
+            Some(Code::MessageTimedOut) => Error::Unreachable { reason: self.late() },
+            _ => code.into_error(code.to_string(), Some(&topic)),
+        })
+    }
+
+    fn late(&self) -> String {
+        match self.health.reason() {
+            Some(reason) => format!("the record was not acknowledged in time: {reason}"),
+            None => "the record was not acknowledged in time".to_owned(),
+        }
+    }
+}
+
+impl<L: Listen> Settle for Tally<L> {
+    type Ticket = L::Ticket;
+
+    fn settle(&self, ticket: L::Ticket, fate: Fate) {
+        self.listener.delivered(ticket, self.failure(fate));
+    }
+
+    fn settled(&self, count: usize) {
+        self.listener.settled();
+        self.forget(count);
+    }
+}
+
+/// A client that writes records. Clones share it.
+pub(crate) struct Writer<L: Listen> {
+    client: Detached<Producing<Tally<L>>>,
+    tally: Arc<Tally<L>>,
+}
+
+impl<L: Listen> Clone for Writer<L> {
+    fn clone(&self) -> Self {
+        Self { client: self.client.clone(), tally: Arc::clone(&self.tally) }
+    }
+}
+
+impl<L: Listen> Writer<L> {
+    pub(crate) fn start(config: &ClientConfig, listener: L) -> Result<Self> {
+        let health = Arc::new(HealthSource::new());
+        let tally = Tally { health: Arc::clone(&health), in_flight: AtomicUsize::new(0), progress: Notify::new(), listener };
+        let tally = Arc::new(tally);
+        let client = Producing::start(config, health, Arc::clone(&tally))?;
+        Ok(Self { client: Detached::new(client), tally })
+    }
+
+    pub(crate) fn client(&self) -> Result<&Producing<Tally<L>>> {
+        self.client.get()
+    }
+
+    pub(crate) fn listener(&self) -> &L {
+        &self.tally.listener
+    }
+
+    /// Hands a record over, if there is room. Gives the ticket back if there is none.
+    pub(crate) fn try_write(&self, record: &RecordRef<'_>, ticket: L::Ticket) -> Result<Option<L::Ticket>> {
+        let client = self.client.get()?;
+        // Counted before it can be settled.
+        self.tally.in_flight.fetch_add(1, Ordering::AcqRel);
+        let Err((refused, ticket)) = client.produce(record, ticket) else { return Ok(None) };
+        self.tally.take_back();
+        match refused {
+            Refused::Full => Ok(Some(ticket)),
+            Refused::Failed(error) => Err(error),
+        }
+    }
+
+    /// Hands a record over and waits only while the buffer is full.
+    pub(crate) async fn write(&self, record: &RecordRef<'_>, mut ticket: L::Ticket) -> Result<()> {
+        while let Some(refused) = self.try_write(record, ticket)? {
+            ticket = refused;
+            self.room().await;
+        }
+        Ok(())
+    }
+
+    /// Waits until records were settled since the call, or none is on its way.
+    pub(crate) async fn room(&self) {
+        let progress = self.tally.progress.notified();
+        tokio::pin!(progress);
+        // From here on no settlement is missed, so a full buffer cannot be waited for in vain.
+        progress.as_mut().enable();
+        if self.in_flight() > 0 {
+            progress.await;
+        }
+    }
+
+    pub(crate) async fn flush(&self, timeout: Duration) -> Result<()> {
+        let deadline = Instant::now() + timeout;
+        while self.in_flight() > 0 {
+            if timeout_at(deadline, self.room()).await.is_err() {
+                return Err(Error::Timeout { reason: format!("{} records are not acknowledged yet", self.in_flight()) });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.tally.in_flight.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.tally.health.watch()
+    }
+}

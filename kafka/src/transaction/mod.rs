@@ -1,0 +1,342 @@
+//! Writes records and the offsets they came from in one transaction: all of it counts, or nothing does (KIP-98, KIP-447).
+//!
+//! The types allow no mistake with a producer whose state is not known: each step takes the producer by value, and only an
+//! answer that leaves no doubt gives it back. A call that is cancelled ends the producer, too.
+
+mod outcome;
+mod settings;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode as Code;
+use tokio::time::timeout;
+
+use crate::connection::ConnectionSettings;
+use crate::consumer::{GroupMetadata, GroupOffset};
+use crate::error::{Error, Result};
+use crate::ffi::{Native, Refusal};
+use crate::health::Health;
+use crate::producer::{Enqueued, Listen, Writer};
+use crate::record::{RecordPosition, RecordRef};
+
+use outcome::{Failed, Verdict, is_answer, judge};
+
+pub use outcome::CommitError;
+pub use settings::TransactionSettings;
+
+/// Pause between two attempts to start.
+const START_PAUSE: Duration = Duration::from_millis(100);
+/// How much longer than its own limit a call of the library is waited for.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// A producer between two transactions.
+///
+/// ```no_run
+/// # async fn example() -> anyhow::Result<()> {
+/// use penstock_kafka::{
+///     ConnectionSettings, Consumer, ConsumerSettings, GroupOffset, RecordRef, TransactionSettings, TransactionalProducer,
+/// };
+///
+/// let connection = ConnectionSettings::parse("localhost:9092")?;
+/// let consumer = Consumer::subscribe(&connection, &ConsumerSettings::new("billing"), &["orders"], ())?;
+/// let mut producer = TransactionalProducer::start(&connection, &TransactionSettings::new("billing-0")).await?;
+/// loop {
+///     let record = consumer.recv().await?;
+///     let transaction = producer.begin().await?;
+///     transaction.enqueue(RecordRef { payload: record.payload.as_deref(), ..RecordRef::to("payments") }, 0).await?;
+///     let done = GroupOffset { topic: record.topic.to_string(), partition: record.partition, next_offset: record.offset + 1 };
+///     producer = transaction.commit_with_offsets(&[done], &consumer.group_metadata().await?).await?;
+/// }
+/// # }
+/// ```
+pub struct TransactionalProducer {
+    core: Core,
+}
+
+/// A transaction under way. Dropped, it takes the producer with it, and the brokers abort it: at once when a producer with
+/// the same transactional id starts, otherwise after its timeout.
+#[must_use = "a transaction that is dropped ends its producer"]
+pub struct Transaction {
+    core: Core,
+}
+
+impl fmt::Debug for TransactionalProducer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransactionalProducer").field("id", &self.core.setup.settings.transactional_id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = &self.core.setup.settings.transactional_id;
+        f.debug_struct("Transaction").field("id", id).field("in_flight", &self.in_flight()).finish_non_exhaustive()
+    }
+}
+
+impl TransactionalProducer {
+    /// Starts a producer: fences all earlier ones with this transactional id and ends what they left open. After that
+    /// the committed offsets are final.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSettings`] names the setting that is out of its bounds. [`Error::is_retriable`] tells whether to try
+    /// again; whatever was retriable within `start_timeout` was retried.
+    pub async fn start(connection: &ConnectionSettings, settings: &TransactionSettings) -> Result<Self> {
+        settings.validate()?;
+        let setup = Setup { connection: connection.clone(), settings: settings.clone() };
+        Ok(Self { core: Core::start(Arc::new(setup)).await? })
+    }
+
+    /// Begins a transaction. Sends nothing: a transaction without records and offsets costs nothing.
+    ///
+    /// # Errors
+    /// The producer has failed for good, for example because another one with its transactional id has started
+    /// ([`Error::Fenced`]). It is gone.
+    pub async fn begin(self) -> Result<Transaction> {
+        self.core.writer.listener().forget();
+        let limit = self.core.setup.settings.timeout;
+        self.core.call(limit, |native, _| native.begin_transaction_blocking()).await.map_err(|refusal| refusal.error)?;
+        Ok(Transaction { core: self.core })
+    }
+
+    /// Watches the connection.
+    pub fn health(&self) -> Health {
+        self.core.writer.health()
+    }
+}
+
+impl Transaction {
+    /// Makes a record part of the transaction if there is room for it. Does not block. Records that are enqueued one after
+    /// the other stay in this order within a partition. `token` stands for the record in [`CommitError::Aborted`].
+    ///
+    /// # Errors
+    /// The record can never be sent (invalid topic name, too large, unknown partition): it is not part of the transaction,
+    /// which can go on without it. [`Error::TransactionFailed`]: nothing can be added any more, `commit` says why.
+    pub fn try_enqueue<'a>(&self, record: impl Into<RecordRef<'a>>, token: usize) -> Result<Enqueued> {
+        let refused = self.core.writer.try_write(&record.into(), token).map_err(refusal)?;
+        Ok(if refused.is_none() { Enqueued::Accepted } else { Enqueued::NoRoom })
+    }
+
+    /// As [`Transaction::try_enqueue`], but waits while the buffer is full.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn enqueue(&self, record: impl Into<RecordRef<'_>>, token: usize) -> Result<()> {
+        self.core.writer.write(&record.into(), token).await.map_err(refusal)
+    }
+
+    /// Waits until a full buffer may have room again.
+    pub async fn room(&self) {
+        self.core.writer.room().await;
+    }
+
+    /// How many records wait for their acknowledgement.
+    pub fn in_flight(&self) -> usize {
+        self.core.writer.in_flight()
+    }
+
+    /// Commits once all records are stored.
+    ///
+    /// # Errors
+    /// See [`CommitError`]. A record that could not be stored fails the transaction as a whole; the first such failure is
+    /// the reason that is given.
+    pub async fn commit(self) -> std::result::Result<TransactionalProducer, CommitError> {
+        self.end(|native, deadline| native.commit_transaction_blocking(left(deadline))).await
+    }
+
+    /// Commits together with offsets of a consumer group. The group refuses them if it has gone on without the member that
+    /// `group` describes, so that nobody commits what another has taken over (KIP-447).
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`]. [`CommitError::Aborted`] with [`Error::Fenced`] or [`Error::NotReady`] as its reason: the
+    /// group has gone on; ask [`crate::Consumer::group_metadata`] again.
+    pub async fn commit_with_offsets(
+        self,
+        offsets: &[GroupOffset],
+        group: &GroupMetadata,
+    ) -> std::result::Result<TransactionalProducer, CommitError> {
+        let (offsets, group) = (offsets.to_vec(), group.clone());
+        let commit = move |native: &Native, deadline| {
+            native.send_offsets_blocking(&offsets, &group, left(deadline))?;
+            native.commit_transaction_blocking(left(deadline))
+        };
+        self.end(commit).await
+    }
+
+    /// Makes sure that nothing of the transaction counts.
+    ///
+    /// # Errors
+    /// There was no clear answer: the producer is gone. The transaction does not count either way.
+    pub async fn abort(self) -> Result<TransactionalProducer> {
+        let in_doubt = self.core.writer.listener().failed().is_some_and(|failed| failed.in_doubt);
+        let core = self.core.abort().await?;
+        Ok(TransactionalProducer { core: if in_doubt { core.renew().await? } else { core.renew_if_in_doubt().await? } })
+    }
+
+    async fn end(
+        self,
+        commit: impl FnOnce(&Native, Instant) -> std::result::Result<(), Refusal> + Send + 'static,
+    ) -> std::result::Result<TransactionalProducer, CommitError> {
+        let lost = |reason| CommitError::ProducerLost { reason };
+        let core = self.core;
+        let Err(refusal) = core.call(core.setup.settings.timeout, commit).await else {
+            return Ok(TransactionalProducer { core: core.renew_if_in_doubt().await.map_err(lost)? });
+        };
+        match judge(refusal, core.writer.listener().failed()) {
+            Verdict::GiveUp(reason) => Err(lost(reason)),
+            Verdict::Abort(reason, record) => {
+                tracing::warn!(error = %reason, "a transaction cannot be committed and is aborted");
+                let core = async { core.abort().await?.renew_if_in_doubt().await }.await.map_err(lost)?;
+                Err(CommitError::Aborted { reason, record, producer: Box::new(TransactionalProducer { core }) })
+            }
+        }
+    }
+}
+
+/// The library takes no record in a state that a transaction is in only after it has failed.
+fn refusal(error: Error) -> Error {
+    match error {
+        Error::Other { code, .. } if code == Code::State as i32 => Error::TransactionFailed,
+        error => error,
+    }
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+/// What a producer was started with, and another like it can be.
+struct Setup {
+    connection: ConnectionSettings,
+    settings: TransactionSettings,
+}
+
+/// The client behind a producer and its transactions.
+struct Core {
+    writer: Writer<Failures>,
+    setup: Arc<Setup>,
+}
+
+impl Core {
+    async fn start(setup: Arc<Setup>) -> Result<Self> {
+        let mut config = setup.connection.client_config();
+        setup.settings.apply(&mut config);
+        let core = Self { writer: Writer::start(&config, Failures::default())?, setup };
+        core.call(core.setup.settings.start_timeout, init).await.map_err(|refusal| refusal.error)?;
+        Ok(core)
+    }
+
+    /// Makes a call that blocks, on another thread. The client lives until the call is over, even if nobody waits for it
+    /// any more.
+    async fn call(
+        &self,
+        limit: Duration,
+        call: impl FnOnce(&Native, Instant) -> std::result::Result<(), Refusal> + Send + 'static,
+    ) -> std::result::Result<(), Refusal> {
+        let writer = self.writer.clone();
+        let deadline = Instant::now() + limit;
+        let task = tokio::task::spawn_blocking(move || call(writer.client()?.native(), deadline));
+        match timeout(limit + GRACE, task).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(panic)) => Err(Error::Fatal { message: panic.to_string() }.into()),
+            Err(_) => Err(Error::Timeout { reason: format!("the transaction coordinator did not answer within {limit:?}") }.into()),
+        }
+    }
+
+    async fn abort(self) -> Result<Self> {
+        let limit = self.setup.settings.timeout;
+        let abort = |native: &Native, deadline| native.abort_transaction_blocking(left(deadline));
+        self.call(limit, abort).await.map_err(|refusal| refusal.error)?;
+        Ok(self)
+    }
+
+    /// Puts a new client, with a new epoch, in the place of one whose requests were not all answered: a request that is
+    /// still on its way would end, or add to, the next transaction.
+    async fn renew_if_in_doubt(self) -> Result<Self> {
+        if self.writer.client()?.native().went_unanswered() { self.renew().await } else { Ok(self) }
+    }
+
+    async fn renew(self) -> Result<Self> {
+        tracing::info!(id = self.setup.settings.transactional_id, "requests of a transaction went unanswered: the client is replaced");
+        Self::start(Arc::clone(&self.setup)).await
+    }
+}
+
+fn init(native: &Native, deadline: Instant) -> std::result::Result<(), Refusal> {
+    loop {
+        match native.init_transactions_blocking(left(deadline)) {
+            Err(refusal) if refusal.retriable && left(deadline) > START_PAUSE => std::thread::sleep(START_PAUSE),
+            answer => return answer,
+        }
+    }
+}
+
+/// Keeps the first record of a transaction that was not stored.
+#[derive(Default)]
+struct Failures {
+    failed: Mutex<Option<Failed>>,
+}
+
+impl Failures {
+    fn failed(&self) -> Option<Failed> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn forget(&self) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Listen for Failures {
+    type Ticket = usize;
+
+    fn delivered(&self, token: usize, outcome: Result<RecordPosition>) {
+        match outcome {
+            // Purged: the transaction has failed already, or is being aborted.
+            Ok(_) | Err(Error::Closed) => {}
+            Err(error) => {
+                let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                let in_doubt = !is_answer(&error) || failed.as_ref().is_some_and(|failed| failed.in_doubt);
+                let (first, token) = failed.take().map_or((error, token), |failed| (failed.first, failed.token));
+                *failed = Some(Failed { first, token, in_doubt });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_is_kept_and_any_doubt_remembered() {
+        let failures = Failures::default();
+        let large = Error::RecordTooLarge { message: "x".to_owned() };
+        let late = Error::Timeout { reason: "y".to_owned() };
+        let steps = [
+            (Ok(RecordPosition { partition: 0, offset: 1 }), None),
+            (Err(Error::Closed), None),
+            (Err(large.clone()), Some(Failed { first: large.clone(), token: 2, in_doubt: false })),
+            (Err(late.clone()), Some(Failed { first: large.clone(), token: 2, in_doubt: true })),
+            (Err(large.clone()), Some(Failed { first: large, token: 2, in_doubt: true })),
+        ];
+        for (token, (outcome, expected)) in steps.into_iter().enumerate() {
+            failures.delivered(token, outcome);
+            assert_eq!(failures.failed(), expected);
+        }
+        failures.forget();
+        assert_eq!(failures.failed(), None);
+    }
+
+    #[tokio::test]
+    async fn without_a_broker_the_start_ends_in_time_and_is_retriable() {
+        let connection = ConnectionSettings::parse("localhost:1").unwrap();
+        let mut settings = TransactionSettings::new("t");
+        settings.start_timeout = Duration::from_secs(1);
+        let begun = Instant::now();
+        let error = TransactionalProducer::start(&connection, &settings).await.unwrap_err();
+        assert!(error.is_retriable(), "{error:?}");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+}

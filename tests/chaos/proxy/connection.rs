@@ -1,0 +1,262 @@
+//! One client's connection to one broker, with the rules between the two.
+//!
+//! Bytes pass as they are. A held request keeps the broker's side open when the client's is gone, so that it arrives late
+//! as it would from a slow network.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{Notify, watch},
+    time::timeout,
+};
+
+use super::{
+    Reach,
+    frame::{Part, Replies, RequestHead, Requests},
+    rules::{Blow, Hold, Plan, RuleId},
+};
+
+const CHUNK: usize = 64 << 10;
+/// How much of a client's is kept while a request of it is held.
+const MAX_BEHIND_HELD: usize = 16 << 20;
+/// How long to wait for the answer to a request that was released.
+const LAST_ANSWER: Duration = Duration::from_secs(10);
+
+/// What both directions know.
+struct Shared {
+    reach: Arc<Reach>,
+    peer: SocketAddr,
+    asked: Mutex<VecDeque<Asked>>,
+    answered: Notify,
+    /// True once the client is to get nothing any more.
+    cut: watch::Sender<bool>,
+}
+
+/// A request that waits for its reply.
+struct Asked {
+    head: RequestHead,
+    fate: Option<(RuleId, Fate)>,
+}
+
+#[derive(Clone, Copy)]
+enum Fate {
+    Lost(Blow),
+    Passed(Blow),
+}
+
+impl Shared {
+    fn asked(&self) -> MutexGuard<'_, VecDeque<Asked>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replies come in the order of their requests; one without a reply is passed over.
+    fn take_asked(&self, correlation: i32) -> Option<Asked> {
+        let mut asked = self.asked();
+        let place = asked.iter().position(|asked| asked.head.correlation == correlation)?;
+        asked.drain(..=place).next_back()
+    }
+
+    /// True: the connection goes on.
+    fn strike(&self, rule: RuleId, blow: Blow) -> bool {
+        if blow == Blow::Cut || (self.reach.strike)(self.peer, blow) {
+            self.reach.rules.acted(rule);
+        }
+        blow == Blow::Pause
+    }
+}
+
+/// Serves the connection until either side ends it, or a rule does.
+pub(super) async fn serve(client: TcpStream, peer: SocketAddr, reach: Arc<Reach>) -> io::Result<()> {
+    let broker = TcpStream::connect(reach.broker).await?;
+    client.set_nodelay(true)?;
+    broker.set_nodelay(true)?;
+    let (client_read, client_write) = client.into_split();
+    let (broker_read, broker_write) = broker.into_split();
+    let shared = Shared { reach, peer, asked: Mutex::default(), answered: Notify::new(), cut: watch::Sender::new(false) };
+    let up = Up { shared: &shared, client: Some(client_read), broker: broker_write, requests: Requests::default(), held: false };
+    let down = Down { shared: &shared, broker: broker_read, client: Some(client_write), asked: None };
+    tokio::select! {
+        ended = up.run() => ended,
+        ended = down.run() => ended,
+    }
+}
+
+/// From the client to the broker.
+struct Up<'a> {
+    shared: &'a Shared,
+    client: Option<OwnedReadHalf>,
+    broker: OwnedWriteHalf,
+    requests: Requests,
+    held: bool,
+}
+
+impl Up<'_> {
+    async fn run(mut self) -> io::Result<()> {
+        loop {
+            while let Some(frame) = self.requests.next().map_err(io::Error::other)? {
+                if !self.pass(&frame).await? {
+                    return Ok(());
+                }
+            }
+            if self.client.is_none() {
+                break;
+            }
+            self.read().await?;
+        }
+        if self.held {
+            let answers = async {
+                while !self.shared.asked().is_empty() {
+                    self.shared.answered.notified().await;
+                }
+            };
+            // A broker that does not answer has the request all the same.
+            let _ = timeout(LAST_ANSWER, answers).await;
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self) -> io::Result<()> {
+        let mut chunk = vec![0; CHUNK];
+        let read = match &mut self.client {
+            Some(client) => client.read(&mut chunk).await.unwrap_or(0),
+            None => 0,
+        };
+        match chunk.get(..read).filter(|bytes| !bytes.is_empty()) {
+            Some(bytes) => self.requests.push(bytes),
+            None => self.client = None,
+        }
+        Ok(())
+    }
+
+    /// False: the connection ends here.
+    async fn pass(&mut self, frame: &[u8]) -> io::Result<bool> {
+        let head = RequestHead::read(frame).ok_or_else(|| io::Error::other("a request without a head"))?;
+        let verdict = self.shared.reach.rules.on_request(&head);
+        let fate = match verdict {
+            None => None,
+            Some((rule, Plan::Before(blow))) => {
+                if !self.shared.strike(rule, blow) {
+                    return Ok(false);
+                }
+                None
+            }
+            Some((rule, Plan::ReplyLost(blow))) => Some((rule, Fate::Lost(blow))),
+            Some((rule, Plan::Replied(blow))) => Some((rule, Fate::Passed(blow))),
+            Some((rule, Plan::Hold(hold))) => {
+                self.hold(hold, &head).await?;
+                self.shared.reach.rules.acted(rule);
+                None
+            }
+        };
+        self.shared.asked().push_back(Asked { head, fate });
+        self.broker.write_all(frame).await?;
+        Ok(true)
+    }
+
+    /// Waits; what the client sends meanwhile stays behind the held request, and so does its end.
+    async fn hold(&mut self, hold: Hold, head: &RequestHead) -> io::Result<()> {
+        self.held = true;
+        let released = self.shared.reach.rules.hold(hold, head.transactional_id.clone());
+        tokio::pin!(released);
+        if hold.cut {
+            self.client = None;
+            self.shared.cut.send_replace(true);
+        }
+        while self.client.is_some() && self.requests.waiting() < MAX_BEHIND_HELD {
+            tokio::select! {
+                () = &mut released => return Ok(()),
+                read = self.read() => read?,
+            }
+        }
+        released.await;
+        Ok(())
+    }
+}
+
+/// From the broker to the client.
+struct Down<'a> {
+    shared: &'a Shared,
+    broker: OwnedReadHalf,
+    client: Option<OwnedWriteHalf>,
+    /// The request whose reply is on its way.
+    asked: Option<Asked>,
+}
+
+impl Down<'_> {
+    async fn run(mut self) -> io::Result<()> {
+        let mut replies = Replies::default();
+        let mut chunk = vec![0; CHUNK];
+        let mut cut = self.shared.cut.subscribe();
+        loop {
+            let read = tokio::select! {
+                read = self.broker.read(&mut chunk) => read?,
+                Ok(()) = cut.changed() => {
+                    self.client = None;
+                    continue;
+                }
+            };
+            let bytes = chunk.get(..read).unwrap_or_default();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            let mut passing = Vec::with_capacity(read);
+            for part in replies.push(bytes).map_err(io::Error::other)? {
+                if !self.part(part, &mut passing).await {
+                    return Ok(());
+                }
+            }
+            self.write(&passing).await;
+        }
+    }
+
+    /// False: the connection ends here.
+    async fn part(&mut self, part: Part, passing: &mut Vec<u8>) -> bool {
+        match part {
+            Part::Begin { correlation, head } => {
+                self.asked = self.shared.take_asked(correlation);
+                if !self.is_lost() {
+                    passing.extend(head);
+                }
+            }
+            Part::Body(bytes) if !self.is_lost() => passing.extend(bytes),
+            Part::Body(_) => {}
+            Part::End => {
+                let Some(asked) = self.asked.take() else { return true };
+                if let Some((rule, Fate::Lost(blow) | Fate::Passed(blow))) = asked.fate {
+                    self.write(passing).await;
+                    passing.clear();
+                    if !self.shared.strike(rule, blow) {
+                        return false;
+                    }
+                }
+                self.shared.reach.rules.on_replied(&asked.head);
+                self.shared.answered.notify_one();
+            }
+        }
+        true
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(self.asked, Some(Asked { fate: Some((_, Fate::Lost(_))), .. }))
+    }
+
+    /// A client that is gone gets nothing; the broker's answers are awaited all the same.
+    async fn write(&mut self, bytes: &[u8]) {
+        if let Some(client) = &mut self.client
+            && client.write_all(bytes).await.is_err()
+        {
+            self.client = None;
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! Every record that was taken and is not settled, and what each of them waits for. Pure.
+//!
+//! An assignment of a partition has a number of its own: what belongs to an earlier assignment can neither emit, nor
+//! commit, nor hold up what belongs to a later one. In a lane one record is in process at a time.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use penstock_crds::worker::Ordering;
+use penstock_kafka::{ConsumedRecord, GroupOffset, TopicPartition};
+
+use super::{
+    lanes::Lanes,
+    partition::{Partition, Slot, Stage},
+    tiers::{Incoming, Level, Tiers},
+    verdict::{Letter, Verdict},
+};
+use crate::processor::Event;
+
+/// The number of one assignment of one partition.
+pub(crate) type Assignment = u32;
+
+/// How much may be in memory at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub records: usize,
+    pub bytes: usize,
+}
+
+/// When what follows from a record may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Emission {
+    /// As soon as it is decided. The record is settled once Kafka has acknowledged all of it.
+    AtOnce,
+    /// Once that of every earlier record of the partition was, so that an offset stands for all before it. The record is
+    /// settled then: the transaction answers for it.
+    InOrder,
+}
+
+/// A record's place in the books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Ticket {
+    assignment: Assignment,
+    number: u64,
+}
+
+/// What a record that was handed to the client stands for, as one number that the client gives back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token {
+    /// The record in the books.
+    pub ticket: Ticket,
+    /// Whether it is its dead letter, and not an output.
+    pub is_letter: bool,
+}
+
+const NUMBER_BITS: u32 = 40;
+const ASSIGNMENTS: u32 = 1 << (u64::BITS - NUMBER_BITS - 1);
+
+impl From<Token> for usize {
+    fn from(Token { ticket, is_letter }: Token) -> Self {
+        let token = u64::from(ticket.assignment) << (NUMBER_BITS + 1) | ticket.number << 1 | u64::from(is_letter);
+        // A narrower machine has no token that fits nothing: it stands for no record.
+        Self::try_from(token).unwrap_or(Self::MAX)
+    }
+}
+
+impl From<usize> for Token {
+    fn from(token: usize) -> Self {
+        let token = token as u64;
+        let assignment = u32::try_from(token >> (NUMBER_BITS + 1)).unwrap_or(u32::MAX);
+        let number = (token >> 1) & ((1 << NUMBER_BITS) - 1);
+        Self { ticket: Ticket { assignment, number }, is_letter: token & 1 == 1 }
+    }
+}
+
+/// What a record waits behind: the whole partition, or a key in it.
+type Lane = (Assignment, Option<Bytes>);
+
+/// A position that a group may commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub assignment: Assignment,
+    pub offset: GroupOffset,
+}
+
+/// The books.
+#[derive(Debug)]
+pub(crate) struct Books {
+    ordering: Ordering,
+    emission: Emission,
+    bounds: Bounds,
+    index: HashMap<(Arc<str>, i32), Assignment>,
+    /// The partition of the record taken last: the next one is mostly of the same.
+    latest: Option<(Arc<str>, i32, Assignment)>,
+    partitions: BTreeMap<Assignment, Partition>,
+    lanes: Lanes<Lane, Ticket>,
+    startable: VecDeque<Ticket>,
+    emittable: VecDeque<(Ticket, Verdict)>,
+    last_assignment: Assignment,
+    records: usize,
+    bytes: usize,
+}
+
+impl Books {
+    pub fn new(ordering: Ordering, emission: Emission, bounds: Bounds) -> Self {
+        Self {
+            ordering,
+            emission,
+            bounds,
+            index: HashMap::new(),
+            latest: None,
+            partitions: BTreeMap::new(),
+            lanes: Lanes::default(),
+            startable: VecDeque::new(),
+            emittable: VecDeque::new(),
+            last_assignment: 0,
+            records: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Whether one more record may be taken.
+    pub fn has_room(&self) -> bool {
+        self.records < self.bounds.records && self.bytes < self.bounds.bytes
+    }
+
+    /// How many records are in memory.
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Partitions came.
+    pub fn assign(&mut self, partitions: &[TopicPartition]) {
+        self.latest = None;
+        for name in partitions {
+            self.last_assignment = (self.last_assignment + 1) % ASSIGNMENTS;
+            self.index.insert((Arc::from(name.topic.as_str()), name.partition), self.last_assignment);
+            self.partitions.insert(self.last_assignment, Partition::new(name.clone()));
+        }
+    }
+
+    /// Books a record. It may start now, or be put off, if its ticket is given back; otherwise it waits in its lane. One of
+    /// a partition that is not assigned is dropped: whoever has the partition reads it again.
+    pub fn take(&mut self, record: ConsumedRecord, tiers: &Tiers) -> Option<Ticket> {
+        let assignment = self.assignment(&record.topic, record.partition)?;
+        let partition = self.partitions.get_mut(&assignment)?;
+        let (offset, bytes) = (record.offset, record.size());
+        let Incoming { event, level } = tiers.read(record);
+        let event = Arc::new(event);
+        let number = partition.push(Slot { offset, bytes, level, event: Some(Arc::clone(&event)), stage: Stage::Waiting });
+        self.records += 1;
+        self.bytes += bytes;
+        let ticket = Ticket { assignment, number };
+        match self.lane(ticket, &event) {
+            Some(lane) if self.lanes.is_busy(&lane) => {
+                self.lanes.push(lane, ticket);
+                None
+            }
+            _ => Some(ticket),
+        }
+    }
+
+    fn assignment(&mut self, topic: &Arc<str>, partition: i32) -> Option<Assignment> {
+        if let Some((latest, number, assignment)) = &self.latest
+            && *number == partition
+            && Arc::ptr_eq(latest, topic)
+        {
+            return Some(*assignment);
+        }
+        let assignment = *self.index.get(&(Arc::clone(topic), partition))?;
+        self.latest = Some((Arc::clone(topic), partition, assignment));
+        Some(assignment)
+    }
+
+    fn lane(&self, ticket: Ticket, event: &Event) -> Option<Lane> {
+        match self.ordering {
+            Ordering::Key => event.key.clone().map(|key| (ticket.assignment, Some(key))),
+            Ordering::Partition => Some((ticket.assignment, None)),
+            Ordering::None => None,
+        }
+    }
+
+    /// The record waits for a place in process. Nothing of its lane passes it.
+    pub fn put_off(&mut self, ticket: Ticket) {
+        self.hold_lane(ticket);
+        self.startable.push_back(ticket);
+    }
+
+    /// Nothing of the record's lane starts before it is decided: for one that is not decided at once.
+    pub fn hold_lane(&mut self, ticket: Ticket) {
+        let Some(event) = self.event(ticket) else { return };
+        if let Some(lane) = self.lane(ticket, &event)
+            && !self.lanes.is_busy(&lane)
+        {
+            self.lanes.push(lane, ticket);
+        }
+    }
+
+    /// The next record that waits only for a place in process.
+    pub fn next_startable(&mut self) -> Option<Ticket> {
+        self.startable.pop_front()
+    }
+
+    /// The processor gets the record. None: it must not any more, because its partition goes away.
+    pub fn begin(&mut self, ticket: Ticket) -> Option<Arc<Event>> {
+        let partition = self.partitions.get_mut(&ticket.assignment).filter(|partition| !partition.closing)?;
+        let slot = partition.slot(ticket.number)?;
+        slot.stage = Stage::Running;
+        let event = slot.event.clone();
+        partition.busy += 1;
+        event
+    }
+
+    /// The record pauses before another attempt, with the attempt counted up. False: it need not come back.
+    pub fn pause(&mut self, ticket: Ticket) -> bool {
+        self.hold_lane(ticket);
+        let Some(partition) = self.partitions.get_mut(&ticket.assignment) else { return false };
+        let Some(slot) = partition.slot(ticket.number) else { return false };
+        slot.stage = Stage::Pausing;
+        if let Some(event) = &mut slot.event {
+            let event = Arc::make_mut(event);
+            event.attempt = event.attempt.saturating_add(1);
+        }
+        partition.busy -= 1;
+        !partition.closing
+    }
+
+    /// It is decided what follows from a record.
+    pub fn decide(&mut self, ticket: Ticket, verdict: Verdict) {
+        self.release_lane(ticket);
+        let Some(partition) = self.partitions.get_mut(&ticket.assignment) else { return };
+        let Some(slot) = partition.slot(ticket.number) else { return };
+        match self.emission {
+            Emission::AtOnce => {
+                slot.stage = Stage::Emitting;
+                self.emittable.push_back((ticket, verdict));
+            }
+            Emission::InOrder => {
+                slot.stage = Stage::Decided(verdict);
+                partition.busy -= 1;
+                if partition.is_first(ticket.number) {
+                    self.advance(ticket.assignment);
+                }
+            }
+        }
+    }
+
+    /// In order: the head of the partition may be written if it is decided.
+    fn advance(&mut self, assignment: Assignment) {
+        let Some(partition) = self.partitions.get_mut(&assignment) else { return };
+        let Some((number, slot)) = partition.head() else { return };
+        if let Stage::Decided(_) = slot.stage
+            && let Stage::Decided(verdict) = std::mem::replace(&mut slot.stage, Stage::Emitting)
+        {
+            partition.busy += 1;
+            self.emittable.push_back((Ticket { assignment, number }, verdict));
+        }
+    }
+
+    fn release_lane(&mut self, ticket: Ticket) {
+        if self.lanes.is_empty() {
+            return;
+        }
+        let lane = self.event(ticket).and_then(|event| self.lane(ticket, &event));
+        if let Some(next) = lane.and_then(|lane| self.lanes.release(&lane)) {
+            // Its lane is its own from now on.
+            self.startable.push_back(next);
+        }
+    }
+
+    /// What is to be written next, of a partition that is still with this worker.
+    pub fn next_emittable(&mut self) -> Option<(Ticket, Verdict)> {
+        loop {
+            let (ticket, verdict) = self.emittable.pop_front()?;
+            if self.partitions.contains_key(&ticket.assignment) {
+                return Some((ticket, verdict));
+            }
+        }
+    }
+
+    /// What follows from the record was handed to the client, as that many records.
+    pub fn emitted(&mut self, ticket: Ticket, records: u32, letter: Option<Letter>) {
+        if self.emission == Emission::AtOnce && records > 0 {
+            if let Some(slot) = self.slot(ticket) {
+                slot.stage = Stage::Unacknowledged { left: records, letter };
+            }
+            return;
+        }
+        self.settle(ticket);
+        if self.emission == Emission::InOrder {
+            self.advance(ticket.assignment);
+        }
+    }
+
+    /// Kafka has acknowledged an output, or the dead letter. True if that was the last of the record.
+    pub fn acknowledged(&mut self, token: Token) -> bool {
+        let Some(left) = self.unacknowledged(token).map(|(left, _)| left) else { return false };
+        *left -= 1;
+        let is_last = *left == 0;
+        if is_last {
+            self.settle(token.ticket);
+        }
+        is_last
+    }
+
+    /// The dead letter whose acknowledgement is awaited.
+    pub fn letter(&mut self, ticket: Ticket) -> Option<Letter> {
+        self.unacknowledged(Token { ticket, is_letter: true }).and_then(|(_, letter)| letter.clone())
+    }
+
+    /// Whether the answer to what this token stands for is awaited. Once one output was refused, those to the others say
+    /// nothing any more.
+    pub fn is_awaited(&mut self, token: Token) -> bool {
+        self.unacknowledged(token).is_some()
+    }
+
+    fn unacknowledged(&mut self, token: Token) -> Option<(&mut u32, &mut Option<Letter>)> {
+        match &mut self.slot(token.ticket)?.stage {
+            Stage::Unacknowledged { left, letter } if letter.is_some() == token.is_letter => Some((left, letter)),
+            _ => None,
+        }
+    }
+
+    /// What follows from the record was refused: this letter is written instead, or again.
+    pub fn bury(&mut self, ticket: Ticket, letter: Letter) {
+        if let Some(slot) = self.slot(ticket) {
+            slot.stage = Stage::Emitting;
+            self.emittable.push_back((ticket, Verdict::Bury(letter)));
+        }
+    }
+
+    /// A letter that cannot be written now waits, and holds up no revocation meanwhile.
+    pub fn rest(&mut self, ticket: Ticket) {
+        if let Some(partition) = self.partitions.get_mut(&ticket.assignment) {
+            partition.busy -= 1;
+        }
+    }
+
+    /// The letter is tried again. False: its partition goes away.
+    pub fn wake(&mut self, ticket: Ticket, letter: Letter) -> bool {
+        let Some(partition) = self.partitions.get_mut(&ticket.assignment).filter(|partition| !partition.closing) else { return false };
+        partition.busy += 1;
+        self.bury(ticket, letter);
+        true
+    }
+
+    fn settle(&mut self, ticket: Ticket) {
+        let Some(partition) = self.partitions.get_mut(&ticket.assignment) else { return };
+        if let Some(bytes) = partition.settle(ticket.number) {
+            partition.busy -= 1;
+            self.records -= 1;
+            self.bytes -= bytes;
+        }
+    }
+
+    fn slot(&mut self, ticket: Ticket) -> Option<&mut Slot> {
+        self.partitions.get_mut(&ticket.assignment)?.slot(ticket.number)
+    }
+
+    /// How far the record has come.
+    pub fn level(&mut self, ticket: Ticket) -> Level {
+        self.slot(ticket).map_or(0, |slot| slot.level)
+    }
+
+    /// The record itself, until it is settled.
+    pub fn event(&mut self, ticket: Ticket) -> Option<Arc<Event>> {
+        self.slot(ticket)?.event.clone()
+    }
+
+    /// Which assignment of the partition there is now.
+    pub fn current(&self, topic: &Arc<str>, partition: i32) -> Option<Assignment> {
+        self.index.get(&(Arc::clone(topic), partition)).copied()
+    }
+
+    /// The reader has come to the end of a partition.
+    pub fn reach_end(&mut self, name: &TopicPartition, offset: i64) {
+        let key = (Arc::from(name.topic.as_str()), name.partition);
+        if let Some(partition) = self.index.get(&key).and_then(|assignment| self.partitions.get_mut(assignment)) {
+            partition.reach_end(offset);
+        }
+    }
+
+    /// Partitions go away: nothing more of them starts. Gives back their assignments.
+    pub fn close(&mut self, partitions: &[TopicPartition]) -> Vec<Assignment> {
+        self.latest = None;
+        let keys = partitions.iter().map(|p| (Arc::from(p.topic.as_str()), p.partition));
+        let closed: Vec<Assignment> = keys.filter_map(|key| self.index.remove(&key)).collect();
+        self.stop(&closed);
+        closed
+    }
+
+    /// All partitions go away, because the worker ends.
+    pub fn close_all(&mut self) {
+        self.index.clear();
+        self.latest = None;
+        let all: Vec<Assignment> = self.partitions.keys().copied().collect();
+        self.stop(&all);
+    }
+
+    fn stop(&mut self, closed: &[Assignment]) {
+        for assignment in closed {
+            if let Some(partition) = self.partitions.get_mut(assignment) {
+                partition.closing = true;
+            }
+        }
+        self.lanes.remove(|(assignment, _)| closed.contains(assignment));
+        self.startable.retain(|ticket| !closed.contains(&ticket.assignment));
+    }
+
+    /// Whether no record of these assignments has effects any more.
+    pub fn are_idle(&self, assignments: &[Assignment]) -> bool {
+        assignments.iter().filter_map(|assignment| self.partitions.get(assignment)).all(|partition| partition.busy == 0)
+    }
+
+    /// How many partitions this worker has.
+    pub fn assigned(&self) -> usize {
+        self.partitions.len()
+    }
+
+    /// Whether something that follows from a record of these assignments is on its way to Kafka.
+    pub fn is_writing(&self, assignments: &[Assignment]) -> bool {
+        assignments.iter().filter_map(|assignment| self.partitions.get(assignment)).any(Partition::is_writing)
+    }
+
+    /// Whether no record at all has effects any more.
+    pub fn is_idle(&self) -> bool {
+        self.partitions.values().all(|partition| partition.busy == 0)
+    }
+
+    /// Partitions are gone: what is left of them counts for nothing.
+    pub fn forget(&mut self, assignments: &[Assignment]) {
+        for assignment in assignments {
+            if let Some(partition) = self.partitions.remove(assignment) {
+                let (records, bytes) = partition.held();
+                self.records -= records;
+                self.bytes -= bytes;
+            }
+        }
+    }
+
+    /// What to commit, of these assignments or of all.
+    pub fn to_commit(&self, only: Option<&[Assignment]>) -> Vec<Position> {
+        let wanted = self.partitions.iter().filter(|(assignment, _)| only.is_none_or(|only| only.contains(assignment)));
+        let position = |(assignment, partition): (&Assignment, &Partition)| {
+            let next_offset = partition.to_commit()?;
+            let TopicPartition { topic, partition: number } = partition.name.clone();
+            Some(Position { assignment: *assignment, offset: GroupOffset { topic, partition: number, next_offset } })
+        };
+        wanted.filter_map(position).collect()
+    }
+
+    /// Kafka has acknowledged these commits.
+    pub fn committed(&mut self, positions: &[Position]) {
+        for Position { assignment, offset } in positions {
+            if let Some(partition) = self.partitions.get_mut(assignment) {
+                partition.committed(offset.next_offset);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! The metrics of a stream, looked up once: what is counted for each record must cost next to nothing.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
+
+use super::retry::Burial;
+use crate::metrics::{DeathKind, DeathLabel, Metrics, OutcomeKind, OutcomeLabel, RebalanceKind, TopicLabel};
+
+/// The metrics of a stream.
+pub(crate) struct Counters {
+    pub processing: Histogram,
+    pub retries: Counter,
+    pub delayed: Counter,
+    pub produced: Counter,
+    pub produce_failures: Counter,
+    pub dead_letter_failures: Counter,
+    emitted: Counter,
+    dropped: Counter,
+    retried: Counter,
+    rejected: Counter,
+    panicked: Counter,
+    buried_rejected: Counter,
+    buried_exhausted: Counter,
+    /// Records of the topic that came last, not counted yet.
+    consumed: Option<(Arc<str>, u64)>,
+    metrics: Metrics,
+}
+
+impl Counters {
+    pub fn of(metrics: &Metrics) -> Self {
+        let outcome = |outcome| metrics.outcomes.get_or_create(&OutcomeLabel { outcome }).clone();
+        let death = |reason| metrics.dead_letters.get_or_create(&DeathLabel { reason }).clone();
+        Self {
+            processing: metrics.processing.clone(),
+            retries: metrics.retries.clone(),
+            delayed: metrics.delayed.clone(),
+            produced: metrics.produced.clone(),
+            produce_failures: metrics.produce_failures.clone(),
+            dead_letter_failures: metrics.dead_letter_failures.clone(),
+            emitted: outcome(OutcomeKind::Emit),
+            dropped: outcome(OutcomeKind::Drop),
+            retried: outcome(OutcomeKind::Retry),
+            rejected: outcome(OutcomeKind::Reject),
+            panicked: outcome(OutcomeKind::Panic),
+            buried_rejected: death(DeathKind::Rejected),
+            buried_exhausted: death(DeathKind::Exhausted),
+            consumed: None,
+            metrics: metrics.clone(),
+        }
+    }
+
+    pub fn outcome(&self, kind: OutcomeKind) {
+        let counter = match kind {
+            OutcomeKind::Emit => &self.emitted,
+            OutcomeKind::Drop => &self.dropped,
+            OutcomeKind::Retry => &self.retried,
+            OutcomeKind::Reject => &self.rejected,
+            OutcomeKind::Panic => &self.panicked,
+        };
+        counter.inc();
+    }
+
+    pub fn buried(&self, burial: Burial) {
+        match burial {
+            Burial::Rejected => self.buried_rejected.inc(),
+            Burial::Exhausted => self.buried_exhausted.inc(),
+        };
+    }
+
+    /// Counts a record, at the latest with the next [`Counters::flush`].
+    pub fn consumed(&mut self, topic: &Arc<str>) {
+        match &mut self.consumed {
+            Some((last, count)) if Arc::ptr_eq(last, topic) => *count += 1,
+            _ => {
+                self.flush();
+                self.consumed = Some((Arc::clone(topic), 1));
+            }
+        }
+    }
+
+    pub fn flush(&mut self) {
+        if let Some((topic, count)) = self.consumed.take() {
+            self.metrics.consumed.get_or_create(&TopicLabel { topic: topic.to_string() }).inc_by(count);
+        }
+    }
+
+    pub fn rebalance(&self, kind: RebalanceKind) {
+        self.metrics.count_rebalance(kind);
+    }
+
+    pub fn assigned(&self, partitions: usize) {
+        self.metrics.assigned_partitions.set(i64::try_from(partitions).unwrap_or(i64::MAX));
+    }
+
+    pub fn in_flight(&self, records: usize) {
+        self.metrics.in_flight.set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+}

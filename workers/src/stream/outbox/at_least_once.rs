@@ -1,0 +1,236 @@
+//! At least once: a record is settled once Kafka has acknowledged what follows from it, and offsets are committed after
+//! that, a few times a second, one commit at a time.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
+use penstock_kafka::{BulkProducer, Consumer, DeliveryListener, RecordPosition, RecordRef};
+use tokio::{
+    sync::Notify,
+    time::{sleep_until, timeout_at},
+};
+
+use super::{Answers, Outbox, Written};
+use crate::{
+    processor::Event,
+    stream::{
+        books::{Assignment, Books, Emission, Position, Ticket, Token},
+        retry,
+        session::Breakdown,
+        verdict::Verdict,
+        writing::Addresses,
+    },
+};
+
+/// How often settled records are committed. After a crash no more than this long is handled again.
+const INTERVAL: Duration = Duration::from_millis(200);
+/// How long to pause at most while commits fail.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What Kafka answered, from the client's thread to the task that works.
+#[derive(Default)]
+pub(crate) struct Acknowledgements {
+    answers: Mutex<Answers>,
+    changed: Notify,
+}
+
+impl Acknowledgements {
+    fn take(&self) -> Answers {
+        std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl DeliveryListener for Acknowledgements {
+    fn delivered(&self, token: usize, outcome: penstock_kafka::Result<RecordPosition>) {
+        let token = Token::from(token);
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(_) => answers.acknowledged.push(token),
+            Err(error) => answers.failed.push((token, error)),
+        }
+    }
+
+    fn settled(&self) {
+        self.changed.notify_one();
+    }
+}
+
+type Commit = BoxFuture<'static, (Vec<Position>, penstock_kafka::Result<()>)>;
+
+/// Writes at once and commits what is settled.
+pub(crate) struct AtLeastOnce {
+    producer: BulkProducer<Acknowledgements>,
+    consumer: Arc<Consumer>,
+    addresses: Addresses,
+    committing: Option<Commit>,
+    committed: Option<(Vec<Position>, penstock_kafka::Result<()>)>,
+    count: Box<dyn Fn(bool) + Send + Sync>,
+    has_moved: bool,
+    next_commit: Instant,
+    failures: u32,
+}
+
+impl AtLeastOnce {
+    /// `count` is told of each commit whether it worked.
+    pub fn new(
+        producer: BulkProducer<Acknowledgements>,
+        consumer: Arc<Consumer>,
+        addresses: Addresses,
+        count: impl Fn(bool) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            producer,
+            consumer,
+            addresses,
+            committing: None,
+            committed: None,
+            count: Box::new(count),
+            has_moved: false,
+            next_commit: Instant::now() + INTERVAL,
+            failures: 0,
+        }
+    }
+
+    async fn enqueue(
+        producer: &BulkProducer<Acknowledgements>,
+        record: RecordRef<'_>,
+        token: Token,
+        written: &mut Written,
+    ) -> Result<(), Breakdown> {
+        written.records += 1;
+        match producer.enqueue(record, token.into()).await {
+            Err(error) if error.is_fatal() => return Err(Breakdown::Produce(error)),
+            Err(error) => written.refused = Some((token, error)),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    fn begin_commit(&mut self, positions: Vec<Position>) {
+        let consumer = Arc::clone(&self.consumer);
+        let commit = async move {
+            let offsets: Vec<_> = positions.iter().map(|position| position.offset.clone()).collect();
+            let result = consumer.commit(&offsets).await;
+            (positions, result)
+        };
+        self.committing = Some(commit.boxed());
+    }
+
+    fn conclude(&mut self, books: &mut Books) {
+        let Some((positions, result)) = self.committed.take() else { return };
+        (self.count)(result.is_ok());
+        match result {
+            Ok(()) => {
+                books.committed(&positions);
+                self.failures = 0;
+                self.next_commit = Instant::now() + INTERVAL;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "offsets were not committed; they will be, with the next ones");
+                self.failures += 1;
+                self.has_moved = true;
+                self.next_commit = Instant::now() + retry::pause(INTERVAL, LONGEST_PAUSE, self.failures, 1.0);
+            }
+        }
+    }
+
+    async fn finish_commit(&mut self) {
+        if let Some(commit) = &mut self.committing {
+            self.committed = Some(commit.await);
+            self.committing = None;
+        }
+    }
+}
+
+impl Outbox for AtLeastOnce {
+    const EMISSION: Emission = Emission::AtOnce;
+
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    async fn write(&mut self, ticket: Ticket, event: &Event, verdict: &Verdict) -> Result<Written, Breakdown> {
+        let mut written = Written::default();
+        match verdict {
+            Verdict::Emit(outputs) => {
+                let Some(sink) = &self.addresses.sink else { return Ok(written) };
+                for output in outputs {
+                    let token = Token { ticket, is_letter: false };
+                    Self::enqueue(&self.producer, output.to_record(sink), token, &mut written).await?;
+                    if written.refused.is_some() {
+                        break;
+                    }
+                }
+            }
+            Verdict::Wait(level) => {
+                if let Some(record) = self.addresses.tiers.waiting(event, *level, Timestamp::now()) {
+                    let token = Token { ticket, is_letter: false };
+                    Self::enqueue(&self.producer, RecordRef::from(&record), token, &mut written).await?;
+                }
+            }
+            Verdict::Bury(letter) => {
+                let record = self.addresses.letter(event, letter);
+                let token = Token { ticket, is_letter: true };
+                Self::enqueue(&self.producer, RecordRef::from(&record), token, &mut written).await?;
+            }
+        }
+        Ok(written)
+    }
+
+    fn moved(&mut self, _: bool) {
+        self.has_moved = true;
+    }
+
+    async fn wait(&mut self) {
+        let commit_is_due = self.has_moved && self.committing.is_none();
+        tokio::select! {
+            () = self.producer.listener().changed.notified() => {}
+            () = sleep_until(self.next_commit.into()), if commit_is_due => {}
+            () = async {
+                match &mut self.committing {
+                    Some(commit) => self.committed = Some(commit.await),
+                    None => std::future::pending().await,
+                }
+            } => self.committing = None,
+        }
+    }
+
+    fn act(&mut self, books: &mut Books) -> Result<Answers, Breakdown> {
+        self.conclude(books);
+        if self.has_moved && self.committing.is_none() && Instant::now() >= self.next_commit {
+            let positions = books.to_commit(None);
+            self.has_moved = false;
+            if !positions.is_empty() {
+                self.begin_commit(positions);
+            }
+        }
+        let answers = self.producer.listener().take();
+        self.has_moved |= !answers.acknowledged.is_empty();
+        Ok(answers)
+    }
+
+    async fn commit(&mut self, books: &mut Books, only: Option<&[Assignment]>, deadline: Instant) -> Result<(), Breakdown> {
+        let commit = async {
+            self.finish_commit().await;
+            self.conclude(books);
+            let positions = books.to_commit(only);
+            if !positions.is_empty() {
+                self.begin_commit(positions);
+                self.finish_commit().await;
+                self.conclude(books);
+            }
+        };
+        if timeout_at(deadline.into(), commit).await.is_err() {
+            tracing::warn!("Kafka did not answer in time: the last offsets may not be committed, their records come again");
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self) -> Result<(), Breakdown> {
+        Ok(())
+    }
+}

@@ -1,0 +1,290 @@
+//! Exactly once: what follows from records, their dead letters and their offsets are one transaction (KIP-98, KIP-447).
+//!
+//! While a transaction is being committed the processor goes on, and what follows waits in the books. After an end that
+//! is not a clean success the session is over: the producer is gone, and the next one begins at the committed offsets.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
+use penstock_kafka::{CommitError, Consumer, Error, RecordRef, Transaction, TransactionalProducer};
+use tokio::time::{sleep_until, timeout_at};
+
+use super::{Answers, Outbox, Written};
+use crate::{
+    processor::Event,
+    stream::{
+        books::{Assignment, Books, Emission, Position, Ticket},
+        dead_letter::Extent,
+        retry::Burial,
+        session::Breakdown,
+        verdict::{Letter, RecordId, Verdict},
+        writing::Addresses,
+    },
+};
+
+/// How long a transaction stays open where nothing more waits to be taken: long enough for what arrives together.
+const LINGER: Duration = Duration::from_millis(2);
+
+/// When a transaction is ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// At the latest after that long.
+    pub interval: Duration,
+    /// At the latest with so many records.
+    pub records: u32,
+}
+
+/// What a transaction holds.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    /// Records for the sink.
+    pub outputs: u64,
+    /// Dead letters, each with why it is one.
+    pub burials: Vec<Burial>,
+    /// What each record that was written follows from, and whether it is its dead letter.
+    sources: Vec<(RecordId, bool)>,
+}
+
+impl Contents {
+    fn is_full(&self, cut: Cut) -> bool {
+        self.sources.len() >= cut.records as usize
+    }
+}
+
+type Ending = BoxFuture<'static, Result<TransactionalProducer, CommitError>>;
+
+/// Where the producer is.
+enum State {
+    Between(TransactionalProducer),
+    Open(Transaction),
+    Committing(Ending),
+    Ended(Result<TransactionalProducer, CommitError>),
+    /// On its way from one state to the next; or lost, because that way was not finished.
+    Gone,
+}
+
+/// Writes into transactions.
+pub(crate) struct ExactlyOnce {
+    state: State,
+    consumer: Arc<Consumer>,
+    addresses: Addresses,
+    cut: Cut,
+    /// What is in the transaction that is open or being committed.
+    contents: Contents,
+    /// The positions that are being committed.
+    positions: Vec<Position>,
+    /// Since when there is something to commit.
+    since: Option<Instant>,
+    backlog: bool,
+    count: Box<dyn Fn(bool) + Send + Sync>,
+}
+
+impl ExactlyOnce {
+    /// `count` is told of each commit whether it worked.
+    pub fn new(
+        producer: TransactionalProducer,
+        consumer: Arc<Consumer>,
+        addresses: Addresses,
+        cut: Cut,
+        count: impl Fn(bool) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            state: State::Between(producer),
+            consumer,
+            addresses,
+            cut,
+            contents: Contents::default(),
+            positions: Vec::new(),
+            since: None,
+            backlog: false,
+            count: Box::new(count),
+        }
+    }
+
+    /// The open transaction; begins one where there is none.
+    async fn open(&mut self) -> Result<&Transaction, Breakdown> {
+        if let State::Between(_) = &self.state
+            && let State::Between(producer) = std::mem::replace(&mut self.state, State::Gone)
+        {
+            self.state = State::Open(producer.begin().await.map_err(Breakdown::Produce)?);
+        }
+        match &self.state {
+            State::Open(transaction) => Ok(transaction),
+            _ => Err(Breakdown::Produce(Error::Closed)),
+        }
+    }
+
+    async fn enqueue(&mut self, record: RecordRef<'_>, event: &Event, is_letter: bool) -> Result<(), Error> {
+        let token = self.contents.sources.len();
+        let transaction = match self.open().await {
+            Ok(transaction) => transaction,
+            Err(Breakdown::Produce(error)) => return Err(error),
+            Err(_) => return Err(Error::Closed),
+        };
+        transaction.enqueue(record, token).await?;
+        self.contents.sources.push((RecordId::of(event), is_letter));
+        Ok(())
+    }
+
+    /// A letter that is too large shrinks; whatever else is refused ends the session.
+    async fn bury(&mut self, event: &Event, letter: &Letter) -> Result<(), Breakdown> {
+        let whole = self.addresses.letter(event, letter);
+        let buried = match self.enqueue(RecordRef::from(&whole), event, true).await {
+            Err(Error::RecordTooLarge { .. }) => {
+                let pointer = self.addresses.letter(event, &Letter { extent: Extent::Pointer, ..letter.clone() });
+                self.enqueue(RecordRef::from(&pointer), event, true).await
+            }
+            buried => buried,
+        };
+        buried.map_err(Breakdown::Bury)?;
+        self.contents.burials.push(letter.burial);
+        Ok(())
+    }
+
+    /// When the transaction is ended.
+    fn due(&self) -> Option<Instant> {
+        let since = self.since?;
+        if self.contents.is_full(self.cut) {
+            return Some(since);
+        }
+        Some(since + if self.backlog { self.cut.interval } else { LINGER })
+    }
+
+    /// Ends the transaction with the positions of now.
+    fn end(&mut self, books: &Books) {
+        self.since = None;
+        self.positions = books.to_commit(None);
+        let offsets: Vec<_> = self.positions.iter().map(|position| position.offset.clone()).collect();
+        let consumer = Arc::clone(&self.consumer);
+        self.state = match std::mem::replace(&mut self.state, State::Gone) {
+            State::Between(producer) if offsets.is_empty() => State::Between(producer),
+            State::Between(producer) => {
+                let lost = |reason| CommitError::ProducerLost { reason };
+                State::Committing(
+                    async move {
+                        let transaction = producer.begin().await.map_err(lost)?;
+                        let group = consumer.group_metadata().await.map_err(lost)?;
+                        transaction.commit_with_offsets(&offsets, &group).await
+                    }
+                    .boxed(),
+                )
+            }
+            State::Open(transaction) => State::Committing(
+                async move {
+                    let group = consumer.group_metadata().await.map_err(|reason| CommitError::ProducerLost { reason })?;
+                    transaction.commit_with_offsets(&offsets, &group).await
+                }
+                .boxed(),
+            ),
+            state => state,
+        };
+    }
+
+    /// Takes in how a transaction ended.
+    fn conclude(&mut self, books: &mut Books) -> Result<Contents, Breakdown> {
+        if !matches!(self.state, State::Ended(_)) {
+            return Ok(Contents::default());
+        }
+        let State::Ended(result) = std::mem::replace(&mut self.state, State::Gone) else { return Ok(Contents::default()) };
+        (self.count)(result.is_ok());
+        let contents = std::mem::take(&mut self.contents);
+        self.state = State::Between(result.map_err(|error| broken(error, &contents))?);
+        books.committed(&std::mem::take(&mut self.positions));
+        Ok(contents)
+    }
+}
+
+/// What an end that is no success means. A record that no topic takes would be refused again and again: it is named, so
+/// that the next session writes something else in its place.
+fn broken(error: CommitError, contents: &Contents) -> Breakdown {
+    if let CommitError::Aborted { reason: Error::RecordTooLarge { .. }, record: Some(token), .. } = &error
+        && let Some((record, is_letter)) = contents.sources.get(*token)
+    {
+        return Breakdown::TooLarge { record: record.clone(), is_letter: *is_letter };
+    }
+    Breakdown::Commit(error)
+}
+
+impl Outbox for ExactlyOnce {
+    const EMISSION: Emission = Emission::InOrder;
+
+    fn is_open(&self) -> bool {
+        matches!(self.state, State::Between(_) | State::Open(_)) && !self.contents.is_full(self.cut)
+    }
+
+    async fn write(&mut self, _: Ticket, event: &Event, verdict: &Verdict) -> Result<Written, Breakdown> {
+        self.since.get_or_insert_with(Instant::now);
+        match verdict {
+            Verdict::Emit(outputs) => {
+                let Some(sink) = self.addresses.sink.clone() else { return Ok(Written::default()) };
+                for output in outputs {
+                    self.enqueue(output.to_record(&sink), event, false).await.map_err(Breakdown::Produce)?;
+                    self.contents.outputs += 1;
+                }
+            }
+            Verdict::Wait(level) => {
+                if let Some(record) = self.addresses.tiers.waiting(event, *level, Timestamp::now()) {
+                    self.enqueue(RecordRef::from(&record), event, false).await.map_err(Breakdown::Produce)?;
+                }
+            }
+            Verdict::Bury(letter) => self.bury(event, letter).await?,
+        }
+        Ok(Written::default())
+    }
+
+    fn moved(&mut self, backlog: bool) {
+        self.backlog = backlog;
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    async fn wait(&mut self) {
+        let due = self.due();
+        match &mut self.state {
+            State::Committing(ending) => {
+                let result = ending.await;
+                self.state = State::Ended(result);
+            }
+            State::Ended(_) => {}
+            State::Between(_) | State::Open(_) | State::Gone => match due {
+                Some(due) => sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            },
+        }
+    }
+
+    fn act(&mut self, books: &mut Books) -> Result<Answers, Breakdown> {
+        let committed = self.conclude(books)?;
+        let can_end = matches!(self.state, State::Between(_) | State::Open(_));
+        if can_end && self.due().is_some_and(|due| due <= Instant::now()) {
+            self.end(books);
+        }
+        Ok(Answers { committed, ..Answers::default() })
+    }
+
+    async fn commit(&mut self, books: &mut Books, _: Option<&[Assignment]>, deadline: Instant) -> Result<(), Breakdown> {
+        let commit = async {
+            loop {
+                match &mut self.state {
+                    State::Committing(ending) => {
+                        let result = ending.await;
+                        self.state = State::Ended(result);
+                    }
+                    State::Ended(_) => drop(self.conclude(books)?),
+                    State::Between(_) if books.to_commit(None).is_empty() => return Ok(()),
+                    State::Between(_) | State::Open(_) => self.end(books),
+                    State::Gone => return Err(Breakdown::Produce(Error::Closed)),
+                }
+            }
+        };
+        timeout_at(deadline.into(), commit).await.unwrap_or(Err(Breakdown::Uncommitted))
+    }
+
+    fn lost(&mut self) -> Result<(), Breakdown> {
+        // The transaction may hold records that another worker handles now; the group would refuse it anyway.
+        Err(Breakdown::Lost)
+    }
+}

@@ -1,0 +1,79 @@
+//! Where verdicts are written and offsets committed, with one of the two guarantees.
+
+mod at_least_once;
+mod exactly_once;
+
+use std::{future::Future, time::Instant};
+
+use penstock_kafka::Error;
+
+pub(crate) use at_least_once::{Acknowledgements, AtLeastOnce};
+pub(crate) use exactly_once::{Contents, Cut, ExactlyOnce};
+
+use super::{
+    books::{Assignment, Books, Emission, Ticket, Token},
+    session::Breakdown,
+    verdict::Verdict,
+};
+use crate::processor::Event;
+
+/// What became of a verdict.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// How many records the client has taken, the refused one included.
+    pub records: u32,
+    /// What the client would not take, as if Kafka had refused it.
+    pub refused: Option<(Token, Error)>,
+}
+
+/// What the client said about records that it has.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// Acknowledged.
+    pub acknowledged: Vec<Token>,
+    /// Not in Kafka, or perhaps not.
+    pub failed: Vec<(Token, Error)>,
+    /// Committed with a transaction.
+    pub committed: Contents,
+}
+
+/// Writes verdicts and commits offsets.
+pub(crate) trait Outbox: Send {
+    /// When a verdict may be written.
+    const EMISSION: Emission;
+
+    /// Whether a verdict can be written now.
+    fn is_open(&self) -> bool;
+
+    /// Hands what follows from a record to the client. Waits while the client has no room. `verdict` is what [`Outbox::is_open`] was asked for.
+    fn write(&mut self, ticket: Ticket, event: &Event, verdict: &Verdict) -> impl Future<Output = Result<Written, Breakdown>> + Send;
+
+    /// Offsets may have moved. `backlog`: more records are waiting to be taken.
+    fn moved(&mut self, backlog: bool);
+
+    /// Waits until there is something to do. Cancel-safe.
+    fn wait(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Does what there is to do: takes in answers, begins and ends commits.
+    ///
+    /// # Errors
+    /// The session cannot go on.
+    fn act(&mut self, books: &mut Books) -> Result<Answers, Breakdown>;
+
+    /// Commits everything that is settled, of these assignments or of all, and waits for the answer.
+    ///
+    /// # Errors
+    /// The session cannot go on.
+    fn commit(
+        &mut self,
+        books: &mut Books,
+        only: Option<&[Assignment]>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<(), Breakdown>> + Send;
+
+    /// The group went on without this worker.
+    ///
+    /// # Errors
+    /// The session cannot go on.
+    fn lost(&mut self) -> Result<(), Breakdown>;
+}

@@ -1,0 +1,239 @@
+//! The records of one partition that were taken and are not settled, in the order of their offsets. Pure.
+//!
+//! The committed position never passes a record that was begun and is not settled. Offsets that never come (compaction,
+//! transaction markers) hold nothing up.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use penstock_kafka::TopicPartition;
+
+use super::{
+    tiers::Level,
+    verdict::{Letter, Verdict},
+};
+use crate::processor::Event;
+
+/// How far a record has come.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// It waits behind another of its lane, or for a place in process.
+    Waiting,
+    /// The processor has it.
+    Running,
+    /// It pauses before another attempt.
+    Pausing,
+    /// What follows is decided, and waits for the records before it.
+    Decided(Verdict),
+    /// What follows is decided, and is to be written next.
+    Emitting,
+    /// What was written waits for Kafka's acknowledgement.
+    Unacknowledged {
+        /// How many records of it.
+        left: u32,
+        /// The dead letter, if it is one.
+        letter: Option<Letter>,
+    },
+    /// Kafka has everything that it caused.
+    Settled,
+}
+
+/// A record that was taken.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub offset: i64,
+    pub bytes: usize,
+    /// How far it has come.
+    pub level: Level,
+    /// None once it is settled.
+    pub event: Option<Arc<Event>>,
+    pub stage: Stage,
+}
+
+/// One assignment of a partition to this worker.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub name: TopicPartition,
+    /// Nothing more of it starts.
+    pub closing: bool,
+    /// How many records have effects that a revocation must wait for.
+    pub busy: usize,
+    slots: VecDeque<Slot>,
+    /// The number of the first slot.
+    first: u64,
+    /// The offset after the record taken last, or after the end that was seen last.
+    next: Option<i64>,
+    /// The offset committed last; at first that of the first record, where the group stands already.
+    committed: Option<i64>,
+}
+
+impl Partition {
+    pub fn new(name: TopicPartition) -> Self {
+        Self { name, closing: false, busy: 0, slots: VecDeque::new(), first: 0, next: None, committed: None }
+    }
+
+    /// Takes a record; gives back its number. Offsets rise, unless the log was cut.
+    pub fn push(&mut self, slot: Slot) -> u64 {
+        self.next = Some(slot.offset.saturating_add(1));
+        self.committed.get_or_insert(slot.offset);
+        self.slots.push_back(slot);
+        self.first + self.slots.len() as u64 - 1
+    }
+
+    /// The reader has come to the end of the partition: whatever lies before this offset is no record for us.
+    pub fn reach_end(&mut self, offset: i64) {
+        self.next = Some(self.next.map_or(offset, |next| next.max(offset)));
+    }
+
+    pub fn slot(&mut self, number: u64) -> Option<&mut Slot> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.slots.get_mut(index)
+    }
+
+    /// The first record that is not settled, with its number.
+    pub fn head(&mut self) -> Option<(u64, &mut Slot)> {
+        let first = self.first;
+        self.slots.front_mut().map(|slot| (first, slot))
+    }
+
+    /// Whether that is the number of the first record that is not settled.
+    pub fn is_first(&self, number: u64) -> bool {
+        self.first == number
+    }
+
+    /// Marks a record as settled, and forgets the settled ones at the head. Gives back the bytes that it held; None: it
+    /// was settled before.
+    pub fn settle(&mut self, number: u64) -> Option<usize> {
+        let slot = self.slot(number).filter(|slot| !matches!(slot.stage, Stage::Settled))?;
+        slot.stage = Stage::Settled;
+        slot.event = None;
+        let bytes = slot.bytes;
+        while self.slots.front().is_some_and(|slot| matches!(slot.stage, Stage::Settled)) {
+            self.slots.pop_front();
+            self.first += 1;
+        }
+        Some(bytes)
+    }
+
+    /// Where the next reader of the partition has to begin; none before anything was read.
+    pub fn position(&self) -> Option<i64> {
+        // After the log was cut, offsets begin anew: the lowest unsettled one counts.
+        let unsettled = self.slots.iter().filter(|slot| !matches!(slot.stage, Stage::Settled));
+        let first = if self.is_monotonic() { unsettled.map(|slot| slot.offset).next() } else { unsettled.map(|slot| slot.offset).min() };
+        self.next.map(|next| first.map_or(next, |first| first.min(next)))
+    }
+
+    fn is_monotonic(&self) -> bool {
+        match (self.slots.front(), self.slots.back()) {
+            (Some(front), Some(back)) => front.offset <= back.offset,
+            _ => true,
+        }
+    }
+
+    /// The offset to commit, if that is another one than the last.
+    pub fn to_commit(&self) -> Option<i64> {
+        self.position().filter(|position| self.committed != Some(*position))
+    }
+
+    /// Kafka has acknowledged the commit of this offset.
+    pub fn committed(&mut self, offset: i64) {
+        self.committed = Some(offset);
+    }
+
+    /// Whether something that follows from a record is with the client.
+    pub fn is_writing(&self) -> bool {
+        self.slots.iter().any(|slot| matches!(slot.stage, Stage::Unacknowledged { .. }))
+    }
+
+    /// What is in memory: records and bytes.
+    pub fn held(&self) -> (usize, usize) {
+        let held = self.slots.iter().filter(|slot| !matches!(slot.stage, Stage::Settled));
+        held.fold((0, 0), |(records, bytes), slot| (records + 1, bytes + slot.bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn partition() -> Partition {
+        Partition::new(TopicPartition::new("t", 0))
+    }
+
+    fn slot(offset: i64) -> Slot {
+        Slot { offset, bytes: 1, level: 0, event: None, stage: Stage::Waiting }
+    }
+
+    #[test]
+    fn the_position_is_the_end_of_the_settled_prefix() {
+        // (taken, settled by index, end seen, position, to commit)
+        type Row = (&'static [i64], &'static [u64], Option<i64>, Option<i64>, Option<i64>);
+        let table: [Row; 12] = [
+            (&[], &[], None, None, None),
+            (&[], &[], Some(7), Some(7), Some(7)),
+            (&[5], &[], None, Some(5), None),
+            (&[5], &[0], None, Some(6), Some(6)),
+            (&[5], &[0], Some(8), Some(8), Some(8)),
+            (&[5], &[], Some(8), Some(5), None),
+            (&[5, 6, 7], &[1, 2], None, Some(5), None),
+            (&[5, 6, 7], &[2, 0], None, Some(6), Some(6)),
+            // Gaps: compaction and transaction markers.
+            (&[5, 9, 20], &[0, 1], None, Some(20), Some(20)),
+            (&[5, 9, 20], &[0, 1, 2], None, Some(21), Some(21)),
+            // The log was cut: the position follows it back.
+            (&[100, 0, 1], &[1, 2], None, Some(2), Some(2)),
+            (&[3, 0, 3], &[0, 1], None, Some(3), None),
+        ];
+        for (taken, settled, end, position, commit) in table {
+            let mut partition = partition();
+            let numbers: Vec<u64> = taken.iter().map(|offset| partition.push(slot(*offset))).collect();
+            settled.iter().for_each(|index| assert_eq!(partition.settle(numbers[usize::try_from(*index).unwrap()]), Some(1)));
+            end.into_iter().for_each(|end| partition.reach_end(end));
+            assert_eq!((partition.position(), partition.to_commit()), (position, commit), "{taken:?} {settled:?} {end:?}");
+        }
+    }
+
+    #[test]
+    fn an_acknowledged_commit_is_not_repeated_and_nothing_settles_twice() {
+        let mut partition = partition();
+        let number = partition.push(slot(0));
+        assert_eq!((partition.settle(number), partition.settle(number)), (Some(1), None));
+        assert_eq!(partition.to_commit(), Some(1));
+        partition.committed(1);
+        assert_eq!(partition.to_commit(), None);
+        partition.push(slot(1));
+        assert_eq!((partition.to_commit(), partition.held()), (None, (1, 1)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_commit_never_passes_an_unsettled_record_and_reaches_the_end(
+            gaps in prop::collection::vec(1_i64..4, 1..60),
+            picks in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 1..200),
+        ) {
+            let mut offsets = gaps.iter().scan(0_i64, |at, gap| { *at += gap; Some(*at) });
+            let mut partition = partition();
+            let (mut open, mut last) = (Vec::new(), 0);
+            for (take, pick) in picks {
+                if take || open.is_empty() {
+                    if let Some(offset) = offsets.next() {
+                        open.push((partition.push(slot(offset)), offset));
+                        last = offset;
+                    }
+                } else {
+                    partition.settle(open.swap_remove(pick.index(open.len())).0);
+                }
+                if let Some(commit) = partition.to_commit() {
+                    prop_assert!(open.iter().all(|(_, offset)| *offset >= commit), "{commit} passes one of {open:?}");
+                    partition.committed(commit);
+                }
+            }
+            for (number, _) in open {
+                partition.settle(number);
+            }
+            prop_assert_eq!(partition.position(), (last > 0).then_some(last + 1));
+            prop_assert_eq!(partition.held(), (0, 0));
+        }
+    }
+}

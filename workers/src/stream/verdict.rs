@@ -1,0 +1,61 @@
+//! What follows from a record, once that is decided. Pure types.
+
+use std::{fmt, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{dead_letter::Extent, retry::Burial, tiers::Level};
+use crate::processor::{Event, Failure, Output};
+
+/// Where a record lies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RecordId {
+    topic: Arc<str>,
+    partition: i32,
+    offset: i64,
+}
+
+impl RecordId {
+    pub fn of(event: &Event) -> Self {
+        Self { topic: Arc::clone(&event.topic), partition: event.partition, offset: event.offset }
+    }
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// What follows from a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// These records go to the sink; there may be none.
+    Emit(Vec<Output>),
+    /// It waits for another attempt, at this level.
+    Wait(Level),
+    /// It goes to the dead letter topic.
+    Bury(Letter),
+}
+
+/// A dead letter that is to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Letter {
+    /// What went wrong.
+    pub failure: Failure,
+    /// Why it is no longer tried.
+    pub burial: Burial,
+    /// When it failed.
+    pub failed_at: Timestamp,
+    /// How much of the record it holds.
+    pub extent: Extent,
+    /// How often it could not be written.
+    pub failures: u32,
+}
+
+impl Letter {
+    /// A letter with the whole record.
+    pub fn new(failure: Failure, burial: Burial, failed_at: Timestamp) -> Self {
+        Self { failure, burial, failed_at, extent: Extent::Whole, failures: 0 }
+    }
+}
