@@ -14,7 +14,8 @@ use penstock_tests::scene::{LIMIT, Result, Waiting, until};
 
 /// Waits until a broker sees that many.
 async fn sees(brokers: &Brokers, witness: usize, count: usize) -> Result {
-    let connection = ConnectionSettings::new([&brokers.internal()[witness]])?;
+    let address = brokers.internal().into_iter().nth(witness).ok_or("no such broker")?;
+    let connection = ConnectionSettings::new([address])?;
     let admin = TopicAdmin::new(&connection)?.with_timeout(Duration::from_secs(2));
     let probe = async || {
         let seen = admin.cluster().await?.brokers.len();
