@@ -63,7 +63,7 @@ struct Scene {
     peer: Peer,
     proxy: Proxy,
     rules: Arc<Rules>,
-    killed: Arc<Mutex<Vec<SocketAddr>>>,
+    killed: Arc<Mutex<Vec<Ends>>>,
 }
 
 impl Scene {
@@ -72,8 +72,8 @@ impl Scene {
         let (rules, killed) = (Arc::new(Rules::default()), Arc::new(Mutex::new(Vec::new())));
         let strike: Strike = Box::new({
             let killed = Arc::clone(&killed);
-            move |peer, _| {
-                killed.lock().unwrap().push(peer);
+            move |ends, _| {
+                killed.lock().unwrap().push(ends);
                 true
             }
         });
@@ -116,6 +116,7 @@ async fn a_blow_falls_where_its_rule_says() {
         let mut scene = Scene::new().await;
         let rule = scene.rules.arm(Rule { api: Api::EndTxn, nth: 1, plan });
         let mut client = scene.client().await;
+        let ends = Ends { local: client.local_addr().unwrap(), remote: client.peer_addr().unwrap() };
         client.write_all(&request(Api::Produce, 1, b"p")).await.unwrap();
         assert!(read_frame(&mut client).await.is_some(), "{plan:?}");
         client.write_all(&request(Api::EndTxn, 2, b"e")).await.unwrap();
@@ -123,7 +124,7 @@ async fn a_blow_falls_where_its_rule_says() {
         assert!(is_over(&mut client).await, "{plan:?}");
         scene.peer.saw(seen).await;
         let kills = matches!(plan, Plan::Before(Blow::Kill) | Plan::ReplyLost(Blow::Kill) | Plan::Replied(Blow::Kill));
-        let expected = if kills { vec![client.local_addr().unwrap()] } else { vec![] };
+        let expected = if kills { vec![ends] } else { vec![] };
         assert_eq!(*scene.killed.lock().unwrap(), expected, "{plan:?}");
         assert_eq!(scene.rules.fired(rule), 1, "{plan:?}");
     }
