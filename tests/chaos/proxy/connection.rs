@@ -85,8 +85,10 @@ pub(super) async fn serve(client: TcpStream, peer: SocketAddr, reach: Arc<Reach>
     let (client_read, client_write) = client.into_split();
     let (broker_read, broker_write) = broker.into_split();
     let shared = Shared { reach, ends, asked: Mutex::default(), answered: Notify::new(), cut: watch::Sender::new(false) };
+    // Before anything can be cut, so that no cut is missed.
+    let cut = shared.cut.subscribe();
     let up = Up { shared: &shared, client: Some(client_read), broker: broker_write, requests: Requests::default(), held: false };
-    let down = Down { shared: &shared, broker: broker_read, client: Some(client_write), asked: None };
+    let down = Down { shared: &shared, broker: broker_read, client: Some(client_write), asked: None, cut };
     tokio::select! {
         ended = up.run() => ended,
         ended = down.run() => ended,
@@ -192,17 +194,17 @@ struct Down<'a> {
     client: Option<OwnedWriteHalf>,
     /// The request whose reply is on its way.
     asked: Option<Asked>,
+    cut: watch::Receiver<bool>,
 }
 
 impl Down<'_> {
     async fn run(mut self) -> io::Result<()> {
         let mut replies = Replies::default();
         let mut chunk = vec![0; CHUNK];
-        let mut cut = self.shared.cut.subscribe();
         loop {
             let read = tokio::select! {
                 read = self.broker.read(&mut chunk) => read?,
-                Ok(()) = cut.changed() => {
+                Ok(()) = self.cut.changed() => {
                     self.client = None;
                     continue;
                 }
