@@ -10,7 +10,8 @@ CARGO ?= cargo
 # The cluster of `make demo`, `make e2e` and `make images`. `make test` has one of its own, so that a demo may go on beside it.
 PENSTOCK_CLUSTER ?= penstock
 TEST_CLUSTER ?= penstock-test
-# Further arguments: of the end-to-end tests such as the name of one of them, of `cargo deny check` such as `licenses bans`.
+# Further arguments: of the tests such as the name of one of them, of `cargo deny check` such as `licenses bans`, of `chaos` and
+# `bench-worker` such as `--help`.
 ARGS ?=
 
 CLUSTER = $(CARGO) run --quiet -p penstock-tests --bin cluster --
@@ -18,6 +19,8 @@ CLUSTER = $(CARGO) run --quiet -p penstock-tests --bin cluster --
 # other: each disturbs Kafka, the operator or all objects.
 E2E = $(CARGO) test -p penstock-tests --test e2e
 FAULTS = $(CARGO) test -p penstock-tests --test faults
+# Brokers and workers as processes of this machine, without a cluster.
+LOCAL = $(CARGO) test -p penstock-tests --test local
 
 # Ends with a clear word where a program is missing: $(call need,program=where,from program=...), commas for spaces. What
 # compiling the C libraries needs is installed where that is possible; what clusters need, the `cluster` program sees to.
@@ -43,7 +46,7 @@ RUST := cargo=Rust,from,https://rustup.rs
 PLATFORM := $(RUST) go=Go,1.26,or,newer,from,https://go.dev/dl jlink=apt-get,install,openjdk-17-jdk-headless mvn=apt-get,install,maven
 DENY := cargo-deny=cargo,install,cargo-deny,--locked
 
-.PHONY: help demo demo-down shell test check fmt lint unit docs e2e images generate deny clean
+.PHONY: help demo demo-down shell test check fmt lint unit docs e2e local chaos bench-worker images generate deny clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -96,6 +99,7 @@ test: ## everything: format, lints, unit tests, docs, end-to-end tests on a clus
 	  pid=
 	}
 	step "format, lints, unit tests, docs" $(MAKE) check
+	step "brokers and workers without a cluster" $(LOCAL)
 	began=yes
 	step "cluster" $(CLUSTER) up
 	step "Kafka" $(CLUSTER) kafka up
@@ -142,6 +146,18 @@ e2e: ## end-to-end tests on the demo's cluster, which stays up: the fast way whi
 	$(E2E) --test faults --no-run --quiet
 	$(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)
 	$(CLUSTER) exec -- $(FAULTS) -- --test-threads=1 $(ARGS)
+
+local: ## tests with brokers and workers as processes, without a cluster
+	@$(call need,$(PLATFORM))
+	$(LOCAL) -- $(ARGS)
+
+chaos: ## break workers and brokers in every way and check what is left: 30 runs of a minute, results in docs/reliability.md
+	@$(call need,$(PLATFORM))
+	$(CARGO) run --release -p penstock-tests --bin chaos -- --append docs/reliability.md $(ARGS)
+
+bench-worker: ## the worker beside plain loops: records a second, CPU, memory, latency
+	@$(call need,$(PLATFORM))
+	$(CARGO) run --release -p penstock-tests --bin bench-worker -- $(ARGS)
 
 images: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
 images: ## build both images and load them into the cluster

@@ -36,6 +36,15 @@ struct Arguments {
     /// How often to measure each.
     #[arg(long, default_value_t = 2)]
     rounds: usize,
+    /// How many records may wait for their acknowledgement.
+    #[arg(long, default_value_t = 10_000)]
+    in_flight: u32,
+    /// How many bytes are read ahead.
+    #[arg(long, default_value_t = 16 << 20)]
+    prefetch: u32,
+    /// How many bytes of a partition come in one answer.
+    #[arg(long, default_value_t = 1 << 20)]
+    fetch: u32,
     /// The topic; without it one is made and deleted again.
     #[arg(long)]
     topic: Option<String>,
@@ -139,6 +148,7 @@ impl Bench {
     async fn write(&self) -> anyhow::Result<()> {
         let mut settings = ProducerSettings::default();
         settings.batch_bytes = 256 << 10;
+        settings.buffer_records = self.arguments.in_flight;
         let producer = BulkProducer::new(&self.connection, &settings, Count(AtomicUsize::new(0)))?;
         let payload = self.payload();
         for number in 0..self.arguments.records {
@@ -161,7 +171,7 @@ impl Bench {
             .set("linger.ms", "5")
             .set("batch.size", "262144")
             .set("compression.type", "lz4")
-            .set("queue.buffering.max.kbytes", "32768");
+            .set("queue.buffering.max.messages", self.arguments.in_flight.to_string());
         let producer: ThreadedProducer<ByHand> = config.create_with_context(ByHand(Arc::clone(&count)))?;
         let payload = self.payload();
         for number in 0..self.arguments.records {
@@ -209,6 +219,8 @@ impl Bench {
     async fn read(&self, round: usize) -> anyhow::Result<()> {
         let mut settings = ConsumerSettings::new(format!("{}-{round}-{}", self.topic, std::process::id()));
         settings.buffer_records = 2_000;
+        settings.prefetch_bytes = self.arguments.prefetch;
+        settings.partition_fetch_bytes = self.arguments.fetch;
         let consumer = Consumer::subscribe(&self.connection, &settings, &[&self.topic], ())?;
         let (mut count, mut bytes) = (0, 0);
         while count < self.arguments.records {
@@ -228,7 +240,8 @@ impl Bench {
             .set("auto.offset.reset", "earliest")
             .set("enable.auto.commit", "false")
             .set("fetch.queue.backoff.ms", "5")
-            .set("queued.max.messages.kbytes", "16384");
+            .set("fetch.message.max.bytes", self.arguments.fetch.to_string())
+            .set("queued.max.messages.kbytes", (self.arguments.prefetch >> 10).to_string());
         let consumer: BaseConsumer = config.create()?;
         consumer.subscribe(&[&self.topic])?;
         let (mut count, mut bytes) = (0, 0);

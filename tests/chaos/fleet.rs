@@ -15,7 +15,11 @@ use std::{
 use penstock_tests::local::{Process, ports};
 use tokio::time::sleep;
 
-use crate::{Result, proxy::Blow, worker::WorkerSpec};
+use crate::{
+    Result,
+    proxy::{Blow, Ends},
+    worker::WorkerSpec,
+};
 
 /// How often it is looked for workers that have ended.
 const LOOK: Duration = Duration::from_millis(100);
@@ -117,9 +121,9 @@ impl Fleet {
         self.workers().iter().filter(|worker| worker.process.ended().is_none()).map(|worker| Arc::clone(&worker.process)).collect()
     }
 
-    /// Strikes the worker that has this end of a connection. False: none has.
-    pub fn strike(&self, peer: SocketAddr, blow: Blow) -> bool {
-        let Some(process) = inode_of(peer).and_then(|inode| self.processes().into_iter().find(|process| owns(process.id(), inode))) else {
+    /// Strikes the worker that has this connection. False: none has.
+    pub fn strike(&self, ends: Ends, blow: Blow) -> bool {
+        let Some(process) = inode_of(ends).and_then(|inode| self.processes().into_iter().find(|process| owns(process.id(), inode))) else {
             return false;
         };
         match blow {
@@ -158,14 +162,20 @@ impl Fleet {
     }
 }
 
-/// The socket that has this end of a connection, as the kernel numbers it.
-fn inode_of(local: SocketAddr) -> Option<u64> {
-    let SocketAddr::V4(local) = local else { return None };
-    let address = u32::from_ne_bytes(local.ip().octets());
-    let wanted = format!("{address:08X}:{:04X}", local.port());
+/// The socket of the client's end of a connection, as the kernel numbers it. One local address may have several connections.
+fn inode_of(Ends { local, remote }: Ends) -> Option<u64> {
+    let (local, remote) = (as_the_kernel_writes(local)?, as_the_kernel_writes(remote)?);
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
-    let line = table.lines().find(|line| line.split_whitespace().nth(1) == Some(wanted.as_str()))?;
+    let line = table.lines().find(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        fields.next() == Some(&local) && fields.next() == Some(&remote)
+    })?;
     line.split_whitespace().nth(9)?.parse().ok()
+}
+
+fn as_the_kernel_writes(address: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(address) = address else { return None };
+    Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port()))
 }
 
 fn owns(pid: u32, inode: u64) -> bool {
@@ -185,10 +195,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (_accepted, peer) = listener.accept().unwrap();
-        let inode = inode_of(peer).unwrap();
+        let ends = Ends { local: peer, remote: listener.local_addr().unwrap() };
+        let inode = inode_of(ends).unwrap();
         assert!(owns(std::process::id(), inode));
         assert!(!owns(1, inode));
         drop(client);
-        assert_eq!(inode_of("127.0.0.1:1".parse().unwrap()), None);
+        assert_eq!(inode_of(Ends { remote: "127.0.0.1:1".parse().unwrap(), ..ends }), None);
     }
 }

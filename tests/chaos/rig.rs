@@ -171,9 +171,9 @@ impl Rig {
 
 fn strike(target: &Target) -> Strike {
     let target = Arc::clone(target);
-    Box::new(move |peer, blow| {
+    Box::new(move |ends, blow| {
         let fleet = target.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        fleet.is_some_and(|fleet| fleet.strike(peer, blow))
+        fleet.is_some_and(|fleet| fleet.strike(ends, blow))
     })
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Needs Java and a compiled worker, but no cluster: `cargo test -p penstock-tests --test local`.
 
-#![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod retry_topics;
 
 use std::time::Duration;
 
@@ -12,7 +14,8 @@ use penstock_tests::scene::{LIMIT, Result, Waiting, until};
 
 /// Waits until a broker sees that many.
 async fn sees(brokers: &Brokers, witness: usize, count: usize) -> Result {
-    let connection = ConnectionSettings::new([&brokers.internal()[witness]])?;
+    let address = brokers.internal().into_iter().nth(witness).ok_or("no such broker")?;
+    let connection = ConnectionSettings::new([address])?;
     let admin = TopicAdmin::new(&connection)?.with_timeout(Duration::from_secs(2));
     let probe = async || {
         let seen = admin.cluster().await?.brokers.len();

@@ -26,7 +26,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// handler that is merely a little slow must not cause it.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How many records may be taken before somebody is woken, and before a command is looked for.
-const RUN: usize = 256;
+const RUN: usize = 512;
 const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Done = oneshot::Sender<Result<()>>;

@@ -135,3 +135,37 @@ impl<L: DeliveryListener> BulkProducer<L> {
         self.writer.health()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::error::Error;
+
+    struct Telling(mpsc::UnboundedSender<(usize, Result<RecordPosition>)>);
+
+    impl DeliveryListener for Telling {
+        fn delivered(&self, token: usize, outcome: Result<RecordPosition>) {
+            self.0.send((token, outcome)).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_buffer_takes_nothing_and_every_record_taken_is_settled_once() {
+        let connection = ConnectionSettings::parse("localhost:1").unwrap();
+        let settings = ProducerSettings { buffer_records: 2, ..ProducerSettings::default() };
+        let (sender, mut told) = mpsc::unbounded_channel();
+        let producer = BulkProducer::new(&connection, &settings, Telling(sender)).unwrap();
+        for (token, expected) in [(7, Enqueued::Accepted), (8, Enqueued::Accepted), (9, Enqueued::NoRoom)] {
+            assert_eq!(producer.try_enqueue(RecordRef::to("t"), token), Ok(expected), "{token}");
+        }
+        assert_eq!(producer.in_flight(), 2);
+        drop(producer);
+        let mut settled = Vec::new();
+        while let Some(outcome) = told.recv().await {
+            settled.push(outcome);
+        }
+        assert_eq!(settled, [(7, Err(Error::Closed)), (8, Err(Error::Closed))]);
+    }
+}

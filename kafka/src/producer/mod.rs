@@ -137,6 +137,32 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn what_was_not_sent_is_settled_when_the_producer_goes() {
+        let connection = ConnectionSettings::parse("localhost:1").unwrap();
+        let producer = Producer::new(&connection, &ProducerSettings::default()).unwrap();
+        let delivery = producer.enqueue(Record::to("t").with_header("a", "b")).await.unwrap();
+        assert_eq!(producer.in_flight(), 1);
+        drop(producer);
+        let outcome = tokio::time::timeout(Duration::from_secs(10), delivery).await;
+        assert_eq!(outcome, Ok(Err(Error::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_record_that_cannot_be_sent_is_refused_at_once() {
+        let connection = ConnectionSettings::parse("localhost:1").unwrap();
+        let producer = Producer::new(&connection, &ProducerSettings::default()).unwrap();
+        let table = [
+            (Record::to("a b"), "topic"),
+            (Record::to("t").with_header("a\0b", ""), "header"),
+            (Record::to("t").with_payload(vec![0; 2_000_000]), "size"),
+        ];
+        for (record, what) in table {
+            assert!(producer.enqueue(record).await.is_err(), "{what}");
+            assert_eq!(producer.in_flight(), 0, "{what}");
+        }
+    }
+
+    #[tokio::test]
     async fn what_librdkafka_accepts_is_what_we_set() {
         for compression in [Compression::None, Compression::Gzip, Compression::Lz4, Compression::Zstd] {
             let settings = ProducerSettings { compression, ..ProducerSettings::default() };

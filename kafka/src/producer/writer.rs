@@ -1,7 +1,7 @@
 //! What all producers share: a client, the records on their way, and the words for what went wrong.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -42,6 +42,8 @@ pub(crate) struct Tally<L> {
     health: Arc<HealthSource>,
     in_flight: AtomicUsize,
     progress: Notify,
+    /// An acknowledgement came in this run: a broker is connected.
+    acknowledged: AtomicBool,
     listener: L,
 }
 
@@ -59,7 +61,7 @@ impl<L> Tally<L> {
         }
     }
 
-    fn failure(&self, fate: Fate) -> Result<RecordPosition> {
+    fn outcome(&self, fate: Fate) -> Result<RecordPosition> {
         let (code, topic, possibly_stored) = match fate {
             Fate::Stored(position) => return Ok(position),
             Fate::Failed { code, topic, possibly_stored } => (code, topic, possibly_stored),
@@ -84,10 +86,17 @@ impl<L: Listen> Settle for Tally<L> {
     type Ticket = L::Ticket;
 
     fn settle(&self, ticket: L::Ticket, fate: Fate) {
-        self.listener.delivered(ticket, self.failure(fate));
+        let outcome = self.outcome(fate);
+        if outcome.is_ok() {
+            self.acknowledged.store(true, Ordering::Relaxed);
+        }
+        self.listener.delivered(ticket, outcome);
     }
 
     fn settled(&self, count: usize) {
+        if self.acknowledged.swap(false, Ordering::Relaxed) {
+            self.health.connected();
+        }
         self.listener.settled();
         self.forget(count);
     }
@@ -108,8 +117,13 @@ impl<L: Listen> Clone for Writer<L> {
 impl<L: Listen> Writer<L> {
     pub(crate) fn start(config: &ClientConfig, listener: L) -> Result<Self> {
         let health = Arc::new(HealthSource::new());
-        let tally = Tally { health: Arc::clone(&health), in_flight: AtomicUsize::new(0), progress: Notify::new(), listener };
-        let tally = Arc::new(tally);
+        let tally = Arc::new(Tally {
+            health: Arc::clone(&health),
+            in_flight: AtomicUsize::new(0),
+            progress: Notify::new(),
+            acknowledged: AtomicBool::new(false),
+            listener,
+        });
         let client = Producing::start(config, health, Arc::clone(&tally))?;
         Ok(Self { client: Detached::new(client), tally })
     }

@@ -3,33 +3,29 @@
 //! The types allow no mistake with a producer whose state is not known: each step takes the producer by value, and only an
 //! answer that leaves no doubt gives it back. A call that is cancelled ends the producer, too.
 
+mod client;
 mod outcome;
 mod settings;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use tokio::time::timeout;
 
 use crate::connection::ConnectionSettings;
 use crate::consumer::{GroupMetadata, GroupOffset};
 use crate::error::{Error, Result};
 use crate::ffi::{Native, Refusal};
 use crate::health::Health;
-use crate::producer::{Enqueued, Listen, Writer};
-use crate::record::{RecordPosition, RecordRef};
+use crate::producer::Enqueued;
+use crate::record::RecordRef;
 
-use outcome::{Failed, Verdict, is_answer, judge};
+use client::{Core, Setup, left};
+use outcome::{Verdict, judge};
 
 pub use outcome::CommitError;
 pub use settings::TransactionSettings;
-
-/// Pause between two attempts to start.
-const START_PAUSE: Duration = Duration::from_millis(100);
-/// How much longer than its own limit a call of the library is waited for.
-const GRACE: Duration = Duration::from_millis(500);
 
 /// A producer between two transactions.
 ///
@@ -202,132 +198,11 @@ fn refusal(error: Error) -> Error {
     }
 }
 
-fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
-}
-
-/// What a producer was started with, and another like it can be.
-struct Setup {
-    connection: ConnectionSettings,
-    settings: TransactionSettings,
-}
-
-/// The client behind a producer and its transactions.
-struct Core {
-    writer: Writer<Failures>,
-    setup: Arc<Setup>,
-}
-
-impl Core {
-    async fn start(setup: Arc<Setup>) -> Result<Self> {
-        let mut config = setup.connection.client_config();
-        setup.settings.apply(&mut config);
-        let core = Self { writer: Writer::start(&config, Failures::default())?, setup };
-        core.call(core.setup.settings.start_timeout, init).await.map_err(|refusal| refusal.error)?;
-        Ok(core)
-    }
-
-    /// Makes a call that blocks, on another thread. The client lives until the call is over, even if nobody waits for it
-    /// any more.
-    async fn call(
-        &self,
-        limit: Duration,
-        call: impl FnOnce(&Native, Instant) -> std::result::Result<(), Refusal> + Send + 'static,
-    ) -> std::result::Result<(), Refusal> {
-        let writer = self.writer.clone();
-        let deadline = Instant::now() + limit;
-        let task = tokio::task::spawn_blocking(move || call(writer.client()?.native(), deadline));
-        match timeout(limit + GRACE, task).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(panic)) => Err(Error::Fatal { message: panic.to_string() }.into()),
-            Err(_) => Err(Error::Timeout { reason: format!("the transaction coordinator did not answer within {limit:?}") }.into()),
-        }
-    }
-
-    async fn abort(self) -> Result<Self> {
-        let limit = self.setup.settings.timeout;
-        let abort = |native: &Native, deadline| native.abort_transaction_blocking(left(deadline));
-        self.call(limit, abort).await.map_err(|refusal| refusal.error)?;
-        Ok(self)
-    }
-
-    /// Puts a new client, with a new epoch, in the place of one whose requests were not all answered: a request that is
-    /// still on its way would end, or add to, the next transaction.
-    async fn renew_if_in_doubt(self) -> Result<Self> {
-        if self.writer.client()?.native().went_unanswered() { self.renew().await } else { Ok(self) }
-    }
-
-    async fn renew(self) -> Result<Self> {
-        tracing::info!(id = self.setup.settings.transactional_id, "requests of a transaction went unanswered: the client is replaced");
-        Self::start(Arc::clone(&self.setup)).await
-    }
-}
-
-fn init(native: &Native, deadline: Instant) -> std::result::Result<(), Refusal> {
-    loop {
-        match native.init_transactions_blocking(left(deadline)) {
-            Err(refusal) if refusal.retriable && left(deadline) > START_PAUSE => std::thread::sleep(START_PAUSE),
-            answer => return answer,
-        }
-    }
-}
-
-/// Keeps the first record of a transaction that was not stored.
-#[derive(Default)]
-struct Failures {
-    failed: Mutex<Option<Failed>>,
-}
-
-impl Failures {
-    fn failed(&self) -> Option<Failed> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn forget(&self) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-impl Listen for Failures {
-    type Ticket = usize;
-
-    fn delivered(&self, token: usize, outcome: Result<RecordPosition>) {
-        match outcome {
-            // Purged: the transaction has failed already, or is being aborted.
-            Ok(_) | Err(Error::Closed) => {}
-            Err(error) => {
-                let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                let in_doubt = !is_answer(&error) || failed.as_ref().is_some_and(|failed| failed.in_doubt);
-                let (first, token) = failed.take().map_or((error, token), |failed| (failed.first, failed.token));
-                *failed = Some(Failed { first, token, in_doubt });
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    #[test]
-    fn the_first_failure_is_kept_and_any_doubt_remembered() {
-        let failures = Failures::default();
-        let large = Error::RecordTooLarge { message: "x".to_owned() };
-        let late = Error::Timeout { reason: "y".to_owned() };
-        let steps = [
-            (Ok(RecordPosition { partition: 0, offset: 1 }), None),
-            (Err(Error::Closed), None),
-            (Err(large.clone()), Some(Failed { first: large.clone(), token: 2, in_doubt: false })),
-            (Err(late.clone()), Some(Failed { first: large.clone(), token: 2, in_doubt: true })),
-            (Err(large.clone()), Some(Failed { first: large, token: 2, in_doubt: true })),
-        ];
-        for (token, (outcome, expected)) in steps.into_iter().enumerate() {
-            failures.delivered(token, outcome);
-            assert_eq!(failures.failed(), expected);
-        }
-        failures.forget();
-        assert_eq!(failures.failed(), None);
-    }
+    use super::*;
 
     #[tokio::test]
     async fn without_a_broker_the_start_ends_in_time_and_is_retriable() {

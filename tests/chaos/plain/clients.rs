@@ -25,6 +25,8 @@ use crate::{
     worker::{Topics, WorkerSpec},
 };
 
+/// More than the library has to say in one transaction.
+const EVENTS: usize = 1_000;
 /// How long records may take.
 const WRITING: Duration = Duration::from_secs(30);
 
@@ -198,7 +200,8 @@ impl Writer {
 
     /// Whether a connection broke since it was asked last.
     pub fn was_cut_off(&self) -> bool {
-        self.client.poll(Duration::ZERO);
+        // What the library logs waits in a queue, and a call serves one entry.
+        (0..EVENTS).for_each(|_| self.client.poll(Duration::ZERO));
         self.client.context().cut_off.swap(false, Ordering::AcqRel)
     }
 }

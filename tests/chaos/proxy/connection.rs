@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    Reach,
+    Ends, Reach,
     frame::{Part, Replies, RequestHead, Requests},
     rules::{Blow, Hold, Plan, RuleId},
 };
@@ -36,7 +36,7 @@ const LAST_ANSWER: Duration = Duration::from_secs(10);
 /// What both directions know.
 struct Shared {
     reach: Arc<Reach>,
-    peer: SocketAddr,
+    ends: Ends,
     asked: Mutex<VecDeque<Asked>>,
     answered: Notify,
     /// True once the client is to get nothing any more.
@@ -69,7 +69,7 @@ impl Shared {
 
     /// True: the connection goes on.
     fn strike(&self, rule: RuleId, blow: Blow) -> bool {
-        if blow == Blow::Cut || (self.reach.strike)(self.peer, blow) {
+        if blow == Blow::Cut || (self.reach.strike)(self.ends, blow) {
             self.reach.rules.acted(rule);
         }
         blow == Blow::Pause
@@ -81,11 +81,14 @@ pub(super) async fn serve(client: TcpStream, peer: SocketAddr, reach: Arc<Reach>
     let broker = TcpStream::connect(reach.broker).await?;
     client.set_nodelay(true)?;
     broker.set_nodelay(true)?;
+    let ends = Ends { local: peer, remote: client.local_addr()? };
     let (client_read, client_write) = client.into_split();
     let (broker_read, broker_write) = broker.into_split();
-    let shared = Shared { reach, peer, asked: Mutex::default(), answered: Notify::new(), cut: watch::Sender::new(false) };
+    let shared = Shared { reach, ends, asked: Mutex::default(), answered: Notify::new(), cut: watch::Sender::new(false) };
+    // Before anything can be cut, so that no cut is missed.
+    let cut = shared.cut.subscribe();
     let up = Up { shared: &shared, client: Some(client_read), broker: broker_write, requests: Requests::default(), held: false };
-    let down = Down { shared: &shared, broker: broker_read, client: Some(client_write), asked: None };
+    let down = Down { shared: &shared, broker: broker_read, client: Some(client_write), asked: None, cut };
     tokio::select! {
         ended = up.run() => ended,
         ended = down.run() => ended,
@@ -191,17 +194,17 @@ struct Down<'a> {
     client: Option<OwnedWriteHalf>,
     /// The request whose reply is on its way.
     asked: Option<Asked>,
+    cut: watch::Receiver<bool>,
 }
 
 impl Down<'_> {
     async fn run(mut self) -> io::Result<()> {
         let mut replies = Replies::default();
         let mut chunk = vec![0; CHUNK];
-        let mut cut = self.shared.cut.subscribe();
         loop {
             let read = tokio::select! {
                 read = self.broker.read(&mut chunk) => read?,
-                Ok(()) = cut.changed() => {
+                Ok(()) = self.cut.changed() => {
                     self.client = None;
                     continue;
                 }

@@ -17,8 +17,17 @@ use tokio::{
 pub use frame::Api;
 pub use rules::{Blow, Hold, Plan, Rule, Rules};
 
-/// Kills or pauses the process that has this end of a connection to the proxy. False: there is none.
-pub type Strike = Box<dyn Fn(SocketAddr, Blow) -> bool + Send + Sync>;
+/// A connection, as its client sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// The client's own end.
+    pub local: SocketAddr,
+    /// The proxy's end.
+    pub remote: SocketAddr,
+}
+
+/// Kills or pauses the process that has this connection. False: there is none.
+pub type Strike = Box<dyn Fn(Ends, Blow) -> bool + Send + Sync>;
 
 /// What a proxy stands between, and what it does there.
 struct Reach {

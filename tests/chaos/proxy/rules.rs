@@ -159,6 +159,11 @@ impl Rules {
         self.books().fired.get(&id).copied().unwrap_or(0)
     }
 
+    /// Whether the rule still waits for its request.
+    pub fn is_armed(&self, id: RuleId) -> bool {
+        self.books().armed.iter().any(|armed| armed.id == id)
+    }
+
     /// How many requests of each kind came by since it was asked last.
     pub fn take_seen(&self) -> BTreeMap<Api, u64> {
         std::mem::take(&mut self.books().seen)
@@ -238,6 +243,7 @@ mod tests {
         for (api, verdict) in [(Api::Produce, None), (Api::EndTxn, None), (Api::EndTxn, Some((id, plan))), (Api::EndTxn, None)] {
             assert_eq!(rules.on_request(&head(api, "t")), verdict, "{api:?}");
         }
+        assert!(!rules.is_armed(id));
         assert_eq!(rules.fired(id), 0, "it was due, but nothing was done yet");
         rules.acted(id);
         assert_eq!(rules.fired(id), 1);

@@ -10,6 +10,9 @@ use tokio::{
 
 use super::*;
 
+/// How long anything may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
 /// A request of that kind and correlation id, without a client id, with a body.
 fn request(api: Api, correlation: i32, body: &[u8]) -> Vec<u8> {
     // Version 0 of a transactional request: the client id (null), then the transactional id `t`.
@@ -55,7 +58,7 @@ impl Peer {
     }
 
     async fn saw(&mut self, expected: &[i32]) {
-        tokio::time::timeout(Duration::from_secs(10), self.seen.wait_for(|seen| seen == expected)).await.unwrap().unwrap();
+        tokio::time::timeout(LIMIT, self.seen.wait_for(|seen| seen == expected)).await.unwrap().unwrap();
     }
 }
 
@@ -63,7 +66,7 @@ struct Scene {
     peer: Peer,
     proxy: Proxy,
     rules: Arc<Rules>,
-    killed: Arc<Mutex<Vec<SocketAddr>>>,
+    killed: Arc<Mutex<Vec<Ends>>>,
 }
 
 impl Scene {
@@ -72,8 +75,8 @@ impl Scene {
         let (rules, killed) = (Arc::new(Rules::default()), Arc::new(Mutex::new(Vec::new())));
         let strike: Strike = Box::new({
             let killed = Arc::clone(&killed);
-            move |peer, _| {
-                killed.lock().unwrap().push(peer);
+            move |ends, _| {
+                killed.lock().unwrap().push(ends);
                 true
             }
         });
@@ -87,7 +90,7 @@ impl Scene {
 }
 
 async fn is_over(client: &mut TcpStream) -> bool {
-    matches!(tokio::time::timeout(Duration::from_secs(10), client.read_u8()).await, Ok(Err(_)))
+    matches!(tokio::time::timeout(LIMIT, client.read_u8()).await, Ok(Err(_)))
 }
 
 #[tokio::test]
@@ -116,6 +119,7 @@ async fn a_blow_falls_where_its_rule_says() {
         let mut scene = Scene::new().await;
         let rule = scene.rules.arm(Rule { api: Api::EndTxn, nth: 1, plan });
         let mut client = scene.client().await;
+        let ends = Ends { local: client.local_addr().unwrap(), remote: client.peer_addr().unwrap() };
         client.write_all(&request(Api::Produce, 1, b"p")).await.unwrap();
         assert!(read_frame(&mut client).await.is_some(), "{plan:?}");
         client.write_all(&request(Api::EndTxn, 2, b"e")).await.unwrap();
@@ -123,7 +127,7 @@ async fn a_blow_falls_where_its_rule_says() {
         assert!(is_over(&mut client).await, "{plan:?}");
         scene.peer.saw(seen).await;
         let kills = matches!(plan, Plan::Before(Blow::Kill) | Plan::ReplyLost(Blow::Kill) | Plan::Replied(Blow::Kill));
-        let expected = if kills { vec![client.local_addr().unwrap()] } else { vec![] };
+        let expected = if kills { vec![ends] } else { vec![] };
         assert_eq!(*scene.killed.lock().unwrap(), expected, "{plan:?}");
         assert_eq!(scene.rules.fired(rule), 1, "{plan:?}");
     }

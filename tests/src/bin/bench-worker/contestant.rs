@@ -34,11 +34,11 @@ impl fmt::Display for Contestant {
     }
 }
 
-/// What the worker calls that guarantee; none while it has no such thing.
-pub fn delivery(guarantee: Guarantee) -> Option<Delivery> {
+/// What the worker calls that guarantee.
+fn delivery(guarantee: Guarantee) -> Delivery {
     match guarantee {
-        Guarantee::AtLeastOnce => Some(Delivery::AtLeastOnce),
-        Guarantee::ExactlyOnce => None,
+        Guarantee::AtLeastOnce => Delivery::AtLeastOnce,
+        Guarantee::ExactlyOnce => Delivery::ExactlyOnce,
     }
 }
 
@@ -88,9 +88,8 @@ impl Running {
         match contestant {
             Contestant::Loop(style) => start_loop(setup, style, guarantee, task),
             Contestant::Worker => {
-                let delivery = delivery(guarantee).ok_or("the worker does not have this guarantee")?;
                 let options = WorkerOptions { core: Some(setup.core), ..WorkerOptions::new(&setup.binary) };
-                Ok(Self::Worker(WorkerProcess::start(&worker_config(setup, delivery, task)?, &options)?))
+                Ok(Self::Worker(WorkerProcess::start(&worker_config(setup, delivery(guarantee), task)?, &options)?))
             }
         }
     }

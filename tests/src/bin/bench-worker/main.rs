@@ -28,12 +28,14 @@ use penstock_tests::local::{BrokerSettings, Brokers, cores, pin, worker_binary};
 use penstock_tests::scene::Result;
 
 use client::Sender;
-use contestant::{Contestant, Setup, delivery};
+use contestant::{Contestant, Setup};
 use loops::{Guarantee, Job, Style};
 use report::Report;
 use topics::{PARTITIONS, Topics};
 
 const SOURCE: &str = "bench-orders";
+/// Who takes part, in the order of a round.
+const CONTESTANTS: [Contestant; 3] = [Contestant::Loop(Style::Naive), Contestant::Loop(Style::Tuned), Contestant::Worker];
 
 /// Measures the worker beside plain rdkafka loops that do the same work.
 #[derive(Parser)]
@@ -127,7 +129,7 @@ async fn measure(arguments: &Arguments, setup: &Setup) -> Result<Report> {
     for round in 1..=arguments.rounds {
         for guarantee in &guarantees {
             eprintln!("==> round {round} of {}, {guarantee:?}", arguments.rounds);
-            for who in contestants(*guarantee) {
+            for who in CONTESTANTS {
                 let name = format!("bench-{round}-{guarantee:?}-{who}").replace([',', ' '], "");
                 let drained = drain::run(setup, who, *guarantee, SOURCE, arguments.records, &name).await?;
                 report.drained.push((who, *guarantee, drained));
@@ -135,25 +137,17 @@ async fn measure(arguments: &Arguments, setup: &Setup) -> Result<Report> {
         }
     }
     for guarantee in guarantees {
-        if delivery(guarantee).is_some() {
-            eprintln!("==> start and rest, {guarantee:?}");
-            report.starts.push((guarantee, start::run(setup, guarantee, &format!("start-{guarantee:?}")).await?));
-        }
+        eprintln!("==> start and rest, {guarantee:?}");
+        report.starts.push((guarantee, start::run(setup, guarantee, &format!("start-{guarantee:?}")).await?));
         if arguments.skip_latency {
             continue;
         }
         eprintln!("==> latency for {} s each, {guarantee:?}", arguments.latency_seconds);
-        for who in contestants(guarantee).filter(|who| *who != Contestant::Loop(Style::Naive)) {
+        for who in CONTESTANTS.into_iter().filter(|who| *who != Contestant::Loop(Style::Naive)) {
             let name = format!("latency-{guarantee:?}-{who}").replace([',', ' '], "");
             let latency = latency::run(setup, who, guarantee, arguments.latency_seconds, &name).await?;
             report.latencies.push((who, guarantee, latency));
         }
     }
     Ok(report)
-}
-
-/// Who takes part, in the order of a round.
-fn contestants(guarantee: Guarantee) -> impl Iterator<Item = Contestant> {
-    let all = [Contestant::Loop(Style::Naive), Contestant::Loop(Style::Tuned), Contestant::Worker];
-    all.into_iter().filter(move |who| *who != Contestant::Worker || delivery(guarantee).is_some())
 }
