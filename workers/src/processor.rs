@@ -38,11 +38,21 @@ impl Event {
         format!("{}/{}/{}", self.topic, self.partition, self.offset)
     }
 
+    /// How many bytes key, payload and headers have.
+    pub(crate) fn size(&self) -> usize {
+        size(&self.key, &self.payload, &self.headers)
+    }
+
     /// The value of the last header of that name, if it has one.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&Bytes> {
         self.headers.iter().rev().find(|h| h.name == name)?.value.as_ref()
     }
+}
+
+fn size(key: &Option<Bytes>, payload: &Option<Bytes>, headers: &[Header]) -> usize {
+    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    length(key) + length(payload) + headers.iter().map(|header| header.name.len() + length(&header.value)).sum::<usize>()
 }
 
 impl From<ConsumedRecord> for Event {
@@ -65,6 +75,11 @@ pub struct Output {
 }
 
 impl Output {
+    /// How many bytes key, payload and headers have.
+    pub(crate) fn size(&self) -> usize {
+        size(&self.key, &self.payload, &self.headers)
+    }
+
     /// The record for that topic.
     pub(crate) fn to_record<'a>(&'a self, topic: &'a str) -> RecordRef<'a> {
         let Self { key, payload, headers } = self;

@@ -87,7 +87,9 @@ impl Children {
         let (by_topic, by_cluster) = (watches.pipelines.clone(), watches.pipelines.clone());
         vec![
             controller::own_changes(&watches.pipelines),
-            controller::related_changes(&watches.topics, move |change| referring_to_topic(&by_topic, change)),
+            controller::related_changes(&watches.topics, move |change| {
+                referring_to_topic(&by_topic, change).into_iter().chain(owner(change)).collect()
+            }),
             controller::related_changes(&watches.clusters, move |change| on_cluster(&by_cluster, &operator, change)),
             controller::related_changes(&self.service_accounts, owner),
             controller::related_changes(&self.config_maps, owner),

@@ -9,11 +9,15 @@ use super::command::{forget_cargo, logged, output};
 use super::error::{HarnessError, Result};
 use super::layout::repository;
 
-/// Compiles these programs of these packages; the folder that they are in then.
+/// What goes into images. All of it is named also where only one program is wanted: cargo compiles what they share for the
+/// packages that are named, so that naming others would compile it anew.
+const PACKAGES: [&str; 2] = ["penstock-operator", "penstock-workers"];
+
+/// Compiles these programs; the folder that they are in then.
 ///
 /// # Errors
 /// cargo fails; its log is named.
-pub(crate) async fn release(packages: &[&str], binaries: &[&str], log: &Path) -> Result<PathBuf> {
+pub(crate) async fn release(binaries: &[&str], log: &Path) -> Result<PathBuf> {
     let mut metadata = Command::new("cargo");
     metadata.args(["metadata", "--format-version=1", "--no-deps"]).current_dir(repository());
     let text = output(&mut metadata, Duration::from_secs(60)).await?;
@@ -22,7 +26,7 @@ pub(crate) async fn release(packages: &[&str], binaries: &[&str], log: &Path) ->
     let mut build = Command::new("cargo");
     forget_cargo(&mut build);
     build.args(["build", "--release"]).current_dir(repository());
-    for package in packages {
+    for package in PACKAGES {
         build.args(["-p", package]);
     }
     for binary in binaries {

@@ -67,7 +67,7 @@ pub async fn build(site: &Site) -> Result<()> {
     }
     let binaries: Vec<_> = PRODUCTS.iter().map(|product| product.binary).collect();
     // cargo runs outside of the daemon's namespace: it may need the registry.
-    let binaries = compile::release(&["penstock-operator", "penstock-workers"], &binaries, &site.instance.log("cargo-build")).await?;
+    let binaries = compile::release(&binaries, &site.instance.log("cargo-build")).await?;
     let context = site.instance.root().join("context");
     stage(site, &binaries, &context).await?;
     for product in &PRODUCTS {

@@ -19,7 +19,7 @@ const BINARY: &str = "penstock-worker";
 /// # Errors
 /// cargo fails; its log is named.
 pub async fn worker_binary() -> Result<PathBuf> {
-    let folder = compile::release(&["penstock-workers"], &[BINARY], &Cache::from_env()?.log("cargo-build")).await?;
+    let folder = compile::release(&[BINARY], &Cache::from_env()?.log("cargo-build")).await?;
     Ok(folder.join(BINARY))
 }
 

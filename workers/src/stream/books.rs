@@ -281,6 +281,11 @@ impl Books {
         }
     }
 
+    /// It cannot be written yet: it stays the next.
+    pub fn put_back(&mut self, ticket: Ticket, verdict: Verdict) {
+        self.emittable.push_front((ticket, verdict));
+    }
+
     /// What follows from the record was handed to the client, as that many records.
     pub fn emitted(&mut self, ticket: Ticket, records: u32, letter: Option<Letter>) {
         if self.emission == Emission::AtOnce && records > 0 {

@@ -387,11 +387,17 @@ impl<O: Outbox> Engine<O> {
     }
 
     async fn write(&mut self) -> Result<(), Breakdown> {
+        self.parts.outbox.write_first().await?;
         while self.parts.outbox.is_open()
             && let Some((ticket, verdict)) = self.parts.books.next_emittable()
         {
             let Some(event) = self.parts.books.event(ticket) else { continue };
-            let verdict = self.parts.addresses.checked(&event, verdict, Timestamp::now);
+            let verdict = self.parts.addresses.checked(verdict, Timestamp::now);
+            if !self.parts.outbox.takes(&event, &verdict) {
+                self.parts.books.put_back(ticket, verdict);
+                self.parts.outbox.hurry();
+                return Ok(());
+            }
             let written = self.parts.outbox.write(ticket, &event, &verdict).await?;
             let letter = match verdict {
                 Verdict::Bury(letter) => Some(letter),

@@ -4,7 +4,6 @@
 //! is under way; the next session begins at the committed offsets, so that nothing is lost and each lane keeps its order.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,8 +27,7 @@ use super::{
     outbox::{Acknowledgements, AtLeastOnce, Cut, ExactlyOnce, Outbox},
     retry,
     tiers::Tiers,
-    verdict::RecordId,
-    writing::{Addresses, Refused},
+    writing::Addresses,
 };
 use crate::{
     connection::{self, BATCH_BYTES, MAX_RECORD_BYTES},
@@ -50,6 +48,8 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3600);
 const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// What brokers and clients agree on.
 const MAX_TRANSACTIONAL_ID: usize = 255;
+/// No topic takes less.
+const SMALLEST_BATCH_BYTES: u32 = 1 << 10;
 /// A session that lasted this long was well.
 const WELL: Duration = Duration::from_secs(60);
 
@@ -62,14 +62,9 @@ pub(crate) enum Breakdown {
     /// The dead letter topic does not take records.
     #[error("cannot write dead letters: {0}")]
     Bury(Error),
-    /// A topic did not take what follows from a record.
-    #[error("what follows from {record} is too large for its topic")]
-    TooLarge {
-        /// The record.
-        record: RecordId,
-        /// Whether it is its dead letter, and not an output.
-        is_letter: bool,
-    },
+    /// A topic did not take a batch of small records.
+    #[error("a topic takes less at once than records are batched to; smaller batches follow (is its max.message.bytes that low?)")]
+    TooLarge,
     /// A transaction did not end well.
     #[error("cannot commit: {0}")]
     Commit(CommitError),
@@ -139,18 +134,16 @@ impl Stream {
     /// # Errors
     /// The settings are such that no client can be made.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
-        let (mut failures, mut refused) = (0, HashMap::new());
+        let (mut failures, mut batch_bytes) = (0, BATCH_BYTES);
         loop {
             let begun = Instant::now();
             let session = match self.input.delivery {
                 Delivery::AtLeastOnce => self.at_least_once(&shutdown).await?,
-                Delivery::ExactlyOnce => self.exactly_once(&refused, &shutdown).await?,
+                Delivery::ExactlyOnce => self.exactly_once(batch_bytes, &shutdown).await?,
             };
             let Err(breakdown) = session else { return Ok(()) };
-            if let Breakdown::TooLarge { record, is_letter } = &breakdown {
-                refused.insert(record.clone(), if *is_letter { Refused::Letter } else { Refused::Output });
-            } else {
-                refused.clear();
+            if let Breakdown::TooLarge = &breakdown {
+                batch_bytes = (batch_bytes / 2).max(SMALLEST_BATCH_BYTES);
             }
             failures = if begun.elapsed() < WELL { failures + 1 } else { 1 };
             let (initial, max) = RESTART_BACKOFF;
@@ -168,15 +161,11 @@ impl Stream {
         let health = producer.health();
         let group = self.join()?;
         let outbox = AtLeastOnce::new(producer, Arc::clone(&group.consumer), self.addresses(), self.counting());
-        Ok(self.session(group, (outbox, self.addresses()), health, shutdown).await)
+        Ok(self.session(group, outbox, health, shutdown).await)
     }
 
-    async fn exactly_once(
-        &self,
-        refused: &HashMap<RecordId, Refused>,
-        shutdown: &CancellationToken,
-    ) -> Result<Result<(), Breakdown>, WorkerError> {
-        let settings = transaction_settings(&self.pipeline, &self.worker);
+    async fn exactly_once(&self, batch_bytes: u32, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
+        let settings = transaction_settings(&self.pipeline, &self.worker, batch_bytes);
         let start = TransactionalProducer::start(&self.connection, &settings);
         let producer = match shutdown.run_until_cancelled(start).await {
             None => return Ok(Ok(())),
@@ -189,19 +178,13 @@ impl Stream {
         };
         let health = producer.health();
         let group = self.join()?;
-        let cut = Cut { interval: self.input.transaction.interval, records: self.input.transaction.records };
-        let addresses = Addresses { refused: refused.clone(), ..self.addresses() };
-        let outbox = ExactlyOnce::new(producer, Arc::clone(&group.consumer), addresses.clone(), cut, self.counting());
-        Ok(self.session(group, (outbox, addresses), health, shutdown).await)
+        let cut =
+            Cut { interval: self.input.transaction.interval, records: self.input.transaction.records, alone_bytes: batch_bytes as usize };
+        let outbox = ExactlyOnce::new(producer, Arc::clone(&group.consumer), self.addresses(), cut, self.counting());
+        Ok(self.session(group, outbox, health, shutdown).await)
     }
 
-    async fn session<O: Outbox>(
-        &self,
-        group: Group,
-        (outbox, addresses): (O, Addresses),
-        producer: Health,
-        shutdown: &CancellationToken,
-    ) -> Result<(), Breakdown> {
+    async fn session<O: Outbox>(&self, group: Group, outbox: O, producer: Health, shutdown: &CancellationToken) -> Result<(), Breakdown> {
         let Group { consumer, decisions, patience } = group;
         let end = CancellationToken::new();
         let _end = end.clone().drop_guard();
@@ -212,7 +195,7 @@ impl Stream {
             processor: Arc::clone(&self.processor),
             books: Books::new(self.input.ordering, O::EMISSION, BOUNDS),
             outbox,
-            addresses,
+            addresses: self.addresses(),
             retry: self.input.retry,
             concurrency: usize::from(self.input.concurrency.max(1)),
             consumer: Arc::clone(&consumer),
@@ -260,7 +243,6 @@ impl Stream {
     fn addresses(&self) -> Addresses {
         Addresses {
             sink: self.sink.as_deref().map(Arc::from),
-            refused: HashMap::new(),
             tiers: Arc::new(Tiers::new(&self.input.tiers)),
             dead_letter: self.input.dead_letter.clone(),
             pipeline: self.pipeline.clone(),
@@ -318,9 +300,9 @@ fn transactional_id(pipeline: &str, worker: &str) -> String {
     format!("{stem}-{mark}")
 }
 
-fn transaction_settings(pipeline: &str, worker: &str) -> TransactionSettings {
+fn transaction_settings(pipeline: &str, worker: &str, batch_bytes: u32) -> TransactionSettings {
     let mut settings = TransactionSettings::new(transactional_id(pipeline, worker));
-    settings.producer.batch_bytes = BATCH_BYTES;
+    settings.producer.batch_bytes = batch_bytes;
     settings.producer.max_record_bytes = MAX_RECORD_BYTES;
     settings
 }

@@ -1,31 +1,9 @@
 //! What follows from a record, once that is decided. Pure types.
 
-use std::{fmt, sync::Arc};
-
 use jiff::Timestamp;
 
 use super::{dead_letter::Extent, retry::Burial, tiers::Level};
-use crate::processor::{Event, Failure, Output};
-
-/// Where a record lies.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct RecordId {
-    topic: Arc<str>,
-    partition: i32,
-    offset: i64,
-}
-
-impl RecordId {
-    pub fn of(event: &Event) -> Self {
-        Self { topic: Arc::clone(&event.topic), partition: event.partition, offset: event.offset }
-    }
-}
-
-impl fmt::Display for RecordId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
-    }
-}
+use crate::processor::{Failure, Output};
 
 /// What follows from a record.
 #[derive(Clone, Debug, PartialEq, Eq)]

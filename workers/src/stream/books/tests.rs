@@ -137,6 +137,8 @@ fn a_record_is_settled_with_its_last_acknowledgement() {
     let mut books = books(Ordering::None, Emission::AtOnce);
     let ticket = begun(&mut books, record(0, 0, None));
     books.decide(ticket, emit());
+    let (next, verdict) = books.next_emittable().unwrap();
+    books.put_back(next, verdict);
     books.next_emittable().unwrap();
     books.emitted(ticket, 2, None);
     assert!(!books.acknowledged(output(ticket)));

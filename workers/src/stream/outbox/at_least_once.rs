@@ -153,7 +153,7 @@ impl Outbox for AtLeastOnce {
         true
     }
 
-    async fn write(&mut self, ticket: Ticket, event: &Event, verdict: &Verdict) -> Result<Written, Breakdown> {
+    async fn write(&mut self, ticket: Ticket, event: &Arc<Event>, verdict: &Verdict) -> Result<Written, Breakdown> {
         let mut written = Written::default();
         match verdict {
             Verdict::Emit(outputs) => {

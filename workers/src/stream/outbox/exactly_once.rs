@@ -15,13 +15,13 @@ use tokio::time::{sleep_until, timeout_at};
 
 use super::{Answers, Outbox, Written};
 use crate::{
-    processor::Event,
+    processor::{Event, Failure},
     stream::{
         books::{Assignment, Books, Emission, Position, Ticket},
         dead_letter::Extent,
         retry::Burial,
         session::Breakdown,
-        verdict::{Letter, RecordId, Verdict},
+        verdict::{Letter, Verdict},
         writing::Addresses,
     },
 };
@@ -36,6 +36,8 @@ pub(crate) struct Cut {
     pub interval: Duration,
     /// At the latest with so many records.
     pub records: u32,
+    /// A record that is larger has a transaction of its own: its topic may refuse it, and with it all of its transaction.
+    pub alone_bytes: usize,
 }
 
 /// What a transaction holds.
@@ -45,14 +47,22 @@ pub(crate) struct Contents {
     pub outputs: u64,
     /// Dead letters, each with why it is one.
     pub burials: Vec<Burial>,
-    /// What each record that was written follows from, and whether it is its dead letter.
-    sources: Vec<(RecordId, bool)>,
+    records: u32,
+    /// What it was written for, where it holds nothing else.
+    alone: Option<Large>,
 }
 
 impl Contents {
     fn is_full(&self, cut: Cut) -> bool {
-        self.sources.len() >= cut.records as usize
+        self.records >= cut.records || self.alone.is_some()
     }
+}
+
+/// A verdict with a record that its topic may refuse.
+#[derive(Debug)]
+struct Large {
+    event: Arc<Event>,
+    verdict: Verdict,
 }
 
 type Ending = BoxFuture<'static, Result<TransactionalProducer, CommitError>>;
@@ -80,6 +90,10 @@ pub(crate) struct ExactlyOnce {
     /// Since when there is something to commit.
     since: Option<Instant>,
     backlog: bool,
+    /// The transaction is to be ended at once.
+    hurried: bool,
+    /// What is to be written first, in place of what its topic has refused.
+    instead: Option<Large>,
     count: Box<dyn Fn(bool) + Send + Sync>,
 }
 
@@ -101,6 +115,8 @@ impl ExactlyOnce {
             positions: Vec::new(),
             since: None,
             backlog: false,
+            hurried: false,
+            instead: None,
             count: Box::new(count),
         }
     }
@@ -118,25 +134,24 @@ impl ExactlyOnce {
         }
     }
 
-    async fn enqueue(&mut self, record: RecordRef<'_>, event: &Event, is_letter: bool) -> Result<(), Error> {
-        let token = self.contents.sources.len();
+    async fn enqueue(&mut self, record: RecordRef<'_>) -> Result<(), Error> {
         let transaction = match self.open().await {
             Ok(transaction) => transaction,
             Err(Breakdown::Produce(error)) => return Err(error),
             Err(_) => return Err(Error::Closed),
         };
-        transaction.enqueue(record, token).await?;
-        self.contents.sources.push((RecordId::of(event), is_letter));
+        transaction.enqueue(record, 0).await?;
+        self.contents.records += 1;
         Ok(())
     }
 
     /// A letter that is too large shrinks; whatever else is refused ends the session.
     async fn bury(&mut self, event: &Event, letter: &Letter) -> Result<(), Breakdown> {
         let whole = self.addresses.letter(event, letter);
-        let buried = match self.enqueue(RecordRef::from(&whole), event, true).await {
+        let buried = match self.enqueue(RecordRef::from(&whole)).await {
             Err(Error::RecordTooLarge { .. }) => {
                 let pointer = self.addresses.letter(event, &Letter { extent: Extent::Pointer, ..letter.clone() });
-                self.enqueue(RecordRef::from(&pointer), event, true).await
+                self.enqueue(RecordRef::from(&pointer)).await
             }
             buried => buried,
         };
@@ -148,7 +163,7 @@ impl ExactlyOnce {
     /// When the transaction is ended.
     fn due(&self) -> Option<Instant> {
         let since = self.since?;
-        if self.contents.is_full(self.cut) {
+        if self.hurried || self.contents.is_full(self.cut) {
             return Some(since);
         }
         Some(since + if self.backlog { self.cut.interval } else { LINGER })
@@ -156,7 +171,7 @@ impl ExactlyOnce {
 
     /// Ends the transaction with the positions of now.
     fn end(&mut self, books: &Books) {
-        self.since = None;
+        (self.since, self.hurried) = (None, false);
         self.positions = books.to_commit(None);
         let offsets: Vec<_> = self.positions.iter().map(|position| position.offset.clone()).collect();
         let consumer = Arc::clone(&self.consumer);
@@ -191,48 +206,104 @@ impl ExactlyOnce {
         }
         let State::Ended(result) = std::mem::replace(&mut self.state, State::Gone) else { return Ok(Contents::default()) };
         (self.count)(result.is_ok());
-        let contents = std::mem::take(&mut self.contents);
-        self.state = State::Between(result.map_err(|error| broken(error, &contents))?);
-        books.committed(&std::mem::take(&mut self.positions));
-        Ok(contents)
+        let (mut contents, positions) = (std::mem::take(&mut self.contents), std::mem::take(&mut self.positions));
+        match result {
+            Ok(producer) => {
+                self.state = State::Between(producer);
+                books.committed(&positions);
+                Ok(contents)
+            }
+            Err(CommitError::Aborted { reason: reason @ Error::RecordTooLarge { .. }, producer, .. }) => {
+                // Nothing else was in it, so nothing else has to be read again.
+                let Some(large) = contents.alone.take() else { return Err(Breakdown::TooLarge) };
+                tracing::info!(event = large.event.id(), %reason, "something shorter is written in its place");
+                self.instead = Some(large.shortened(&reason));
+                self.since = Some(Instant::now());
+                self.state = State::Between(*producer);
+                Ok(Contents::default())
+            }
+            Err(error) => Err(Breakdown::Commit(error)),
+        }
+    }
+
+    /// Writes what was refused in a shorter form, before anything else.
+    async fn write_instead(&mut self) -> Result<(), Breakdown> {
+        if matches!(self.state, State::Between(_))
+            && let Some(Large { event, verdict }) = self.instead.take()
+        {
+            self.put(&event, &verdict).await?;
+        }
+        Ok(())
+    }
+
+    async fn put(&mut self, event: &Arc<Event>, verdict: &Verdict) -> Result<(), Breakdown> {
+        self.since.get_or_insert_with(Instant::now);
+        if self.is_large(event, verdict) {
+            self.contents.alone = Some(Large { event: Arc::clone(event), verdict: verdict.clone() });
+        }
+        match verdict {
+            Verdict::Emit(outputs) => {
+                let Some(sink) = self.addresses.sink.clone() else { return Ok(()) };
+                for output in outputs {
+                    self.enqueue(output.to_record(&sink)).await.map_err(Breakdown::Produce)?;
+                    self.contents.outputs += 1;
+                }
+            }
+            Verdict::Wait(level) => {
+                if let Some(record) = self.addresses.tiers.waiting(event, *level, Timestamp::now()) {
+                    self.enqueue(RecordRef::from(&record)).await.map_err(Breakdown::Produce)?;
+                }
+            }
+            Verdict::Bury(letter) => self.bury(event, letter).await?,
+        }
+        Ok(())
+    }
+
+    /// Whether a topic may refuse what follows. A letter may be several times as large as its record.
+    fn is_large(&self, event: &Event, verdict: &Verdict) -> bool {
+        match verdict {
+            Verdict::Emit(outputs) => outputs.iter().any(|output| output.size() > self.cut.alone_bytes),
+            Verdict::Bury(Letter { extent: Extent::Pointer, .. }) => false,
+            Verdict::Bury(_) | Verdict::Wait(_) => event.size() > self.cut.alone_bytes / 8,
+        }
     }
 }
 
-/// What an end that is no success means. A record that no topic takes would be refused again and again: it is named, so
-/// that the next session writes something else in its place.
-fn broken(error: CommitError, contents: &Contents) -> Breakdown {
-    if let CommitError::Aborted { reason: Error::RecordTooLarge { .. }, record: Some(token), .. } = &error
-        && let Some((record, is_letter)) = contents.sources.get(*token)
-    {
-        return Breakdown::TooLarge { record: record.clone(), is_letter: *is_letter };
+impl Large {
+    /// What is written in its place: a letter in place of an output, a pointer in place of a letter.
+    fn shortened(self, reason: &Error) -> Self {
+        let letter = match self.verdict {
+            Verdict::Bury(letter) => Letter { extent: Extent::Pointer, ..letter },
+            Verdict::Emit(_) | Verdict::Wait(_) => {
+                Letter::new(Failure::new("OutputTooLarge", reason.to_string()), Burial::Rejected, Timestamp::now())
+            }
+        };
+        Self { event: self.event, verdict: Verdict::Bury(letter) }
     }
-    Breakdown::Commit(error)
 }
 
 impl Outbox for ExactlyOnce {
     const EMISSION: Emission = Emission::InOrder;
 
     fn is_open(&self) -> bool {
-        matches!(self.state, State::Between(_) | State::Open(_)) && !self.contents.is_full(self.cut)
+        matches!(self.state, State::Between(_) | State::Open(_)) && self.instead.is_none() && !self.contents.is_full(self.cut)
     }
 
-    async fn write(&mut self, _: Ticket, event: &Event, verdict: &Verdict) -> Result<Written, Breakdown> {
+    fn takes(&self, event: &Event, verdict: &Verdict) -> bool {
+        self.contents.records == 0 || !self.is_large(event, verdict)
+    }
+
+    fn hurry(&mut self) {
+        self.hurried = true;
         self.since.get_or_insert_with(Instant::now);
-        match verdict {
-            Verdict::Emit(outputs) => {
-                let Some(sink) = self.addresses.sink.clone() else { return Ok(Written::default()) };
-                for output in outputs {
-                    self.enqueue(output.to_record(&sink), event, false).await.map_err(Breakdown::Produce)?;
-                    self.contents.outputs += 1;
-                }
-            }
-            Verdict::Wait(level) => {
-                if let Some(record) = self.addresses.tiers.waiting(event, *level, Timestamp::now()) {
-                    self.enqueue(RecordRef::from(&record), event, false).await.map_err(Breakdown::Produce)?;
-                }
-            }
-            Verdict::Bury(letter) => self.bury(event, letter).await?,
-        }
+    }
+
+    async fn write_first(&mut self) -> Result<(), Breakdown> {
+        self.write_instead().await
+    }
+
+    async fn write(&mut self, _: Ticket, event: &Arc<Event>, verdict: &Verdict) -> Result<Written, Breakdown> {
+        self.put(event, verdict).await?;
         Ok(Written::default())
     }
 
@@ -258,7 +329,7 @@ impl Outbox for ExactlyOnce {
 
     fn act(&mut self, books: &mut Books) -> Result<Answers, Breakdown> {
         let committed = self.conclude(books)?;
-        let can_end = matches!(self.state, State::Between(_) | State::Open(_));
+        let can_end = matches!(self.state, State::Between(_) | State::Open(_)) && self.instead.is_none();
         if can_end && self.due().is_some_and(|due| due <= Instant::now()) {
             self.end(books);
         }
@@ -274,6 +345,7 @@ impl Outbox for ExactlyOnce {
                         self.state = State::Ended(result);
                     }
                     State::Ended(_) => drop(self.conclude(books)?),
+                    State::Between(_) if self.instead.is_some() => self.write_instead().await?,
                     State::Between(_) if books.to_commit(None).is_empty() => return Ok(()),
                     State::Between(_) | State::Open(_) => self.end(books),
                     State::Gone => return Err(Breakdown::Produce(Error::Closed)),

@@ -3,7 +3,7 @@
 mod at_least_once;
 mod exactly_once;
 
-use std::{future::Future, time::Instant};
+use std::{future::Future, sync::Arc, time::Instant};
 
 use penstock_kafka::Error;
 
@@ -45,8 +45,21 @@ pub(crate) trait Outbox: Send {
     /// Whether a verdict can be written now.
     fn is_open(&self) -> bool;
 
-    /// Hands what follows from a record to the client. Waits while the client has no room. `verdict` is what [`Outbox::is_open`] was asked for.
-    fn write(&mut self, ticket: Ticket, event: &Event, verdict: &Verdict) -> impl Future<Output = Result<Written, Breakdown>> + Send;
+    /// Whether this verdict can be written together with what was written since the last commit.
+    fn takes(&self, _event: &Event, _verdict: &Verdict) -> bool {
+        true
+    }
+
+    /// Something waits for the next commit.
+    fn hurry(&mut self) {}
+
+    /// Writes what comes before everything else.
+    fn write_first(&mut self) -> impl Future<Output = Result<(), Breakdown>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Hands what follows from a record to the client. Waits while the client has no room.
+    fn write(&mut self, ticket: Ticket, event: &Arc<Event>, verdict: &Verdict) -> impl Future<Output = Result<Written, Breakdown>> + Send;
 
     /// Offsets may have moved. `backlog`: more records are waiting to be taken.
     fn moved(&mut self, backlog: bool);
