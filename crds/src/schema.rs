@@ -96,7 +96,7 @@ pub(crate) fn retry_delays(_: &mut SchemaGenerator) -> Schema {
 fn duration(min: &str, max: &str) -> Schema {
     json_schema!({
         "type": "string", "minLength": 2, "maxLength": 16,
-        "pattern": r"^(([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?|[0-9]{1,6}\.[0-9]{1,3}(ms|s|m))$",
+        "pattern": r"^(([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?|[0-9]{1,6}\.[0-9]{1,3}(ms|s|m|h))$",
         "x-kubernetes-validations": [
             {"rule": format!("duration(self) >= duration('{min}') && duration(self) <= duration('{max}')"),
              "message": format!("must be from {min} to {max}")},
