@@ -28,6 +28,7 @@ use super::{
     parked::{Parked, Spot},
     retry::{self, Burial, Next, Standing},
     session::{Breakdown, Needs},
+    tiers::Level,
     verdict::{Letter, Verdict},
     writing::Addresses,
 };
@@ -361,7 +362,8 @@ impl<O: Outbox> Engine<O> {
                 Outcome::Reject(Failure::new("Panic", words))
             }
         };
-        let at = Standing { attempt: number, level: self.parts.books.level(ticket), levels: self.parts.addresses.tiers.count() };
+        let (level, levels) = self.level(ticket);
+        let at = Standing { attempt: number, level, levels };
         let verdict = match retry::next(outcome, at, &self.parts.retry, rand::random()) {
             Next::Emit(outputs) => Verdict::Emit(outputs),
             Next::Bury(failure, burial) => Verdict::Bury(Letter::new(failure, burial, Timestamp::now())),
@@ -373,6 +375,13 @@ impl<O: Outbox> Engine<O> {
             Next::Again(pause) => return self.pause(ticket, pause),
         };
         self.parts.books.decide(ticket, verdict);
+    }
+
+    /// How far the record has come, and how far it can.
+    fn level(&mut self, ticket: Ticket) -> (Level, Level) {
+        let Parts { books, addresses, .. } = &mut self.parts;
+        let levels = books.event(ticket).map_or(0, |event| addresses.tiers.levels_of(&event.topic));
+        (books.level(ticket), levels)
     }
 
     fn pause(&mut self, ticket: Ticket, pause: Duration) {

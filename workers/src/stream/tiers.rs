@@ -54,10 +54,11 @@ impl Tiers {
         self.levels.keys().map(String::as_str)
     }
 
-    /// How many delays there are.
+    /// How many retry topics there are for records of that source topic. None for what somebody put on a retry topic himself:
+    /// it comes from no source topic.
     #[must_use]
-    pub fn count(&self) -> Level {
-        Level::try_from(self.delays.len()).unwrap_or(Level::MAX)
+    pub fn levels_of(&self, source: &str) -> Level {
+        self.topics.get(source).map_or(0, |topics| Level::try_from(topics.len()).unwrap_or(Level::MAX))
     }
 
     /// When a record of a retry topic may be tried; None: at once.
@@ -177,6 +178,7 @@ mod tests {
         assert_eq!(tiers().waiting(&second.event, 3, now), None);
         assert_eq!(tiers().waiting(&Event { topic: "c".into(), ..event() }, 1, now), None);
         assert_eq!(tiers().waiting(&event(), 0, now), None);
+        assert_eq!((tiers().levels_of("b"), tiers().levels_of("b.retry.1"), tiers().levels_of("c")), (2, 0, 0));
     }
 
     #[test]
