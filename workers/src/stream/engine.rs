@@ -275,11 +275,11 @@ impl<O: Outbox> Engine<O> {
     /// Whether a record of a retry topic must wait. Then its partition stands still, and nothing of it is kept: it is read
     /// again once the record is due.
     fn is_early(&mut self, record: &ConsumedRecord) -> bool {
-        let Some(due) = self.parts.addresses.tiers.due(record) else { return self.parked.is_parked(record) };
-        let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
         if self.parked.is_parked(record) {
             return true;
         }
+        let Some(due) = self.parts.addresses.tiers.due(record) else { return false };
+        let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
         if left.is_zero() {
             return false;
         }
@@ -500,40 +500,24 @@ impl<O: Outbox> Engine<O> {
 
     /// Does what the group decided.
     async fn obey(&mut self, decision: Rebalance) -> Result<(), Breakdown> {
-        self.note(&decision);
-        match decision {
-            Rebalance::Assigned(_) => Ok(()),
-            Rebalance::Lost(_) => self.parts.outbox.lost(),
-            Rebalance::Revoked(partitions, consent) => {
-                let closed = self.parts.books.close(&partitions);
-                self.hand_over(&closed, &consent).await?;
-                self.parts.books.forget(&closed);
-                self.parked.forget(&closed);
-                self.parts.counters.assigned(self.parts.books.assigned());
-                Ok(())
-            }
-        }
-    }
-
-    /// What is true from the moment of a decision on.
-    fn note(&mut self, decision: &Rebalance) {
-        let Parts { books, counters, needs, .. } = &mut self.parts;
-        match decision {
-            Rebalance::Assigned(partitions) => {
-                counters.rebalance(RebalanceKind::Assigned);
-                books.assign(partitions);
-            }
-            Rebalance::Revoked(..) => counters.rebalance(RebalanceKind::Revoked),
-            Rebalance::Lost(partitions) => {
-                counters.rebalance(RebalanceKind::Lost);
-                let lost = books.close(partitions);
-                books.forget(&lost);
-                self.parked.forget(&lost);
-            }
-        }
-        counters.assigned(books.assigned());
         // A group without partitions for this worker is well, too.
-        needs.source.met();
+        self.parts.needs.source.met();
+        let (kind, gone) = match &decision {
+            Rebalance::Assigned(partitions) => {
+                self.parts.books.assign(partitions);
+                (RebalanceKind::Assigned, Vec::new())
+            }
+            Rebalance::Revoked(partitions, _) => (RebalanceKind::Revoked, self.parts.books.close(partitions)),
+            Rebalance::Lost(partitions) => (RebalanceKind::Lost, self.parts.books.close(partitions)),
+        };
+        self.parts.counters.rebalance(kind);
+        if let Rebalance::Revoked(_, consent) = &decision {
+            self.hand_over(&gone, consent).await?;
+        }
+        self.parts.books.forget(&gone);
+        self.parked.forget(&gone);
+        self.parts.counters.assigned(self.parts.books.assigned());
+        if let Rebalance::Lost(_) = decision { self.parts.outbox.lost() } else { Ok(()) }
     }
 
     async fn hand_over(&mut self, closed: &[Assignment], consent: &Consent) -> Result<(), Breakdown> {

@@ -1,7 +1,8 @@
 //! Exactly once: what follows from records, their dead letters and their offsets are one transaction (KIP-98, KIP-447).
 //!
 //! While a transaction is being committed the processor goes on, and what follows waits in the books. After an end that
-//! is not a clean success the session is over: the producer is gone, and the next one begins at the committed offsets.
+//! is not a clean success the session is over, and the next one begins at the committed offsets. One end is forgiven: that
+//! of a transaction whose only record its topic refuses as too large.
 
 use std::{
     sync::Arc,
@@ -10,7 +11,7 @@ use std::{
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
-use penstock_kafka::{CommitError, Consumer, Error, RecordRef, Transaction, TransactionalProducer};
+use penstock_kafka::{CommitError, Consumer, Error, GroupOffset, RecordRef, Transaction, TransactionalProducer};
 use tokio::time::{sleep_until, timeout_at};
 
 use super::{Answers, Outbox, Written};
@@ -122,25 +123,20 @@ impl ExactlyOnce {
     }
 
     /// The open transaction; begins one where there is none.
-    async fn open(&mut self) -> Result<&Transaction, Breakdown> {
+    async fn open(&mut self) -> Result<&Transaction, Error> {
         if let State::Between(_) = &self.state
             && let State::Between(producer) = std::mem::replace(&mut self.state, State::Gone)
         {
-            self.state = State::Open(producer.begin().await.map_err(Breakdown::Produce)?);
+            self.state = State::Open(producer.begin().await?);
         }
         match &self.state {
             State::Open(transaction) => Ok(transaction),
-            _ => Err(Breakdown::Produce(Error::Closed)),
+            _ => Err(Error::Closed),
         }
     }
 
     async fn enqueue(&mut self, record: RecordRef<'_>) -> Result<(), Error> {
-        let transaction = match self.open().await {
-            Ok(transaction) => transaction,
-            Err(Breakdown::Produce(error)) => return Err(error),
-            Err(_) => return Err(Error::Closed),
-        };
-        transaction.enqueue(record, 0).await?;
+        self.open().await?.enqueue(record, 0).await?;
         self.contents.records += 1;
         Ok(())
     }
@@ -178,23 +174,9 @@ impl ExactlyOnce {
         self.state = match std::mem::replace(&mut self.state, State::Gone) {
             State::Between(producer) if offsets.is_empty() => State::Between(producer),
             State::Between(producer) => {
-                let lost = |reason| CommitError::ProducerLost { reason };
-                State::Committing(
-                    async move {
-                        let transaction = producer.begin().await.map_err(lost)?;
-                        let group = consumer.group_metadata().await.map_err(lost)?;
-                        transaction.commit_with_offsets(&offsets, &group).await
-                    }
-                    .boxed(),
-                )
+                State::Committing(async move { commit(producer.begin().await.map_err(lost)?, &offsets, &consumer).await }.boxed())
             }
-            State::Open(transaction) => State::Committing(
-                async move {
-                    let group = consumer.group_metadata().await.map_err(|reason| CommitError::ProducerLost { reason })?;
-                    transaction.commit_with_offsets(&offsets, &group).await
-                }
-                .boxed(),
-            ),
+            State::Open(transaction) => State::Committing(async move { commit(transaction, &offsets, &consumer).await }.boxed()),
             state => state,
         };
     }
@@ -224,16 +206,6 @@ impl ExactlyOnce {
             }
             Err(error) => Err(Breakdown::Commit(error)),
         }
-    }
-
-    /// Writes what was refused in a shorter form, before anything else.
-    async fn write_instead(&mut self) -> Result<(), Breakdown> {
-        if matches!(self.state, State::Between(_))
-            && let Some(Large { event, verdict }) = self.instead.take()
-        {
-            self.put(&event, &verdict).await?;
-        }
-        Ok(())
     }
 
     async fn put(&mut self, event: &Arc<Event>, verdict: &Verdict) -> Result<(), Breakdown> {
@@ -269,6 +241,16 @@ impl ExactlyOnce {
     }
 }
 
+fn lost(reason: Error) -> CommitError {
+    CommitError::ProducerLost { reason }
+}
+
+/// The group's metadata is asked for each time: it changes with every rebalance.
+async fn commit(transaction: Transaction, offsets: &[GroupOffset], consumer: &Consumer) -> Result<TransactionalProducer, CommitError> {
+    let group = consumer.group_metadata().await.map_err(lost)?;
+    transaction.commit_with_offsets(offsets, &group).await
+}
+
 impl Large {
     /// What is written in its place: a letter in place of an output, a pointer in place of a letter.
     fn shortened(self, reason: &Error) -> Self {
@@ -298,8 +280,14 @@ impl Outbox for ExactlyOnce {
         self.since.get_or_insert_with(Instant::now);
     }
 
+    /// What was refused, in a shorter form.
     async fn write_first(&mut self) -> Result<(), Breakdown> {
-        self.write_instead().await
+        if matches!(self.state, State::Between(_))
+            && let Some(Large { event, verdict }) = self.instead.take()
+        {
+            self.put(&event, &verdict).await?;
+        }
+        Ok(())
     }
 
     async fn write(&mut self, _: Ticket, event: &Arc<Event>, verdict: &Verdict) -> Result<Written, Breakdown> {
@@ -345,7 +333,7 @@ impl Outbox for ExactlyOnce {
                         self.state = State::Ended(result);
                     }
                     State::Ended(_) => drop(self.conclude(books)?),
-                    State::Between(_) if self.instead.is_some() => self.write_instead().await?,
+                    State::Between(_) if self.instead.is_some() => self.write_first().await?,
                     State::Between(_) if books.to_commit(None).is_empty() => return Ok(()),
                     State::Between(_) | State::Open(_) => self.end(books),
                     State::Gone => return Err(Breakdown::Produce(Error::Closed)),
