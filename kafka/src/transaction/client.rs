@@ -56,21 +56,28 @@ impl Core {
         }
     }
 
+    /// A client with a record that was not stored is replaced, too: the library goes on counting from that record (2.12
+    /// raises its epoch for some failures only), and the broker refuses the next one of that partition.
     pub(super) async fn abort(self) -> Result<Self> {
+        let failed = self.writer.listener().failed();
         let limit = self.setup.settings.timeout;
         let abort = |native: &Native, deadline| native.abort_transaction_blocking(left(deadline));
         self.call(limit, abort).await.map_err(|refusal| refusal.error)?;
-        Ok(self)
+        if failed.is_some() { self.renew("a record of a transaction was not stored").await } else { self.renew_if_unanswered().await }
     }
 
     /// Puts a new client, with a new epoch, in the place of one whose requests were not all answered: a request that is
     /// still on its way would end, or add to, the next transaction.
-    pub(super) async fn renew_if_in_doubt(self) -> Result<Self> {
-        if self.writer.client()?.native().went_unanswered() { self.renew().await } else { Ok(self) }
+    pub(super) async fn renew_if_unanswered(self) -> Result<Self> {
+        if self.writer.client()?.native().went_unanswered() {
+            self.renew("requests of a transaction went unanswered").await
+        } else {
+            Ok(self)
+        }
     }
 
-    pub(super) async fn renew(self) -> Result<Self> {
-        tracing::info!(id = self.setup.settings.transactional_id, "requests of a transaction went unanswered: the client is replaced");
+    async fn renew(self, why: &str) -> Result<Self> {
+        tracing::info!(id = self.setup.settings.transactional_id, why, "the client of a producer is replaced");
         Self::start(Arc::clone(&self.setup)).await
     }
 }

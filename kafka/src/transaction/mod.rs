@@ -165,9 +165,7 @@ impl Transaction {
     /// # Errors
     /// There was no clear answer: the producer is gone. The transaction does not count either way.
     pub async fn abort(self) -> Result<TransactionalProducer> {
-        let in_doubt = self.core.writer.listener().failed().is_some_and(|failed| failed.in_doubt);
-        let core = self.core.abort().await?;
-        Ok(TransactionalProducer { core: if in_doubt { core.renew().await? } else { core.renew_if_in_doubt().await? } })
+        Ok(TransactionalProducer { core: self.core.abort().await? })
     }
 
     async fn end(
@@ -177,13 +175,13 @@ impl Transaction {
         let lost = |reason| CommitError::ProducerLost { reason };
         let core = self.core;
         let Err(refusal) = core.call(core.setup.settings.timeout, commit).await else {
-            return Ok(TransactionalProducer { core: core.renew_if_in_doubt().await.map_err(lost)? });
+            return Ok(TransactionalProducer { core: core.renew_if_unanswered().await.map_err(lost)? });
         };
         match judge(refusal, core.writer.listener().failed()) {
             Verdict::GiveUp(reason) => Err(lost(reason)),
             Verdict::Abort(reason, record) => {
                 tracing::warn!(error = %reason, "a transaction cannot be committed and is aborted");
-                let core = async { core.abort().await?.renew_if_in_doubt().await }.await.map_err(lost)?;
+                let core = core.abort().await.map_err(lost)?;
                 Err(CommitError::Aborted { reason, record, producer: Box::new(TransactionalProducer { core }) })
             }
         }
