@@ -74,6 +74,19 @@ pub fn retry_topic(source: &str, group: &str, tier: usize) -> String {
     bounded(format!("{source}.{group}"), &format!(".retry.{tier}"), MAX_TOPIC)
 }
 
+/// The name of the `KafkaTopic` object of the topic in which records wait behind others, that a pipeline derives from this
+/// source topic.
+#[must_use]
+pub fn held_object(pipeline: &str, source: &str) -> String {
+    bounded(format!("{pipeline}-{source}"), "-held", MAX_OBJECT)
+}
+
+/// The name in Kafka of the topic in which records of a source topic wait behind others of a group.
+#[must_use]
+pub fn held_topic(source: &str, group: &str) -> String {
+    bounded(format!("{source}.{group}"), ".held", MAX_TOPIC)
+}
+
 /// The name with the suffix; where that is too long, shortened with a hash of the whole name.
 fn bounded(name: String, suffix: &str, max: usize) -> String {
     if name.len() + suffix.len() <= max {
@@ -140,6 +153,8 @@ mod tests {
         assert_ne!(retry_topic(&"t".repeat(249), "g", 1), retry_topic(&"t".repeat(249), "h", 1));
         assert_eq!(retry_topic("orders", "shop.payments", 2), "orders.shop.payments.retry.2");
         assert_eq!(retry_object("payments", "orders", 2), "payments-orders-retry-2");
+        assert_eq!(held_topic("orders", "shop.payments"), "orders.shop.payments.held");
+        assert_eq!(held_object("payments", "orders"), "payments-orders-held");
         assert_eq!(default_group("shop", "payments"), "shop.payments");
         assert_eq!(dead_letter_object("payments", "orders"), "payments-orders-dlt");
     }

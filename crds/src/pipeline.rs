@@ -44,8 +44,8 @@ use crate::topic::ClusterRef;
         .message("transaction goes with source.kafka and `delivery: ExactlyOnce`"),
     validation = Rule::new("has(self.source.http) || !has(self.table)")
         .message("table goes with source.http: it is what the HTTP front answers from"),
-    validation = Rule::new("!has(self.retry) || !has(self.retry.delays) || size(self.retry.delays) == 0 || (has(self.ordering) && self.ordering == 'None')")
-        .message("retry.delays need `ordering: None`: a record that waits does not hold back the later ones of its key"),
+    validation = Rule::new("!has(self.ordering) || self.ordering != 'None' || (has(oldSelf.ordering) && oldSelf.ordering == 'None') || !has(oldSelf.retry) || !has(oldSelf.retry.delays) || size(oldSelf.retry.delays) == 0")
+        .message("ordering cannot become None while there are retry.delays: records may still be held back behind others; make a new EventPipeline"),
     validation = Rule::new("(has(self.retry) && has(self.retry.delays) ? size(self.retry.delays) : 0) >= (has(oldSelf.retry) && has(oldSelf.retry.delays) ? size(oldSelf.retry.delays) : 0)")
         .message("retry.delays may change but not become fewer: records may still wait in the topic of a delay that is taken away"),
     validation = Rule::new("has(self.source.kafka) == has(oldSelf.source.kafka)")
@@ -277,7 +277,9 @@ pub struct Retry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
     /// What follows once the attempts are used up: another one after each of these delays, such as `[10s, 1m]`, while other
-    /// records go on. Each from 1s to 1h. For each delay and source topic a retry topic is derived. Needs `ordering: None`.
+    /// records go on. Each from 1s to 1h. For each delay and source topic a retry topic is derived. With `ordering: Key` later
+    /// records of the key wait until the earlier one has ended, with `ordering: Partition` those of the partition, in one more
+    /// derived topic for each source topic.
     #[schemars(schema_with = "crate::schema::retry_delays")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delays: Vec<String>,

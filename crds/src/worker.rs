@@ -98,6 +98,10 @@ pub struct KafkaInput {
     /// Where a record waits once its attempts are used up, one tier after the other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tiers: Vec<Tier>,
+    /// Where a record waits behind an earlier one that is in a tier, by source topic. It has the same partitions. None where
+    /// records wait for no others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held: BTreeMap<String, String>,
     /// Where a record goes that cannot be handled.
     pub dead_letter: DeadLetterTarget,
 }
@@ -194,6 +198,7 @@ mod tests {
                     delay: Duration::from_secs(10),
                     topics: BTreeMap::from([("orders".into(), "orders.service-b-consumers.retry.1".into())]),
                 }],
+                held: BTreeMap::from([("orders".into(), "orders.service-b-consumers.held".into())]),
                 dead_letter: DeadLetterTarget { topic: "orders.DLT".into(), format: DeadLetterFormat::Envelope },
             }),
             processor: WorkerProcessor { builtin: "payments".into(), options: BTreeMap::new() },

@@ -190,14 +190,6 @@ fn pipeline_rules() -> Vec<RuleCase> {
         ),
         rule(
             KIND,
-            "spec",
-            "retry.delays need `ordering: None`",
-            reader(),
-            vec![json!({"ordering": "None", "retry": {"delays": ["10s"]}}), json!({"retry": {"delays": []}})],
-            vec![json!({"retry": {"delays": ["10s"]}}), json!({"ordering": "Key", "retry": {"delays": ["10s"]}})],
-        ),
-        rule(
-            KIND,
             "spec.retry.delays",
             "must be from",
             changed(reader(), &json!({"ordering": "None"})),
@@ -283,6 +275,20 @@ fn pipeline_rules() -> Vec<RuleCase> {
             changed(reader(), &json!({"ordering": "None", "retry": {"delays": ["10s"]}})),
             vec![json!({"retry": {"delays": ["20s"]}}), json!({"retry": {"delays": ["20s", "1m"]}})],
             vec![json!({"retry": {"delays": []}}), json!({"retry": null})],
+        ),
+        transition(
+            KIND,
+            "ordering cannot become None",
+            changed(reader(), &json!({"retry": {"delays": ["10s"]}})),
+            vec![json!({"ordering": "Key"}), json!({"ordering": "Partition"})],
+            vec![json!({"ordering": "None"})],
+        ),
+        transition(
+            KIND,
+            "ordering cannot become None",
+            changed(reader(), &json!({"ordering": "None", "retry": {"delays": ["10s"]}})),
+            vec![json!({"ordering": "None", "retry": {"delays": ["20s"]}}), json!({"ordering": "Key"})],
+            vec![],
         ),
         transition(
             KIND,

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod held_back;
+mod pipeline;
 mod retry_topics;
 mod transactions;
 

@@ -77,6 +77,10 @@ pub struct ConsumerSettings {
     pub fetch_wait: Duration,
     /// Whether [`crate::Consumer::recv_all`] tells the ends of partitions. Default: no.
     pub report_ends: bool,
+    /// Whether the member that has a partition of one topic has those with the same number of all other topics, too, as far
+    /// as all members read the same topics (the `range` strategy, with `Consumer` that of the brokers). With `Classic` all
+    /// members then give up all partitions in each rebalance. Default: no.
+    pub co_partitioned: bool,
 }
 
 impl ConsumerSettings {
@@ -94,6 +98,7 @@ impl ConsumerSettings {
             partition_fetch_bytes: 1 << 20,
             fetch_wait: Duration::from_millis(500),
             report_ends: false,
+            co_partitioned: false,
         }
     }
 
@@ -149,11 +154,14 @@ impl ConsumerSettings {
                 config
                     .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
                     .set("heartbeat.interval.ms", heartbeat.as_millis().to_string())
-                    .set("partition.assignment.strategy", "cooperative-sticky");
+                    .set("partition.assignment.strategy", if self.co_partitioned { "range" } else { "cooperative-sticky" });
             }
             // What the brokers decide must not be set.
             GroupProtocol::Consumer => {
                 config.set("group.protocol", "consumer");
+                if self.co_partitioned {
+                    config.set("group.remote.assignor", "range");
+                }
             }
         }
     }
@@ -186,8 +194,8 @@ mod tests {
     #[test]
     fn the_library_accepts_every_choice() {
         for group_protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
-            for isolation in [Isolation::ReadCommitted, Isolation::ReadUncommitted] {
-                let settings = ConsumerSettings { group_protocol, isolation, ..ConsumerSettings::new("g") };
+            for (isolation, co_partitioned) in [(Isolation::ReadCommitted, true), (Isolation::ReadUncommitted, false)] {
+                let settings = ConsumerSettings { group_protocol, isolation, co_partitioned, ..ConsumerSettings::new("g") };
                 let connection = crate::ConnectionSettings::parse("localhost:1").unwrap();
                 let consumer = crate::Consumer::subscribe(&connection, &settings, &["t"], ());
                 assert!(consumer.is_ok(), "{group_protocol:?} {isolation:?} {consumer:?}");

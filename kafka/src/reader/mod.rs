@@ -5,11 +5,14 @@
 
 mod following;
 mod progress;
+mod span;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use rdkafka::ClientConfig;
 
 use crate::buffer::Buffer;
 use crate::connection::{ConnectionSettings, InvalidSettings};
@@ -23,6 +26,8 @@ use crate::topic::validate_topic_name;
 
 use following::Following;
 use progress::Progress;
+
+pub use span::read_span;
 
 /// How a [`TopicReader`] reads ahead and looks for changes.
 #[non_exhaustive]
@@ -131,17 +136,9 @@ impl TopicReader {
             return Err(InvalidSettings::new("give at least one topic to follow").into());
         }
         topics.iter().try_for_each(|topic| validate_topic_name(topic))?;
-        let mut config = connection.client_config();
-        reading(&mut config, settings.prefetch_bytes, settings.fetch_wait);
-        config
-            .set("isolation.level", "read_committed")
-            // librdkafka assigns partitions only to clients that name a group. This one is neither joined nor written to.
-            .set("group.id", format!("{}-reader", connection.client_id()))
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "true")
-            // A position that no longer exists is reported instead of silently skipped.
-            .set("auto.offset.reset", "error");
+        let mut config = reading_client(connection, settings.prefetch_bytes, settings.fetch_wait);
+        // A position that no longer exists is reported instead of silently skipped.
+        config.set("auto.offset.reset", "error");
         let native = Native::for_reading(&config)?;
         let health = native.health();
         let events = Arc::new(Buffer::new(settings.buffer_records, settings.prefetch_bytes as usize));
@@ -182,6 +179,20 @@ impl TopicReader {
     pub async fn close(&self) {
         self.thread.stop().await;
     }
+}
+
+/// What every client has that reads partitions without a group.
+fn reading_client(connection: &ConnectionSettings, prefetch_bytes: u32, fetch_wait: Duration) -> ClientConfig {
+    let mut config = connection.client_config();
+    reading(&mut config, prefetch_bytes, fetch_wait);
+    config
+        .set("isolation.level", "read_committed")
+        // librdkafka assigns partitions only to clients that name a group. This one is neither joined nor written to.
+        .set("group.id", format!("{}-reader", connection.client_id()))
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true");
+    config
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What happens after a transient failure: the spec with its defaults filled in. Pure.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use penstock_crds::{
     duration,
@@ -8,7 +8,10 @@ use penstock_crds::{
     worker::{RetryPolicy, Tier},
 };
 
-use super::{topics::FoundTopics, validate::invalid};
+use super::{
+    topics::{FoundTopics, WaitsFor},
+    validate::invalid,
+};
 use crate::refusal::Refusal;
 
 const MIN_BACKOFF: Duration = Duration::from_millis(1);
@@ -29,10 +32,15 @@ pub fn tiers(retry: Option<&Retry>, found: &FoundTopics) -> Result<Vec<Tier>, Re
     }
     let tier = |(tier, text): (usize, &String)| {
         let delay = duration::parse_bounded(text, MIN_DELAY, MAX_DELAY).map_err(|why| invalid(format!("retry.delays: {why}")))?;
-        let topics = found.retries.iter().filter(|topic| topic.tier == tier);
-        Ok(Tier { delay, topics: topics.filter_map(|topic| Some((topic.source.clone(), found.kafka_name(&topic.object)?))).collect() })
+        Ok(Tier { delay, topics: waiting(found, WaitsFor::Delay(tier)) })
     };
     delays.iter().enumerate().map(tier).collect()
+}
+
+/// The topics in which records wait for that, by source topic.
+pub fn waiting(found: &FoundTopics, what: WaitsFor) -> BTreeMap<String, String> {
+    let topics = found.retries.iter().filter(|topic| topic.waits_for == what);
+    topics.filter_map(|topic| Some((topic.source.clone(), found.kafka_name(&topic.object)?))).collect()
 }
 
 /// The policy that a spec means.

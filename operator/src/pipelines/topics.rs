@@ -10,13 +10,15 @@ use penstock_crds::{
     EventPipelineSpec, KafkaTopic, KafkaTopicSpec,
     condition::{ConditionType, Reason},
     name,
+    pipeline::Ordering,
     topic::{self, ClusterRef, DeletionPolicy},
 };
 
 use crate::{refusal::Refusal, watch::Guarded};
 
-/// The one configuration key that a derived dead letter topic takes over from its source.
+/// The configuration keys that a derived topic takes over from its source: how long it keeps records, and which it takes.
 const RETENTION: &str = "retention.ms";
+const LARGEST: &str = "max.message.bytes";
 
 /// A day: a retry topic keeps its records at least that long.
 const MIN_RETRY_RETENTION_MS: i64 = 86_400_000;
@@ -65,15 +67,24 @@ impl DeadLetterChoice {
     }
 }
 
-/// A topic in which records wait for another attempt, whose object this pipeline makes.
+/// What records wait for in a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// This delay, counted from 0.
+    Delay(usize),
+    /// Earlier records that wait for a delay.
+    Others,
+}
+
+/// A topic in which records wait, whose object this pipeline makes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryTopic {
     /// The name of the `KafkaTopic` object.
     pub object: String,
     /// The name in Kafka of the topic that its records were read from first.
     pub source: String,
-    /// Which delay it is for, counted from 0.
-    pub tier: usize,
+    /// What for.
+    pub waits_for: WaitsFor,
     /// What the object shall say; none while the source topic's partitions are unknown.
     pub spec: Option<KafkaTopicSpec>,
 }
@@ -84,7 +95,7 @@ pub struct FoundTopics {
     kafka_names: BTreeMap<String, String>,
     /// Where dead letters go; none for a pipeline that has none, or whose source topic is not there.
     pub dead_letter: Option<DeadLetterChoice>,
-    /// Where records wait for another attempt.
+    /// Where records wait for another attempt, or for others that do.
     pub retries: Vec<RetryTopic>,
     /// Why the pipeline cannot be built.
     pub refusal: Option<Refusal>,
@@ -246,16 +257,23 @@ fn derive(source: &KafkaTopic, topic: String, object: String, around: Surroundin
 
 /// The retry topics of each source topic that is there, with their names in Kafka.
 fn retry_topics(spec: &EventPipelineSpec, around: Surroundings<'_>) -> Vec<Result<(String, RetryTopic), Refusal>> {
-    let tiers = spec.retry.as_ref().map_or(0, |retry| retry.delays.len());
+    let delays = spec.retry.as_ref().map_or(0, |retry| retry.delays.len());
     let Some(kafka) = &spec.source.kafka else { return Vec::new() };
     let group = kafka.group.clone().unwrap_or_else(|| name::default_group(around.namespace, around.pipeline));
+    let holds_back = delays > 0 && spec.ordering != Some(Ordering::None);
+    let waits: Vec<WaitsFor> = (0..delays).map(WaitsFor::Delay).chain(holds_back.then_some(WaitsFor::Others)).collect();
     let sources = kafka.topics.iter().filter_map(|object| around.get(object));
-    sources.flat_map(|source| (0..tiers).map(|tier| retry_topic(source, &group, tier, around)).collect::<Vec<_>>()).collect()
+    sources.flat_map(|source| waits.iter().map(|waits| retry_topic(source, &group, *waits, around)).collect::<Vec<_>>()).collect()
 }
 
-fn retry_topic(source: &KafkaTopic, group: &str, tier: usize, around: Surroundings<'_>) -> Result<(String, RetryTopic), Refusal> {
-    let topic = name::retry_topic(source.kafka_name(), group, tier + 1);
-    let object = name::retry_object(around.pipeline, source.metadata.name.as_deref().unwrap_or_default(), tier + 1);
+fn retry_topic(source: &KafkaTopic, group: &str, waits_for: WaitsFor, around: Surroundings<'_>) -> Result<(String, RetryTopic), Refusal> {
+    let source_object = source.metadata.name.as_deref().unwrap_or_default();
+    let (topic, object) = match waits_for {
+        WaitsFor::Delay(tier) => {
+            (name::retry_topic(source.kafka_name(), group, tier + 1), name::retry_object(around.pipeline, source_object, tier + 1))
+        }
+        WaitsFor::Others => (name::held_topic(source.kafka_name(), group), name::held_object(around.pipeline, source_object)),
+    };
     let existing = around.get(&object);
     if existing.is_some_and(|existing| !around.is_own(existing)) {
         let message = format!("KafkaTopic `{object}` is not this pipeline's: rename it, so that a retry topic can be derived");
@@ -269,7 +287,7 @@ fn retry_topic(source: &KafkaTopic, group: &str, tier: usize, around: Surroundin
         }
         spec
     });
-    Ok((topic, RetryTopic { object, source: source.kafka_name().to_owned(), tier, spec }))
+    Ok((topic, RetryTopic { object, source: source.kafka_name().to_owned(), waits_for, spec }))
 }
 
 /// What the derived object shall say. What Kafka already has is never contradicted: a topic left over from an earlier
@@ -289,7 +307,13 @@ fn derived_spec(source: &KafkaTopic, existing: Option<&KafkaTopic>, topic: &str)
         topic_name: Some(topic.to_owned()),
         partitions: Some(partitions),
         replication_factor,
-        config: source.spec.config.iter().filter(|(k, _)| *k == RETENTION).map(|(k, v)| (k.clone(), v.clone())).collect(),
+        config: source
+            .spec
+            .config
+            .iter()
+            .filter(|(k, _)| [RETENTION, LARGEST].contains(&k.as_str()))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
         deletion_policy: DeletionPolicy::Retain,
         suspend: false,
     })

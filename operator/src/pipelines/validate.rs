@@ -13,7 +13,7 @@ use kube::Resource;
 use penstock_crds::{
     EventPipeline, EventPipelineSpec, KafkaTopic,
     condition::Reason,
-    pipeline::{KafkaSource, Ordering, Resources},
+    pipeline::{KafkaSource, Resources},
     processor::{self, Builtin, Need, SourceKind},
     topic,
     worker::{self, DeadLetterTarget, KafkaInput, PipelineId, WorkerConfig, WorkerProcessor, WorkerSource},
@@ -21,8 +21,8 @@ use penstock_crds::{
 
 use super::{
     quantity,
-    retry::{retry_policy, tiers},
-    topics::{self, DeadLetterChoice, FoundTopics, Surroundings},
+    retry::{retry_policy, tiers, waiting},
+    topics::{self, DeadLetterChoice, FoundTopics, Surroundings, WaitsFor},
     transaction::transaction_bounds,
 };
 use crate::{clusters::ResolvedCluster, refusal::Refusal, watch::Guarded};
@@ -187,9 +187,6 @@ fn kafka_input(
     if source.topics.is_empty() {
         return Err(invalid("source.kafka.topics is empty: name at least one KafkaTopic"));
     }
-    if !spec.retry.as_ref().is_none_or(|retry| retry.delays.is_empty()) && spec.ordering != Some(Ordering::None) {
-        return Err(invalid("retry.delays need `ordering: None`: a record that waits does not hold back the later ones of its key"));
-    }
     let names = kafka_names(topics, &source.topics)?;
     let object = topics.dead_letter.as_ref().map(DeadLetterChoice::object).unwrap_or_default();
     let dead_letter = kafka_name(topics, object)?;
@@ -215,6 +212,7 @@ fn kafka_input(
         concurrency,
         retry: retry_policy(spec.retry.as_ref())?,
         tiers: tiers(spec.retry.as_ref(), topics)?,
+        held: waiting(topics, WaitsFor::Others),
         dead_letter: DeadLetterTarget { topic: dead_letter, format: spec.dead_letter.as_ref().map(|d| d.format).unwrap_or_default() },
     })
 }

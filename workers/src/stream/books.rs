@@ -14,8 +14,8 @@ use penstock_kafka::{ConsumedRecord, GroupOffset, TopicPartition};
 
 use super::{
     lanes::Lanes,
-    partition::{Partition, Slot, Stage},
-    tiers::{Incoming, Level, Tiers},
+    partition::{Partition, Settled, Slot, Stage},
+    tiers::{Incoming, Station, Tiers},
     verdict::{Letter, Verdict},
 };
 use crate::processor::Event;
@@ -23,10 +23,18 @@ use crate::processor::Event;
 /// The number of one assignment of one partition.
 pub(crate) type Assignment = u32;
 
-/// How much may be in memory at once.
-#[derive(Clone, Copy, Debug)]
+/// How much may be in memory at once, those not counted that were held back: they wait for others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bounds {
     pub records: usize,
+    pub bytes: usize,
+}
+
+/// A record that waited beside its source topic, and is settled.
+#[derive(Debug)]
+pub(crate) struct Waited {
+    pub event: Arc<Event>,
+    pub station: Station,
     pub bytes: usize,
 }
 
@@ -99,9 +107,11 @@ pub(crate) struct Books {
     lanes: Lanes<Lane, Ticket>,
     startable: VecDeque<Ticket>,
     emittable: VecDeque<(Ticket, Verdict)>,
+    /// Settled records that waited beside their source topics.
+    ended: Vec<Waited>,
     last_assignment: Assignment,
-    records: usize,
-    bytes: usize,
+    taken: Tally,
+    held: Tally,
 }
 
 impl Books {
@@ -116,20 +126,25 @@ impl Books {
             lanes: Lanes::default(),
             startable: VecDeque::new(),
             emittable: VecDeque::new(),
+            ended: Vec::new(),
             last_assignment: 0,
-            records: 0,
-            bytes: 0,
+            taken: Tally::default(),
+            held: Tally::default(),
         }
     }
 
     /// Whether one more record may be taken.
     pub fn has_room(&self) -> bool {
-        self.records < self.bounds.records && self.bytes < self.bounds.bytes
+        self.taken.records < self.bounds.records && self.taken.bytes < self.bounds.bytes
     }
 
     /// How many records are in memory.
     pub fn records(&self) -> usize {
-        self.records
+        self.taken.records + self.held.records
+    }
+
+    fn tally(&mut self, station: Station) -> &mut Tally {
+        if station == Station::Held { &mut self.held } else { &mut self.taken }
     }
 
     /// Partitions came.
@@ -148,11 +163,10 @@ impl Books {
         let assignment = self.assignment(&record.topic, record.partition)?;
         let partition = self.partitions.get_mut(&assignment)?;
         let (offset, bytes) = (record.offset, record.size());
-        let Incoming { event, level } = tiers.read(record);
+        let Incoming { event, station } = tiers.read(record);
         let event = Arc::new(event);
-        let number = partition.push(Slot { offset, bytes, level, event: Some(Arc::clone(&event)), stage: Stage::Waiting });
-        self.records += 1;
-        self.bytes += bytes;
+        let number = partition.push(Slot { offset, bytes, station, waits: None, event: Some(Arc::clone(&event)), stage: Stage::Waiting });
+        self.tally(station).add(bytes);
         let ticket = Ticket { assignment, number };
         match self.lane(ticket, &event) {
             Some(lane) if self.lanes.is_busy(&lane) => {
@@ -233,6 +247,9 @@ impl Books {
         self.release_lane(ticket);
         let Some(partition) = self.partitions.get_mut(&ticket.assignment) else { return };
         let Some(slot) = partition.slot(ticket.number) else { return };
+        if let Verdict::Wait(station) = &verdict {
+            slot.waits = Some(*station);
+        }
         match self.emission {
             Emission::AtOnce => {
                 slot.stage = Stage::Emitting;
@@ -329,12 +346,14 @@ impl Books {
         }
     }
 
-    /// What follows from the record was refused: this letter is written instead, or again.
-    pub fn bury(&mut self, ticket: Ticket, letter: Letter) {
-        if let Some(slot) = self.slot(ticket) {
-            slot.stage = Stage::Emitting;
-            self.emittable.push_back((ticket, Verdict::Bury(letter)));
-        }
+    /// What follows from the record was refused: this letter is written instead, or again. Gives back where the record was to
+    /// wait, and does not.
+    pub fn bury(&mut self, ticket: Ticket, letter: Letter) -> Option<Station> {
+        let slot = self.slot(ticket)?;
+        slot.stage = Stage::Emitting;
+        let waits = slot.waits.take();
+        self.emittable.push_back((ticket, Verdict::Bury(letter)));
+        waits
     }
 
     /// A letter that cannot be written now waits, and holds up no revocation meanwhile.
@@ -354,20 +373,26 @@ impl Books {
 
     fn settle(&mut self, ticket: Ticket) {
         let Some(partition) = self.partitions.get_mut(&ticket.assignment) else { return };
-        if let Some(bytes) = partition.settle(ticket.number) {
-            partition.busy -= 1;
-            self.records -= 1;
-            self.bytes -= bytes;
+        let Some(Settled { event, station, bytes }) = partition.settle(ticket.number) else { return };
+        partition.busy -= 1;
+        self.tally(station).remove(bytes);
+        if station != Station::Source {
+            self.ended.extend(event.map(|event| Waited { event, station, bytes }));
         }
+    }
+
+    /// The records that waited beside their source topics and were settled since this was asked last.
+    pub fn take_ended(&mut self) -> Vec<Waited> {
+        std::mem::take(&mut self.ended)
     }
 
     fn slot(&mut self, ticket: Ticket) -> Option<&mut Slot> {
         self.partitions.get_mut(&ticket.assignment)?.slot(ticket.number)
     }
 
-    /// How far the record has come.
-    pub fn level(&mut self, ticket: Ticket) -> Level {
-        self.slot(ticket).map_or(0, |slot| slot.level)
+    /// Where the record was read.
+    pub fn station(&mut self, ticket: Ticket) -> Station {
+        self.slot(ticket).map_or(Station::Source, |slot| slot.station)
     }
 
     /// The record itself, until it is settled.
@@ -439,9 +464,9 @@ impl Books {
     pub fn forget(&mut self, assignments: &[Assignment]) {
         for assignment in assignments {
             if let Some(partition) = self.partitions.remove(assignment) {
-                let (records, bytes) = partition.held();
-                self.records -= records;
-                self.bytes -= bytes;
+                for (station, bytes) in partition.unsettled() {
+                    self.tally(station).remove(bytes);
+                }
             }
         }
     }
@@ -464,6 +489,25 @@ impl Books {
                 partition.committed(offset.next_offset);
             }
         }
+    }
+}
+
+/// What is in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    records: usize,
+    bytes: usize,
+}
+
+impl Tally {
+    fn add(&mut self, bytes: usize) {
+        self.records += 1;
+        self.bytes += bytes;
+    }
+
+    fn remove(&mut self, bytes: usize) {
+        self.records -= 1;
+        self.bytes -= bytes;
     }
 }
 

@@ -3,6 +3,9 @@
 //! Everything that changes the books happens here, one thing after the other, so there is no lock and no order but the one
 //! that is written down. A processor that answers at once costs neither a task nor a wake-up.
 
+mod delivery;
+mod standstill;
+
 use std::{
     collections::VecDeque,
     future::Future,
@@ -14,21 +17,22 @@ use std::{
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
-use penstock_crds::worker::RetryPolicy;
-use penstock_kafka::{ConsumedRecord, Consumer, Error, Received};
+use penstock_crds::worker::{Ordering, RetryPolicy};
+use penstock_kafka::{ConnectionSettings, Consumer, Error, Received, TopicPartition};
 use tokio::{sync::mpsc::UnboundedReceiver, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    books::{Assignment, Books, Ticket, Token},
+    books::{Assignment, Books, Bounds, Ticket},
     counters::Counters,
-    dead_letter::Extent,
     handover::{Consent, Rebalance},
-    outbox::{Answers, Outbox},
+    holds::{Holds, Look, Start},
+    outbox::Outbox,
     parked::{Parked, Spot},
-    retry::{self, Burial, Next, Standing},
+    retry::{self, Next, Standing},
     session::{Breakdown, Needs},
-    tiers::Level,
+    tiers::{Level, Station},
+    unread::Unread,
     verdict::{Letter, Verdict},
     writing::Addresses,
 };
@@ -39,13 +43,8 @@ use crate::{
 
 /// How many records are taken at once. Between two batches the group's decisions and Kafka's answers are looked at.
 const BATCH: usize = 256;
-/// The pause between two attempts to write a dead letter: the first, and the longest.
-const BURIAL_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-
-/// A partition that waits stands still at least that long: what becomes due shortly after is taken together.
-const SHORTEST_WAIT: Duration = Duration::from_millis(200);
-/// The pause before another attempt to go back to a record.
-const SEEK_AGAIN: Duration = Duration::from_secs(1);
+/// What was held back may take that much memory besides everything else, which must have room for those that it waits for.
+const HELD_BOUNDS: Bounds = Bounds { records: 4_096, bytes: 2 << 20 };
 
 /// What the task works with.
 pub(crate) struct Parts<O> {
@@ -53,9 +52,11 @@ pub(crate) struct Parts<O> {
     pub books: Books,
     pub outbox: O,
     pub addresses: Addresses,
+    pub ordering: Ordering,
     pub retry: RetryPolicy,
     /// How many records may be in process at once.
     pub concurrency: usize,
+    pub connection: ConnectionSettings,
     pub consumer: Arc<Consumer>,
     pub decisions: UnboundedReceiver<Rebalance>,
     pub counters: Counters,
@@ -82,6 +83,8 @@ enum Wake {
     Sought(Spot),
     /// The partition goes on.
     Resumed,
+    /// What waits in families, or why that is not known.
+    Seen(Vec<Look>, Result<Unread, Error>),
 }
 
 /// What the task waited for.
@@ -97,8 +100,10 @@ enum Happened {
 /// The task's state.
 pub(crate) struct Engine<O> {
     parts: Parts<O>,
-    /// The partitions of retry topics that stand still.
+    /// The partitions that stand still.
     parked: Parked,
+    /// Which records wait behind others.
+    holds: Holds,
     /// What the group decided while something else had to be finished first.
     deferred: VecDeque<Rebalance>,
     running: FuturesUnordered<BoxFuture<'static, Attempt>>,
@@ -107,9 +112,11 @@ pub(crate) struct Engine<O> {
 
 impl<O: Outbox> Engine<O> {
     pub fn new(parts: Parts<O>) -> Self {
+        let holds = Holds::new(parts.ordering, Arc::clone(&parts.addresses.tiers), HELD_BOUNDS);
         Self {
             parts,
             parked: Parked::default(),
+            holds,
             deferred: VecDeque::new(),
             running: FuturesUnordered::new(),
             pauses: FuturesUnordered::new(),
@@ -219,6 +226,10 @@ impl<O: Outbox> Engine<O> {
                 self.sought(spot);
                 Ok(())
             }
+            Happened::Woken(Wake::Seen(looks, seen)) => {
+                self.seen(looks, seen);
+                Ok(())
+            }
             Happened::Woken(Wake::Resumed) => Ok(()),
             Happened::Told | Happened::Decided(_) | Happened::Answered => Ok(()),
         }
@@ -234,6 +245,7 @@ impl<O: Outbox> Engine<O> {
         let answers = self.parts.outbox.act(&mut self.parts.books)?;
         self.take_in(answers)?;
         self.write().await?;
+        self.let_go_on();
         self.parts.counters.in_flight(self.parts.books.records());
         Ok(())
     }
@@ -259,7 +271,7 @@ impl<O: Outbox> Engine<O> {
                     continue;
                 }
             };
-            if self.is_early(&record) {
+            if self.stands_still(&record) {
                 continue;
             }
             self.parts.counters.consumed(&record.topic);
@@ -272,71 +284,19 @@ impl<O: Outbox> Engine<O> {
         Ok(())
     }
 
-    /// Whether a record of a retry topic must wait. Then its partition stands still, and nothing of it is kept: it is read
-    /// again once the record is due.
-    fn is_early(&mut self, record: &ConsumedRecord) -> bool {
-        if self.parked.is_parked(record) {
-            return true;
-        }
-        let Some(due) = self.parts.addresses.tiers.due(record) else { return false };
-        let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
-        if left.is_zero() {
-            return false;
-        }
-        let Some(assignment) = self.parts.books.current(&record.topic, record.partition) else { return true };
-        let spot = self.parked.park(record, assignment);
-        let consumer = Arc::clone(&self.parts.consumer);
-        let waited = async move {
-            if let Err(error) = consumer.pause(std::slice::from_ref(&spot.partition)).await {
-                tracing::debug!(%error, partition = %spot.partition, "a partition that waits was not paused");
-            }
-            tokio::time::sleep(left.max(SHORTEST_WAIT)).await;
-            Wake::Due(spot)
-        };
-        self.pauses.push(waited.boxed());
-        true
-    }
-
-    /// Goes back to the record that a partition waited for.
-    fn due(&mut self, spot: Spot) {
-        if !self.parked.holds(&spot) {
-            return;
-        }
-        let consumer = Arc::clone(&self.parts.consumer);
-        let sought = async move {
-            match consumer.seek(&spot.partition, spot.offset).await {
-                Ok(()) => Wake::Sought(spot),
-                Err(error) => {
-                    tracing::debug!(%error, partition = %spot.partition, "a partition that waited was not taken up; trying again");
-                    tokio::time::sleep(SEEK_AGAIN).await;
-                    Wake::Due(spot)
-                }
-            }
-        };
-        self.pauses.push(sought.boxed());
-    }
-
-    /// What was read before is dropped by now: from here on the records of the partition count again.
-    fn sought(&mut self, spot: Spot) {
-        if !self.parked.release(&spot) {
-            return;
-        }
-        let consumer = Arc::clone(&self.parts.consumer);
-        let resumed = async move {
-            if let Err(error) = consumer.resume(std::slice::from_ref(&spot.partition)).await {
-                tracing::debug!(%error, partition = %spot.partition, "a partition that waited is gone");
-            }
-            Wake::Resumed
-        };
-        self.pauses.push(resumed.boxed());
-    }
-
     /// Gives a record to the processor, or puts it off while too many are in process.
     async fn start(&mut self, ticket: Ticket) {
         if self.running.len() >= self.parts.concurrency {
             return self.parts.books.put_off(ticket);
         }
+        let start = self.may_start(ticket);
+        if start == Start::Later {
+            return self.parts.books.hold_lane(ticket);
+        }
         let Some(event) = self.parts.books.begin(ticket) else { return };
+        if start == Start::HoldBack {
+            return self.decide(ticket, Verdict::Wait(Station::Held));
+        }
         let (number, begun) = (event.attempt, Instant::now());
         let mut answer = AssertUnwindSafe(Arc::clone(&self.parts.processor).handle(event)).catch_unwind();
         match futures::poll!(&mut answer) {
@@ -370,10 +330,19 @@ impl<O: Outbox> Engine<O> {
             Next::Wait(level, failure) => {
                 tracing::debug!(error = failure.error_type, level, "a record waits for another attempt");
                 self.parts.counters.delayed.inc();
-                Verdict::Wait(level)
+                Verdict::Wait(Station::Tier(level))
             }
             Next::Again(pause) => return self.pause(ticket, pause),
         };
+        self.decide(ticket, verdict);
+    }
+
+    fn decide(&mut self, ticket: Ticket, verdict: Verdict) {
+        if let Verdict::Wait(station) = &verdict
+            && let Some(event) = self.parts.books.event(ticket)
+        {
+            self.holds.wait(&event, *station);
+        }
         self.parts.books.decide(ticket, verdict);
     }
 
@@ -381,7 +350,7 @@ impl<O: Outbox> Engine<O> {
     fn level(&mut self, ticket: Ticket) -> (Level, Level) {
         let Parts { books, addresses, .. } = &mut self.parts;
         let levels = books.event(ticket).map_or(0, |event| addresses.tiers.levels_of(&event.topic));
-        (books.level(ticket), levels)
+        (books.station(ticket).level(), levels)
     }
 
     fn pause(&mut self, ticket: Ticket, pause: Duration) {
@@ -395,109 +364,6 @@ impl<O: Outbox> Engine<O> {
         self.pauses.push(tokio::time::sleep(pause).map(|()| wake).boxed());
     }
 
-    async fn write(&mut self) -> Result<(), Breakdown> {
-        self.parts.outbox.write_first().await?;
-        while self.parts.outbox.is_open()
-            && let Some((ticket, verdict)) = self.parts.books.next_emittable()
-        {
-            let Some(event) = self.parts.books.event(ticket) else { continue };
-            let verdict = self.parts.addresses.checked(verdict, Timestamp::now);
-            if !self.parts.outbox.takes(&event, &verdict) {
-                self.parts.books.put_back(ticket, verdict);
-                self.parts.outbox.hurry();
-                return Ok(());
-            }
-            let written = self.parts.outbox.write(ticket, &event, &verdict).await?;
-            let letter = match verdict {
-                Verdict::Bury(letter) => Some(letter),
-                Verdict::Emit(_) | Verdict::Wait(_) => None,
-            };
-            self.parts.books.emitted(ticket, written.records, letter);
-            if let Some((token, error)) = written.refused {
-                self.undelivered(token, error)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn take_in(&mut self, answers: Answers) -> Result<(), Breakdown> {
-        let Parts { books, counters, needs, .. } = &mut self.parts;
-        let (mut outputs, mut letters) = (0, 0);
-        for token in answers.acknowledged {
-            if !token.is_letter {
-                outputs += 1;
-            } else if let Some(letter) = books.letter(token.ticket) {
-                counters.buried(letter.burial);
-                letters += 1;
-            }
-            books.acknowledged(token);
-        }
-        counters.produced.inc_by(outputs);
-        if outputs > 0 {
-            needs.sink.met();
-        }
-        if letters > 0 {
-            needs.dead_letter.met();
-        }
-        counters.produced.inc_by(answers.committed.outputs);
-        for burial in answers.committed.burials {
-            counters.buried(burial);
-        }
-        for (token, error) in answers.failed {
-            self.undelivered(token, error)?;
-        }
-        Ok(())
-    }
-
-    /// Kafka does not have a record that it should have.
-    fn undelivered(&mut self, token: Token, error: Error) -> Result<(), Breakdown> {
-        if !self.parts.books.is_awaited(token) {
-            return Ok(());
-        }
-        match self.parts.books.letter(token.ticket) {
-            Some(letter) => self.unburied(token.ticket, letter, error),
-            None => self.refused(token.ticket, error),
-        }
-    }
-
-    /// The sink does not have an output: the record is at fault and goes to the dead letter topic, or the sink is, and no
-    /// record gets past it.
-    fn refused(&mut self, ticket: Ticket, error: Error) -> Result<(), Breakdown> {
-        self.parts.counters.produce_failures.inc();
-        let error_type = match &error {
-            Error::RecordTooLarge { .. } => "OutputTooLarge",
-            Error::InvalidRequest { .. } | Error::PolicyViolation { .. } => "OutputRefused",
-            _ => {
-                self.parts.needs.sink.missing(error.to_string());
-                return Err(Breakdown::Produce(error));
-            }
-        };
-        let failure = Failure::new(error_type, error.to_string());
-        self.parts.books.bury(ticket, Letter::new(failure, Burial::Rejected, Timestamp::now()));
-        Ok(())
-    }
-
-    /// A dead letter is not written: it is tried again, however long that takes.
-    fn unburied(&mut self, ticket: Ticket, mut letter: Letter, error: Error) -> Result<(), Breakdown> {
-        if matches!(error, Error::RecordTooLarge { .. }) && letter.extent == Extent::Whole {
-            letter.extent = Extent::Pointer;
-            self.parts.books.bury(ticket, letter);
-            return Ok(());
-        }
-        self.parts.counters.dead_letter_failures.inc();
-        self.parts.needs.dead_letter.missing(error.to_string());
-        if error.is_fatal() {
-            return Err(Breakdown::Produce(error));
-        }
-        letter.failures = letter.failures.saturating_add(1);
-        let (initial, max) = BURIAL_BACKOFF;
-        let pause = retry::pause(initial, max, letter.failures, rand::random());
-        tracing::debug!(%error, topic = self.parts.addresses.dead_letter.topic, ?pause, "a dead letter was not written");
-        self.parts.books.rest(ticket);
-        self.wake_after(pause, Wake::Letter(ticket, letter));
-        Ok(())
-    }
-
     /// Does what the group decided.
     async fn obey(&mut self, decision: Rebalance) -> Result<(), Breakdown> {
         // A group without partitions for this worker is well, too.
@@ -505,10 +371,11 @@ impl<O: Outbox> Engine<O> {
         let (kind, gone) = match &decision {
             Rebalance::Assigned(partitions) => {
                 self.parts.books.assign(partitions);
+                self.look(partitions);
                 (RebalanceKind::Assigned, Vec::new())
             }
-            Rebalance::Revoked(partitions, _) => (RebalanceKind::Revoked, self.parts.books.close(partitions)),
-            Rebalance::Lost(partitions) => (RebalanceKind::Lost, self.parts.books.close(partitions)),
+            Rebalance::Revoked(partitions, _) => (RebalanceKind::Revoked, self.close(partitions)),
+            Rebalance::Lost(partitions) => (RebalanceKind::Lost, self.close(partitions)),
         };
         self.parts.counters.rebalance(kind);
         if let Rebalance::Revoked(_, consent) = &decision {
@@ -518,6 +385,12 @@ impl<O: Outbox> Engine<O> {
         self.parked.forget(&gone);
         self.parts.counters.assigned(self.parts.books.assigned());
         if let Rebalance::Lost(_) = decision { self.parts.outbox.lost() } else { Ok(()) }
+    }
+
+    /// Nothing more of these partitions starts.
+    fn close(&mut self, partitions: &[TopicPartition]) -> Vec<Assignment> {
+        self.holds.revoke(partitions);
+        self.parts.books.close(partitions)
     }
 
     async fn hand_over(&mut self, closed: &[Assignment], consent: &Consent) -> Result<(), Breakdown> {

@@ -7,10 +7,12 @@
 //! | [`lanes`] | which records wait for one another | yes |
 //! | `books` | every record that was taken and is not settled | yes |
 //! | [`retry`] | what follows from an outcome, and how long to pause | yes |
-//! | [`tiers`] | the topics in which records wait for another attempt | yes |
+//! | [`tiers`] | the topics in which records wait | yes |
 //! | `verdict` | what follows from a record | yes |
 //! | [`dead_letter`] | how a dead letter is written | yes |
-//! | `parked` | the partitions of retry topics that stand still | yes |
+//! | `holds` | which records wait behind others that wait in retry topics | yes |
+//! | `parked` | the partitions that stand still | yes |
+//! | `unread` | reads what waits in retry topics | |
 //! | `writing` | the records that follow from a verdict | yes |
 //! | `outbox` | writes verdicts and commits offsets: at least once, or exactly once | |
 //! | `handover` | the group's decisions, from the polling thread to the task that works | |
@@ -23,6 +25,7 @@ pub(crate) mod counters;
 pub mod dead_letter;
 pub(crate) mod engine;
 pub(crate) mod handover;
+pub(crate) mod holds;
 pub mod lanes;
 pub(crate) mod outbox;
 pub(crate) mod parked;
@@ -30,5 +33,6 @@ pub(crate) mod partition;
 pub mod retry;
 pub(crate) mod session;
 pub mod tiers;
+pub(crate) mod unread;
 pub(crate) mod verdict;
 pub(crate) mod writing;

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 use penstock_kafka::TopicPartition;
 
 use super::{
-    tiers::Level,
+    tiers::Station,
     verdict::{Letter, Verdict},
 };
 use crate::processor::Event;
@@ -42,11 +42,21 @@ pub(crate) enum Stage {
 pub(crate) struct Slot {
     pub offset: i64,
     pub bytes: usize,
-    /// How far it has come.
-    pub level: Level,
+    /// Where it was read.
+    pub station: Station,
+    /// Where it waits next, once that is decided.
+    pub waits: Option<Station>,
     /// None once it is settled.
     pub event: Option<Arc<Event>>,
     pub stage: Stage,
+}
+
+/// What a record was until it was settled.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Settled {
+    pub event: Option<Arc<Event>>,
+    pub station: Station,
+    pub bytes: usize,
 }
 
 /// One assignment of a partition to this worker.
@@ -100,18 +110,16 @@ impl Partition {
         self.first == number
     }
 
-    /// Marks a record as settled, and forgets the settled ones at the head. Gives back the bytes that it held; None: it
-    /// was settled before.
-    pub fn settle(&mut self, number: u64) -> Option<usize> {
+    /// Marks a record as settled, and forgets the settled ones at the head. None: it was settled before.
+    pub fn settle(&mut self, number: u64) -> Option<Settled> {
         let slot = self.slot(number).filter(|slot| !matches!(slot.stage, Stage::Settled))?;
         slot.stage = Stage::Settled;
-        slot.event = None;
-        let bytes = slot.bytes;
+        let settled = Settled { event: slot.event.take(), station: slot.station, bytes: slot.bytes };
         while self.slots.front().is_some_and(|slot| matches!(slot.stage, Stage::Settled)) {
             self.slots.pop_front();
             self.first += 1;
         }
-        Some(bytes)
+        Some(settled)
     }
 
     /// Where the next reader of the partition has to begin; none before anything was read.
@@ -144,10 +152,9 @@ impl Partition {
         self.slots.iter().any(|slot| matches!(slot.stage, Stage::Unacknowledged { .. }))
     }
 
-    /// What is in memory: records and bytes.
-    pub fn held(&self) -> (usize, usize) {
-        let held = self.slots.iter().filter(|slot| !matches!(slot.stage, Stage::Settled));
-        held.fold((0, 0), |(records, bytes), slot| (records + 1, bytes + slot.bytes))
+    /// What is in memory: where each record was read, and its bytes.
+    pub fn unsettled(&self) -> impl Iterator<Item = (Station, usize)> {
+        self.slots.iter().filter(|slot| !matches!(slot.stage, Stage::Settled)).map(|slot| (slot.station, slot.bytes))
     }
 }
 
@@ -162,7 +169,7 @@ mod tests {
     }
 
     fn slot(offset: i64) -> Slot {
-        Slot { offset, bytes: 1, level: 0, event: None, stage: Stage::Waiting }
+        Slot { offset, bytes: 1, station: Station::Source, waits: None, event: None, stage: Stage::Waiting }
     }
 
     #[test]
@@ -188,7 +195,7 @@ mod tests {
         for (taken, settled, end, position, commit) in table {
             let mut partition = partition();
             let numbers: Vec<u64> = taken.iter().map(|offset| partition.push(slot(*offset))).collect();
-            settled.iter().for_each(|index| assert_eq!(partition.settle(numbers[usize::try_from(*index).unwrap()]), Some(1)));
+            settled.iter().for_each(|index| assert!(partition.settle(numbers[usize::try_from(*index).unwrap()]).is_some()));
             end.into_iter().for_each(|end| partition.reach_end(end));
             assert_eq!((partition.position(), partition.to_commit()), (position, commit), "{taken:?} {settled:?} {end:?}");
         }
@@ -198,12 +205,12 @@ mod tests {
     fn an_acknowledged_commit_is_not_repeated_and_nothing_settles_twice() {
         let mut partition = partition();
         let number = partition.push(slot(0));
-        assert_eq!((partition.settle(number), partition.settle(number)), (Some(1), None));
+        assert_eq!((partition.settle(number).map(|settled| settled.bytes), partition.settle(number)), (Some(1), None));
         assert_eq!(partition.to_commit(), Some(1));
         partition.committed(1);
         assert_eq!(partition.to_commit(), None);
         partition.push(slot(1));
-        assert_eq!((partition.to_commit(), partition.held()), (None, (1, 1)));
+        assert_eq!((partition.to_commit(), partition.unsettled().count()), (None, 1));
     }
 
     proptest! {
@@ -233,7 +240,7 @@ mod tests {
                 partition.settle(number);
             }
             prop_assert_eq!(partition.position(), (last > 0).then_some(last + 1));
-            prop_assert_eq!(partition.held(), (0, 0));
+            prop_assert_eq!(partition.unsettled().count(), 0);
         }
     }
 }

@@ -196,8 +196,10 @@ impl Stream {
             books: Books::new(self.input.ordering, O::EMISSION, BOUNDS),
             outbox,
             addresses: self.addresses(),
+            ordering: self.input.ordering,
             retry: self.input.retry,
             concurrency: usize::from(self.input.concurrency.max(1)),
+            connection: self.connection.clone(),
             consumer: Arc::clone(&consumer),
             decisions,
             counters: Counters::of(&self.metrics),
@@ -234,7 +236,7 @@ impl Stream {
     fn join(&self) -> Result<Group, WorkerError> {
         let patience = Patience::new(self.drain_timeout);
         let (handover, decisions) = Handover::new(patience.clone());
-        let tiers = Tiers::new(&self.input.tiers);
+        let tiers = Tiers::new(&self.input);
         let topics: Vec<&str> = self.input.topics.iter().map(String::as_str).chain(tiers.topics()).collect();
         let consumer = Consumer::subscribe(&self.connection, &self.consumer_settings(), &topics, handover)?;
         Ok(Group { consumer: Arc::new(consumer), decisions, patience })
@@ -243,7 +245,7 @@ impl Stream {
     fn addresses(&self) -> Addresses {
         Addresses {
             sink: self.sink.as_deref().map(Arc::from),
-            tiers: Arc::new(Tiers::new(&self.input.tiers)),
+            tiers: Arc::new(Tiers::new(&self.input)),
             dead_letter: self.input.dead_letter.clone(),
             pipeline: self.pipeline.clone(),
         }
@@ -266,6 +268,8 @@ impl Stream {
         };
         settings.buffer_records = READ_AHEAD;
         settings.session_timeout = SESSION_TIMEOUT;
+        // What waits in retry topics is known to the worker that has them all.
+        settings.co_partitioned = !self.input.held.is_empty();
         // So that a group that has read everything is seen to have, whatever marks of transactions follow the last record.
         settings.report_ends = true;
         // A handover may take as long as a drain, and the group must not go on without us meanwhile.

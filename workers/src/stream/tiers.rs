@@ -1,4 +1,4 @@
-//! Retry topics: where a record waits for another attempt, and how it finds back to what it was. Pure.
+//! Where a record waits for another attempt, or behind one that does, and how it finds back to what it was. Pure.
 //!
 //! When a record may be tried again, how often it was, and where it was read from first stand in its headers, so that
 //! neither a restart nor a rebalance begins anew. Its key, value and own headers stay as they were.
@@ -17,13 +17,45 @@ pub const HEADER_PREFIX: &str = "penstock-retry-";
 /// How far a record has come: 0 is the source topic, 1 the first retry topic.
 pub type Level = u8;
 
-/// All retry topics of a pipeline.
+/// A kind of topic that a record is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Station {
+    /// A source topic.
+    Source,
+    /// The retry topic of this level, from 1.
+    Tier(Level),
+    /// The topic of those that wait behind others.
+    Held,
+}
+
+impl Station {
+    /// How far a record has come that is read there.
+    #[must_use]
+    pub fn level(self) -> Level {
+        match self {
+            Self::Source | Self::Held => 0,
+            Self::Tier(level) => level,
+        }
+    }
+}
+
+/// What a topic is.
+#[derive(Clone, Debug)]
+struct Role {
+    source: Arc<str>,
+    station: Station,
+}
+
+/// The topics beside each source topic of a pipeline.
 #[derive(Clone, Debug, Default)]
 pub struct Tiers {
     delays: Vec<Duration>,
     /// The retry topics of each source topic, in the order of the delays.
-    topics: HashMap<String, Vec<String>>,
-    levels: HashMap<String, Level>,
+    tiers: HashMap<String, Vec<String>>,
+    /// The topic of what is held back, by source topic.
+    held: HashMap<String, String>,
+    /// The topics beside source topics, and those source topics.
+    roles: HashMap<String, Role>,
 }
 
 /// A record as it was read.
@@ -31,73 +63,115 @@ pub struct Tiers {
 pub struct Incoming {
     /// What the processor gets: the record as it was in the source topic.
     pub event: Event,
-    /// How far it has come.
-    pub level: Level,
+    /// Where it was read.
+    pub station: Station,
 }
 
 impl Tiers {
-    /// The tiers of a configuration.
+    /// Those of a configuration.
     #[must_use]
-    pub fn new(tiers: &[worker::Tier]) -> Self {
-        let mut all = Self { delays: tiers.iter().map(|tier| tier.delay).collect(), ..Self::default() };
-        for (level, tier) in (1..).zip(tiers) {
+    pub fn new(input: &worker::KafkaInput) -> Self {
+        let mut all = Self { delays: input.tiers.iter().map(|tier| tier.delay).collect(), ..Self::default() };
+        for (level, tier) in (1..).zip(&input.tiers) {
             for (source, topic) in &tier.topics {
-                all.topics.entry(source.clone()).or_default().push(topic.clone());
-                all.levels.insert(topic.clone(), level);
+                all.tiers.entry(source.clone()).or_default().push(topic.clone());
+                all.add(topic, source, Station::Tier(level));
             }
+        }
+        for (source, topic) in &input.held {
+            all.held.insert(source.clone(), topic.clone());
+            all.add(topic, source, Station::Held);
         }
         all
     }
 
-    /// Every retry topic.
+    fn add(&mut self, topic: &str, source: &str, station: Station) {
+        let source: Arc<str> = source.into();
+        self.roles.insert(source.to_string(), Role { source: Arc::clone(&source), station: Station::Source });
+        self.roles.insert(topic.to_owned(), Role { source, station });
+    }
+
+    /// Every topic beside a source topic.
     pub fn topics(&self) -> impl Iterator<Item = &str> {
-        self.levels.keys().map(String::as_str)
+        self.roles.iter().filter(|(_, role)| role.station != Station::Source).map(|(topic, _)| topic.as_str())
+    }
+
+    /// The topics beside a source topic from which records are held back; none where they are not.
+    pub fn beside(&self, source: &str) -> impl Iterator<Item = &str> {
+        let held = self.held.get(source).into_iter();
+        held.flat_map(|held| self.tiers.get(source).into_iter().flatten().chain([held])).map(String::as_str)
+    }
+
+    /// Whether records are held back behind others of their key.
+    #[must_use]
+    pub fn hold_back(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// The source topic that a topic is, or is beside of; none where nothing is beside it.
+    #[must_use]
+    pub fn source_of(&self, topic: &str) -> Option<&Arc<str>> {
+        self.roles.get(topic).map(|role| &role.source)
     }
 
     /// How many retry topics there are for records of that source topic. None for what somebody put on a retry topic himself:
     /// it comes from no source topic.
     #[must_use]
     pub fn levels_of(&self, source: &str) -> Level {
-        self.topics.get(source).map_or(0, |topics| Level::try_from(topics.len()).unwrap_or(Level::MAX))
+        self.tiers.get(source).map_or(0, |topics| Level::try_from(topics.len()).unwrap_or(Level::MAX))
     }
 
     /// When a record of a retry topic may be tried; None: at once.
     #[must_use]
     pub fn due(&self, record: &ConsumedRecord) -> Option<Timestamp> {
-        self.level(record)?;
-        number(&record.headers, "not-before").and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        match self.station(&record.topic) {
+            Station::Tier(_) => number(&record.headers, "not-before").and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            Station::Source | Station::Held => None,
+        }
     }
 
-    fn level(&self, record: &ConsumedRecord) -> Option<Level> {
-        if self.levels.is_empty() { None } else { self.levels.get(&*record.topic).copied() }
+    /// What kind of topic that is.
+    #[must_use]
+    pub fn station(&self, topic: &str) -> Station {
+        if self.roles.is_empty() { Station::Source } else { self.roles.get(topic).map_or(Station::Source, |role| role.station) }
     }
 
-    /// Reads a record: one of a retry topic becomes what it was in the source topic.
+    /// Reads a record: one that waited becomes what it was in the source topic. What somebody put beside a source topic himself
+    /// comes from no source topic, whatever its headers say.
     #[must_use]
     pub fn read(&self, record: ConsumedRecord) -> Incoming {
-        let level = self.level(&record);
+        let role = if self.roles.is_empty() { None } else { self.roles.get(&*record.topic) };
         let mut event = Event::from(record);
         // In a source topic such headers are somebody else's.
-        let Some(level) = level else { return Incoming { event, level: 0 } };
+        let Some(Role { source, station }) = role.filter(|role| role.station != Station::Source) else {
+            return Incoming { event, station: Station::Source };
+        };
         let headers = std::mem::take(&mut event.headers);
         event.attempt = number(&headers, "attempts").and_then(|attempts| u16::try_from(attempts).ok()).unwrap_or(0).saturating_add(1);
         if let (Some(topic), Some(partition), Some(offset)) =
-            (text(&headers, "topic"), number(&headers, "partition"), number(&headers, "offset"))
-            && let Ok(partition) = i32::try_from(partition)
+            (value(&headers, "topic"), number(&headers, "partition"), number(&headers, "offset"))
+            && (topic, partition) == (&**source, i64::from(event.partition))
         {
-            (event.topic, event.partition, event.offset) = (topic, partition, offset);
+            (event.topic, event.offset) = (Arc::clone(source), offset);
             event.timestamp_ms = number(&headers, "timestamp");
         }
         event.headers = headers.into_iter().filter(|header| !header.name.starts_with(HEADER_PREFIX)).collect();
-        Incoming { event, level }
+        Incoming { event, station: *station }
     }
 
-    /// The record that waits at this level, from 1; None: there is no such level for its topic.
+    /// The record that waits at this station; None: its topic has no such.
     #[must_use]
-    pub fn waiting(&self, event: &Event, level: Level, now: Timestamp) -> Option<Record> {
-        let tier = usize::from(level).checked_sub(1)?;
-        let (topic, delay) = (self.topics.get(&*event.topic)?.get(tier)?, *self.delays.get(tier)?);
-        let not_before = now.as_millisecond().saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
+    pub fn waiting(&self, event: &Event, station: Station, now: Timestamp) -> Option<Record> {
+        let (topic, not_before, attempts) = match station {
+            Station::Source => return None,
+            Station::Held => (self.held.get(&*event.topic)?, None, event.attempt.saturating_sub(1)),
+            Station::Tier(level) => {
+                let tier = usize::from(level).checked_sub(1)?;
+                let delay = i64::try_from(self.delays.get(tier)?.as_millis()).unwrap_or(i64::MAX);
+                let topic = self.tiers.get(&*event.topic)?.get(tier)?;
+                (topic, Some(now.as_millisecond().saturating_add(delay)), event.attempt)
+            }
+        };
         let mut record = Record {
             key: event.key.clone(),
             payload: event.payload.clone(),
@@ -105,14 +179,14 @@ impl Tiers {
             ..Record::to(topic).with_partition(event.partition)
         };
         let facts = [
-            ("not-before", not_before.to_string()),
-            ("attempts", event.attempt.to_string()),
+            ("attempts", attempts.to_string()),
             ("topic", event.topic.to_string()),
             ("partition", event.partition.to_string()),
             ("offset", event.offset.to_string()),
         ];
-        let timestamp = event.timestamp_ms.map(|ms| ("timestamp", ms.to_string()));
-        for (name, value) in facts.into_iter().chain(timestamp) {
+        let times = [("not-before", not_before), ("timestamp", event.timestamp_ms)];
+        let times = times.into_iter().filter_map(|(name, ms)| Some((name, ms?.to_string())));
+        for (name, value) in facts.into_iter().chain(times) {
             record = record.with_header(format!("{HEADER_PREFIX}{name}"), value);
         }
         Some(record)
@@ -128,10 +202,6 @@ fn number(headers: &[Header], name: &str) -> Option<i64> {
     value(headers, name)?.parse().ok()
 }
 
-fn text(headers: &[Header], name: &str) -> Option<Arc<str>> {
-    value(headers, name).map(Arc::from)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -139,11 +209,17 @@ mod tests {
     use super::*;
 
     fn tiers() -> Tiers {
-        let tier = |seconds, n| worker::Tier {
-            delay: Duration::from_secs(seconds),
-            topics: ["a", "b"].map(|source| (source.to_owned(), format!("{source}.retry.{n}"))).into_iter().collect::<BTreeMap<_, _>>(),
+        let both = |suffix: &str| {
+            ["a", "b"].map(|source| (source.to_owned(), format!("{source}.{suffix}"))).into_iter().collect::<BTreeMap<_, _>>()
         };
-        Tiers::new(&[tier(10, 1), tier(60, 2)])
+        let tier = |seconds, n| worker::Tier { delay: Duration::from_secs(seconds), topics: both(&format!("retry.{n}")) };
+        Tiers::new(&worker::KafkaInput { tiers: vec![tier(10, 1), tier(60, 2)], held: both("held"), ..input() })
+    }
+
+    fn input() -> worker::KafkaInput {
+        let text = r#"{"topics": ["a", "b"], "group": "g", "startFrom": "Earliest", "delivery": "ExactlyOnce", "ordering": "Key", "concurrency": 1,
+            "retry": {"attempts": 1, "initialBackoff": "1s", "maxBackoff": "1s"}, "deadLetter": {"topic": "d", "format": "Record"}}"#;
+        serde_json::from_str(text).unwrap()
     }
 
     fn event() -> Event {
@@ -159,9 +235,9 @@ mod tests {
         }
     }
 
-    fn read_back(record: Record, level: Level) -> (Incoming, Option<i64>) {
+    fn read_back(record: Record, suffix: &str) -> (Incoming, Option<i64>) {
         let Record { topic, partition, key, payload, headers, .. } = record;
-        assert!(topic.ends_with(&level.to_string()), "{topic}");
+        assert!(topic.ends_with(suffix), "{topic}");
         let partition = partition.unwrap();
         let record = ConsumedRecord { topic: topic.into(), partition, offset: 0, timestamp_ms: Some(99), key, payload, headers };
         let due = tiers().due(&record).map(Timestamp::as_millisecond);
@@ -171,14 +247,30 @@ mod tests {
     #[test]
     fn a_record_finds_back_to_what_it_was_and_counts_its_attempts() {
         let now = Timestamp::from_millisecond(1_000).unwrap();
-        let (first, due) = read_back(tiers().waiting(&event(), 1, now).unwrap(), 1);
-        assert_eq!((&first, due), (&Incoming { event: Event { attempt: 5, ..event() }, level: 1 }, Some(11_000)));
-        let (second, due) = read_back(tiers().waiting(&first.event, 2, now).unwrap(), 2);
-        assert_eq!((&second, due), (&Incoming { event: Event { attempt: 6, ..event() }, level: 2 }, Some(61_000)));
-        assert_eq!(tiers().waiting(&second.event, 3, now), None);
-        assert_eq!(tiers().waiting(&Event { topic: "c".into(), ..event() }, 1, now), None);
-        assert_eq!(tiers().waiting(&event(), 0, now), None);
+        let waiting = |event: &Event, station| tiers().waiting(event, station, now);
+        let (held, due) = read_back(waiting(&event(), Station::Held).unwrap(), "b.held");
+        assert_eq!((&held, due), (&Incoming { event: event(), station: Station::Held }, None));
+        let (first, due) = read_back(waiting(&held.event, Station::Tier(1)).unwrap(), "b.retry.1");
+        assert_eq!((&first, due), (&Incoming { event: Event { attempt: 5, ..event() }, station: Station::Tier(1) }, Some(11_000)));
+        let (second, due) = read_back(waiting(&first.event, Station::Tier(2)).unwrap(), "b.retry.2");
+        assert_eq!((&second, due), (&Incoming { event: Event { attempt: 6, ..event() }, station: Station::Tier(2) }, Some(61_000)));
+        for (topic, station) in
+            [("b", Station::Tier(3)), ("b", Station::Tier(0)), ("b", Station::Source), ("c", Station::Tier(1)), ("c", Station::Held)]
+        {
+            assert_eq!(waiting(&Event { topic: topic.into(), ..event() }, station), None, "{topic} {station:?}");
+        }
         assert_eq!((tiers().levels_of("b"), tiers().levels_of("b.retry.1"), tiers().levels_of("c")), (2, 0, 0));
+    }
+
+    #[test]
+    fn a_source_topic_has_a_family_where_records_are_held_back() {
+        let (with, without) = (tiers(), Tiers::new(&worker::KafkaInput { held: BTreeMap::new(), ..input() }));
+        assert_eq!(with.beside("b").collect::<Vec<_>>(), ["b.retry.1", "b.retry.2", "b.held"]);
+        for (topic, source) in [("b", Some("b")), ("b.retry.2", Some("b")), ("a.held", Some("a")), ("c", None)] {
+            assert_eq!(with.source_of(topic).map(|source| &**source), source, "{topic}");
+        }
+        assert_eq!((without.beside("b").count(), without.hold_back(), with.hold_back()), (0, false, true));
+        assert_eq!((with.topics().count(), without.topics().count()), (6, 0));
     }
 
     #[test]
@@ -195,10 +287,16 @@ mod tests {
             headers: headers.clone(),
         };
         let source = tiers().read(record("a"));
-        assert_eq!((source.level, source.event.headers.len(), source.event.attempt), (0, 4, 1));
+        assert_eq!((source.station, source.event.headers.len(), source.event.attempt), (Station::Source, 4, 1));
         let waiting = tiers().read(record("a.retry.1"));
-        assert_eq!((waiting.level, waiting.event.headers.len(), waiting.event.attempt), (1, 0, 1));
+        assert_eq!((waiting.station, waiting.event.headers.len(), waiting.event.attempt), (Station::Tier(1), 0, 1));
         assert_eq!((tiers().due(&record("a")), tiers().due(&record("a.retry.1"))), (None, None));
         assert_eq!((&*waiting.event.topic, waiting.event.partition, waiting.event.offset), ("a.retry.1", 1, 2));
+        // Of another topic or partition than it says.
+        for (topic, partition) in [("b", "1"), ("a", "0"), ("x", "1")] {
+            let headers = vec![header("topic", topic), header("partition", partition), header("offset", "7")];
+            let waiting = tiers().read(ConsumedRecord { headers, ..record("a.held") });
+            assert_eq!((&*waiting.event.topic, waiting.event.offset), ("a.held", 2), "{topic}/{partition}");
+        }
     }
 }

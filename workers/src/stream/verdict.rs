@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{dead_letter::Extent, retry::Burial, tiers::Level};
+use super::{dead_letter::Extent, retry::Burial, tiers::Station};
 use crate::processor::{Failure, Output};
 
 /// What follows from a record.
@@ -10,8 +10,8 @@ use crate::processor::{Failure, Output};
 pub(crate) enum Verdict {
     /// These records go to the sink; there may be none.
     Emit(Vec<Output>),
-    /// It waits for another attempt, at this level.
-    Wait(Level),
+    /// It waits there: for another attempt, or behind a record that does.
+    Wait(Station),
     /// It goes to the dead letter topic.
     Bury(Letter),
 }

@@ -54,6 +54,21 @@ fn pod_template(manifests: &[Manifest]) -> &Value {
 }
 
 #[test]
+fn workers_that_hold_records_back_never_share_a_group_with_others() {
+    let delays = json!({"delays": ["10s"]});
+    for (spec, expected) in [
+        (json!({}), "RollingUpdate"),
+        (json!({"ordering": "None", "retry": delays}), "RollingUpdate"),
+        (json!({"retry": delays}), "Recreate"),
+        (json!({"retry": delays, "source": {"kafka": {"groupProtocol": "Consumer"}}}), "RollingUpdate"),
+    ] {
+        let built = built(&payments(spec.clone()));
+        let deployment = built.iter().find(|manifest| manifest.kind == ChildKind::Deployment).unwrap();
+        assert_eq!(deployment.body["spec"]["strategy"]["type"], expected, "{spec}");
+    }
+}
+
+#[test]
 fn only_what_workers_do_rolls_the_pods() {
     let base = payments(json!({"replicas": 1}));
     let before = built(&base);

@@ -50,7 +50,6 @@ fn a_spec_that_makes_no_sense_is_refused() {
         (kafka(json!({"resources": {"limits": {"cpu": "lots"}}})), Reason::InvalidSpec, "resources.limits.cpu: `lots` is not an amount"),
         (kafka(json!({"concurrency": 0})), Reason::InvalidSpec, "concurrency"),
         (kafka(json!({"retry": {"backoff": {"initial": "1h"}}})), Reason::InvalidSpec, "retry.backoff.initial"),
-        (kafka(json!({"retry": {"delays": ["1s"]}})), Reason::InvalidSpec, "need `ordering: None`"),
         (kafka(json!({"ordering": "None", "retry": {"delays": ["1ms"]}})), Reason::InvalidSpec, "`1ms` is out of bounds"),
         (kafka(json!({"ordering": "None", "retry": {"delays": ["1s", "1s", "1s", "1s", "1s", "1s"]}})), Reason::InvalidSpec, "at most 5"),
         (kafka(json!({"sink": {"kafka": {"topic": "orders"}}})), Reason::InvalidSpec, "handle its own output"),
@@ -210,11 +209,13 @@ fn a_derived_topic_takes_over_the_retention_and_nothing_else() {
 }
 
 #[test]
-fn each_delay_has_a_retry_topic_of_each_source() {
-    let pipeline =
-        payments(json!({"source": {"kafka": {"topics": ["orders", "refunds"]}}, "ordering": "None", "retry": {"delays": ["10s", "1m"]}}));
+fn each_delay_has_a_retry_topic_of_each_source_and_an_order_one_for_what_is_held_back() {
+    let pipeline = |ordering: &str| {
+        payments(json!({"source": {"kafka": {"topics": ["orders", "refunds"]}}, "ordering": ordering, "retry": {"delays": ["10s", "1m"]}}))
+    };
     let sources = || {
-        let kept = json!({"spec": {"config": {"retention.ms": "1000"}}, "status": {"partitions": 6}});
+        let config = json!({"retention.ms": "1000", "max.message.bytes": "2000000", "cleanup.policy": "compact"});
+        let kept = json!({"spec": {"config": config}, "status": {"partitions": 6}});
         [
             topic("orders", json!({})),
             topic("refunds", kept),
@@ -222,23 +223,27 @@ fn each_delay_has_a_retry_topic_of_each_source() {
             topic("orders-dlt", json!({"spec": {"topicName": "orders.DLT"}})),
         ]
     };
-    let verdict = validate(&pipeline, &references(sources().into()));
+    let verdict = validate(&pipeline("None"), &references(sources().into()));
+    let names = |verdict: &Verdict| verdict.topics.retries.iter().map(|retry| retry.object.clone()).collect::<Vec<_>>();
+    let two = |source: &str| [1, 2].map(|n| format!("payments-{source}-retry-{n}"));
+    assert_eq!(names(&verdict), [two("orders"), two("refunds")].concat());
+    let verdict = validate(&pipeline("Key"), &references(sources().into()));
+    let three = |source: &str| [two(source).to_vec(), vec![format!("payments-{source}-held")]].concat();
+    assert_eq!(names(&verdict), [three("orders"), three("refunds")].concat());
     let waiting = verdict.unready.unwrap().message;
     assert!(waiting.contains("the retry topic `refunds.service-b-consumers.retry.2` is being made"), "{waiting}");
-    let derived: Vec<_> = verdict.topics.retries.iter().map(|retry| (retry.object.as_str(), retry.tier)).collect();
-    assert_eq!(
-        derived,
-        [("payments-orders-retry-1", 0), ("payments-orders-retry-2", 1), ("payments-refunds-retry-1", 0), ("payments-refunds-retry-2", 1)]
-    );
-    let spec = verdict.topics.retries[2].spec.clone().unwrap();
-    assert_eq!((spec.partitions, spec.config["retention.ms"].as_str()), (Some(6), "86400000"), "not shorter than what waits");
+    let spec = verdict.topics.retries[3].spec.clone().unwrap();
+    let config: Vec<_> = spec.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(spec.partitions, Some(6));
+    assert_eq!(config, [("max.message.bytes", "2000000"), ("retention.ms", "86400000")], "not shorter than what waits");
 
     let WorkerSource::Kafka(input) = verdict.pipeline.unwrap().worker.source else { panic!("no Kafka source") };
     let tiers: Vec<_> = input.tiers.iter().map(|tier| (tier.delay.as_secs(), tier.topics["refunds"].as_str())).collect();
     assert_eq!(tiers, [(10, "refunds.service-b-consumers.retry.1"), (60, "refunds.service-b-consumers.retry.2")]);
+    assert_eq!(input.held["refunds"], "refunds.service-b-consumers.held");
 
     let foreign = topic("payments-orders-retry-1", derived_by("billing", "another-uid"));
-    let refused = validate(&pipeline, &references(sources().into_iter().chain([foreign]).collect()));
+    let refused = validate(&pipeline("None"), &references(sources().into_iter().chain([foreign]).collect()));
     assert_eq!(refused.pipeline.unwrap_err().reason, Reason::NameConflict);
 }
 

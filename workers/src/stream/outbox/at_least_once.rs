@@ -166,8 +166,8 @@ impl Outbox for AtLeastOnce {
                     }
                 }
             }
-            Verdict::Wait(level) => {
-                if let Some(record) = self.addresses.tiers.waiting(event, *level, Timestamp::now()) {
+            Verdict::Wait(station) => {
+                if let Some(record) = self.addresses.tiers.waiting(event, *station, Timestamp::now()) {
                     let token = Token { ticket, is_letter: false };
                     Self::enqueue(&self.producer, RecordRef::from(&record), token, &mut written).await?;
                 }

@@ -22,6 +22,7 @@ use crate::{
         dead_letter::Extent,
         retry::Burial,
         session::Breakdown,
+        tiers::Station,
         verdict::{Letter, Verdict},
         writing::Addresses,
     },
@@ -95,6 +96,8 @@ pub(crate) struct ExactlyOnce {
     hurried: bool,
     /// What is to be written first, in place of what its topic has refused.
     instead: Option<Large>,
+    /// What was to wait, and does not.
+    unwaiting: Vec<(Arc<Event>, Station)>,
     count: Box<dyn Fn(bool) + Send + Sync>,
 }
 
@@ -118,6 +121,7 @@ impl ExactlyOnce {
             backlog: false,
             hurried: false,
             instead: None,
+            unwaiting: Vec::new(),
             count: Box::new(count),
         }
     }
@@ -199,6 +203,9 @@ impl ExactlyOnce {
                 // Nothing else was in it, so nothing else has to be read again.
                 let Some(large) = contents.alone.take() else { return Err(Breakdown::TooLarge) };
                 tracing::info!(event = large.event.id(), %reason, "something shorter is written in its place");
+                if let Verdict::Wait(station) = &large.verdict {
+                    self.unwaiting.push((Arc::clone(&large.event), *station));
+                }
                 self.instead = Some(large.shortened(&reason));
                 self.since = Some(Instant::now());
                 self.state = State::Between(*producer);
@@ -221,8 +228,8 @@ impl ExactlyOnce {
                     self.contents.outputs += 1;
                 }
             }
-            Verdict::Wait(level) => {
-                if let Some(record) = self.addresses.tiers.waiting(event, *level, Timestamp::now()) {
+            Verdict::Wait(station) => {
+                if let Some(record) = self.addresses.tiers.waiting(event, *station, Timestamp::now()) {
                     self.enqueue(RecordRef::from(&record)).await.map_err(Breakdown::Produce)?;
                 }
             }
@@ -321,7 +328,7 @@ impl Outbox for ExactlyOnce {
         if can_end && self.due().is_some_and(|due| due <= Instant::now()) {
             self.end(books);
         }
-        Ok(Answers { committed, ..Answers::default() })
+        Ok(Answers { committed, unwaiting: std::mem::take(&mut self.unwaiting), ..Answers::default() })
     }
 
     async fn commit(&mut self, books: &mut Books, _: Option<&[Assignment]>, deadline: Instant) -> Result<(), Breakdown> {

@@ -13,6 +13,7 @@ pub(crate) use exactly_once::{Contents, Cut, ExactlyOnce};
 use super::{
     books::{Assignment, Books, Emission, Ticket, Token},
     session::Breakdown,
+    tiers::Station,
     verdict::Verdict,
 };
 use crate::processor::Event;
@@ -35,6 +36,8 @@ pub(crate) struct Answers {
     pub failed: Vec<(Token, Error)>,
     /// Committed with a transaction.
     pub committed: Contents,
+    /// Records that were to wait there, and became dead letters instead.
+    pub unwaiting: Vec<(Arc<Event>, Station)>,
 }
 
 /// Writes verdicts and commits offsets.

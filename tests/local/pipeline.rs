@@ -1,0 +1,169 @@
+//! A pipeline of the real runtime with topics of its own, whose processor is told how often to fail.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use penstock_crds::worker::{
+    DeadLetterFormat, DeadLetterTarget, Delivery, GroupProtocol, KafkaInput, Ordering, PipelineId, RetryPolicy, StartFrom, Tier,
+    TransactionBounds, WorkerConfig, WorkerProcessor, WorkerSource,
+};
+use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, ReaderEvent, ReaderSettings, TopicAdmin, TopicReader};
+use penstock_tests::{
+    local::Brokers,
+    scene::{LIMIT, Result},
+};
+use penstock_workers::{
+    processor::{Event, Failure, Outcome, Output, Processor},
+    processors::BuiltProcessor,
+    runtime,
+};
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub const DELAYS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+/// Attempts in the source topic.
+pub const ATTEMPTS: u16 = 2;
+pub const PARTITIONS: i32 = 2;
+
+/// A call of the processor.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub id: String,
+    pub attempt: u16,
+    pub at: Instant,
+}
+
+/// Emits a record once it has been tried as often as its value says.
+#[derive(Clone, Default)]
+pub struct Stubborn(Arc<Mutex<Vec<Call>>>);
+
+impl Stubborn {
+    /// The calls for the records with this key, by what key each record has.
+    pub fn calls(&self, key: &str, of: &BTreeMap<String, String>) -> Vec<Call> {
+        let calls = self.0.lock().unwrap();
+        calls.iter().filter(|call| of.get(&call.id).is_some_and(|known| known == key)).cloned().collect()
+    }
+}
+
+impl Processor for Stubborn {
+    async fn process(&self, event: &Event) -> Outcome {
+        self.0.lock().unwrap().push(Call { id: event.id(), attempt: event.attempt, at: Instant::now() });
+        let wanted = event.payload.as_deref().and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        match wanted {
+            Some(wanted) if event.attempt >= wanted => {
+                Outcome::Emit(vec![Output { key: event.key.clone(), payload: Some(event.id().into()), ..Output::default() }])
+            }
+            _ => Outcome::Retry(Failure::new("NotYet", format!("attempt {}", event.attempt))),
+        }
+    }
+}
+
+/// A pipeline with topics of its own.
+pub struct Pipeline {
+    prefix: String,
+    pub connection: ConnectionSettings,
+    config: WorkerConfig,
+    pub calls: Stubborn,
+}
+
+impl Pipeline {
+    pub async fn new(brokers: &Brokers, delivery: Delivery, ordering: Ordering, group_protocol: GroupProtocol) -> Result<Self> {
+        let prefix = format!("{delivery:?}-{ordering:?}-{group_protocol:?}").to_lowercase();
+        let connection = ConnectionSettings::new(brokers.bootstrap())?;
+        let name = |suffix: &str| format!("{prefix}.{suffix}");
+        let tiers = DELAYS
+            .iter()
+            .zip(1..)
+            .map(|(delay, n)| Tier { delay: *delay, topics: BTreeMap::from([(name("in"), name(&format!("retry.{n}")))]) });
+        let input = KafkaInput {
+            topics: vec![name("in")],
+            group: name("group"),
+            start_from: StartFrom::Earliest,
+            group_protocol,
+            delivery,
+            transaction: TransactionBounds::default(),
+            ordering,
+            concurrency: 4,
+            retry: RetryPolicy { attempts: ATTEMPTS, initial_backoff: Duration::from_millis(10), max_backoff: Duration::from_millis(10) },
+            tiers: tiers.collect(),
+            held: (ordering != Ordering::None).then(|| (name("in"), name("held"))).into_iter().collect(),
+            dead_letter: DeadLetterTarget { topic: name("dead"), format: DeadLetterFormat::Record },
+        };
+        let config = WorkerConfig {
+            pipeline: PipelineId { namespace: "local".into(), name: prefix.clone() },
+            bootstrap_servers: brokers.bootstrap(),
+            source: WorkerSource::Kafka(input),
+            processor: WorkerProcessor { builtin: "payments".into(), options: BTreeMap::new() },
+            sink: Some(name("out")),
+            table: vec![],
+            admin_port: 0,
+            drain_timeout: Duration::from_secs(10),
+        };
+        let pipeline = Self { prefix, connection, config, calls: Stubborn::default() };
+        let admin = TopicAdmin::new(&pipeline.connection)?;
+        for topic in pipeline.topics() {
+            for (name, created) in admin.create(&[NewTopic::new(&topic).with_partitions(PARTITIONS)]).await? {
+                created?;
+                admin.wait_until_visible(&name, PARTITIONS, LIMIT).await?;
+            }
+        }
+        Ok(pipeline)
+    }
+
+    pub fn name(&self, suffix: &str) -> String {
+        format!("{}.{suffix}", self.prefix)
+    }
+
+    fn sources(&self) -> Vec<String> {
+        ["in", "retry.1", "retry.2", "held"].map(|suffix| self.name(suffix)).into()
+    }
+
+    fn topics(&self) -> Vec<String> {
+        self.sources().into_iter().chain([self.name("out"), self.name("dead")]).collect()
+    }
+
+    /// Starts a worker of that name.
+    pub fn start(&self, worker: &str) -> (CancellationToken, JoinHandle<std::result::Result<(), String>>) {
+        let shutdown = CancellationToken::new();
+        let processor = BuiltProcessor::Record(Arc::new(self.calls.clone()));
+        let run = runtime::run_until(self.config.clone(), processor, worker.to_owned(), shutdown.clone());
+        (shutdown, tokio::spawn(async move { run.await.map_err(|error| error.to_string()) }))
+    }
+
+    /// Everything that is committed in a topic.
+    pub async fn read(&self, suffix: &str) -> Result<Vec<ConsumedRecord>> {
+        let reader = TopicReader::start(&self.connection, &ReaderSettings::default(), &[&self.name(suffix)])?;
+        let mut records = Vec::new();
+        while let ReaderEvent::Record(record) = reader.next().await? {
+            records.push(record);
+        }
+        reader.close().await;
+        Ok(records)
+    }
+
+    /// How much of the group's topics is not committed, the marks of transactions included.
+    pub async fn lag(&self) -> Result<i64> {
+        let (servers, group, topics) = (self.config.bootstrap_servers.join(","), self.name("group"), self.sources());
+        tokio::task::spawn_blocking(move || {
+            let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", servers).set("group.id", group).create()?;
+            let mut wanted = TopicPartitionList::new();
+            for topic in &topics {
+                wanted.add_partition_range(topic, 0, PARTITIONS - 1);
+            }
+            let mut lag = 0;
+            for element in client.committed_offsets(wanted, LIMIT)?.elements() {
+                let (start, end) = client.fetch_watermarks(element.topic(), element.partition(), LIMIT)?;
+                lag += end - if let Offset::Offset(offset) = element.offset() { offset } else { start };
+            }
+            Ok(lag)
+        })
+        .await?
+    }
+}

@@ -1,0 +1,161 @@
+//! Partitions that stand still, because their next record is not due, or waits behind another.
+//!
+//! Nothing of such a partition is kept: it is paused, and read again from that record on once it can be taken.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use jiff::Timestamp;
+use penstock_kafka::{ConsumedRecord, TopicPartition};
+
+use super::{Engine, Wake};
+use crate::{
+    processor::Event,
+    stream::{
+        books::Ticket,
+        holds::{Freed, Look, Start},
+        outbox::Outbox,
+        parked::Spot,
+        tiers::Station,
+        unread::{Unread, unread},
+    },
+};
+
+/// A partition stands still at least that long for time: what becomes due shortly after is taken together.
+const SHORTEST_WAIT: Duration = Duration::from_millis(200);
+/// The pause before another attempt to go back to a record, or to see what waits.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl<O: Outbox> Engine<O> {
+    /// Whether a record cannot be taken now. Then its partition stands still.
+    pub(super) fn stands_still(&mut self, record: &ConsumedRecord) -> bool {
+        if self.parked.is_parked(record) {
+            return true;
+        }
+        let early = self.parts.addresses.tiers.due(record).and_then(|due| {
+            let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
+            (!left.is_zero()).then_some(left.max(SHORTEST_WAIT))
+        });
+        // What is not due cannot be taken, whatever else hinders it.
+        let hindrance = if early.is_some() { None } else { self.holds.hindrance(record) };
+        if early.is_none() && hindrance.is_none() {
+            return false;
+        }
+        let Some(assignment) = self.parts.books.current(&record.topic, record.partition) else { return true };
+        let (spot, over) = self.parked.park(record, assignment, hindrance);
+        let consumer = Arc::clone(&self.parts.consumer);
+        let waited = async move {
+            if let Err(error) = consumer.pause(std::slice::from_ref(&spot.partition)).await {
+                tracing::debug!(%error, partition = %spot.partition, "a partition that waits was not paused");
+            }
+            match early {
+                Some(left) => tokio::time::sleep(left).await,
+                None => over.cancelled().await,
+            }
+            Wake::Due(spot)
+        };
+        self.pauses.push(waited.boxed());
+        true
+    }
+
+    /// Goes back to the record that a partition waited for.
+    pub(super) fn due(&mut self, spot: Spot) {
+        if !self.parked.holds(&spot) {
+            return;
+        }
+        let consumer = Arc::clone(&self.parts.consumer);
+        let sought = async move {
+            match consumer.seek(&spot.partition, spot.offset).await {
+                Ok(()) => Wake::Sought(spot),
+                Err(error) => {
+                    tracing::debug!(%error, partition = %spot.partition, "a partition that waited was not taken up; trying again");
+                    tokio::time::sleep(AGAIN).await;
+                    Wake::Due(spot)
+                }
+            }
+        };
+        self.pauses.push(sought.boxed());
+    }
+
+    /// What was read before is dropped by now: from here on the records of the partition count again.
+    pub(super) fn sought(&mut self, spot: Spot) {
+        if !self.parked.release(&spot) {
+            return;
+        }
+        let consumer = Arc::clone(&self.parts.consumer);
+        let resumed = async move {
+            if let Err(error) = consumer.resume(std::slice::from_ref(&spot.partition)).await {
+                tracing::debug!(%error, partition = %spot.partition, "a partition that waited is gone");
+            }
+            Wake::Resumed
+        };
+        self.pauses.push(resumed.boxed());
+    }
+
+    /// Partitions came: what waits in their families is to be seen.
+    pub(super) fn look(&mut self, partitions: &[TopicPartition]) {
+        let looks = self.holds.assign(partitions);
+        self.see(looks);
+    }
+
+    fn see(&self, looks: Vec<Look>) {
+        if looks.is_empty() {
+            return;
+        }
+        let (connection, consumer) = (self.parts.connection.clone(), Arc::clone(&self.parts.consumer));
+        let tiers = Arc::clone(&self.parts.addresses.tiers);
+        let seen = async move {
+            let seen = unread(&connection, &consumer, &tiers, &looks).await;
+            if seen.is_err() {
+                tokio::time::sleep(AGAIN).await;
+            }
+            Wake::Seen(looks, seen)
+        };
+        self.pauses.push(seen.boxed());
+    }
+
+    /// From here on it is known what waits in these families.
+    pub(super) fn seen(&mut self, mut looks: Vec<Look>, seen: Result<Unread, penstock_kafka::Error>) {
+        let mut unread = match seen {
+            Ok(unread) => unread,
+            Err(error) => {
+                looks.retain(|look| self.holds.is_current(look));
+                tracing::warn!(%error, "cannot read what waits in retry topics; trying again");
+                return self.see(looks);
+            }
+        };
+        for look in looks {
+            let freed = self.holds.learn(&look, unread.remove(&look.family).unwrap_or_default());
+            self.free(freed);
+        }
+    }
+
+    /// Whether a record that was taken may start, as far as those before it are concerned.
+    pub(super) fn may_start(&mut self, ticket: Ticket) -> Start {
+        if !self.parts.addresses.tiers.hold_back() {
+            return Start::Now;
+        }
+        let Some(event) = self.parts.books.event(ticket) else { return Start::Now };
+        let station = self.parts.books.station(ticket);
+        self.holds.start(&event, station, ticket)
+    }
+
+    /// Lets go on what waited for records that are settled.
+    pub(super) fn let_go_on(&mut self) {
+        for waited in self.parts.books.take_ended() {
+            let freed = self.holds.settle(&waited);
+            self.free(freed);
+        }
+    }
+
+    /// A record was to wait there, and does not.
+    pub(super) fn does_not_wait(&mut self, event: &Event, station: Station) {
+        let freed = self.holds.end(event, station);
+        self.free(freed);
+    }
+
+    fn free(&mut self, Freed { start, hindrances }: Freed) {
+        start.into_iter().for_each(|ticket| self.parts.books.put_off(ticket));
+        hindrances.iter().for_each(|hindrance| self.parked.free(hindrance));
+    }
+}

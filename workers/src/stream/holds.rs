@@ -1,0 +1,303 @@
+//! Which records must wait because an earlier one of their lane waits in a retry topic. Pure.
+//!
+//! The partitions with one number, of a source topic and of all topics beside it, are a family. What waits in a family is
+//! known only to the worker that has all of it, once it has read what lies there; until then the whole family stands still.
+//! From then on a lane (a key, or the whole partition) in which something waits lets nothing of the source topic pass:
+//! that is held back, in its order, and none of it goes on before nothing of the lane waits in a retry topic any more.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use penstock_crds::worker::Ordering;
+use penstock_kafka::{ConsumedRecord, TopicPartition};
+
+use super::{
+    books::{Bounds, Ticket, Waited},
+    tiers::{Station, Tiers},
+};
+use crate::processor::Event;
+
+/// What waits for one another: the records of a key, or with `None` the whole partition.
+pub(crate) type Lane = Option<Bytes>;
+
+/// The partitions with one number of a source topic and those beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Family {
+    pub source: Arc<str>,
+    pub partition: i32,
+}
+
+/// Why a record cannot be taken now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Hindrance {
+    /// It is not known what waits in its family.
+    Unknown(Family),
+    /// A record of its lane waits in a retry topic.
+    Behind(Family, Lane),
+    /// Enough of its family that was held back is in memory.
+    Crowded(Family),
+}
+
+/// Whether a record that was taken may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    Now,
+    /// It is shelved until [`Freed`] gives it back.
+    Later,
+    /// Not here: it is held back.
+    HoldBack,
+}
+
+/// A family of which everything has come to this worker, to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub family: Family,
+    round: u64,
+}
+
+/// What may go on because something has ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Freed {
+    /// Records that were shelved.
+    pub start: Vec<Ticket>,
+    /// What kept records from being taken.
+    pub hindrances: Vec<Hindrance>,
+}
+
+/// What waits of a lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Waiting {
+    in_tiers: u32,
+    held: u32,
+}
+
+impl Waiting {
+    fn count(&mut self, station: Station) -> Option<&mut u32> {
+        match station {
+            Station::Source => None,
+            Station::Tier(_) => Some(&mut self.in_tiers),
+            Station::Held => Some(&mut self.held),
+        }
+    }
+
+    fn add(&mut self, station: Station) {
+        if let Some(count) = self.count(station) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    fn remove(&mut self, station: Station) {
+        if let Some(count) = self.count(station) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+/// What is known of a family.
+#[derive(Debug, Default)]
+struct Relations {
+    /// The topics of which the partition is here.
+    here: HashSet<String>,
+    /// Counts up whenever everything is here anew.
+    round: u64,
+    /// None: not known.
+    lanes: Option<HashMap<Lane, Waiting>>,
+    /// What was held back and is in memory.
+    booked: Bounds,
+}
+
+/// Which records wait, of which families.
+#[derive(Debug)]
+pub(crate) struct Holds {
+    ordering: Ordering,
+    tiers: Arc<Tiers>,
+    /// What was held back and may be in memory, over all families.
+    bounds: Bounds,
+    families: HashMap<Family, Relations>,
+    /// Records in memory that may not start yet.
+    shelf: HashMap<Family, HashMap<Lane, Vec<Ticket>>>,
+    rounds: u64,
+}
+
+impl Holds {
+    pub fn new(ordering: Ordering, tiers: Arc<Tiers>, bounds: Bounds) -> Self {
+        Self { ordering, tiers, bounds, families: HashMap::new(), shelf: HashMap::new(), rounds: 0 }
+    }
+
+    /// Partitions came. Gives back the families that are whole now.
+    pub fn assign(&mut self, partitions: &[TopicPartition]) -> Vec<Look> {
+        let mut whole = Vec::new();
+        for TopicPartition { topic, partition } in partitions {
+            let Some(family) = self.family(topic, *partition) else { continue };
+            let relations = self.families.entry(family.clone()).or_default();
+            relations.here.insert(topic.clone());
+            let is_here = |topic: &str| relations.here.contains(topic);
+            if is_here(&family.source) && self.tiers.beside(&family.source).all(is_here) {
+                self.rounds += 1;
+                relations.round = self.rounds;
+                whole.push(Look { family, round: relations.round });
+            }
+        }
+        whole
+    }
+
+    /// Partitions went: what waits in their families is not known any more.
+    pub fn revoke(&mut self, partitions: &[TopicPartition]) {
+        for TopicPartition { topic, partition } in partitions {
+            let Some(family) = self.family(topic, *partition) else { continue };
+            let Some(relations) = self.families.get_mut(&family) else { continue };
+            relations.here.remove(topic);
+            (relations.lanes, relations.booked, relations.round) = (None, Bounds::default(), 0);
+            if relations.here.is_empty() {
+                self.families.remove(&family);
+                self.shelf.remove(&family);
+            }
+        }
+    }
+
+    /// Whether what is seen of a family still counts: nothing of it has come or gone since.
+    pub fn is_current(&self, look: &Look) -> bool {
+        self.families.get(&look.family).is_some_and(|relations| relations.round == look.round)
+    }
+
+    /// This waits in a family.
+    pub fn learn(&mut self, look: &Look, waiting: impl IntoIterator<Item = (Station, Event)>) -> Freed {
+        if !self.is_current(look) {
+            return Freed::default();
+        }
+        let mut lanes: HashMap<Lane, Waiting> = HashMap::new();
+        for (station, event) in waiting {
+            if let Some((family, lane)) = self.lane(&event)
+                && family == look.family
+            {
+                lanes.entry(lane).or_default().add(station);
+            }
+        }
+        if let Some(relations) = self.families.get_mut(&look.family) {
+            relations.lanes = Some(lanes);
+        }
+        let start = self.shelf.remove(&look.family).into_iter().flatten().flat_map(|(_, tickets)| tickets).collect();
+        Freed { start, hindrances: vec![Hindrance::Unknown(look.family.clone())] }
+    }
+
+    /// Why a record that was read cannot be taken now. One that was held back and can is counted as taken.
+    pub fn hindrance(&mut self, record: &ConsumedRecord) -> Option<Hindrance> {
+        if !self.tiers.hold_back() {
+            return None;
+        }
+        let family = self.family(&record.topic, record.partition)?;
+        let lane = match self.ordering {
+            Ordering::Key => record.key.clone().map(Some),
+            Ordering::Partition => Some(None),
+            Ordering::None => None,
+        };
+        let bounds = self.bounds_of_one();
+        let Some(relations) = self.families.get_mut(&family) else { return Some(Hindrance::Unknown(family)) };
+        let Some(lanes) = &relations.lanes else { return Some(Hindrance::Unknown(family)) };
+        if self.tiers.station(&record.topic) != Station::Held {
+            return None;
+        }
+        if let Some(lane) = lane
+            && lanes.get(&lane).is_some_and(|waiting| waiting.in_tiers > 0)
+        {
+            return Some(Hindrance::Behind(family, lane));
+        }
+        let size = record.size();
+        let Bounds { records, bytes } = &mut relations.booked;
+        if *records > 0 && (*records >= bounds.records || *bytes + size > bounds.bytes) {
+            return Some(Hindrance::Crowded(family));
+        }
+        (*records, *bytes) = (*records + 1, *bytes + size);
+        None
+    }
+
+    fn bounds_of_one(&self) -> Bounds {
+        let families = self.families.len().max(1);
+        Bounds { records: self.bounds.records / families, bytes: self.bounds.bytes / families }
+    }
+
+    /// Whether a record that was taken may start.
+    pub fn start(&mut self, event: &Event, station: Station, ticket: Ticket) -> Start {
+        let Some((family, lane)) = self.lane(event) else { return Start::Now };
+        let known = self.families.get(&family).and_then(|relations| relations.lanes.as_ref());
+        let waiting = known.map(|lanes| lanes.get(&lane).copied().unwrap_or_default());
+        let start = match (station, waiting) {
+            (Station::Tier(_), _) => Start::Now,
+            (Station::Source | Station::Held, None) => Start::Later,
+            (Station::Source, Some(waiting)) if waiting != Waiting::default() => Start::HoldBack,
+            (Station::Held, Some(waiting)) if waiting.in_tiers > 0 => Start::Later,
+            (Station::Source | Station::Held, Some(_)) => Start::Now,
+        };
+        if start == Start::Later {
+            self.shelf.entry(family).or_default().entry(lane).or_default().push(ticket);
+        }
+        start
+    }
+
+    /// It is decided that the record waits there.
+    pub fn wait(&mut self, event: &Event, station: Station) {
+        if let Some((family, lane)) = self.lane(event)
+            && let Some(lanes) = self.families.get_mut(&family).and_then(|relations| relations.lanes.as_mut())
+        {
+            lanes.entry(lane.map(|key| Bytes::copy_from_slice(&key))).or_default().add(station);
+        }
+    }
+
+    /// A record that waited there does not any more, and what follows from it has its place.
+    pub fn end(&mut self, event: &Event, station: Station) -> Freed {
+        let mut freed = Freed::default();
+        let Some((family, lane)) = self.lane(event) else { return freed };
+        let Some(lanes) = self.families.get_mut(&family).and_then(|relations| relations.lanes.as_mut()) else { return freed };
+        let Some(waiting) = lanes.get_mut(&lane) else { return freed };
+        waiting.remove(station);
+        let left = *waiting;
+        if left == Waiting::default() {
+            lanes.remove(&lane);
+        }
+        if left.in_tiers == 0 && station != Station::Held {
+            freed.start = self.shelf.get_mut(&family).and_then(|lanes| lanes.remove(&lane)).unwrap_or_default();
+            freed.hindrances.push(Hindrance::Behind(family, lane));
+        }
+        freed
+    }
+
+    /// A record that was read from there is settled.
+    pub fn settle(&mut self, Waited { event, station, bytes }: &Waited) -> Freed {
+        let mut freed = self.end(event, *station);
+        if *station == Station::Held
+            && let Some(family) = self.family(&event.topic, event.partition)
+            && let Some(Relations { booked: Bounds { records, bytes: booked }, .. }) = self.families.get_mut(&family)
+        {
+            (*records, *booked) = (records.saturating_sub(1), booked.saturating_sub(*bytes));
+            if *records == 0 {
+                freed.hindrances.push(Hindrance::Crowded(family));
+            }
+        }
+        freed
+    }
+
+    fn family(&self, topic: &str, partition: i32) -> Option<Family> {
+        Some(Family { source: Arc::clone(self.tiers.source_of(topic)?), partition })
+    }
+
+    fn lane(&self, event: &Event) -> Option<(Family, Lane)> {
+        if !self.tiers.hold_back() {
+            return None;
+        }
+        let lane = match self.ordering {
+            Ordering::Key => Some(event.key.clone()?),
+            Ordering::Partition => None,
+            Ordering::None => return None,
+        };
+        // What somebody put beside a source topic himself is of no family.
+        let is_source = self.tiers.station(&event.topic) == Station::Source;
+        let family = self.family(&event.topic, event.partition).filter(|_| is_source)?;
+        Some((family, lane))
+    }
+}
+
+#[cfg(test)]
+mod tests;

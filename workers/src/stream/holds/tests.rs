@@ -1,0 +1,170 @@
+use std::collections::BTreeMap;
+
+use penstock_crds::worker::{KafkaInput, Tier};
+
+use super::*;
+use crate::stream::books::{Books, Emission};
+
+const BOUNDS: Bounds = Bounds { records: 2, bytes: 1_000 };
+
+fn tiers() -> Arc<Tiers> {
+    let text = r#"{"topics": ["a", "b"], "group": "g", "startFrom": "Earliest", "delivery": "ExactlyOnce", "ordering": "Key", "concurrency": 1,
+        "retry": {"attempts": 1, "initialBackoff": "1s", "maxBackoff": "1s"}, "deadLetter": {"topic": "d", "format": "Record"}}"#;
+    let input: KafkaInput = serde_json::from_str(text).unwrap();
+    let beside = |suffix: &str| BTreeMap::from([("a".to_owned(), format!("a.{suffix}"))]);
+    let tier = |n| Tier { delay: std::time::Duration::from_secs(1), topics: beside(&format!("retry.{n}")) };
+    Arc::new(Tiers::new(&KafkaInput { tiers: vec![tier(1), tier(2)], held: beside("held"), ..input }))
+}
+
+fn family(partition: i32) -> Family {
+    Family { source: "a".into(), partition }
+}
+
+fn partitions(topics: &[&str], partition: i32) -> Vec<TopicPartition> {
+    topics.iter().map(|topic| TopicPartition::new(*topic, partition)).collect()
+}
+
+fn all(partition: i32) -> Vec<TopicPartition> {
+    partitions(&["a", "a.retry.1", "a.retry.2", "a.held"], partition)
+}
+
+fn event(key: &'static str) -> Event {
+    Event {
+        topic: "a".into(),
+        partition: 0,
+        offset: 0,
+        key: Some(key.into()),
+        payload: None,
+        headers: vec![],
+        timestamp_ms: None,
+        attempt: 1,
+    }
+}
+
+fn record(topic: &str, key: Option<&'static str>) -> ConsumedRecord {
+    ConsumedRecord {
+        topic: topic.into(),
+        partition: 0,
+        offset: 0,
+        timestamp_ms: None,
+        key: key.map(Bytes::from),
+        payload: None,
+        headers: vec![],
+    }
+}
+
+/// Tickets are made by books only.
+fn tickets() -> impl FnMut() -> Ticket {
+    let mut books = Books::new(Ordering::None, Emission::AtOnce, Bounds { records: 100, bytes: 100_000 });
+    books.assign(&partitions(&["a"], 0));
+    move || books.take(record("a", None), &Tiers::default()).unwrap()
+}
+
+fn holds(ordering: Ordering, waiting: &[(Station, &'static str)]) -> Holds {
+    let mut holds = Holds::new(ordering, tiers(), BOUNDS);
+    let look = holds.assign(&all(0)).pop().unwrap();
+    holds.learn(&look, waiting.iter().map(|(station, key)| (*station, event(key))));
+    holds
+}
+
+fn settled(event: Event, station: Station) -> Waited {
+    Waited { event: Arc::new(event), station, bytes: 1 }
+}
+
+const TIER: Station = Station::Tier(1);
+
+#[test]
+fn a_family_stands_still_until_all_of_it_is_here_and_known() {
+    let mut holds = Holds::new(Ordering::Key, tiers(), BOUNDS);
+    let unknown = Some(Hindrance::Unknown(family(0)));
+    assert_eq!(holds.assign(&partitions(&["a", "a.retry.1", "a.held", "b"], 0)), []);
+    assert_eq!((holds.hindrance(&record("a", Some("k"))), holds.hindrance(&record("b", Some("k")))), (unknown.clone(), None));
+    let look = holds.assign(&partitions(&["a.retry.2"], 0)).pop().unwrap();
+    assert_eq!((&look.family, holds.hindrance(&record("a.retry.1", Some("k")))), (&family(0), unknown.clone()));
+    let ticket = tickets()();
+    assert_eq!(holds.start(&event("k"), Station::Source, ticket), Start::Later);
+    let freed = Freed { start: vec![ticket], hindrances: vec![Hindrance::Unknown(family(0))] };
+    assert_eq!(holds.learn(&look, []), freed);
+    assert_eq!((holds.hindrance(&record("a", Some("k"))), holds.start(&event("k"), Station::Source, ticket)), (None, Start::Now));
+    // A part of it goes and comes back: what was seen before does not count.
+    holds.revoke(&partitions(&["a.retry.1"], 0));
+    assert_eq!((holds.hindrance(&record("a", Some("k"))), holds.is_current(&look)), (unknown, false));
+    assert_eq!(holds.learn(&look, []), Freed::default());
+    assert_eq!(holds.assign(&partitions(&["a.retry.1"], 0)).len(), 1);
+}
+
+#[test]
+fn what_waits_holds_back_its_lane_only() {
+    use Station::{Held, Source};
+    // (ordering, what waits, the record's station and key) -> start
+    for (ordering, waiting, (station, key), expected) in [
+        (Ordering::Key, &[][..], (Source, "k"), Start::Now),
+        (Ordering::Key, &[(TIER, "k")], (Source, "k"), Start::HoldBack),
+        (Ordering::Key, &[(TIER, "k")], (Source, "other"), Start::Now),
+        (Ordering::Key, &[(Held, "k")], (Source, "k"), Start::HoldBack),
+        (Ordering::Key, &[(Held, "k")], (Held, "k"), Start::Now),
+        (Ordering::Key, &[(TIER, "k"), (Held, "k")], (Held, "k"), Start::Later),
+        (Ordering::Key, &[(TIER, "k"), (Held, "k")], (TIER, "k"), Start::Now),
+        (Ordering::Partition, &[(TIER, "k")], (Source, "other"), Start::HoldBack),
+        (Ordering::None, &[(TIER, "k")], (Source, "k"), Start::Now),
+    ] {
+        let mut holds = holds(ordering, waiting);
+        assert_eq!(holds.start(&event(key), station, tickets()()), expected, "{ordering:?} {waiting:?} {station:?} {key}");
+    }
+}
+
+#[test]
+fn a_lane_goes_on_in_its_order() {
+    use Station::{Held, Source};
+    let (mut holds, mut ticket) = (holds(Ordering::Key, &[]), tickets());
+    let (k, behind) = (event("k"), Hindrance::Behind(family(0), Some("k".into())));
+    let start = |holds: &mut Holds, station, ticket| holds.start(&k, station, ticket);
+    // The first fails; two follow it.
+    holds.wait(&k, TIER);
+    for _ in 0..2 {
+        assert_eq!(start(&mut holds, Source, ticket()), Start::HoldBack);
+        holds.wait(&k, Held);
+    }
+    assert_eq!(holds.hindrance(&record("a.held", Some("k"))), Some(behind.clone()));
+    // It fails again, and moves on: nothing is freed before it ends.
+    holds.wait(&k, Station::Tier(2));
+    assert_eq!(holds.settle(&settled(k.clone(), TIER)), Freed::default());
+    assert_eq!(holds.settle(&settled(k.clone(), Station::Tier(2))).hindrances, std::slice::from_ref(&behind));
+    // Both are read; the second was taken when the first fails.
+    assert_eq!([0, 1].map(|_| holds.hindrance(&record("a.held", Some("k")))), [None, None]);
+    assert_eq!(start(&mut holds, Held, ticket()), Start::Now);
+    holds.wait(&k, TIER);
+    assert_eq!(holds.settle(&settled(k.clone(), Held)), Freed::default());
+    let second = ticket();
+    assert_eq!(start(&mut holds, Held, second), Start::Later);
+    assert_eq!(start(&mut holds, Source, ticket()), Start::HoldBack);
+    assert_eq!(holds.settle(&settled(k.clone(), TIER)), Freed { start: vec![second], hindrances: vec![behind] });
+    assert_eq!(start(&mut holds, Held, second), Start::Now);
+    assert_eq!(holds.settle(&settled(k.clone(), Held)).hindrances, [Hindrance::Crowded(family(0))]);
+    assert_eq!(start(&mut holds, Source, ticket()), Start::Now);
+}
+
+#[test]
+fn what_does_not_wait_after_all_holds_nothing_back() {
+    let mut holds = holds(Ordering::Key, &[]);
+    holds.wait(&event("k"), TIER);
+    assert_eq!(holds.end(&event("k"), TIER).hindrances, [Hindrance::Behind(family(0), Some("k".into()))]);
+    assert_eq!(holds.start(&event("k"), Station::Source, tickets()()), Start::Now);
+    // Of a stranger's records nothing is known, and they do no harm.
+    let strange = Event { topic: "a.held".into(), ..event("k") };
+    assert_eq!(holds.end(&strange, Station::Held), Freed::default());
+    assert_eq!(holds.start(&strange, Station::Held, tickets()()), Start::Now);
+}
+
+#[test]
+fn little_of_what_was_held_back_is_in_memory() {
+    let mut holds = holds(Ordering::Key, &[]);
+    let held = |key| record("a.held", key);
+    assert_eq!([Some("x"), Some("y"), None].map(|key| holds.hindrance(&held(key))), [None, None, Some(Hindrance::Crowded(family(0)))]);
+    assert_eq!(holds.settle(&settled(event("x"), Station::Held)).hindrances, []);
+    let strange = Event { topic: "a.held".into(), ..event("y") };
+    assert_eq!(holds.settle(&settled(strange, Station::Held)).hindrances, [Hindrance::Crowded(family(0))]);
+    // However large it is, one has room.
+    let large = ConsumedRecord { payload: Some(vec![0; 2_000].into()), ..held(None) };
+    assert_eq!([holds.hindrance(&large), holds.hindrance(&held(None))], [None, Some(Hindrance::Crowded(family(0)))]);
+}
