@@ -70,7 +70,7 @@ impl<'a> PaymentCompleted<'a> {
             currency: &order.currency,
             processed_at: iso(at),
         };
-        Self { event_type: PAYMENT_COMPLETED, event_id, timestamp: iso(at), data }
+        Self { event_type: PAYMENT_COMPLETED, event_id, timestamp: data.processed_at.clone(), data }
     }
 }
 

@@ -4,7 +4,10 @@
 //! shipping); a UUID is taken in its hyphenated form of any version and case; unknown fields are ignored and not passed on, since
 //! an event holds exactly the fields of its contract.
 
-use std::{cmp::Ordering, fmt::Write};
+use std::{
+    cmp::Ordering,
+    fmt::{Arguments, Write},
+};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -74,66 +77,67 @@ pub fn order_of_body(text: &str) -> Result<Order, OrderRefusal> {
 /// Every field at fault.
 pub(super) fn order_of_data(data: Option<&RawValue>) -> Result<Order, Vec<Fault>> {
     let mut faults = Faults { list: Vec::new() };
-    let order = faults.object("data", data, ORDER_FIELDS).and_then(|fields| read_order(&fields, "data.", &mut faults));
+    let order = faults.object(format_args!("data"), data, ORDER_FIELDS).and_then(|fields| read_order(&fields, "data.", &mut faults));
     order.filter(|_| faults.list.is_empty()).ok_or(faults.list)
 }
 
 /// Every field is read before the first fault ends it, so that all faults are found.
 fn read_order(fields: &Fields<'_>, at: &str, faults: &mut Faults) -> Option<Order> {
-    let order_id = faults.uuid(&format!("{at}orderId"), fields.raw("orderId"));
-    let user_id = faults.text(&format!("{at}userId"), fields.raw("userId"));
-    let amount = faults.number(&format!("{at}amount"), fields.raw("amount"), "must be greater than 0", |n| n.sign() == Ordering::Greater);
-    let currency = faults.currency(&format!("{at}currency"), fields.raw("currency"));
-    let items = faults.items(&format!("{at}items"), fields.raw("items"));
+    let order_id = faults.uuid(format_args!("{at}orderId"), fields.raw("orderId"));
+    let user_id = faults.text(format_args!("{at}userId"), fields.raw("userId"));
+    let amount = faults.number(format_args!("{at}amount"), fields.raw("amount"), "must be greater than 0", |n| n.sign() == Ordering::Greater);
+    let currency = faults.currency(format_args!("{at}currency"), fields.raw("currency"));
+    let items = faults.items(format_args!("{at}items"), fields.raw("items"));
     Some(Order { order_id: order_id?, user_id: user_id?, amount: amount?, currency: currency?, items: items? })
 }
 
-fn read_item(raw: &RawValue, at: &str, faults: &mut Faults) -> Option<Item> {
+fn read_item(raw: &RawValue, at: Arguments<'_>, faults: &mut Faults) -> Option<Item> {
     let fields = faults.object(at, Some(raw), ITEM_FIELDS)?;
-    let product_id = faults.text(&format!("{at}.productId"), fields.raw("productId"));
-    let quantity = faults.number(&format!("{at}.quantity"), fields.raw("quantity"), "must be a whole number of 1 or more", |n| {
+    let product_id = faults.text(format_args!("{at}.productId"), fields.raw("productId"));
+    let quantity = faults.number(format_args!("{at}.quantity"), fields.raw("quantity"), "must be a whole number of 1 or more", |n| {
         n.sign() == Ordering::Greater && n.is_safe_integer()
     });
-    let price = faults.number(&format!("{at}.price"), fields.raw("price"), "must be 0 or more", |n| n.sign() != Ordering::Less);
+    let price = faults.number(format_args!("{at}.price"), fields.raw("price"), "must be 0 or more", |n| n.sign() != Ordering::Less);
     Some(Item { product_id: product_id?, quantity: quantity?, price: price? })
 }
 
+/// Where a field stands is written only if it is at fault.
 struct Faults {
     list: Vec<Fault>,
 }
 
 impl Faults {
     /// Notes a fault; none, so that a reader can end with it.
-    fn note<T>(&mut self, field: &str, message: impl Into<String>) -> Option<T> {
-        self.list.push(Fault { field: field.to_owned(), message: message.into() });
+    fn note<T>(&mut self, field: Arguments<'_>, message: impl Into<String>) -> Option<T> {
+        self.list.push(Fault { field: field.to_string(), message: message.into() });
         None
     }
 
-    fn present<'a>(&mut self, field: &str, raw: Option<&'a RawValue>) -> Option<&'a RawValue> {
+    fn present<'a>(&mut self, field: Arguments<'_>, raw: Option<&'a RawValue>) -> Option<&'a RawValue> {
         raw.or_else(|| self.note(field, "is required"))
     }
 
-    fn string(&mut self, field: &str, raw: Option<&RawValue>) -> Option<String> {
+    fn string(&mut self, field: Arguments<'_>, raw: Option<&RawValue>) -> Option<String> {
         let raw = self.present(field, raw)?;
         serde_json::from_str(raw.get()).ok().or_else(|| self.note(field, "must be a string"))
     }
 
-    fn text(&mut self, field: &str, raw: Option<&RawValue>) -> Option<String> {
+    fn text(&mut self, field: Arguments<'_>, raw: Option<&RawValue>) -> Option<String> {
         let text = self.string(field, raw)?;
         if text.trim().is_empty() { self.note(field, "must not be empty") } else { Some(text) }
     }
 
-    fn uuid(&mut self, field: &str, raw: Option<&RawValue>) -> Option<Uuid> {
+    fn uuid(&mut self, field: Arguments<'_>, raw: Option<&RawValue>) -> Option<Uuid> {
         let text = self.string(field, raw)?;
         parse_order_id(&text).or_else(|| self.note(field, "must be a UUID"))
     }
 
-    fn currency(&mut self, field: &str, raw: Option<&RawValue>) -> Option<String> {
+    fn currency(&mut self, field: Arguments<'_>, raw: Option<&RawValue>) -> Option<String> {
         let text = self.string(field, raw)?;
         if text.chars().count() == 3 { Some(text) } else { self.note(field, "must be exactly 3 characters") }
     }
 
-    fn number(&mut self, field: &str, raw: Option<&RawValue>, rule: &str, allowed: impl Fn(&Number) -> bool) -> Option<Number> {
+    fn number(&mut self, field: Arguments<'_>, raw: Option<&RawValue>, rule: &str, allowed: impl Fn(&Number) -> bool) -> Option<Number> {
         let raw = self.present(field, raw)?;
         match Number::from_json(raw) {
             Some(number) if allowed(&number) => Some(number),
@@ -143,7 +147,7 @@ impl Faults {
         }
     }
 
-    fn object<'a>(&mut self, field: &str, raw: Option<&'a RawValue>, names: &'static [&'static str]) -> Option<Fields<'a>> {
+    fn object<'a>(&mut self, field: Arguments<'_>, raw: Option<&'a RawValue>, names: &'static [&'static str]) -> Option<Fields<'a>> {
         let text = self.present(field, raw)?.get();
         if !text.starts_with('{') {
             return self.note(field, "must be an object");
@@ -151,7 +155,7 @@ impl Faults {
         Fields::parse(text, names).or_else(|why| self.note(field, format!("is malformed: {why}")).ok_or(why)).ok()
     }
 
-    fn items(&mut self, field: &str, raw: Option<&RawValue>) -> Option<Vec<Item>> {
+    fn items(&mut self, field: Arguments<'_>, raw: Option<&RawValue>) -> Option<Vec<Item>> {
         let raw = self.present(field, raw)?;
         let Ok(values) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
             return self.note(field, "must be an array");
@@ -160,7 +164,7 @@ impl Faults {
             0 => self.note(field, "must not be empty"),
             n if n > MAX_ITEMS => self.note(field, format!("must have at most {MAX_ITEMS} elements, not {n}")),
             _ => {
-                let items: Vec<_> = values.iter().enumerate().map(|(n, value)| read_item(value, &format!("{field}[{n}]"), self)).collect();
+                let items: Vec<_> = values.iter().enumerate().map(|(n, value)| read_item(value, format_args!("{field}[{n}]"), self)).collect();
                 items.into_iter().collect()
             }
         }
