@@ -99,13 +99,20 @@ pub fn stable(bootstrap: &[String], topic: &str) -> Result<Vec<Stable>> {
     stable.collect()
 }
 
-/// How far a group has come in a topic.
+/// How far a group has come in topics.
 ///
 /// # Errors
 /// Kafka does not answer.
-pub fn progress(bootstrap: &[String], group: &str, topic: &str) -> Result<BTreeMap<i32, Progress>> {
+pub fn progress(bootstrap: &[String], group: &str, topics: &[&str]) -> Result<BTreeMap<(String, i32), Progress>> {
     let client = client(bootstrap, group, "read_uncommitted")?;
-    let partitions = partitions(&client, topic)?;
+    topics.iter().try_fold(BTreeMap::new(), |mut all, topic| {
+        all.extend(progress_in(&client, topic)?);
+        Ok(all)
+    })
+}
+
+fn progress_in(client: &BaseConsumer, topic: &str) -> Result<BTreeMap<(String, i32), Progress>> {
+    let partitions = partitions(client, topic)?;
     let mut asked = TopicPartitionList::new();
     for partition in &partitions {
         asked.add_partition(topic, *partition);
@@ -117,7 +124,7 @@ pub fn progress(bootstrap: &[String], group: &str, topic: &str) -> Result<BTreeM
             Offset::Offset(offset) => Some(offset),
             _ => None,
         });
-        Ok((partition, Progress { committed, start, end }))
+        Ok(((topic.to_owned(), partition), Progress { committed, start, end }))
     });
     progress.collect()
 }

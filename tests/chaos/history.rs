@@ -110,9 +110,9 @@ pub struct History {
     pub payments: Vec<ConsumedRecord>,
     /// The dead letter topic.
     pub letters: Vec<ConsumedRecord>,
-    /// The group on the topic of orders, by partition.
-    pub progress: BTreeMap<i32, Progress>,
-    /// All partitions of the three topics.
+    /// The group on the topics that it reads, by topic and partition.
+    pub progress: BTreeMap<(String, i32), Progress>,
+    /// All partitions of all topics.
     pub stable: Vec<Stable>,
     /// What is open when all is over.
     pub open: Vec<OpenTransaction>,

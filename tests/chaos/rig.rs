@@ -129,10 +129,11 @@ impl Rig {
     pub async fn make_topics(&self, topics: &Topics) -> Result {
         let topic = |name: &str| NewTopic::new(name).with_partitions(PARTITIONS).with_replication_factor(3);
         let letters = topic(&topics.letters).with_config("max.message.bytes", MAX_LETTER);
-        for (name, made) in self.admin.create(&[topic(&topics.orders), topic(&topics.payments), letters]).await? {
+        let others = topics.all().into_iter().filter(|name| *name != topics.letters).map(topic);
+        for (name, made) in self.admin.create(&others.chain([letters]).collect::<Vec<_>>()).await? {
             made.map_err(|error| format!("{name}: {error}"))?;
         }
-        for name in [&topics.orders, &topics.payments, &topics.letters] {
+        for name in topics.all() {
             self.admin.wait_until_visible(name, PARTITIONS, PATIENCE).await?;
         }
         Ok(())
@@ -143,7 +144,7 @@ impl Rig {
     /// # Errors
     /// Kafka does not answer.
     pub async fn remove_topics(&self, topics: &Topics) -> Result {
-        let names = [topics.orders.as_str(), &topics.payments, &topics.letters];
+        let names = topics.all();
         let described = self.admin.describe(&names).await?;
         let known: Vec<_> = described.iter().filter_map(|(name, found)| Some((name.as_str(), found.as_ref().ok()?.id))).collect();
         self.admin.delete(&known).await?;
@@ -155,7 +156,7 @@ impl Rig {
     /// # Errors
     /// It does not come to that.
     pub async fn level(&self, topics: &Topics) -> Result {
-        let names = [topics.orders.as_str(), &topics.payments, &topics.letters];
+        let names = topics.all();
         let deadline = Instant::now() + LEVEL;
         while Instant::now() < deadline {
             let described = self.admin.describe(&names).await.unwrap_or_default();

@@ -61,6 +61,11 @@ impl RunPlan {
         Duration::from_secs(if self.subject == Subject::Penstock { 26 } else { 14 })
     }
 
+    /// Whether what fails waits in a retry topic: in every other pair of runs, so that both deliveries have both.
+    fn has_delays(&self) -> bool {
+        self.subject == Subject::Penstock && self.seed / 2 % 2 == 1
+    }
+
     fn spec(&self, rig: &Rig, service: &PaymentService) -> WorkerSpec {
         let is = |fault: Fault| self.schedule.iter().any(|planned| planned.fault == fault);
         // A mistake in fencing shows only while the transaction of the one who stood still is still open.
@@ -74,6 +79,7 @@ impl RunPlan {
             delivery: self.delivery,
             // In an envelope the value is text already, and cannot be altered by being made text.
             envelope: self.seed % 2 == 1 && !is_seeded,
+            delays: self.has_delays(),
             next_generation: is(Fault::StormOfConsumers),
             service: service.address(),
             admin_port: 0,
@@ -137,7 +143,8 @@ impl RunReport {
 impl fmt::Display for RunReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ((acknowledged, rejected, unknown), (payments, letters)) = (self.fates, self.ends);
-        write!(f, "seed={} {:?} {:?}: ", self.plan.seed, self.plan.subject, self.plan.delivery)?;
+        write!(f, "seed={} {:?} {:?}", self.plan.seed, self.plan.subject, self.plan.delivery)?;
+        f.write_str(if self.plan.has_delays() { " with delays: " } else { ": " })?;
         write!(f, "orders={} acked={acknowledged} rejected={rejected} unknown={unknown} ", self.orders())?;
         write!(f, "payments={payments} letters={letters} calls={} starts={} ", self.calls, self.starts)?;
         match self.drained {
@@ -310,7 +317,7 @@ impl Making<'_> {
         while begun.elapsed() < self.plan.drain {
             let (brokers, topics) = (self.rig.direct(), self.topics.clone());
             let asked = tokio::task::spawn_blocking(move || {
-                collect::progress(&brokers, &topics.group, &topics.orders).map_err(|error| error.to_string())
+                collect::progress(&brokers, &topics.group, &topics.read()).map_err(|error| error.to_string())
             });
             let is_done = |progress: &crate::history::Progress| {
                 progress.committed.is_some_and(|committed| committed >= progress.end) || progress.start == progress.end
@@ -337,7 +344,7 @@ impl Making<'_> {
         let (topics, delivery, effects) = (self.topics.clone(), self.plan.delivery, self.service.effects());
         let read = tokio::task::spawn_blocking(move || {
             let mut stable = Vec::new();
-            for topic in [&topics.orders, &topics.payments, &topics.letters] {
+            for topic in topics.all() {
                 stable.extend(collect::stable(&brokers, topic)?);
             }
             Ok::<_, crate::Failure>(History {
@@ -346,7 +353,7 @@ impl Making<'_> {
                 orders: collect::records(&brokers, &topics.orders)?,
                 payments: collect::records(&brokers, &topics.payments)?,
                 letters: collect::records(&brokers, &topics.letters)?,
-                progress: collect::progress(&brokers, &topics.group, &topics.orders)?,
+                progress: collect::progress(&brokers, &topics.group, &topics.read())?,
                 stable,
                 open,
                 effects,

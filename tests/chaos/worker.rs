@@ -39,6 +39,8 @@ pub struct WorkerSpec {
     pub delivery: Delivery,
     /// Whether dead letters are JSON.
     pub envelope: bool,
+    /// Whether what fails waits in a retry topic, and others of its key behind it.
+    pub delays: bool,
     /// Whether the group is one of KIP-848.
     pub next_generation: bool,
     /// The payment service.
@@ -60,6 +62,10 @@ pub struct Topics {
     pub payments: String,
     /// Dead letters.
     pub letters: String,
+    /// Orders wait here for another attempt.
+    pub retry: String,
+    /// Orders wait here behind others of their key.
+    pub held: String,
     /// The workers' group.
     pub group: String,
 }
@@ -69,7 +75,26 @@ impl Topics {
     #[must_use]
     pub fn of(prefix: &str) -> Self {
         let name = |rest: &str| format!("{prefix}-{rest}");
-        Self { orders: name("orders"), payments: name("payments"), letters: name("orders.DLT"), group: name("workers") }
+        Self {
+            orders: name("orders"),
+            payments: name("payments"),
+            letters: name("orders.DLT"),
+            retry: name("orders.retry"),
+            held: name("orders.held"),
+            group: name("workers"),
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> [&str; 5] {
+        [&self.orders, &self.payments, &self.letters, &self.retry, &self.held].map(String::as_str)
+    }
+
+    /// Those that the group reads.
+    #[must_use]
+    pub fn read(&self) -> [&str; 3] {
+        [&self.orders, &self.retry, &self.held].map(String::as_str)
     }
 }
 
@@ -84,6 +109,7 @@ impl WorkerSpec {
             bootstrap: vec![nowhere.to_string()],
             delivery: Delivery::AtLeastOnce,
             envelope: true,
+            delays: true,
             next_generation: false,
             service: nowhere,
             admin_port: nowhere.port(),
@@ -96,10 +122,15 @@ impl WorkerSpec {
     #[must_use]
     pub fn config(&self) -> Value {
         let mut config = self.usual_config();
-        if self.next_generation
-            && let Some(Value::Object(input)) = config.pointer_mut("/source/kafka")
-        {
+        let Some(Value::Object(input)) = config.pointer_mut("/source/kafka") else { return config };
+        if self.next_generation {
             input.insert("groupProtocol".to_owned(), "Consumer".into());
+        }
+        if self.delays {
+            let Topics { orders, retry, held, .. } = Topics::of(&self.prefix);
+            input.insert("retry".to_owned(), json!({"attempts": 2, "initialBackoff": "20ms", "maxBackoff": "100ms"}));
+            input.insert("tiers".to_owned(), json!([{"delay": "500ms", "topics": {&orders: retry}}]));
+            input.insert("held".to_owned(), json!({orders: held}));
         }
         config
     }

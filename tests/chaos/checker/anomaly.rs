@@ -111,8 +111,10 @@ pub enum Anomaly {
         expected: u64,
     },
     /// The group has not come to the end of a partition, or beyond it.
-    #[error("partition {partition} of orders: the group has committed {committed:?}, the end is {end}")]
+    #[error("{topic}/{partition}: the group has committed {committed:?}, the end is {end}")]
     Offset {
+        /// The topic.
+        topic: String,
         /// The partition.
         partition: i32,
         /// What the group has committed.

@@ -138,10 +138,15 @@ fn effects(history: &History, sent: &Sent<'_>) -> Vec<Anomaly> {
 
 fn offsets(history: &History) -> Vec<Anomaly> {
     let mut anomalies = Vec::new();
-    for (partition, progress) in &history.progress {
+    for ((topic, partition), progress) in &history.progress {
         let is_untouched = progress.start == progress.end && progress.committed.is_none();
         if progress.committed != Some(progress.end) && !is_untouched {
-            anomalies.push(Anomaly::Offset { partition: *partition, committed: progress.committed, end: progress.end });
+            anomalies.push(Anomaly::Offset {
+                topic: topic.clone(),
+                partition: *partition,
+                committed: progress.committed,
+                end: progress.end,
+            });
         }
     }
     for stable in history.stable.iter().filter(|stable| stable.stable < stable.end) {

@@ -80,8 +80,8 @@ fn clean(format: DeadLetterFormat) -> History {
         history.attempts.push(Attempt { order, fate });
     }
     let end = i64::try_from(history.orders.len()).unwrap();
-    history.progress.insert(0, Progress { committed: Some(end), start: 0, end });
-    history.progress.insert(1, Progress { committed: None, start: 0, end: 0 });
+    history.progress.insert(("orders".to_owned(), 0), Progress { committed: Some(end), start: 0, end });
+    history.progress.insert(("orders".to_owned(), 1), Progress { committed: None, start: 0, end: 0 });
     history
 }
 
@@ -143,8 +143,8 @@ fn every_kind_of_anomaly_is_found() {
         ("two payments of a key have changed places", swap_payments, &["OutOfOrder"]),
         ("an order was paid again at the service", |h| *h.effects.values_mut().next().unwrap() = 2, &["Effects"]),
         ("the service paid what nobody ordered", |h| assert_eq!(h.effects.insert(Uuid::nil(), 1), None), &["Effects"]),
-        ("the group is behind the end", |h| h.progress.get_mut(&0).unwrap().committed = Some(1), &["Offset"]),
-        ("the group is beyond the end", |h| h.progress.get_mut(&0).unwrap().end -= 1, &["Offset"]),
+        ("the group is behind the end", |h| h.progress.values_mut().next().unwrap().committed = Some(1), &["Offset"]),
+        ("the group is beyond the end", |h| h.progress.values_mut().next().unwrap().end -= 1, &["Offset"]),
         ("a transaction hangs", hang, &["Unstable", "Open"]),
     ];
     for (what, damage, expected) in cases {

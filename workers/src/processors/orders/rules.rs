@@ -85,7 +85,8 @@ pub(super) fn order_of_data(data: Option<&RawValue>) -> Result<Order, Vec<Fault>
 fn read_order(fields: &Fields<'_>, at: &str, faults: &mut Faults) -> Option<Order> {
     let order_id = faults.uuid(format_args!("{at}orderId"), fields.raw("orderId"));
     let user_id = faults.text(format_args!("{at}userId"), fields.raw("userId"));
-    let amount = faults.number(format_args!("{at}amount"), fields.raw("amount"), "must be greater than 0", |n| n.sign() == Ordering::Greater);
+    let amount =
+        faults.number(format_args!("{at}amount"), fields.raw("amount"), "must be greater than 0", |n| n.sign() == Ordering::Greater);
     let currency = faults.currency(format_args!("{at}currency"), fields.raw("currency"));
     let items = faults.items(format_args!("{at}items"), fields.raw("items"));
     Some(Order { order_id: order_id?, user_id: user_id?, amount: amount?, currency: currency?, items: items? })
@@ -164,7 +165,8 @@ impl Faults {
             0 => self.note(field, "must not be empty"),
             n if n > MAX_ITEMS => self.note(field, format!("must have at most {MAX_ITEMS} elements, not {n}")),
             _ => {
-                let items: Vec<_> = values.iter().enumerate().map(|(n, value)| read_item(value, format_args!("{field}[{n}]"), self)).collect();
+                let items: Vec<_> =
+                    values.iter().enumerate().map(|(n, value)| read_item(value, format_args!("{field}[{n}]"), self)).collect();
                 items.into_iter().collect()
             }
         }
