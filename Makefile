@@ -21,6 +21,8 @@ E2E = $(CARGO) test -p penstock-tests --test e2e
 FAULTS = $(CARGO) test -p penstock-tests --test faults
 # Brokers and workers as processes of this machine, without a cluster.
 LOCAL = $(CARGO) test -p penstock-tests --test local
+# The same, broken on purpose; see tests/chaos/README.md.
+CHAOS = $(CARGO) run --quiet -p penstock-tests --bin chaos --
 
 # Ends with a clear word where a program is missing: $(call need,program=where,from program=...), commas for spaces. What
 # compiling the C libraries needs is installed where that is possible; what clusters need, the `cluster` program sees to.
@@ -100,6 +102,7 @@ test: ## everything: format, lints, unit tests, docs, end-to-end tests on a clus
 	}
 	step "format, lints, unit tests, docs" $(MAKE) check
 	step "brokers and workers without a cluster" $(LOCAL)
+	step "workers and brokers that are broken" $(CHAOS) --runs 3 --seconds 30 --no-seeded
 	began=yes
 	step "cluster" $(CLUSTER) up
 	step "Kafka" $(CLUSTER) kafka up
