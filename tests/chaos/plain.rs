@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use jiff::Timestamp;
 use penstock_crds::worker::DeadLetterFormat;
-use penstock_kafka::{Header, Record};
+use penstock_kafka::{Header, Record, TimestampType};
 use penstock_workers::{
     processor::{DynProcessor, Event, Failure, Outcome, Output},
     stream::dead_letter::{DeadLetter, Extent},
@@ -292,6 +292,7 @@ fn event_of(message: &BorrowedMessage<'_>) -> Event {
         payload: message.payload().map(Bytes::copy_from_slice),
         headers: headers.unwrap_or_default(),
         timestamp_ms: message.timestamp().to_millis(),
+        timestamp_type: TimestampType::default(),
         attempt: 1,
     }
 }

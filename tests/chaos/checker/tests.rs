@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use penstock_crds::worker::DeadLetterFormat;
-use penstock_kafka::{Header, Record};
+use penstock_kafka::{Header, Record, TimestampType};
 use penstock_workers::{
     processor::{Event, Failure},
     stream::dead_letter::{DeadLetter, Extent},
@@ -20,7 +20,16 @@ const COUNT: u64 = 200;
 
 fn consumed(topic: &str, partition: i32, offset: i64, record: Record) -> ConsumedRecord {
     let Record { key, payload, headers, .. } = record;
-    ConsumedRecord { topic: topic.into(), partition, offset, timestamp_ms: Some(0), key, payload, headers }
+    ConsumedRecord {
+        topic: topic.into(),
+        partition,
+        offset,
+        timestamp_ms: Some(0),
+        timestamp_type: TimestampType::default(),
+        key,
+        payload,
+        headers,
+    }
 }
 
 /// The dead letter of a record, as a worker writes it.

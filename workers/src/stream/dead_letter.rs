@@ -237,6 +237,7 @@ mod tests {
                 Header { name: "penstock-dlt-error-type".into(), value: Some("Old".into()) },
             ],
             timestamp_ms: Some(1_700_000_000_000),
+            timestamp_type: crate::processor::TimestampType::CreateTime,
             attempt: 3,
         }
     }

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use penstock_crds::worker;
-use penstock_kafka::{ConsumedRecord, Header, Record};
+use penstock_kafka::{ConsumedRecord, Header, Record, TimestampType};
 
 use crate::processor::Event;
 
@@ -87,6 +87,8 @@ impl Tiers {
         {
             (event.topic, event.partition, event.offset) = (topic, partition, offset);
             event.timestamp_ms = number(&headers, "timestamp");
+            let by_broker = value(&headers, "timestamp-type") == Some(TimestampType::LogAppendTime.name());
+            event.timestamp_type = if by_broker { TimestampType::LogAppendTime } else { TimestampType::CreateTime };
         }
         event.headers = headers.into_iter().filter(|header| !header.name.starts_with(HEADER_PREFIX)).collect();
         Incoming { event, level }
@@ -112,7 +114,10 @@ impl Tiers {
             ("offset", event.offset.to_string()),
         ];
         let timestamp = event.timestamp_ms.map(|ms| ("timestamp", ms.to_string()));
-        for (name, value) in facts.into_iter().chain(timestamp) {
+        // Without it the producer has set the timestamp, as it mostly is.
+        let by_broker = event.timestamp_type == TimestampType::LogAppendTime;
+        let timestamp_type = by_broker.then(|| ("timestamp-type", event.timestamp_type.name().to_owned()));
+        for (name, value) in facts.into_iter().chain(timestamp).chain(timestamp_type) {
             record = record.with_header(format!("{HEADER_PREFIX}{name}"), value);
         }
         Some(record)
@@ -155,6 +160,7 @@ mod tests {
             payload: None,
             headers: vec![Header { name: "own".into(), value: Some("x".into()) }],
             timestamp_ms: Some(7),
+            timestamp_type: TimestampType::LogAppendTime,
             attempt: 4,
         }
     }
@@ -163,7 +169,9 @@ mod tests {
         let Record { topic, partition, key, payload, headers, .. } = record;
         assert!(topic.ends_with(&level.to_string()), "{topic}");
         let partition = partition.unwrap();
-        let record = ConsumedRecord { topic: topic.into(), partition, offset: 0, timestamp_ms: Some(99), key, payload, headers };
+        let timestamp_type = TimestampType::CreateTime;
+        let record =
+            ConsumedRecord { topic: topic.into(), partition, offset: 0, timestamp_ms: Some(99), timestamp_type, key, payload, headers };
         let due = tiers().due(&record).map(Timestamp::as_millisecond);
         (tiers().read(record), due)
     }
@@ -190,6 +198,7 @@ mod tests {
             partition: 1,
             offset: 2,
             timestamp_ms: None,
+            timestamp_type: TimestampType::LogAppendTime,
             key: None,
             payload: None,
             headers: headers.clone(),

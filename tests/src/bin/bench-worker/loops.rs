@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use penstock_crds::worker::DeadLetterFormat;
-use penstock_kafka::Record;
+use penstock_kafka::{Record, TimestampType};
 use penstock_tests::scene::Result;
 use penstock_workers::processor::Event;
 use penstock_workers::processors::payments::pay;
@@ -192,6 +192,7 @@ impl Loop {
             payload: message.payload().map(|payload| payload.to_vec().into()),
             headers: Vec::new(),
             timestamp_ms: message.timestamp().to_millis(),
+            timestamp_type: TimestampType::default(),
             attempt: 1,
         }
     }
