@@ -2,7 +2,7 @@
 //! worker, keeps its identity, and ends in exactly one place; and a group that has done everything is seen to have.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -95,7 +95,7 @@ impl Pipeline {
             concurrency: 4,
             retry: RetryPolicy { attempts: ATTEMPTS, initial_backoff: Duration::from_millis(10), max_backoff: Duration::from_millis(10) },
             tiers: tiers.collect(),
-            dead_letter: DeadLetterTarget { topic: name("dead"), format: DeadLetterFormat::Record },
+            dead_letter: DeadLetterTarget { topic: name("dead"), format: DeadLetterFormat::Record, headers: BTreeSet::new() },
         };
         let config = WorkerConfig {
             pipeline: PipelineId { namespace: "local".into(), name: prefix.clone() },

@@ -137,6 +137,7 @@ impl Worker {
             pipeline: self.pipeline.clone(),
             worker: self.name.clone(),
             processor,
+            processor_name: self.config.processor.builtin.clone(),
             drain_timeout: self.config.drain_timeout,
             metrics: self.metrics.clone(),
             needs: Needs::new(&self.readiness),

@@ -204,6 +204,7 @@ fn kafka_input(
     if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
         return Err(invalid(format!("concurrency must be from 1 to {MAX_CONCURRENCY}")));
     }
+    let declared = spec.dead_letter.clone().unwrap_or_default();
     Ok(KafkaInput {
         topics: names,
         group: source.group.clone().unwrap_or_else(|| penstock_crds::name::default_group(around.namespace, around.pipeline)),
@@ -215,7 +216,7 @@ fn kafka_input(
         concurrency,
         retry: retry_policy(spec.retry.as_ref())?,
         tiers: tiers(spec.retry.as_ref(), topics)?,
-        dead_letter: DeadLetterTarget { topic: dead_letter, format: spec.dead_letter.as_ref().map(|d| d.format).unwrap_or_default() },
+        dead_letter: DeadLetterTarget { topic: dead_letter, format: declared.format, headers: declared.headers },
     })
 }
 

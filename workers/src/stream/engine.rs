@@ -21,12 +21,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     books::{Assignment, Books, Ticket, Token},
+    causes::Causes,
     counters::Counters,
     dead_letter::Extent,
     handover::{Consent, Rebalance},
     outbox::{Answers, Outbox},
     parked::{Parked, Spot},
-    retry::{self, Burial, Next, Standing},
+    retry::{self, Next, Standing},
     session::{Breakdown, Needs},
     tiers::Level,
     verdict::{Letter, Verdict},
@@ -99,6 +100,8 @@ pub(crate) struct Engine<O> {
     parts: Parts<O>,
     /// The partitions of retry topics that stand still.
     parked: Parked,
+    /// Why records went to the dead letter topic lately.
+    causes: Causes,
     /// What the group decided while something else had to be finished first.
     deferred: VecDeque<Rebalance>,
     running: FuturesUnordered<BoxFuture<'static, Attempt>>,
@@ -110,6 +113,7 @@ impl<O: Outbox> Engine<O> {
         Self {
             parts,
             parked: Parked::default(),
+            causes: Causes::default(),
             deferred: VecDeque::new(),
             running: FuturesUnordered::new(),
             pauses: FuturesUnordered::new(),
@@ -407,6 +411,11 @@ impl<O: Outbox> Engine<O> {
                 self.parts.outbox.hurry();
                 return Ok(());
             }
+            if let Verdict::Bury(letter) = &verdict
+                && letter.is_new()
+            {
+                self.causes.tell(&event, &letter.failure, Instant::now());
+            }
             let written = self.parts.outbox.write(ticket, &event, &verdict).await?;
             let letter = match verdict {
                 Verdict::Bury(letter) => Some(letter),
@@ -473,7 +482,7 @@ impl<O: Outbox> Engine<O> {
             }
         };
         let failure = Failure::new(error_type, error.to_string());
-        self.parts.books.bury(ticket, Letter::new(failure, Burial::Rejected, Timestamp::now()));
+        self.parts.books.bury(ticket, Letter::unwritable(failure, Timestamp::now()));
         Ok(())
     }
 
