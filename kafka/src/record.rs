@@ -132,6 +132,13 @@ impl<'a> RecordRef<'a> {
     pub fn to(topic: &'a str) -> Self {
         Self { topic, partition: None, key: None, payload: None, headers: &[], timestamp_ms: None }
     }
+
+    /// How many bytes its key, payload and headers have.
+    pub fn size(&self) -> usize {
+        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let headers: usize = self.headers.iter().map(|header| header.name.len() + length(header.value.as_deref())).sum();
+        length(self.key) + length(self.payload) + headers
+    }
 }
 
 impl<'a> From<&'a Record> for RecordRef<'a> {
