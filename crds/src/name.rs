@@ -115,7 +115,8 @@ pub fn fingerprint(bytes: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8], length: usize) -> String {
-    Sha256::digest(bytes).iter().take(length).map(|b| format!("{b:02x}")).collect()
+    let digits = Sha256::digest(bytes).into_iter().take(length).flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 fn is_service_name(name: &str) -> bool {
@@ -157,5 +158,11 @@ mod tests {
         assert_eq!(held_object("payments", "orders"), "payments-orders-held");
         assert_eq!(default_group("shop", "payments"), "shop.payments");
         assert_eq!(dead_letter_object("payments", "orders"), "payments-orders-dlt");
+    }
+
+    #[test]
+    fn a_hash_is_the_beginning_of_sha_256() {
+        assert_eq!(short_hash(b"abc"), "ba7816bf");
+        assert_eq!(fingerprint(b"abc"), "ba7816bf8f01cfea414140de5dae2223");
     }
 }

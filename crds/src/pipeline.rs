@@ -3,7 +3,7 @@
 //! It becomes a Deployment of workers. What one object can decide alone is decided by the schema and its CEL rules;
 //! what depends on topics, clusters or a processor's options is decided by the operator and said in conditions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     api::core::v1::{Affinity, Toleration},
@@ -314,6 +314,12 @@ pub struct DeadLetter {
     /// How the record is written.
     #[serde(default)]
     pub format: DeadLetterFormat,
+    /// Whose headers a dead letter carries beside our own, in both formats, so that tools which know them can read it: those of
+    /// Spring Kafka's `DeadLetterPublishingRecoverer`, and those of Kafka Connect with
+    /// `errors.deadletterqueue.context.headers.enable`. Default: none.
+    #[schemars(schema_with = "crate::schema::dead_letter_headers")]
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub headers: BTreeSet<DeadLetterHeaders>,
 }
 
 /// How a dead letter is written.
@@ -324,6 +330,15 @@ pub enum DeadLetterFormat {
     Record,
     /// A JSON object that holds the original and what happened.
     Envelope,
+}
+
+/// Headers by which other tools say why a record is a dead letter.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DeadLetterHeaders {
+    /// Those of Spring Kafka: `kafka_dlt-original-topic` and so on.
+    Spring,
+    /// Those of Kafka Connect (KIP-298): `__connect.errors.topic` and so on.
+    Connect,
 }
 
 /// The port for health and metrics.

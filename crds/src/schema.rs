@@ -2,7 +2,7 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use crate::processor;
+use crate::{pipeline::DeadLetterHeaders, processor};
 
 /// A DNS-1123 subdomain: what Kubernetes allows as the name of most objects.
 const OBJECT_NAME: &str = "^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$";
@@ -54,6 +54,11 @@ pub(crate) fn topic_config(_: &mut SchemaGenerator) -> Schema {
              "message": "config keys are Kafka's topic configuration names, such as `retention.ms`"},
         ],
     })
+}
+
+pub(crate) fn dead_letter_headers(generator: &mut SchemaGenerator) -> Schema {
+    let naming = generator.subschema_for::<DeadLetterHeaders>();
+    json_schema!({"type": "array", "maxItems": 2, "x-kubernetes-list-type": "set", "items": naming})
 }
 
 pub(crate) fn group(_: &mut SchemaGenerator) -> Schema {

@@ -3,11 +3,14 @@
 //! Everything in it is decided: names are Kafka's, defaults are filled in. An unknown field is an error, so that a worker
 //! never runs with half of what was declared.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::pipeline::{DeadLetterFormat, Delivery, GroupProtocol, Ordering, StartFrom};
+pub use crate::pipeline::{DeadLetterFormat, DeadLetterHeaders, Delivery, GroupProtocol, Ordering, StartFrom};
 
 /// The key of the file in the ConfigMap, and its name in [`CONFIG_DIR`].
 pub const CONFIG_FILE: &str = "worker.json";
@@ -62,7 +65,7 @@ pub struct PipelineId {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum WorkerSource {
     /// Records of topics.
-    Kafka(KafkaInput),
+    Kafka(Box<KafkaInput>),
     /// Requests to a port.
     #[serde(rename_all = "camelCase")]
     Http {
@@ -162,6 +165,9 @@ pub struct DeadLetterTarget {
     pub topic: String,
     /// How the record is written.
     pub format: DeadLetterFormat,
+    /// Whose headers it carries beside our own.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub headers: BTreeSet<DeadLetterHeaders>,
 }
 
 /// The code that handles events.
@@ -184,7 +190,7 @@ mod tests {
         let config = WorkerConfig {
             pipeline: PipelineId { namespace: "shop".into(), name: "payments".into() },
             bootstrap_servers: vec!["kafka:9092".into()],
-            source: WorkerSource::Kafka(KafkaInput {
+            source: WorkerSource::Kafka(Box::new(KafkaInput {
                 topics: vec!["orders".into()],
                 group: "service-b-consumers".into(),
                 start_from: StartFrom::Earliest,
@@ -199,8 +205,12 @@ mod tests {
                     topics: BTreeMap::from([("orders".into(), "orders.service-b-consumers.retry.1".into())]),
                 }],
                 held: BTreeMap::from([("orders".into(), "orders.service-b-consumers.held".into())]),
-                dead_letter: DeadLetterTarget { topic: "orders.DLT".into(), format: DeadLetterFormat::Envelope },
-            }),
+                dead_letter: DeadLetterTarget {
+                    topic: "orders.DLT".into(),
+                    format: DeadLetterFormat::Envelope,
+                    headers: BTreeSet::from([DeadLetterHeaders::Spring, DeadLetterHeaders::Connect]),
+                },
+            })),
             processor: WorkerProcessor { builtin: "payments".into(), options: BTreeMap::new() },
             sink: Some("payments".into()),
             table: vec![],

@@ -65,7 +65,7 @@ pub use error::{Error, Result};
 pub use health::{ClientState, Health};
 pub use producer::{BulkProducer, Compression, Delivery, DeliveryListener, Enqueued, Producer, ProducerSettings};
 pub use reader::{ReaderEvent, ReaderSettings, TopicReader, read_span};
-pub use record::{ConsumedRecord, Header, Record, RecordPosition, RecordRef, TopicPartition};
+pub use record::{ConsumedRecord, Header, Record, RecordPosition, RecordRef, TimestampType, TopicPartition};
 pub use topic::{
     BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, InvalidTopicId, KafkaVersion, NewTopic, OffsetRange,
     PartitionInfo, PerTopic, TopicAdmin, TopicConfig, TopicDescription, TopicId, TopicSummary, validate_topic_name,

@@ -132,6 +132,13 @@ impl<'a> RecordRef<'a> {
     pub fn to(topic: &'a str) -> Self {
         Self { topic, partition: None, key: None, payload: None, headers: &[], timestamp_ms: None }
     }
+
+    /// How many bytes its key, payload and headers have.
+    pub fn size(&self) -> usize {
+        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let headers: usize = self.headers.iter().map(|header| header.name.len() + length(header.value.as_deref())).sum();
+        length(self.key) + length(self.payload) + headers
+    }
 }
 
 impl<'a> From<&'a Record> for RecordRef<'a> {
@@ -156,6 +163,26 @@ pub struct RecordPosition {
     pub offset: i64,
 }
 
+/// Who has set a record's timestamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimestampType {
+    /// Its producer.
+    #[default]
+    CreateTime,
+    /// The broker, when it took the record (`message.timestamp.type` of the topic).
+    LogAppendTime,
+}
+
+impl TimestampType {
+    /// Kafka's own name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            TimestampType::CreateTime => "CreateTime",
+            TimestampType::LogAppendTime => "LogAppendTime",
+        }
+    }
+}
+
 /// A record read from Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumedRecord {
@@ -167,6 +194,8 @@ pub struct ConsumedRecord {
     pub offset: i64,
     /// Milliseconds since the Unix epoch, if the record has a timestamp.
     pub timestamp_ms: Option<i64>,
+    /// Who has set that timestamp.
+    pub timestamp_type: TimestampType,
     /// The key; `None` is Kafka's null.
     pub key: Option<Bytes>,
     /// The payload; `None` is a tombstone on a compacted topic.
@@ -205,6 +234,7 @@ mod tests {
             partition: 0,
             offset: 1,
             timestamp_ms: None,
+            timestamp_type: TimestampType::default(),
             key: None,
             payload: None,
             headers: Record::to("t").with_header("a", "1").with_header("b", "2").with_header("a", "3").headers,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use penstock_kafka::{ConsumedRecord, Header};
+use penstock_kafka::{ConsumedRecord, Header, TimestampType};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -73,6 +73,7 @@ fn consumed(message: &BorrowedMessage<'_>) -> ConsumedRecord {
         partition: message.partition(),
         offset: message.offset(),
         timestamp_ms: message.timestamp().to_millis(),
+        timestamp_type: TimestampType::default(),
         key: message.key().map(Bytes::copy_from_slice),
         payload: message.payload().map(Bytes::copy_from_slice),
         headers: message.headers().map(|headers| headers.iter().map(header).collect()).unwrap_or_default(),

@@ -7,7 +7,7 @@
 mod clients;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -16,11 +16,11 @@ use std::{
 use bytes::Bytes;
 use futures::future::join_all;
 use jiff::Timestamp;
-use penstock_crds::worker::DeadLetterFormat;
-use penstock_kafka::{Header, Record};
+use penstock_crds::worker::{DeadLetterFormat, DeadLetterTarget};
+use penstock_kafka::{Header, Record, TimestampType};
 use penstock_workers::{
     processor::{DynProcessor, Event, Failure, Outcome, Output},
-    stream::dead_letter::{DeadLetter, Extent},
+    stream::dead_letter::{DeadLetter, Extent, Sender, Step},
 };
 use rdkafka::{
     Message, Offset, TopicPartitionList,
@@ -246,8 +246,11 @@ impl Plain {
         let format = if self.spec.envelope { DeadLetterFormat::Envelope } else { DeadLetterFormat::Record };
         let is_large = event.payload.as_ref().is_some_and(|payload| payload.len() >= OVERSIZE);
         let extent = if is_large { Extent::Pointer } else { Extent::Whole };
-        let letter = DeadLetter { event, failure, failed_at: Timestamp::now(), pipeline: &self.spec.prefix };
-        let mut record = letter.write(&self.topics.letters, format, extent);
+        let prefix = &self.spec.prefix;
+        let sender = Sender { pipeline: prefix.clone(), group: prefix.clone(), processor: prefix.clone() };
+        let letter = DeadLetter { event, failure, step: Step::Processing, failed_at: Timestamp::now(), sender: &sender };
+        let target = DeadLetterTarget { topic: self.topics.letters.clone(), format, headers: BTreeSet::new() };
+        let mut record = letter.write(&target, extent);
         if self.has(Bug::AlterLetter) {
             record.payload = record.payload.map(|payload| String::from_utf8_lossy(&payload).into_owned().into());
         }
@@ -292,6 +295,7 @@ fn event_of(message: &BorrowedMessage<'_>) -> Event {
         payload: message.payload().map(Bytes::copy_from_slice),
         headers: headers.unwrap_or_default(),
         timestamp_ms: message.timestamp().to_millis(),
+        timestamp_type: TimestampType::default(),
         attempt: 1,
     }
 }

@@ -546,6 +546,13 @@ fn pipeline_bounds() -> Vec<BoundCase> {
     ];
     let mut delays: Vec<_> = pauses.iter().map(|(pause, words)| (json!([pause]), *words)).collect();
     delays.push((json!(["1s", "2s", "3s", "4s", "5s", "6s"]), MANY));
+    let headers = [
+        (json!(["Spring", "Spring"]), TWICE),
+        (json!(["Spring", "Connect", "Spring"]), MANY),
+        (json!(["spring"]), CHOICE),
+        (json!([""]), CHOICE),
+        (json!("Spring"), TYPE),
+    ];
     let builtins = penstock_crds::processor::BUILTINS.iter().map(|b| b.name).collect::<Vec<_>>();
     let mut cases = vec![
         number(KIND, "spec.replicas", reader(), 0, 1000),
@@ -562,6 +569,7 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         choice(KIND, "spec.source.kafka.groupProtocol", reader(), &["Classic", "Consumer"]),
         choice(KIND, "spec.source.kafka.startFrom", reader(), &["Earliest", "Latest"]),
         choice(KIND, "spec.deadLetter.format", reader(), &["Record", "Envelope"]),
+        bound(KIND, "spec.deadLetter.headers", reader(), &[json!([]), json!(["Connect", "Spring"])], &headers),
         object_name(KIND, "spec.deadLetter.topic", reader()),
         object_name(KIND, "spec.sink.kafka.topic", reader()),
         object_name(KIND, "spec.priorityClassName", reader()),

@@ -1,7 +1,7 @@
 //! A pipeline of the real runtime with topics of its own, whose processor is told how often to fail.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -94,12 +94,12 @@ impl Pipeline {
             retry: RetryPolicy { attempts: ATTEMPTS, initial_backoff: Duration::from_millis(10), max_backoff: Duration::from_millis(10) },
             tiers: tiers.collect(),
             held: (ordering != Ordering::None).then(|| (name("in"), name("held"))).into_iter().collect(),
-            dead_letter: DeadLetterTarget { topic: name("dead"), format: DeadLetterFormat::Record },
+            dead_letter: DeadLetterTarget { topic: name("dead"), format: DeadLetterFormat::Record, headers: BTreeSet::new() },
         };
         let config = WorkerConfig {
             pipeline: PipelineId { namespace: "local".into(), name: prefix.clone() },
             bootstrap_servers: brokers.bootstrap(),
-            source: WorkerSource::Kafka(input),
+            source: WorkerSource::Kafka(Box::new(input)),
             processor: WorkerProcessor { builtin: "payments".into(), options: BTreeMap::new() },
             sink: Some(name("out")),
             table: vec![],

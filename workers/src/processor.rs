@@ -6,8 +6,8 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-pub use penstock_kafka::Header;
 use penstock_kafka::{ConsumedRecord, RecordRef};
+pub use penstock_kafka::{Header, TimestampType};
 use prometheus_client::registry::Registry;
 
 /// One record, as a processor sees it. Nothing about its bytes has been checked.
@@ -27,6 +27,8 @@ pub struct Event {
     pub headers: Vec<Header>,
     /// Milliseconds since the Unix epoch, if it has a timestamp.
     pub timestamp_ms: Option<i64>,
+    /// Who has set that timestamp.
+    pub timestamp_type: TimestampType,
     /// Which attempt this is, from 1. Begins at 1 again in another worker.
     pub attempt: u16,
 }
@@ -58,8 +60,8 @@ fn size(key: &Option<Bytes>, payload: &Option<Bytes>, headers: &[Header]) -> usi
 impl From<ConsumedRecord> for Event {
     /// The record's first attempt.
     fn from(record: ConsumedRecord) -> Self {
-        let ConsumedRecord { topic, partition, offset, timestamp_ms, key, payload, headers } = record;
-        Self { topic, partition, offset, key, payload, headers, timestamp_ms, attempt: 1 }
+        let ConsumedRecord { topic, partition, offset, timestamp_ms, timestamp_type, key, payload, headers } = record;
+        Self { topic, partition, offset, key, payload, headers, timestamp_ms, timestamp_type, attempt: 1 }
     }
 }
 

@@ -87,7 +87,7 @@ struct Worker {
 
 /// What the worker is: the source and the processor fit one another.
 enum Role {
-    Stream(KafkaInput, Arc<dyn DynProcessor>),
+    Stream(Box<KafkaInput>, Arc<dyn DynProcessor>),
     Front(u16, Box<dyn Front>),
 }
 
@@ -121,7 +121,7 @@ impl Worker {
         tokio::select! {
             result = async {
                 match role {
-                    Role::Stream(input, processor) => self.stream(input, processor).await,
+                    Role::Stream(input, processor) => self.stream(*input, processor).await,
                     Role::Front(port, front) => self.front(port, front).await,
                 }
             } => result,
@@ -137,6 +137,7 @@ impl Worker {
             pipeline: self.pipeline.clone(),
             worker: self.name.clone(),
             processor,
+            processor_name: self.config.processor.builtin.clone(),
             drain_timeout: self.config.drain_timeout,
             metrics: self.metrics.clone(),
             needs: Needs::new(&self.readiness),

@@ -67,13 +67,15 @@ pub struct ConsumerSettings {
     pub max_poll_interval: Duration,
     /// How many records may wait to be taken by `recv`. 1 to 1 million; default 1,000.
     pub buffer_records: usize,
-    /// How many bytes the client fetches ahead, over all partitions; as many again may wait to be taken by `recv`. 1 MiB to
-    /// 1 GiB; default 16 MiB.
+    /// How many bytes the client fetches ahead, over all partitions, and at most in one answer of a broker; as many again may
+    /// wait to be taken by `recv`. 1 MiB to 1 GiB; default 16 MiB.
     pub prefetch_bytes: u32,
     /// How many bytes of one partition a broker puts into one answer; a larger batch of records comes whole. 1 KiB to
     /// 100 MiB; default 1 MiB.
     pub partition_fetch_bytes: u32,
-    /// How long the broker may hold a fetch open while there is nothing to read. 1 ms to 30 s; default 500 ms.
+    /// How many bytes the broker waits for before it answers, for as long as `fetch_wait`. 1 B to 100 MB; default 1 B.
+    pub fetch_min_bytes: u32,
+    /// How long the broker may hold a fetch open while there is not enough to read. 1 ms to 30 s; default 500 ms.
     pub fetch_wait: Duration,
     /// Whether [`crate::Consumer::recv_all`] tells the ends of partitions. Default: no.
     pub report_ends: bool,
@@ -96,6 +98,7 @@ impl ConsumerSettings {
             buffer_records: 1000,
             prefetch_bytes: 16 << 20,
             partition_fetch_bytes: 1 << 20,
+            fetch_min_bytes: 1,
             fetch_wait: Duration::from_millis(500),
             report_ends: false,
             co_partitioned: false,
@@ -122,6 +125,9 @@ impl ConsumerSettings {
         if !(1 << 10..=100 << 20).contains(&self.partition_fetch_bytes) {
             return wrong("partition_fetch_bytes must be between 1 KiB and 100 MiB");
         }
+        if !(1..=100_000_000).contains(&self.fetch_min_bytes) {
+            return wrong("fetch_min_bytes must be between 1 B and 100 MB");
+        }
         if !(Duration::from_millis(1)..=Duration::from_secs(30)).contains(&self.fetch_wait) {
             return wrong("fetch_wait must be between 1 ms and 30 s");
         }
@@ -138,6 +144,7 @@ impl ConsumerSettings {
             .set("auto.offset.reset", start)
             .set("max.poll.interval.ms", self.max_poll_interval.as_millis().to_string())
             .set("fetch.message.max.bytes", self.partition_fetch_bytes.to_string())
+            .set("fetch.min.bytes", self.fetch_min_bytes.to_string())
             .set("isolation.level", self.isolation.level())
             .set("enable.partition.eof", self.report_ends.to_string())
             // Only what the caller commits is committed.
@@ -182,6 +189,8 @@ pub(crate) fn reading(config: &mut ClientConfig, prefetch_bytes: u32, fetch_wait
         .set("allow.auto.create.topics", "false")
         .set("fetch.wait.max.ms", fetch_wait.as_millis().to_string())
         .set("queued.max.messages.kbytes", (prefetch_bytes >> 10).to_string())
+        // One answer may not go far beyond what may be queued. The default is 50 MB.
+        .set("fetch.max.bytes", prefetch_bytes.to_string())
         // The default of a second makes a consumer whose queue was full stand still for that long.
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.error.backoff.ms", "100");
@@ -204,9 +213,38 @@ mod tests {
     }
 
     #[test]
+    fn each_setting_reaches_the_library() {
+        let mut settings = ConsumerSettings::new("g");
+        settings.session_timeout = Duration::from_secs(6);
+        settings.prefetch_bytes = 2 << 20;
+        settings.partition_fetch_bytes = 64 << 10;
+        settings.fetch_min_bytes = 100;
+        settings.fetch_wait = Duration::from_millis(20);
+        let brokers = ConsumerSettings { group_protocol: GroupProtocol::Consumer, ..settings.clone() };
+        // (property, with Classic, with Consumer)
+        for (property, classic, consumer) in [
+            ("group.id", Some("g"), Some("g")),
+            ("group.protocol", None, Some("consumer")),
+            ("session.timeout.ms", Some("6000"), None),
+            ("heartbeat.interval.ms", Some("2000"), None),
+            ("queued.max.messages.kbytes", Some("2048"), Some("2048")),
+            ("fetch.max.bytes", Some("2097152"), Some("2097152")),
+            ("fetch.message.max.bytes", Some("65536"), Some("65536")),
+            ("fetch.min.bytes", Some("100"), Some("100")),
+            ("fetch.wait.max.ms", Some("20"), Some("20")),
+        ] {
+            for (settings, expected) in [(&settings, classic), (&brokers, consumer)] {
+                let mut config = ClientConfig::new();
+                settings.apply(&mut config);
+                assert_eq!(config.get(property), expected, "{property} {:?}", settings.group_protocol);
+            }
+        }
+    }
+
+    #[test]
     fn settings_have_bounds() {
         type Change = fn(&mut ConsumerSettings);
-        let table: [(&str, Change, bool); 9] = [
+        let table: [(&str, Change, bool); 10] = [
             ("default", |_| {}, true),
             ("group", |s| s.group.clear(), false),
             ("long group", |s| s.group = "x".repeat(256), false),
@@ -215,6 +253,7 @@ mod tests {
             ("records", |s| s.buffer_records = 0, false),
             ("bytes", |s| s.prefetch_bytes = 0, false),
             ("fetch", |s| s.partition_fetch_bytes = 0, false),
+            ("least", |s| s.fetch_min_bytes = 0, false),
             ("wait", |s| s.fetch_wait = Duration::ZERO, false),
         ];
         for (name, change, valid) in table {

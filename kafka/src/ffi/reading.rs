@@ -14,9 +14,10 @@ use super::code::{self, ErrorCode};
 use super::native::{Event, Native};
 use super::{Copies, Owned, array, error_object, partition_list, text};
 use crate::error::Result;
-use crate::record::{ConsumedRecord, Header, TopicPartition};
+use crate::record::{ConsumedRecord, Header, TimestampType, TopicPartition};
 
 const NO_TIMESTAMP: c_int = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE as c_int;
+const LOG_APPEND_TIME: c_int = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME as c_int;
 
 /// What one poll brought.
 pub(crate) enum Polled {
@@ -107,6 +108,7 @@ unsafe fn read_message(message: *const sys::rd_kafka_message_t, copies: &mut Cop
             partition: (*message).partition,
             offset: (*message).offset,
             timestamp_ms: (kind != NO_TIMESTAMP).then_some(timestamp),
+            timestamp_type: if kind == LOG_APPEND_TIME { TimestampType::LogAppendTime } else { TimestampType::CreateTime },
             key: bytes((*message).key, (*message).key_len, copies),
             payload: bytes((*message).payload, (*message).len, copies),
             headers: read_headers(message, copies),

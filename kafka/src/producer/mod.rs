@@ -164,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_librdkafka_accepts_is_what_we_set() {
-        for compression in [Compression::None, Compression::Gzip, Compression::Lz4, Compression::Zstd] {
+        for compression in [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
             let settings = ProducerSettings { compression, ..ProducerSettings::default() };
             let connection = ConnectionSettings::parse("localhost:1").unwrap();
             assert!(Producer::new(&connection, &settings).is_ok(), "{compression:?}");

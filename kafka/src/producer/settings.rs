@@ -13,6 +13,8 @@ pub enum Compression {
     None,
     /// zlib's gzip.
     Gzip,
+    /// Snappy: about as fast and as good as LZ4.
+    Snappy,
     /// LZ4: fast, a fair ratio.
     #[default]
     Lz4,
@@ -25,6 +27,7 @@ impl Compression {
         match self {
             Compression::None => "none",
             Compression::Gzip => "gzip",
+            Compression::Snappy => "snappy",
             Compression::Lz4 => "lz4",
             Compression::Zstd => "zstd",
         }
@@ -45,7 +48,8 @@ impl Compression {
 pub struct ProducerSettings {
     /// How long a record may wait for company in a batch. 0 to 1 s; default 5 ms.
     pub linger: Duration,
-    /// How large a batch may get, in bytes. 1 KiB to 16 MiB; default 1 MiB.
+    /// How large a batch may get, in bytes: a broker takes or refuses it as a whole. A record of that size is alone in its
+    /// batch. 1 B to 16 MiB; default 1 MiB.
     pub batch_bytes: u32,
     /// How batches are compressed. Default LZ4.
     pub compression: Compression,
@@ -83,8 +87,8 @@ impl ProducerSettings {
         if self.linger > Duration::from_secs(1) {
             return wrong("linger must be at most 1 s");
         }
-        if !(1 << 10..=16 << 20).contains(&self.batch_bytes) {
-            return wrong("batch_bytes must be between 1 KiB and 16 MiB");
+        if !(1..=16 << 20).contains(&self.batch_bytes) {
+            return wrong("batch_bytes must be between 1 B and 16 MiB");
         }
         if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&self.delivery_timeout) {
             return wrong("delivery_timeout must be between 1 s and 1 h");
@@ -129,12 +133,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_setting_reaches_the_library() {
+        let settings = ProducerSettings {
+            linger: Duration::from_millis(50),
+            batch_bytes: 16 << 10,
+            compression: Compression::Snappy,
+            delivery_timeout: Duration::from_secs(6),
+            max_record_bytes: 2_000_000,
+            buffer_records: 7,
+            buffer_bytes: 2 << 20,
+        };
+        let mut config = ClientConfig::new();
+        settings.apply(&mut config);
+        for (property, expected) in [
+            ("acks", "all"),
+            ("enable.idempotence", "true"),
+            ("linger.ms", "50"),
+            ("batch.size", "16384"),
+            ("compression.type", "snappy"),
+            ("delivery.timeout.ms", "6000"),
+            ("request.timeout.ms", "2000"),
+            ("message.max.bytes", "2000000"),
+            ("queue.buffering.max.messages", "7"),
+            ("queue.buffering.max.kbytes", "2048"),
+        ] {
+            assert_eq!(config.get(property), Some(expected), "{property}");
+        }
+    }
+
+    #[test]
     fn settings_have_bounds() {
         type Change = fn(&mut ProducerSettings);
         let table: [(&str, Change, bool); 9] = [
             ("default", |_| {}, true),
             ("linger", |s| s.linger = Duration::from_secs(2), false),
-            ("batch", |s| s.batch_bytes = 1, false),
+            ("batch", |s| s.batch_bytes = 0, false),
             ("timeout", |s| s.delivery_timeout = Duration::from_millis(1), false),
             ("linger and timeout", |s| (s.linger, s.delivery_timeout) = (Duration::from_secs(1), Duration::from_secs(1)), false),
             ("record", |s| s.max_record_bytes = 0, false),

@@ -115,9 +115,19 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::TimestampType;
 
     fn record(offset: i64) -> ConsumedRecord {
-        ConsumedRecord { topic: "t".into(), partition: 0, offset, timestamp_ms: None, key: None, payload: None, headers: vec![] }
+        ConsumedRecord {
+            topic: "t".into(),
+            partition: 0,
+            offset,
+            timestamp_ms: None,
+            timestamp_type: TimestampType::default(),
+            key: None,
+            payload: None,
+            headers: vec![],
+        }
     }
 
     #[test]

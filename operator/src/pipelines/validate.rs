@@ -171,7 +171,7 @@ fn admin_port(spec: &EventPipelineSpec) -> Result<u16, Refusal> {
 
 fn source(spec: &EventPipelineSpec, around: Surroundings<'_>, topics: &FoundTopics, sink: Option<&str>) -> Result<WorkerSource, Refusal> {
     match (&spec.source.kafka, &spec.source.http) {
-        (Some(kafka), None) => kafka_input(spec, kafka, around, topics, sink).map(WorkerSource::Kafka),
+        (Some(kafka), None) => kafka_input(spec, kafka, around, topics, sink).map(|input| WorkerSource::Kafka(Box::new(input))),
         (None, Some(http)) => Ok(WorkerSource::Http { port: http.port }),
         _ => Err(invalid("source needs exactly one of kafka and http")),
     }
@@ -201,6 +201,7 @@ fn kafka_input(
     if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
         return Err(invalid(format!("concurrency must be from 1 to {MAX_CONCURRENCY}")));
     }
+    let declared = spec.dead_letter.clone().unwrap_or_default();
     Ok(KafkaInput {
         topics: names,
         group: source.group.clone().unwrap_or_else(|| penstock_crds::name::default_group(around.namespace, around.pipeline)),
@@ -213,7 +214,7 @@ fn kafka_input(
         retry: retry_policy(spec.retry.as_ref())?,
         tiers: tiers(spec.retry.as_ref(), topics)?,
         held: waiting(topics, WaitsFor::Others),
-        dead_letter: DeadLetterTarget { topic: dead_letter, format: spec.dead_letter.as_ref().map(|d| d.format).unwrap_or_default() },
+        dead_letter: DeadLetterTarget { topic: dead_letter, format: declared.format, headers: declared.headers },
     })
 }
 

@@ -1,11 +1,11 @@
 //! A clean history is clean, and each kind of anomaly is found in a history that has it.
 
 use bytes::Bytes;
-use penstock_crds::worker::DeadLetterFormat;
-use penstock_kafka::{Header, Record};
+use penstock_crds::worker::{DeadLetterFormat, DeadLetterTarget};
+use penstock_kafka::{Header, Record, TimestampType};
 use penstock_workers::{
     processor::{Event, Failure},
-    stream::dead_letter::{DeadLetter, Extent},
+    stream::dead_letter::{DeadLetter, Extent, Sender, Step},
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -20,7 +20,16 @@ const COUNT: u64 = 200;
 
 fn consumed(topic: &str, partition: i32, offset: i64, record: Record) -> ConsumedRecord {
     let Record { key, payload, headers, .. } = record;
-    ConsumedRecord { topic: topic.into(), partition, offset, timestamp_ms: Some(0), key, payload, headers }
+    ConsumedRecord {
+        topic: topic.into(),
+        partition,
+        offset,
+        timestamp_ms: Some(0),
+        timestamp_type: TimestampType::default(),
+        key,
+        payload,
+        headers,
+    }
 }
 
 /// The dead letter of a record, as a worker writes it.
@@ -30,8 +39,10 @@ fn letter(record: &ConsumedRecord, format: DeadLetterFormat, offset: i64) -> Con
     let failed_at = "2026-01-02T03:04:05Z".parse().unwrap();
     let large = record.payload.as_ref().is_some_and(|payload| payload.len() >= OVERSIZE);
     let extent = if large { Extent::Pointer } else { Extent::Whole };
-    let letter = DeadLetter { event: &event, failure: &failure, failed_at, pipeline: "shop/payments" };
-    consumed("orders.DLT", 0, offset, letter.write("orders.DLT", format, extent))
+    let sender = Sender { pipeline: "shop/payments".into(), group: "g".into(), processor: "payments".into() };
+    let letter = DeadLetter { event: &event, failure: &failure, step: Step::Processing, failed_at, sender: &sender };
+    let target = DeadLetterTarget { topic: "orders.DLT".into(), format, headers: BTreeSet::new() };
+    consumed("orders.DLT", 0, offset, letter.write(&target, extent))
 }
 
 fn payment(record: &ConsumedRecord, id: Uuid, offset: i64) -> ConsumedRecord {

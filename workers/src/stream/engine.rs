@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     books::{Assignment, Books, Bounds, Ticket},
+    causes::Causes,
     counters::Counters,
     handover::{Consent, Rebalance},
     holds::{Holds, Look, Start},
@@ -104,6 +105,8 @@ pub(crate) struct Engine<O> {
     parked: Parked,
     /// Which records wait behind others.
     holds: Holds,
+    /// Why records went to the dead letter topic lately.
+    causes: Causes,
     /// What the group decided while something else had to be finished first.
     deferred: VecDeque<Rebalance>,
     running: FuturesUnordered<BoxFuture<'static, Attempt>>,
@@ -117,6 +120,7 @@ impl<O: Outbox> Engine<O> {
             parts,
             parked: Parked::default(),
             holds,
+            causes: Causes::default(),
             deferred: VecDeque::new(),
             running: FuturesUnordered::new(),
             pauses: FuturesUnordered::new(),

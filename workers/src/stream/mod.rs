@@ -17,10 +17,12 @@
 //! | `outbox` | writes verdicts and commits offsets: at least once, or exactly once | |
 //! | `handover` | the group's decisions, from the polling thread to the task that works | |
 //! | `engine` | the task that works | |
+//! | `causes` | the causes of dead letters, for the log | |
 //! | `counters` | the metrics of a stream | |
 //! | `session` | one consumer and one producer, until told to stop or broken | |
 
 pub(crate) mod books;
+pub(crate) mod causes;
 pub(crate) mod counters;
 pub mod dead_letter;
 pub(crate) mod engine;

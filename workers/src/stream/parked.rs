@@ -84,10 +84,21 @@ impl Parked {
 
 #[cfg(test)]
 mod tests {
+    use penstock_kafka::TimestampType;
+
     use super::{super::holds::Family, *};
 
     fn record(offset: i64) -> ConsumedRecord {
-        ConsumedRecord { topic: "t".into(), partition: 1, offset, timestamp_ms: None, key: None, payload: None, headers: vec![] }
+        ConsumedRecord {
+            topic: "t".into(),
+            partition: 1,
+            offset,
+            timestamp_ms: None,
+            timestamp_type: TimestampType::default(),
+            key: None,
+            payload: None,
+            headers: vec![],
+        }
     }
 
     #[test]

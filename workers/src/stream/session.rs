@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     books::{Books, Bounds},
     counters::Counters,
+    dead_letter::Sender,
     engine::{Engine, Parts},
     handover::{Handover, Patience, Rebalance},
     outbox::{Acknowledgements, AtLeastOnce, Cut, ExactlyOnce, Outbox},
@@ -91,6 +92,7 @@ pub(crate) struct Stream {
     /// Names this worker among all: the same after a restart, so that it takes up its own transactions.
     pub worker: String,
     pub processor: Arc<dyn DynProcessor>,
+    pub processor_name: String,
     pub drain_timeout: Duration,
     pub metrics: Metrics,
     pub needs: Needs,
@@ -247,7 +249,7 @@ impl Stream {
             sink: self.sink.as_deref().map(Arc::from),
             tiers: Arc::new(Tiers::new(&self.input)),
             dead_letter: self.input.dead_letter.clone(),
-            pipeline: self.pipeline.clone(),
+            sender: Sender { pipeline: self.pipeline.clone(), group: self.input.group.clone(), processor: self.processor_name.clone() },
         }
     }
 

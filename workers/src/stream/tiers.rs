@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use penstock_crds::worker;
-use penstock_kafka::{ConsumedRecord, Header, Record};
+use penstock_kafka::{ConsumedRecord, Header, Record, TimestampType};
 
 use crate::processor::Event;
 
@@ -154,6 +154,8 @@ impl Tiers {
         {
             (event.topic, event.offset) = (Arc::clone(source), offset);
             event.timestamp_ms = number(&headers, "timestamp");
+            let by_broker = value(&headers, "timestamp-type") == Some(TimestampType::LogAppendTime.name());
+            event.timestamp_type = if by_broker { TimestampType::LogAppendTime } else { TimestampType::CreateTime };
         }
         event.headers = headers.into_iter().filter(|header| !header.name.starts_with(HEADER_PREFIX)).collect();
         Incoming { event, station: *station }
@@ -186,7 +188,10 @@ impl Tiers {
         ];
         let times = [("not-before", not_before), ("timestamp", event.timestamp_ms)];
         let times = times.into_iter().filter_map(|(name, ms)| Some((name, ms?.to_string())));
-        for (name, value) in facts.into_iter().chain(times) {
+        // Without it the producer has set the timestamp, as it mostly is.
+        let by_broker = event.timestamp_type == TimestampType::LogAppendTime;
+        let timestamp_type = by_broker.then(|| ("timestamp-type", event.timestamp_type.name().to_owned()));
+        for (name, value) in facts.into_iter().chain(times).chain(timestamp_type) {
             record = record.with_header(format!("{HEADER_PREFIX}{name}"), value);
         }
         Some(record)
@@ -231,6 +236,7 @@ mod tests {
             payload: None,
             headers: vec![Header { name: "own".into(), value: Some("x".into()) }],
             timestamp_ms: Some(7),
+            timestamp_type: TimestampType::LogAppendTime,
             attempt: 4,
         }
     }
@@ -239,7 +245,9 @@ mod tests {
         let Record { topic, partition, key, payload, headers, .. } = record;
         assert!(topic.ends_with(suffix), "{topic}");
         let partition = partition.unwrap();
-        let record = ConsumedRecord { topic: topic.into(), partition, offset: 0, timestamp_ms: Some(99), key, payload, headers };
+        let timestamp_type = TimestampType::CreateTime;
+        let record =
+            ConsumedRecord { topic: topic.into(), partition, offset: 0, timestamp_ms: Some(99), timestamp_type, key, payload, headers };
         let due = tiers().due(&record).map(Timestamp::as_millisecond);
         (tiers().read(record), due)
     }
@@ -282,6 +290,7 @@ mod tests {
             partition: 1,
             offset: 2,
             timestamp_ms: None,
+            timestamp_type: TimestampType::LogAppendTime,
             key: None,
             payload: None,
             headers: headers.clone(),

@@ -2,7 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{dead_letter::Extent, retry::Burial, tiers::Station};
+use super::{
+    dead_letter::{Extent, Step},
+    retry::Burial,
+    tiers::Station,
+};
 use crate::processor::{Failure, Output};
 
 /// What follows from a record.
@@ -23,6 +27,8 @@ pub(crate) struct Letter {
     pub failure: Failure,
     /// Why it is no longer tried.
     pub burial: Burial,
+    /// Where it failed.
+    pub step: Step,
     /// When it failed.
     pub failed_at: Timestamp,
     /// How much of the record it holds.
@@ -34,6 +40,16 @@ pub(crate) struct Letter {
 impl Letter {
     /// A letter with the whole record.
     pub fn new(failure: Failure, burial: Burial, failed_at: Timestamp) -> Self {
-        Self { failure, burial, failed_at, extent: Extent::Whole, failures: 0 }
+        Self { failure, burial, step: Step::Processing, failed_at, extent: Extent::Whole, failures: 0 }
+    }
+
+    /// For a record whose output, or whose wait for another attempt, cannot be written.
+    pub fn unwritable(failure: Failure, failed_at: Timestamp) -> Self {
+        Self { step: Step::Producing, ..Self::new(failure, Burial::Rejected, failed_at) }
+    }
+
+    /// Whether it is written for the first time.
+    pub fn is_new(&self) -> bool {
+        self.failures == 0 && self.extent == Extent::Whole
     }
 }

@@ -6,8 +6,7 @@ use penstock_crds::worker::DeadLetterTarget;
 use penstock_kafka::Record;
 
 use super::{
-    dead_letter::DeadLetter,
-    retry::Burial,
+    dead_letter::{DeadLetter, Sender},
     tiers::Tiers,
     verdict::{Letter, Verdict},
 };
@@ -22,16 +21,22 @@ pub(crate) struct Addresses {
     pub sink: Option<Arc<str>>,
     pub dead_letter: DeadLetterTarget,
     pub tiers: Arc<Tiers>,
-    /// The pipeline, as `namespace/name`.
-    pub pipeline: String,
+    pub sender: Sender,
 }
 
 impl Addresses {
     /// The dead letter as it goes to its topic.
     pub fn letter(&self, event: &Event, letter: &Letter) -> Record {
-        let Letter { failure, failed_at, extent, .. } = letter;
-        let whole = DeadLetter { event, failure, failed_at: *failed_at, pipeline: &self.pipeline };
-        whole.write(&self.dead_letter.topic, self.dead_letter.format, *extent)
+        self.dead(event, letter).write(&self.dead_letter, letter.extent)
+    }
+
+    /// What the dead letter weighs at most, in bytes.
+    pub fn letter_weight(&self, event: &Event, letter: &Letter) -> usize {
+        self.dead(event, letter).weight(&self.dead_letter, letter.extent)
+    }
+
+    fn dead<'a>(&'a self, event: &'a Event, letter: &'a Letter) -> DeadLetter<'a> {
+        DeadLetter { event, failure: &letter.failure, step: letter.step, failed_at: letter.failed_at, sender: &self.sender }
     }
 
     /// What becomes of a verdict that cannot be written as it is: an output without a sink, or one that no topic takes.
@@ -42,7 +47,7 @@ impl Addresses {
             (Some(_), Some(largest)) if largest > MAX_RECORD_BYTES as usize => output_too_large(largest),
             _ => return verdict,
         };
-        Verdict::Bury(Letter::new(failure, Burial::Rejected, now()))
+        Verdict::Bury(Letter::unwritable(failure, now()))
     }
 }
 
@@ -52,6 +57,8 @@ fn output_too_large(size: usize) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use penstock_crds::worker::DeadLetterFormat;
 
     use super::*;
@@ -70,9 +77,9 @@ mod tests {
         ] {
             let addresses = Addresses {
                 sink: sink.then(|| "s".into()),
-                dead_letter: DeadLetterTarget { topic: "d".into(), format: DeadLetterFormat::Record },
+                dead_letter: DeadLetterTarget { topic: "d".into(), format: DeadLetterFormat::Record, headers: BTreeSet::new() },
                 tiers: Arc::default(),
-                pipeline: "shop/payments".into(),
+                sender: Sender { pipeline: "shop/payments".into(), group: "g".into(), processor: "payments".into() },
             };
             let found = match addresses.checked(Verdict::Emit(outputs), || jiff::Timestamp::UNIX_EPOCH) {
                 Verdict::Bury(letter) => Some(letter.failure.error_type),

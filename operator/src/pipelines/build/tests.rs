@@ -34,7 +34,7 @@ fn golden_kafka_pipeline() {
     let pipeline = payments(json!({
         "processor": {"options": {"successRate": "0.5"}},
         "retry": {"attempts": 2, "backoff": {"max": "1s"}},
-        "deadLetter": {"topic": "orders-dlt", "format": "Envelope"},
+        "deadLetter": {"topic": "orders-dlt", "format": "Envelope", "headers": ["Connect", "Spring"]},
         "admin": {"port": 3002},
     }));
     insta::assert_yaml_snapshot!(bodies(built(&pipeline)));
@@ -84,6 +84,8 @@ fn only_what_workers_do_rolls_the_pods() {
         (json!({"ordering": "Partition"}), true),
         (json!({"retry": {"attempts": 5}}), true),
         (json!({"deadLetter": {"format": "Envelope"}}), true),
+        (json!({"deadLetter": {"headers": []}}), false),
+        (json!({"deadLetter": {"headers": ["Spring"]}}), true),
         (json!({"admin": {"port": 9000}}), true),
         (json!({"source": {"kafka": {"startFrom": "Latest"}}}), true),
         (json!({"resources": {"limits": {"memory": "64Mi"}}}), true),

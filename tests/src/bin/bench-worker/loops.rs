@@ -4,20 +4,21 @@
 //! `flush` (and so `commit_transaction`) waits in steps of 100 ms, and `poll(0)` serves one event only. The work itself is the
 //! worker's own code. Runs as a process of its own until it is killed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use penstock_crds::worker::DeadLetterFormat;
-use penstock_kafka::Record;
+use penstock_crds::worker::{DeadLetterFormat, DeadLetterTarget};
+use penstock_kafka::{Record, TimestampType};
 use penstock_tests::scene::Result;
 use penstock_workers::processor::Event;
 use penstock_workers::processors::payments::pay;
-use penstock_workers::stream::dead_letter::{DeadLetter, Extent};
+use penstock_workers::stream::dead_letter::{DeadLetter, Extent, Sender, Step};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -119,6 +120,8 @@ struct Loop {
     offsets: Vec<Option<i64>>,
     pending: u32,
     since: Instant,
+    letters: DeadLetterTarget,
+    sender: Sender,
     job: Job,
 }
 
@@ -132,6 +135,8 @@ pub fn run(job: Job) -> Result {
         offsets: Vec::new(),
         pending: 0,
         since: Instant::now(),
+        letters: DeadLetterTarget { topic: job.letters.clone(), format: DeadLetterFormat::Envelope, headers: BTreeSet::new() },
+        sender: Sender { pipeline: "bench/loop".into(), group: job.group.clone(), processor: "payments".into() },
         job,
     };
     loop {
@@ -173,12 +178,16 @@ impl Loop {
     fn handle(&self, message: &BorrowedMessage<'_>) -> Result {
         let now = Timestamp::now();
         match pay(message.payload(), SUCCESS_RATE, now) {
-            Ok(output) => self.send(&self.job.payments, output.key.as_deref(), output.payload.as_deref()),
+            Ok(output) => self.send(&self.job.payments, output.key.as_deref(), output.payload.as_deref(), None),
             Err(refusal) => {
                 let event = self.event(message);
-                let letter = DeadLetter { event: &event, failure: &refusal.failure(), failed_at: now, pipeline: "bench/loop" };
-                let Record { key, payload, .. } = letter.write(&self.job.letters, DeadLetterFormat::Envelope, Extent::Whole);
-                self.send(&self.job.letters, key.as_deref(), payload.as_deref())
+                let (failure, step) = (refusal.failure(), Step::Processing);
+                let letter = DeadLetter { event: &event, failure: &failure, step, failed_at: now, sender: &self.sender };
+                let Record { key, payload, headers, .. } = letter.write(&self.letters, Extent::Whole);
+                let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |list, header| {
+                    list.insert(Header { key: &header.name, value: header.value.as_deref() })
+                });
+                self.send(&self.job.letters, key.as_deref(), payload.as_deref(), Some(headers))
             }
         }
     }
@@ -192,13 +201,14 @@ impl Loop {
             payload: message.payload().map(|payload| payload.to_vec().into()),
             headers: Vec::new(),
             timestamp_ms: message.timestamp().to_millis(),
+            timestamp_type: TimestampType::default(),
             attempt: 1,
         }
     }
 
-    fn send(&self, topic: &str, key: Option<&[u8]>, payload: Option<&[u8]>) -> Result {
+    fn send(&self, topic: &str, key: Option<&[u8]>, payload: Option<&[u8]>, headers: Option<OwnedHeaders>) -> Result {
         let mut record = BaseRecord::<[u8], [u8]>::to(topic);
-        (record.key, record.payload) = (key, payload);
+        (record.key, record.payload, record.headers) = (key, payload, headers);
         while let Err((error, rejected)) = self.producer.send(record) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 return Err(error.into());

@@ -24,6 +24,7 @@ fn record(key: Option<&str>, payload: Option<&[u8]>) -> Event {
         payload: payload.map(Bytes::copy_from_slice),
         headers: vec![],
         timestamp_ms: Some(0),
+        timestamp_type: crate::processor::TimestampType::default(),
         attempt: 1,
     }
 }

@@ -1,3 +1,4 @@
+use penstock_kafka::TimestampType;
 use proptest::prelude::*;
 
 use super::*;
@@ -12,6 +13,7 @@ fn record(partition: i32, offset: i64, key: Option<&'static str>) -> ConsumedRec
         partition,
         offset,
         timestamp_ms: None,
+        timestamp_type: TimestampType::default(),
         key: key.map(Bytes::from),
         payload: Some("12345".into()),
         headers: vec![],

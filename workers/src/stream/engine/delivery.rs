@@ -1,6 +1,6 @@
 //! What follows from records goes to Kafka, and what becomes of it there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use penstock_kafka::Error;
@@ -12,7 +12,7 @@ use crate::{
         books::{Ticket, Token},
         dead_letter::Extent,
         outbox::{Answers, Outbox},
-        retry::{self, Burial},
+        retry,
         session::Breakdown,
         verdict::{Letter, Verdict},
     },
@@ -34,6 +34,11 @@ impl<O: Outbox> Engine<O> {
                 self.parts.books.put_back(ticket, verdict);
                 self.parts.outbox.hurry();
                 return Ok(());
+            }
+            if let Verdict::Bury(letter) = &verdict
+                && letter.is_new()
+            {
+                self.causes.tell(&event, &letter.failure, Instant::now());
             }
             let written = self.parts.outbox.write(ticket, &event, &verdict).await?;
             let letter = match verdict {
@@ -105,7 +110,7 @@ impl<O: Outbox> Engine<O> {
             }
         };
         let failure = Failure::new(error_type, error.to_string());
-        let letter = Letter::new(failure, Burial::Rejected, Timestamp::now());
+        let letter = Letter::unwritable(failure, Timestamp::now());
         let event = self.parts.books.event(ticket);
         if let Some((event, station)) = event.zip(self.parts.books.bury(ticket, letter)) {
             self.does_not_wait(&event, station);

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use penstock_crds::worker::{KafkaInput, Tier};
+use penstock_kafka::TimestampType;
 
 use super::*;
 use crate::stream::books::{Books, Emission};
@@ -37,6 +38,7 @@ fn event(key: &'static str) -> Event {
         payload: None,
         headers: vec![],
         timestamp_ms: None,
+        timestamp_type: TimestampType::default(),
         attempt: 1,
     }
 }
@@ -47,6 +49,7 @@ fn record(topic: &str, key: Option<&'static str>) -> ConsumedRecord {
         partition: 0,
         offset: 0,
         timestamp_ms: None,
+        timestamp_type: TimestampType::default(),
         key: key.map(Bytes::from),
         payload: None,
         headers: vec![],

@@ -19,7 +19,7 @@ use crate::{
     processor::{Event, Failure},
     stream::{
         books::{Assignment, Books, Emission, Position, Ticket},
-        dead_letter::Extent,
+        dead_letter::{Extent, fingerprint},
         retry::Burial,
         session::Breakdown,
         tiers::Station,
@@ -202,11 +202,12 @@ impl ExactlyOnce {
             Err(CommitError::Aborted { reason: reason @ Error::RecordTooLarge { .. }, producer, .. }) => {
                 // Nothing else was in it, so nothing else has to be read again.
                 let Some(large) = contents.alone.take() else { return Err(Breakdown::TooLarge) };
-                tracing::info!(event = large.event.id(), %reason, "something shorter is written in its place");
                 if let Verdict::Wait(station) = &large.verdict {
                     self.unwaiting.push((Arc::clone(&large.event), *station));
                 }
-                self.instead = Some(large.shortened(&reason));
+                let (event, (instead, fingerprint)) = (large.event.id(), large.shortened(&reason));
+                tracing::info!(event, %reason, fingerprint, "a dead letter, or a shorter one, is written in its place");
+                self.instead = Some(instead);
                 self.since = Some(Instant::now());
                 self.state = State::Between(*producer);
                 Ok(Contents::default())
@@ -238,12 +239,13 @@ impl ExactlyOnce {
         Ok(())
     }
 
-    /// Whether a topic may refuse what follows. A letter may be several times as large as its record.
+    /// Whether a topic may refuse what follows.
     fn is_large(&self, event: &Event, verdict: &Verdict) -> bool {
         match verdict {
             Verdict::Emit(outputs) => outputs.iter().any(|output| output.size() > self.cut.alone_bytes),
             Verdict::Bury(Letter { extent: Extent::Pointer, .. }) => false,
-            Verdict::Bury(_) | Verdict::Wait(_) => event.size() > self.cut.alone_bytes / 8,
+            Verdict::Bury(letter) => self.addresses.letter_weight(event, letter) > self.cut.alone_bytes,
+            Verdict::Wait(_) => event.size() > self.cut.alone_bytes / 8,
         }
     }
 }
@@ -259,15 +261,15 @@ async fn commit(transaction: Transaction, offsets: &[GroupOffset], consumer: &Co
 }
 
 impl Large {
-    /// What is written in its place: a letter in place of an output, a pointer in place of a letter.
-    fn shortened(self, reason: &Error) -> Self {
+    /// What is written in its place: a letter in place of an output, a pointer in place of a letter. With the fingerprint of the
+    /// letter's cause.
+    fn shortened(self, reason: &Error) -> (Self, String) {
         let letter = match self.verdict {
             Verdict::Bury(letter) => Letter { extent: Extent::Pointer, ..letter },
-            Verdict::Emit(_) | Verdict::Wait(_) => {
-                Letter::new(Failure::new("OutputTooLarge", reason.to_string()), Burial::Rejected, Timestamp::now())
-            }
+            Verdict::Emit(_) | Verdict::Wait(_) => Letter::unwritable(Failure::new("OutputTooLarge", reason.to_string()), Timestamp::now()),
         };
-        Self { event: self.event, verdict: Verdict::Bury(letter) }
+        let fingerprint = fingerprint(&letter.failure);
+        (Self { event: self.event, verdict: Verdict::Bury(letter) }, fingerprint)
     }
 }
 

@@ -68,6 +68,10 @@ fn each_kind_of_record() {
     ] {
         assert_eq!(read_text(&text, dead), expected, "{text} {dead}");
     }
+    // An envelope has a header of ours, too.
+    let (envelope, headers) = (envelope(&order_event()), [header("error-fingerprint", "x")]);
+    let read = read(Content { key: None, payload: Some(envelope.as_bytes()), headers: &headers, timestamp_ms: Some(1_000) });
+    assert_eq!(read, about(vec![placed(true), failed("2026-01-31T12:00:02Z")]));
 }
 
 #[test]
