@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod retry_topics;
+mod small_topics;
 mod transactions;
 
 use std::time::Duration;

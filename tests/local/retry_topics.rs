@@ -8,8 +8,8 @@ use std::{
 };
 
 use penstock_crds::worker::{
-    DeadLetterFormat, DeadLetterTarget, Delivery, GroupProtocol, KafkaInput, Ordering, PipelineId, RetryPolicy, StartFrom, Tier,
-    TransactionBounds, WorkerConfig, WorkerProcessor, WorkerSource,
+    DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering, PipelineId,
+    Producing, RetryPolicy, StartFrom, Tier, TransactionBounds, WorkerConfig, WorkerProcessor, WorkerSource,
 };
 use penstock_kafka::{
     ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, ReaderEvent, ReaderSettings, Record, TopicAdmin, TopicReader,
@@ -89,6 +89,8 @@ impl Pipeline {
             group: name("group"),
             start_from: StartFrom::Earliest,
             group_protocol: GroupProtocol::Classic,
+            session_timeout: DEFAULT_SESSION_TIMEOUT,
+            fetch: Fetching::default(),
             delivery,
             transaction: TransactionBounds::default(),
             ordering: Ordering::None,
@@ -100,10 +102,11 @@ impl Pipeline {
         let config = WorkerConfig {
             pipeline: PipelineId { namespace: "local".into(), name: prefix.clone() },
             bootstrap_servers: brokers.bootstrap(),
-            source: WorkerSource::Kafka(input),
+            source: WorkerSource::Kafka(Box::new(input)),
             processor: WorkerProcessor { builtin: "payments".into(), options: BTreeMap::new() },
             sink: Some(name("out")),
             table: vec![],
+            producer: Producing::default(),
             admin_port,
             drain_timeout: Duration::from_secs(10),
         };

@@ -20,6 +20,7 @@ use penstock_crds::{
 };
 
 use super::{
+    clients::{fetching, producing, session_timeout},
     quantity,
     retry::{retry_policy, tiers},
     topics::{self, DeadLetterChoice, FoundTopics, Surroundings},
@@ -117,6 +118,7 @@ fn parse(
         processor,
         sink,
         table: kafka_names(topics, spec.table.iter().flat_map(|t| &t.topics))?,
+        producer: producing(spec.producer.as_ref())?,
         admin_port,
         drain_timeout: worker::DRAIN_TIMEOUT,
     };
@@ -171,7 +173,7 @@ fn admin_port(spec: &EventPipelineSpec) -> Result<u16, Refusal> {
 
 fn source(spec: &EventPipelineSpec, around: Surroundings<'_>, topics: &FoundTopics, sink: Option<&str>) -> Result<WorkerSource, Refusal> {
     match (&spec.source.kafka, &spec.source.http) {
-        (Some(kafka), None) => kafka_input(spec, kafka, around, topics, sink).map(WorkerSource::Kafka),
+        (Some(kafka), None) => kafka_input(spec, kafka, around, topics, sink).map(|input| WorkerSource::Kafka(Box::new(input))),
         (None, Some(http)) => Ok(WorkerSource::Http { port: http.port }),
         _ => Err(invalid("source needs exactly one of kafka and http")),
     }
@@ -210,6 +212,8 @@ fn kafka_input(
         group: source.group.clone().unwrap_or_else(|| penstock_crds::name::default_group(around.namespace, around.pipeline)),
         start_from: source.start_from,
         group_protocol: source.group_protocol,
+        session_timeout: session_timeout(source)?,
+        fetch: fetching(source.fetch.as_ref())?,
         delivery: spec.delivery.unwrap_or_default(),
         transaction: transaction_bounds(spec.transaction.as_ref())?,
         ordering: spec.ordering.unwrap_or_default(),

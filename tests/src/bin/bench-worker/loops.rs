@@ -185,7 +185,7 @@ impl Loop {
                 let letter = DeadLetter { event: &event, failure: &failure, step, failed_at: now, sender: &self.sender };
                 let Record { key, payload, headers, .. } = letter.write(&self.letters, Extent::Whole);
                 let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |list, header| {
-                    list.insert(Header { key: &header.name, value: header.value.as_ref() })
+                    list.insert(Header { key: &header.name, value: header.value.as_deref() })
                 });
                 self.send(&self.job.letters, key.as_deref(), payload.as_deref(), Some(headers))
             }
