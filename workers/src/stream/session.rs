@@ -48,7 +48,7 @@ pub(crate) enum Breakdown {
     #[error("cannot write dead letters: {0}")]
     Bury(Error),
     /// A topic did not take a batch of small records.
-    #[error("a topic takes less at once than records are batched to; smaller batches follow (is its max.message.bytes below producer.batchBytes?)")]
+    #[error("a topic takes no batch so large; smaller batches follow (is its max.message.bytes below producer.batchBytes?)")]
     TooLarge,
     /// A transaction did not end well.
     #[error("cannot commit: {0}")]
