@@ -6,12 +6,14 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`cluster`], [`topic`], [`pipeline`] | the custom resources, with their schema bounds and CEL rules |
+//! | [`clients`] | how the Kafka clients of a pipeline read and write |
 //! | [`condition`] | condition types and reasons, each defined once |
 //! | [`name`] | labels, annotations, field managers, and the names of what a pipeline owns |
 //! | [`processor`] | the built-in processors and the options each of them takes |
 //! | [`worker`] | the configuration file that the operator writes and a worker reads |
 //! | [`manifest`], [`mod@reference`] | the CustomResourceDefinitions as YAML, and the reference of every field |
 
+pub mod clients;
 pub mod cluster;
 pub mod condition;
 pub mod duration;

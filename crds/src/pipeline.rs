@@ -13,7 +13,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::topic::ClusterRef;
+use crate::{
+    clients::{Fetch, Producer},
+    topic::ClusterRef,
+};
 
 /// What a pipeline shall do.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,6 +93,9 @@ pub struct EventPipelineSpec {
     /// Where a record goes that cannot be handled. Default: a topic `<first topic>.DLT` is derived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<DeadLetter>,
+    /// How workers write to Kafka: output, retry and dead letter records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub producer: Option<Producer>,
     /// The port for `/health`, `/healthz`, `/readyz` and `/metrics`. Default: 8080.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<Admin>,
@@ -140,6 +146,10 @@ pub struct Source {
 /// Records of topics, read by a consumer group.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.sessionTimeout) || self.groupProtocol == 'Classic'")
+        .message("sessionTimeout goes with `groupProtocol: Classic`: with Consumer the brokers decide (group.consumer.session.timeout.ms)"),
+)]
 pub struct KafkaSource {
     /// Names of `KafkaTopic` objects in the same namespace.
     #[schemars(schema_with = "crate::schema::topic_refs")]
@@ -154,6 +164,15 @@ pub struct KafkaSource {
     /// Who shares the partitions out among the workers.
     #[serde(default)]
     pub group_protocol: GroupProtocol,
+    /// After how long a silent worker is given up, such as `20s`, and its partitions go to others. From 6s to 5m; brokers may
+    /// bound it further (`group.min.session.timeout.ms`, `group.max.session.timeout.ms`). Only with `groupProtocol: Classic`.
+    /// Default: 20s.
+    #[schemars(schema_with = "crate::schema::session_timeout")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_timeout: Option<String>,
+    /// How records are fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<Fetch>,
 }
 
 /// Who shares the partitions of a group out among its members.

@@ -92,6 +92,18 @@ pub(crate) fn transaction_interval(_: &mut SchemaGenerator) -> Schema {
     duration("10ms", "2s")
 }
 
+pub(crate) fn session_timeout(_: &mut SchemaGenerator) -> Schema {
+    duration("6s", "5m")
+}
+
+pub(crate) fn fetch_wait(_: &mut SchemaGenerator) -> Schema {
+    duration("10ms", "10s")
+}
+
+pub(crate) fn linger(_: &mut SchemaGenerator) -> Schema {
+    duration("0ms", "1s")
+}
+
 pub(crate) fn retry_delays(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "array", "maxItems": 5, "x-kubernetes-list-type": "atomic", "items": duration("1s", "1h")})
 }

@@ -10,7 +10,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::pipeline::{DeadLetterFormat, DeadLetterHeaders, Delivery, GroupProtocol, Ordering, StartFrom};
+pub use crate::{
+    clients::Compression,
+    pipeline::{DeadLetterFormat, DeadLetterHeaders, Delivery, GroupProtocol, Ordering, StartFrom},
+};
 
 /// The key of the file in the ConfigMap, and its name in [`CONFIG_DIR`].
 pub const CONFIG_FILE: &str = "worker.json";
@@ -22,6 +25,9 @@ pub const ADMIN_PORT_NAME: &str = "admin";
 pub const HTTP_PORT_NAME: &str = "http";
 /// The port of [`ADMIN_PORT_NAME`] where a pipeline says none.
 pub const DEFAULT_ADMIN_PORT: u16 = 8080;
+/// After how long a silent worker is given up, where a pipeline does not say: long enough for a broker that restarts, short
+/// enough to wait for.
+pub const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a worker may take to finish what it has begun after SIGTERM; Kubernetes waits a little longer.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 
@@ -43,6 +49,9 @@ pub struct WorkerConfig {
     /// The topics that it follows as a whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub table: Vec<String>,
+    /// How it writes.
+    #[serde(default)]
+    pub producer: Producing,
     /// The port of `/health`, `/healthz`, `/readyz` and `/metrics`.
     pub admin_port: u16,
     /// How long it may take to finish what it has begun after SIGTERM.
@@ -87,6 +96,12 @@ pub struct KafkaInput {
     /// Who shares the partitions out.
     #[serde(default)]
     pub group_protocol: GroupProtocol,
+    /// After how long a silent worker is given up, with `Classic`.
+    #[serde(default = "session_timeout", with = "crate::duration::text")]
+    pub session_timeout: Duration,
+    /// How records are fetched.
+    #[serde(default)]
+    pub fetch: Fetching,
     /// The promise about each record.
     pub delivery: Delivery,
     /// When a transaction is ended, with `ExactlyOnce`.
@@ -107,6 +122,51 @@ pub struct KafkaInput {
     pub held: BTreeMap<String, String>,
     /// Where a record goes that cannot be handled.
     pub dead_letter: DeadLetterTarget,
+}
+
+fn session_timeout() -> Duration {
+    DEFAULT_SESSION_TIMEOUT
+}
+
+/// How records are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fetching {
+    /// How many bytes a broker waits for.
+    pub min_bytes: u32,
+    /// How many bytes are in one answer, and fetched ahead.
+    pub max_bytes: u32,
+    /// How many bytes of one partition are in one answer.
+    pub partition_max_bytes: u32,
+    /// How long a broker waits.
+    #[serde(with = "crate::duration::text")]
+    pub max_wait: Duration,
+}
+
+impl Default for Fetching {
+    fn default() -> Self {
+        Self { min_bytes: 1, max_bytes: 16 << 20, partition_max_bytes: 1 << 20, max_wait: Duration::from_millis(500) }
+    }
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Producing {
+    /// How many bytes are sent to a partition at once.
+    pub batch_bytes: u32,
+    /// How long a record waits for others.
+    #[serde(with = "crate::duration::text")]
+    pub linger: Duration,
+    /// How batches are compressed.
+    pub compression: Compression,
+}
+
+impl Default for Producing {
+    /// Batches are smaller than the limit of about any topic.
+    fn default() -> Self {
+        Self { batch_bytes: 128 << 10, linger: Duration::from_millis(5), compression: Compression::default() }
+    }
 }
 
 /// A delay before another attempt.
@@ -195,6 +255,8 @@ mod tests {
                 group: "service-b-consumers".into(),
                 start_from: StartFrom::Earliest,
                 group_protocol: GroupProtocol::Consumer,
+                session_timeout: DEFAULT_SESSION_TIMEOUT,
+                fetch: Fetching::default(),
                 delivery: Delivery::ExactlyOnce,
                 transaction: TransactionBounds::default(),
                 ordering: Ordering::Key,
@@ -214,6 +276,7 @@ mod tests {
             processor: WorkerProcessor { builtin: "payments".into(), options: BTreeMap::new() },
             sink: Some("payments".into()),
             table: vec![],
+            producer: Producing::default(),
             admin_port: 3002,
             drain_timeout: DRAIN_TIMEOUT,
         };

@@ -176,6 +176,9 @@ fn exactly() -> Value {
 fn pipeline_rules() -> Vec<RuleCase> {
     const KIND: &str = "EventPipeline";
     let transaction = |interval: &str| json!({"transaction": {"interval": interval}});
+    let kafka = |change: Value| json!({"source": {"kafka": change}});
+    let session = |timeout: &str, protocol: &str| kafka(json!({"sessionTimeout": timeout, "groupProtocol": protocol}));
+    let fetch = |change: Value| kafka(json!({"fetch": change}));
     let backoff = |initial: &str, max: &str| json!({"retry": {"backoff": {"initial": initial, "max": max}}});
     let grouped = changed(reader(), &json!({"source": {"kafka": {"group": "g"}}}));
     let elsewhere = json!({"clusterRef": {"name": "elsewhere"}});
@@ -227,6 +230,50 @@ fn pipeline_rules() -> Vec<RuleCase> {
             reader(),
             vec![json!({})],
             vec![json!({"source": {"kafka": null}}), json!({"source": {"http": {"port": 3001}}})],
+        ),
+        rule(
+            KIND,
+            "spec.source.kafka",
+            "sessionTimeout goes with",
+            reader(),
+            vec![session("20s", "Classic"), kafka(json!({"sessionTimeout": "20s"})), kafka(json!({"groupProtocol": "Consumer"}))],
+            vec![session("20s", "Consumer")],
+        ),
+        rule(
+            KIND,
+            "spec.source.kafka.sessionTimeout",
+            "must be from",
+            reader(),
+            vec![kafka(json!({"sessionTimeout": "6s"})), kafka(json!({"sessionTimeout": "5m"}))],
+            vec![kafka(json!({"sessionTimeout": "5.9s"})), kafka(json!({"sessionTimeout": "301s"}))],
+        ),
+        rule(
+            KIND,
+            "spec.source.kafka.fetch",
+            "fetch.partitionMaxBytes must not",
+            reader(),
+            vec![
+                fetch(json!({"partitionMaxBytes": 16_777_216})),
+                fetch(json!({"partitionMaxBytes": 2_097_152, "maxBytes": 2_097_152})),
+                fetch(json!({"maxBytes": 1_048_576})),
+            ],
+            vec![fetch(json!({"partitionMaxBytes": 2_097_153, "maxBytes": 2_097_152}))],
+        ),
+        rule(
+            KIND,
+            "spec.source.kafka.fetch.maxWait",
+            "must be from",
+            reader(),
+            vec![fetch(json!({"maxWait": "10ms"})), fetch(json!({"maxWait": "10s"}))],
+            vec![fetch(json!({"maxWait": "9ms"})), fetch(json!({"maxWait": "10.1s"}))],
+        ),
+        rule(
+            KIND,
+            "spec.producer.linger",
+            "must be from",
+            front(),
+            vec![json!({"producer": {"linger": "0ms"}}), json!({"producer": {"linger": "1s"}})],
+            vec![json!({"producer": {"linger": "1001ms"}}), json!({"producer": {"linger": "1m"}})],
         ),
         rule(
             KIND,
@@ -567,6 +614,14 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         number(KIND, "spec.transaction.records", exactly(), 1, 100_000),
         choice(KIND, "spec.ordering", reader(), &["Key", "Partition", "None"]),
         choice(KIND, "spec.source.kafka.groupProtocol", reader(), &["Classic", "Consumer"]),
+        bound(KIND, "spec.source.kafka.sessionTimeout", reader(), &[json!("30s")], &pauses),
+        number(KIND, "spec.source.kafka.fetch.minBytes", reader(), 1, 1_048_576),
+        number(KIND, "spec.source.kafka.fetch.maxBytes", reader(), 1_048_576, 67_108_864),
+        number(KIND, "spec.source.kafka.fetch.partitionMaxBytes", reader(), 16_384, 16_777_216),
+        bound(KIND, "spec.source.kafka.fetch.maxWait", reader(), &[json!("1s")], &pauses),
+        number(KIND, "spec.producer.batchBytes", reader(), 1024, 1_048_576),
+        bound(KIND, "spec.producer.linger", reader(), &[json!("20ms")], &pauses),
+        choice(KIND, "spec.producer.compression", reader(), &["None", "Gzip", "Snappy", "Lz4", "Zstd"]),
         choice(KIND, "spec.source.kafka.startFrom", reader(), &["Earliest", "Latest"]),
         choice(KIND, "spec.deadLetter.format", reader(), &["Record", "Envelope"]),
         bound(KIND, "spec.deadLetter.headers", reader(), &[json!([]), json!(["Connect", "Spring"])], &headers),

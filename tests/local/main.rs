@@ -7,6 +7,7 @@
 mod held_back;
 mod pipeline;
 mod retry_topics;
+mod small_topics;
 mod transactions;
 
 use std::time::Duration;

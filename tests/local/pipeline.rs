@@ -7,8 +7,8 @@ use std::{
 };
 
 use penstock_crds::worker::{
-    DeadLetterFormat, DeadLetterTarget, Delivery, GroupProtocol, KafkaInput, Ordering, PipelineId, RetryPolicy, StartFrom, Tier,
-    TransactionBounds, WorkerConfig, WorkerProcessor, WorkerSource,
+    DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering, PipelineId,
+    Producing, RetryPolicy, StartFrom, Tier, TransactionBounds, WorkerConfig, WorkerProcessor, WorkerSource,
 };
 use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, ReaderEvent, ReaderSettings, TopicAdmin, TopicReader};
 use penstock_tests::{
@@ -87,6 +87,8 @@ impl Pipeline {
             group: name("group"),
             start_from: StartFrom::Earliest,
             group_protocol,
+            session_timeout: DEFAULT_SESSION_TIMEOUT,
+            fetch: Fetching::default(),
             delivery,
             transaction: TransactionBounds::default(),
             ordering,
@@ -103,6 +105,7 @@ impl Pipeline {
             processor: WorkerProcessor { builtin: "payments".into(), options: BTreeMap::new() },
             sink: Some(name("out")),
             table: vec![],
+            producer: Producing::default(),
             admin_port: 0,
             drain_timeout: Duration::from_secs(10),
         };

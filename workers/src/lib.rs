@@ -16,6 +16,7 @@
 //! | [`error`] | everything that can end a worker |
 
 mod admin;
+mod clients;
 pub mod config;
 mod connection;
 pub mod error;

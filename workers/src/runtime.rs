@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin, config,
+    admin, clients, config,
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext},
     metrics::{self, Metrics},
@@ -133,6 +133,7 @@ impl Worker {
         let stream = Stream {
             connection: self.connection.clone(),
             input,
+            producing: self.config.producer,
             sink: self.config.sink.clone(),
             pipeline: self.pipeline.clone(),
             worker: self.name.clone(),
@@ -149,8 +150,8 @@ impl Worker {
         let topic = self.config.sink.as_deref().ok_or_else(|| ConfigError::invalid("sink: an HTTP source needs one"))?;
         // A front that has lost Kafka still answers: it refuses what it cannot write, and knows what it has read.
         let producer = self.readiness.need_at_start("producer");
-        let sink = Sink::new(&self.connection, topic, front.publish_timeout(), producer, self.metrics.clone())?;
-        let sink = Arc::new(sink);
+        let settings = clients::front(&self.config.producer, front.publish_timeout());
+        let sink = Arc::new(Sink::new(&self.connection, topic, settings, front.publish_timeout(), producer, self.metrics.clone())?);
         let end = CancellationToken::new();
         let context = FrontContext {
             port,

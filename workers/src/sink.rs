@@ -7,27 +7,23 @@ use std::{
     time::Duration,
 };
 
-use penstock_kafka::{ConnectionSettings, Error, Producer, ProducerSettings, Record, RecordPosition};
+use penstock_kafka::{ConnectionSettings, Error, Producer, ProducerSettings, Record, RecordPosition, RecordRef};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    connection::{self, BATCH_BYTES, MAX_RECORD_BYTES},
+    clients, connection,
     front::{Publish, PublishError},
     metrics::Metrics,
     processor::{BoxFuture, Output},
     readiness::Need,
 };
 
-/// The least that a producer can be given.
-const SHORTEST_DELIVERY: Duration = Duration::from_secs(1);
-
 /// The sink of a front.
 pub(crate) struct Sink {
     topic: String,
     longest: Duration,
     connection: ConnectionSettings,
-    settings: ProducerSettings,
     current: Mutex<Current>,
     need: Need,
     metrics: Metrics,
@@ -35,20 +31,23 @@ pub(crate) struct Sink {
 
 struct Current {
     producer: Producer,
+    settings: ProducerSettings,
     generation: u64,
     /// Ends the watch over the producer's connection.
     watched: CancellationToken,
 }
 
 impl Sink {
-    pub fn new(connection: &ConnectionSettings, topic: &str, longest: Duration, need: Need, metrics: Metrics) -> Result<Self, Error> {
-        let mut settings = ProducerSettings::default();
-        // What was answered with an error must not turn up much later.
-        settings.delivery_timeout = longest.max(SHORTEST_DELIVERY);
-        settings.batch_bytes = BATCH_BYTES;
-        settings.max_record_bytes = MAX_RECORD_BYTES;
-        let current = Mutex::new(Current::new(connection, &settings, &need, 0)?);
-        Ok(Self { topic: topic.to_owned(), longest, connection: connection.clone(), settings, current, need, metrics })
+    pub fn new(
+        connection: &ConnectionSettings,
+        topic: &str,
+        settings: ProducerSettings,
+        longest: Duration,
+        need: Need,
+        metrics: Metrics,
+    ) -> Result<Self, Error> {
+        let current = Mutex::new(Current::new(connection, settings, &need, 0)?);
+        Ok(Self { topic: topic.to_owned(), longest, connection: connection.clone(), current, need, metrics })
     }
 
     /// Waits for what is on its way.
@@ -62,49 +61,66 @@ impl Sink {
     }
 
     async fn write(&self, output: Output) -> Result<RecordPosition, Error> {
-        let (producer, generation) = {
-            let current = self.current();
-            (current.producer.clone(), current.generation)
-        };
         let Output { key, payload, headers } = output;
         let record = Record { key, payload, headers, ..Record::to(&self.topic) };
-        let written = timeout(self.longest, producer.send(record))
-            .await
-            .unwrap_or_else(|_| Err(Error::Timeout { reason: format!("no acknowledgement within {:?}", self.longest) }));
-        if let Err(error) = &written {
-            self.metrics.produce_failures.inc();
-            tracing::warn!(%error, topic = self.topic, "a record was not written");
-            if error.is_fatal() {
-                self.replace(generation);
+        let late = |_| Err(Error::Timeout { reason: format!("no acknowledgement within {:?}", self.longest) });
+        let written = timeout(self.longest, self.send(&record)).await.unwrap_or_else(late);
+        match &written {
+            Ok(_) => {
+                self.metrics.produced.inc();
             }
-        } else {
-            self.metrics.produced.inc();
+            Err(error) => {
+                self.metrics.produce_failures.inc();
+                tracing::warn!(%error, topic = self.topic, "a record was not written");
+            }
         }
         written
     }
 
-    /// Of all who saw the same producer fail, one makes a new one.
-    fn replace(&self, failed: u64) {
-        let mut current = self.current();
-        if current.generation != failed {
-            return;
-        }
-        match Current::new(&self.connection, &self.settings, &self.need, failed + 1) {
-            Ok(new) => {
-                self.metrics.restarts.inc();
-                *current = new;
+    /// Sends a record until it is stored or at fault itself: of a batch that is too large for the topic nothing is stored, and
+    /// what was in it is sent again in smaller ones.
+    async fn send(&self, record: &Record) -> Result<RecordPosition, Error> {
+        loop {
+            let (producer, mut settings, generation) = {
+                let current = self.current();
+                (current.producer.clone(), current.settings.clone(), current.generation)
+            };
+            match producer.send(record.clone()).await {
+                Err(Error::RecordTooLarge { .. }) if !clients::is_alone(RecordRef::from(record).size(), settings.batch_bytes) => {
+                    settings.batch_bytes = clients::smaller(settings.batch_bytes);
+                    self.replace(generation, settings)?;
+                }
+                Err(error) if error.is_fatal() => {
+                    self.replace(generation, settings)?;
+                    return Err(error);
+                }
+                sent => return sent,
             }
-            Err(error) => tracing::error!(%error, "no new producer could be made"),
         }
+    }
+
+    /// Of all who saw the same producer fail, one makes a new one.
+    fn replace(&self, failed: u64, settings: ProducerSettings) -> Result<(), Error> {
+        let mut current = self.current();
+        if current.generation == failed {
+            tracing::warn!(
+                topic = self.topic,
+                settings.batch_bytes,
+                "a new producer takes the place of one that failed, or whose batch was refused"
+            );
+            *current = Current::new(&self.connection, settings, &self.need, failed + 1)?;
+            self.metrics.restarts.inc();
+        }
+        Ok(())
     }
 }
 
 impl Current {
-    fn new(connection: &ConnectionSettings, settings: &ProducerSettings, need: &Need, generation: u64) -> Result<Self, Error> {
-        let producer = Producer::new(connection, settings)?;
+    fn new(connection: &ConnectionSettings, settings: ProducerSettings, need: &Need, generation: u64) -> Result<Self, Error> {
+        let producer = Producer::new(connection, &settings)?;
         let watched = CancellationToken::new();
         connection::watch(producer.health(), need.clone(), &watched);
-        Ok(Self { producer, generation, watched })
+        Ok(Self { producer, settings, generation, watched })
     }
 }
 

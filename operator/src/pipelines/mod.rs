@@ -7,6 +7,7 @@ mod apply;
 mod build;
 mod child;
 mod children;
+mod clients;
 mod observe;
 mod plan;
 mod pod;

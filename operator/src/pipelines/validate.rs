@@ -20,6 +20,7 @@ use penstock_crds::{
 };
 
 use super::{
+    clients::{fetching, producing, session_timeout},
     quantity,
     retry::{retry_policy, tiers, waiting},
     topics::{self, DeadLetterChoice, FoundTopics, Surroundings, WaitsFor},
@@ -117,6 +118,7 @@ fn parse(
         processor,
         sink,
         table: kafka_names(topics, spec.table.iter().flat_map(|t| &t.topics))?,
+        producer: producing(spec.producer.as_ref())?,
         admin_port,
         drain_timeout: worker::DRAIN_TIMEOUT,
     };
@@ -207,6 +209,8 @@ fn kafka_input(
         group: source.group.clone().unwrap_or_else(|| penstock_crds::name::default_group(around.namespace, around.pipeline)),
         start_from: source.start_from,
         group_protocol: source.group_protocol,
+        session_timeout: session_timeout(source)?,
+        fetch: fetching(source.fetch.as_ref())?,
         delivery: spec.delivery.unwrap_or_default(),
         transaction: transaction_bounds(spec.transaction.as_ref())?,
         ordering: spec.ordering.unwrap_or_default(),

@@ -56,7 +56,7 @@ fn construct(name: &str, options: &Options, config: &WorkerConfig) -> Result<Opt
 mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
-    use penstock_crds::worker::{PipelineId, WorkerProcessor, WorkerSource};
+    use penstock_crds::worker::{PipelineId, Producing, WorkerProcessor, WorkerSource};
 
     use super::*;
 
@@ -68,6 +68,7 @@ mod tests {
             processor: WorkerProcessor { builtin: builtin.into(), options: BTreeMap::new() },
             sink: Some("orders".into()),
             table: vec!["orders".into(), "payments".into()],
+            producer: Producing::default(),
             admin_port: 8080,
             drain_timeout: Duration::from_secs(25),
         }

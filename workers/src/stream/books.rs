@@ -62,14 +62,18 @@ pub(crate) struct Token {
     pub ticket: Ticket,
     /// Whether it is its dead letter, and not an output.
     pub is_letter: bool,
+    /// Whether it shares its batch with no other, so that what becomes of the batch is its own doing.
+    pub is_alone: bool,
 }
 
 const NUMBER_BITS: u32 = 40;
-const ASSIGNMENTS: u32 = 1 << (u64::BITS - NUMBER_BITS - 1);
+const FLAG_BITS: u32 = 2;
+const ASSIGNMENTS: u32 = 1 << (u64::BITS - NUMBER_BITS - FLAG_BITS);
 
 impl From<Token> for usize {
-    fn from(Token { ticket, is_letter }: Token) -> Self {
-        let token = u64::from(ticket.assignment) << (NUMBER_BITS + 1) | ticket.number << 1 | u64::from(is_letter);
+    fn from(Token { ticket, is_letter, is_alone }: Token) -> Self {
+        let flags = u64::from(is_alone) << 1 | u64::from(is_letter);
+        let token = u64::from(ticket.assignment) << (NUMBER_BITS + FLAG_BITS) | ticket.number << FLAG_BITS | flags;
         // A narrower machine has no token that fits nothing: it stands for no record.
         Self::try_from(token).unwrap_or(Self::MAX)
     }
@@ -78,9 +82,9 @@ impl From<Token> for usize {
 impl From<usize> for Token {
     fn from(token: usize) -> Self {
         let token = token as u64;
-        let assignment = u32::try_from(token >> (NUMBER_BITS + 1)).unwrap_or(u32::MAX);
-        let number = (token >> 1) & ((1 << NUMBER_BITS) - 1);
-        Self { ticket: Ticket { assignment, number }, is_letter: token & 1 == 1 }
+        let assignment = u32::try_from(token >> (NUMBER_BITS + FLAG_BITS)).unwrap_or(u32::MAX);
+        let number = (token >> FLAG_BITS) & ((1 << NUMBER_BITS) - 1);
+        Self { ticket: Ticket { assignment, number }, is_letter: token & 1 == 1, is_alone: token & 2 == 2 }
     }
 }
 
@@ -319,7 +323,7 @@ impl Books {
 
     /// Kafka has acknowledged an output, or the dead letter. True if that was the last of the record.
     pub fn acknowledged(&mut self, token: Token) -> bool {
-        let Some(left) = self.unacknowledged(token).map(|(left, _)| left) else { return false };
+        let Some(left) = self.unacknowledged(token.ticket, token.is_letter).map(|(left, _)| left) else { return false };
         *left -= 1;
         let is_last = *left == 0;
         if is_last {
@@ -330,18 +334,18 @@ impl Books {
 
     /// The dead letter whose acknowledgement is awaited.
     pub fn letter(&mut self, ticket: Ticket) -> Option<Letter> {
-        self.unacknowledged(Token { ticket, is_letter: true }).and_then(|(_, letter)| letter.clone())
+        self.unacknowledged(ticket, true).and_then(|(_, letter)| letter.clone())
     }
 
     /// Whether the answer to what this token stands for is awaited. Once one output was refused, those to the others say
     /// nothing any more.
     pub fn is_awaited(&mut self, token: Token) -> bool {
-        self.unacknowledged(token).is_some()
+        self.unacknowledged(token.ticket, token.is_letter).is_some()
     }
 
-    fn unacknowledged(&mut self, token: Token) -> Option<(&mut u32, &mut Option<Letter>)> {
-        match &mut self.slot(token.ticket)?.stage {
-            Stage::Unacknowledged { left, letter } if letter.is_some() == token.is_letter => Some((left, letter)),
+    fn unacknowledged(&mut self, ticket: Ticket, is_letter: bool) -> Option<(&mut u32, &mut Option<Letter>)> {
+        match &mut self.slot(ticket)?.stage {
+            Stage::Unacknowledged { left, letter } if letter.is_some() == is_letter => Some((left, letter)),
             _ => None,
         }
     }

@@ -8,14 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use penstock_crds::{
-    name,
-    worker::{Delivery, GroupProtocol, KafkaInput, StartFrom},
-};
-use penstock_kafka::{
-    BulkProducer, CommitError, ConnectionSettings, Consumer, ConsumerSettings, Error, Health, ProducerSettings, TransactionSettings,
-    TransactionalProducer,
-};
+use penstock_crds::worker::{Delivery, KafkaInput, Producing};
+use penstock_kafka::{BulkProducer, CommitError, ConnectionSettings, Consumer, Error, Health, TransactionalProducer};
 use tokio::{sync::mpsc::UnboundedReceiver, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +25,7 @@ use super::{
     writing::Addresses,
 };
 use crate::{
-    connection::{self, BATCH_BYTES, MAX_RECORD_BYTES},
+    clients, connection,
     error::WorkerError,
     metrics::Metrics,
     processor::DynProcessor,
@@ -40,17 +34,7 @@ use crate::{
 
 /// What is in memory at most: enough to go on while a transaction is being committed.
 const BOUNDS: Bounds = Bounds { records: 20_000, bytes: 12 << 20 };
-/// Records that the client has ready to be taken.
-const READ_AHEAD: usize = 5_000;
-/// How long a killed worker's partitions stand still. Long enough for a broker that restarts, short enough to wait for.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(20);
-/// The client itself retries for so long, in order. Only what it gives up on then is read again, with what came after it.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3600);
 const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// What brokers and clients agree on.
-const MAX_TRANSACTIONAL_ID: usize = 255;
-/// No topic takes less.
-const SMALLEST_BATCH_BYTES: u32 = 1 << 10;
 /// A session that lasted this long was well.
 const WELL: Duration = Duration::from_secs(60);
 
@@ -64,7 +48,7 @@ pub(crate) enum Breakdown {
     #[error("cannot write dead letters: {0}")]
     Bury(Error),
     /// A topic did not take a batch of small records.
-    #[error("a topic takes less at once than records are batched to; smaller batches follow (is its max.message.bytes that low?)")]
+    #[error("a topic takes no batch so large; smaller batches follow (is its max.message.bytes below producer.batchBytes?)")]
     TooLarge,
     /// A transaction did not end well.
     #[error("cannot commit: {0}")]
@@ -87,6 +71,7 @@ pub(crate) enum Breakdown {
 pub(crate) struct Stream {
     pub connection: ConnectionSettings,
     pub input: KafkaInput,
+    pub producing: Producing,
     pub sink: Option<String>,
     pub pipeline: String,
     /// Names this worker among all: the same after a restart, so that it takes up its own transactions.
@@ -136,18 +121,23 @@ impl Stream {
     /// # Errors
     /// The settings are such that no client can be made.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
-        let (mut failures, mut batch_bytes) = (0, BATCH_BYTES);
+        let (mut failures, mut producing) = (0, self.producing);
         loop {
             let begun = Instant::now();
             let session = match self.input.delivery {
-                Delivery::AtLeastOnce => self.at_least_once(&shutdown).await?,
-                Delivery::ExactlyOnce => self.exactly_once(batch_bytes, &shutdown).await?,
+                Delivery::AtLeastOnce => self.at_least_once(&producing, &shutdown).await?,
+                Delivery::ExactlyOnce => self.exactly_once(&producing, &shutdown).await?,
             };
             let Err(breakdown) = session else { return Ok(()) };
+            let is_new = match &breakdown {
+                // Another attempt with another batch, not another failure of the same.
+                Breakdown::TooLarge => clients::smaller(producing.batch_bytes) < producing.batch_bytes,
+                _ => begun.elapsed() >= WELL,
+            };
             if let Breakdown::TooLarge = &breakdown {
-                batch_bytes = (batch_bytes / 2).max(SMALLEST_BATCH_BYTES);
+                producing.batch_bytes = clients::smaller(producing.batch_bytes);
             }
-            failures = if begun.elapsed() < WELL { failures + 1 } else { 1 };
+            failures = if is_new { 1 } else { failures + 1 };
             let (initial, max) = RESTART_BACKOFF;
             let pause = retry::pause(initial, max, failures, rand::random());
             tracing::error!(error = %breakdown, ?pause, "the session broke down; a new one begins at the committed offsets");
@@ -158,16 +148,16 @@ impl Stream {
         }
     }
 
-    async fn at_least_once(&self, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
-        let producer = BulkProducer::new(&self.connection, &producer_settings(), Acknowledgements::default())?;
+    async fn at_least_once(&self, producing: &Producing, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
+        let producer = BulkProducer::new(&self.connection, &clients::bulk(producing), Acknowledgements::default())?;
         let health = producer.health();
         let group = self.join()?;
-        let outbox = AtLeastOnce::new(producer, Arc::clone(&group.consumer), self.addresses(), self.counting());
+        let outbox = AtLeastOnce::new(producer, producing.batch_bytes, Arc::clone(&group.consumer), self.addresses(), self.counting());
         Ok(self.session(group, outbox, health, shutdown).await)
     }
 
-    async fn exactly_once(&self, batch_bytes: u32, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
-        let settings = transaction_settings(&self.pipeline, &self.worker, batch_bytes);
+    async fn exactly_once(&self, producing: &Producing, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
+        let settings = clients::transactional(&self.pipeline, &self.worker, producing);
         let start = TransactionalProducer::start(&self.connection, &settings);
         let producer = match shutdown.run_until_cancelled(start).await {
             None => return Ok(Ok(())),
@@ -180,8 +170,8 @@ impl Stream {
         };
         let health = producer.health();
         let group = self.join()?;
-        let cut =
-            Cut { interval: self.input.transaction.interval, records: self.input.transaction.records, alone_bytes: batch_bytes as usize };
+        let transaction = self.input.transaction;
+        let cut = Cut { interval: transaction.interval, records: transaction.records, batch_bytes: producing.batch_bytes };
         let outbox = ExactlyOnce::new(producer, Arc::clone(&group.consumer), self.addresses(), cut, self.counting());
         Ok(self.session(group, outbox, health, shutdown).await)
     }
@@ -240,7 +230,7 @@ impl Stream {
         let (handover, decisions) = Handover::new(patience.clone());
         let tiers = Tiers::new(&self.input);
         let topics: Vec<&str> = self.input.topics.iter().map(String::as_str).chain(tiers.topics()).collect();
-        let consumer = Consumer::subscribe(&self.connection, &self.consumer_settings(), &topics, handover)?;
+        let consumer = Consumer::subscribe(&self.connection, &clients::consumer(&self.input, self.drain_timeout), &topics, handover)?;
         Ok(Group { consumer: Arc::new(consumer), decisions, patience })
     }
 
@@ -257,27 +247,6 @@ impl Stream {
         let metrics = self.metrics.clone();
         move |ok| metrics.count_commit(ok)
     }
-
-    fn consumer_settings(&self) -> ConsumerSettings {
-        let mut settings = ConsumerSettings::new(&self.input.group);
-        settings.start_from = match self.input.start_from {
-            StartFrom::Earliest => penstock_kafka::StartFrom::Earliest,
-            StartFrom::Latest => penstock_kafka::StartFrom::Latest,
-        };
-        settings.group_protocol = match self.input.group_protocol {
-            GroupProtocol::Classic => penstock_kafka::GroupProtocol::Classic,
-            GroupProtocol::Consumer => penstock_kafka::GroupProtocol::Consumer,
-        };
-        settings.buffer_records = READ_AHEAD;
-        settings.session_timeout = SESSION_TIMEOUT;
-        // What waits in retry topics is known to the worker that has them all.
-        settings.co_partitioned = !self.input.held.is_empty();
-        // So that a group that has read everything is seen to have, whatever marks of transactions follow the last record.
-        settings.report_ends = true;
-        // A handover may take as long as a drain, and the group must not go on without us meanwhile.
-        settings.max_poll_interval = settings.max_poll_interval.max(self.drain_timeout * 2);
-        settings
-    }
 }
 
 /// A membership in the group.
@@ -285,30 +254,4 @@ struct Group {
     consumer: Arc<Consumer>,
     decisions: UnboundedReceiver<Rebalance>,
     patience: Patience,
-}
-
-fn producer_settings() -> ProducerSettings {
-    let mut settings = ProducerSettings::default();
-    settings.delivery_timeout = DELIVERY_TIMEOUT;
-    settings.batch_bytes = BATCH_BYTES;
-    settings.max_record_bytes = MAX_RECORD_BYTES;
-    settings
-}
-
-/// The name under which the brokers know the transactions of this worker.
-fn transactional_id(pipeline: &str, worker: &str) -> String {
-    let id = format!("penstock.{}.{worker}", pipeline.replace('/', "."));
-    if id.len() <= MAX_TRANSACTIONAL_ID {
-        return id;
-    }
-    let mark = name::fingerprint(id.as_bytes());
-    let stem: String = id.chars().take(MAX_TRANSACTIONAL_ID - mark.len() - 1).collect();
-    format!("{stem}-{mark}")
-}
-
-fn transaction_settings(pipeline: &str, worker: &str, batch_bytes: u32) -> TransactionSettings {
-    let mut settings = TransactionSettings::new(transactional_id(pipeline, worker));
-    settings.producer.batch_bytes = batch_bytes;
-    settings.producer.max_record_bytes = MAX_RECORD_BYTES;
-    settings
 }

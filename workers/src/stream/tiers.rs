@@ -14,6 +14,9 @@ use crate::processor::Event;
 /// What the headers of a waiting record begin with.
 pub const HEADER_PREFIX: &str = "penstock-retry-";
 
+/// What the headers of a waiting record weigh at most, in bytes: a topic's name has up to 249.
+pub const MAX_HEADERS: usize = 640;
+
 /// How far a record has come: 0 is the source topic, 1 the first retry topic.
 pub type Level = u8;
 

@@ -11,7 +11,7 @@ use super::{
     verdict::{Letter, Verdict},
 };
 use crate::{
-    connection::MAX_RECORD_BYTES,
+    clients::MAX_RECORD_BYTES,
     processor::{Event, Failure, Output},
 };
 

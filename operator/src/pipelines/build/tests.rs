@@ -25,6 +25,7 @@ fn golden_http_pipeline() {
         "nodeSelector": {"disk": "ssd"},
         "tolerations": [{"key": "edge", "operator": "Exists"}],
         "priorityClassName": "high",
+        "producer": {"batchBytes": 16384, "linger": "20ms", "compression": "Zstd"},
     }));
     insta::assert_yaml_snapshot!(bodies(built(&pipeline)));
 }
@@ -88,6 +89,10 @@ fn only_what_workers_do_rolls_the_pods() {
         (json!({"deadLetter": {"headers": ["Spring"]}}), true),
         (json!({"admin": {"port": 9000}}), true),
         (json!({"source": {"kafka": {"startFrom": "Latest"}}}), true),
+        (json!({"source": {"kafka": {"sessionTimeout": "20s", "fetch": {"minBytes": 1}}}, "producer": {"linger": "5ms"}}), false),
+        (json!({"source": {"kafka": {"sessionTimeout": "30s"}}}), true),
+        (json!({"source": {"kafka": {"fetch": {"maxWait": "1s"}}}}), true),
+        (json!({"producer": {"compression": "Zstd"}}), true),
         (json!({"resources": {"limits": {"memory": "64Mi"}}}), true),
         (json!({"nodeSelector": {"disk": "ssd"}}), true),
     ];

@@ -43,7 +43,7 @@ fn offsets(books: &Books) -> Vec<(i32, i64)> {
 }
 
 fn output(ticket: Ticket) -> Token {
-    Token { ticket, is_letter: false }
+    Token { ticket, is_letter: false, is_alone: false }
 }
 
 /// Takes a record and begins it.
@@ -168,7 +168,7 @@ fn a_refused_output_becomes_a_letter_and_only_its_acknowledgement_counts() {
     assert!(books.wake(ticket, letter()));
     books.next_emittable().unwrap();
     books.emitted(ticket, 1, Some(letter()));
-    assert!(books.acknowledged(Token { ticket, is_letter: true }));
+    assert!(books.acknowledged(Token { is_letter: true, ..output(ticket) }));
     assert_eq!(offsets(&books), [(0, 1)]);
 }
 
@@ -228,8 +228,10 @@ fn the_end_of_a_partition_is_a_position() {
 #[test]
 fn a_token_stands_for_its_ticket() {
     for (assignment, number, is_letter) in [(0, 0, false), (1, 2, true), (ASSIGNMENTS - 1, (1 << NUMBER_BITS) - 1, true)] {
-        let token = Token { ticket: Ticket { assignment, number }, is_letter };
-        assert_eq!(Token::from(usize::from(token)), token);
+        for is_alone in [false, true] {
+            let token = Token { ticket: Ticket { assignment, number }, is_letter, is_alone };
+            assert_eq!(Token::from(usize::from(token)), token);
+        }
     }
 }
 

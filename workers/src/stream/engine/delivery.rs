@@ -91,6 +91,9 @@ impl<O: Outbox> Engine<O> {
         if !self.parts.books.is_awaited(token) {
             return Ok(());
         }
+        if matches!(error, Error::RecordTooLarge { .. }) && !token.is_alone {
+            return Err(Breakdown::TooLarge);
+        }
         match self.parts.books.letter(token.ticket) {
             Some(letter) => self.unburied(token.ticket, letter, error),
             None => self.refused(token.ticket, error),

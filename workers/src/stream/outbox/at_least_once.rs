@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{Answers, Outbox, Written};
 use crate::{
+    clients,
     processor::Event,
     stream::{
         books::{Assignment, Books, Emission, Position, Ticket, Token},
@@ -64,6 +65,8 @@ type Commit = BoxFuture<'static, (Vec<Position>, penstock_kafka::Result<()>)>;
 /// Writes at once and commits what is settled.
 pub(crate) struct AtLeastOnce {
     producer: BulkProducer<Acknowledgements>,
+    /// How large the producer's batches are.
+    batch_bytes: u32,
     consumer: Arc<Consumer>,
     addresses: Addresses,
     committing: Option<Commit>,
@@ -78,12 +81,14 @@ impl AtLeastOnce {
     /// `count` is told of each commit whether it worked.
     pub fn new(
         producer: BulkProducer<Acknowledgements>,
+        batch_bytes: u32,
         consumer: Arc<Consumer>,
         addresses: Addresses,
         count: impl Fn(bool) + Send + Sync + 'static,
     ) -> Self {
         Self {
             producer,
+            batch_bytes,
             consumer,
             addresses,
             committing: None,
@@ -93,6 +98,10 @@ impl AtLeastOnce {
             next_commit: Instant::now() + INTERVAL,
             failures: 0,
         }
+    }
+
+    fn token(&self, record: &RecordRef<'_>, ticket: Ticket, is_letter: bool) -> Token {
+        Token { ticket, is_letter, is_alone: clients::is_alone(record.size(), self.batch_bytes) }
     }
 
     async fn enqueue(
@@ -159,8 +168,9 @@ impl Outbox for AtLeastOnce {
             Verdict::Emit(outputs) => {
                 let Some(sink) = &self.addresses.sink else { return Ok(written) };
                 for output in outputs {
-                    let token = Token { ticket, is_letter: false };
-                    Self::enqueue(&self.producer, output.to_record(sink), token, &mut written).await?;
+                    let record = output.to_record(sink);
+                    let token = self.token(&record, ticket, false);
+                    Self::enqueue(&self.producer, record, token, &mut written).await?;
                     if written.refused.is_some() {
                         break;
                     }
@@ -168,14 +178,16 @@ impl Outbox for AtLeastOnce {
             }
             Verdict::Wait(station) => {
                 if let Some(record) = self.addresses.tiers.waiting(event, *station, Timestamp::now()) {
-                    let token = Token { ticket, is_letter: false };
-                    Self::enqueue(&self.producer, RecordRef::from(&record), token, &mut written).await?;
+                    let record = RecordRef::from(&record);
+                    let token = self.token(&record, ticket, false);
+                    Self::enqueue(&self.producer, record, token, &mut written).await?;
                 }
             }
             Verdict::Bury(letter) => {
                 let record = self.addresses.letter(event, letter);
-                let token = Token { ticket, is_letter: true };
-                Self::enqueue(&self.producer, RecordRef::from(&record), token, &mut written).await?;
+                let record = RecordRef::from(&record);
+                let token = self.token(&record, ticket, true);
+                Self::enqueue(&self.producer, record, token, &mut written).await?;
             }
         }
         Ok(written)

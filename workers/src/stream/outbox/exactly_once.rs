@@ -16,13 +16,14 @@ use tokio::time::{sleep_until, timeout_at};
 
 use super::{Answers, Outbox, Written};
 use crate::{
+    clients,
     processor::{Event, Failure},
     stream::{
         books::{Assignment, Books, Emission, Position, Ticket},
         dead_letter::{Extent, fingerprint},
         retry::Burial,
         session::Breakdown,
-        tiers::Station,
+        tiers::{self, Station},
         verdict::{Letter, Verdict},
         writing::Addresses,
     },
@@ -38,8 +39,9 @@ pub(crate) struct Cut {
     pub interval: Duration,
     /// At the latest with so many records.
     pub records: u32,
-    /// A record that is larger has a transaction of its own: its topic may refuse it, and with it all of its transaction.
-    pub alone_bytes: usize,
+    /// How large batches are. A record that is alone in its batch has a transaction of its own: its topic may refuse it, and with
+    /// it all of its transaction.
+    pub batch_bytes: u32,
 }
 
 /// What a transaction holds.
@@ -241,11 +243,12 @@ impl ExactlyOnce {
 
     /// Whether a topic may refuse what follows.
     fn is_large(&self, event: &Event, verdict: &Verdict) -> bool {
+        let is_alone = |size: usize| clients::is_alone(size, self.cut.batch_bytes);
         match verdict {
-            Verdict::Emit(outputs) => outputs.iter().any(|output| output.size() > self.cut.alone_bytes),
+            Verdict::Emit(outputs) => outputs.iter().any(|output| is_alone(output.size())),
             Verdict::Bury(Letter { extent: Extent::Pointer, .. }) => false,
-            Verdict::Bury(letter) => self.addresses.letter_weight(event, letter) > self.cut.alone_bytes,
-            Verdict::Wait(_) => event.size() > self.cut.alone_bytes / 8,
+            Verdict::Bury(letter) => is_alone(self.addresses.letter_weight(event, letter)),
+            Verdict::Wait(_) => is_alone(event.size() + tiers::MAX_HEADERS),
         }
     }
 }
