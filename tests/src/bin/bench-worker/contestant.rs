@@ -12,6 +12,7 @@ use penstock_tests::scene::Result;
 use serde_json::json;
 
 use crate::loops::{Guarantee, Style};
+use crate::orders::SUCCESS_RATE;
 
 const END: Duration = Duration::from_secs(40);
 
@@ -133,7 +134,7 @@ fn worker_config(setup: &Setup, delivery: Delivery, task: &Task) -> Result<Worke
             "concurrency": setup.concurrency, "retry": {"attempts": 4, "initialBackoff": "200ms", "maxBackoff": "5s"},
             "deadLetter": {"topic": task.letters, "format": "Envelope"},
         }},
-        "processor": {"builtin": "payments"},
+        "processor": {"builtin": "payments", "options": {"successRate": SUCCESS_RATE.to_string()}},
         "sink": task.payments,
         "adminPort": admin_port,
         "drainTimeout": "25s",
