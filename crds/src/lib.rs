@@ -8,6 +8,7 @@
 //! | [`cluster`], [`topic`], [`pipeline`] | the custom resources, with their schema bounds and CEL rules |
 //! | [`condition`] | condition types and reasons, each defined once |
 //! | [`name`] | labels, annotations, field managers, and the names of what a pipeline owns |
+//! | [`position`] | the note that a worker leaves with each offset it commits |
 //! | [`processor`] | the built-in processors and the options each of them takes |
 //! | [`worker`] | the configuration file that the operator writes and a worker reads |
 //! | [`manifest`], [`mod@reference`] | the CustomResourceDefinitions as YAML, and the reference of every field |
@@ -18,6 +19,7 @@ pub mod duration;
 pub mod manifest;
 pub mod name;
 pub mod pipeline;
+pub mod position;
 pub mod processor;
 pub mod reference;
 mod schema;
