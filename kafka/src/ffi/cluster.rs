@@ -7,6 +7,7 @@ use rdkafka::bindings as sys;
 
 use super::code::ErrorCode;
 use super::native::{Call, Native};
+use super::offsets::option_set;
 use super::{array, c_text, text};
 use crate::error::Result;
 use crate::record::TopicPartition;
@@ -40,7 +41,7 @@ impl Native {
         .await
     }
 
-    /// The first or the next offset of partitions. A partition that failed carries its error.
+    /// One of the ends of partitions. A partition that failed carries its error.
     pub(crate) async fn list_offsets(
         &self,
         partitions: &[TopicPartition],
@@ -54,13 +55,15 @@ impl Native {
                 c_text(&partition.topic)?;
                 list.add_partition(&partition.topic, partition.partition);
             }
-            // SAFETY: the list is alive and has the number of elements it says; librdkafka copies it.
+            // SAFETY: the options are alive; a returned error is ours. The list is alive and has the number of elements it says;
+            // librdkafka copies it.
             unsafe {
+                option_set(sys::rd_kafka_AdminOptions_set_isolation_level(call.options.cast_mut(), edge.isolation()));
                 let native = &mut *list.ptr();
                 let count = usize::try_from(native.cnt).unwrap_or_default();
                 if !native.elems.is_null() {
                     for element in std::slice::from_raw_parts_mut(native.elems, count) {
-                        element.offset = edge as i64;
+                        element.offset = edge.number();
                     }
                 }
                 sys::rd_kafka_ListOffsets(call.rk, native, call.options, call.queue);
@@ -80,11 +83,30 @@ impl Native {
     }
 }
 
-/// Which end of a partition, by the number that the protocol has for it.
+/// Which end of a partition.
 #[derive(Clone, Copy)]
 pub(crate) enum Edge {
-    Start = -2,
-    End = -1,
+    Start,
+    /// Where the first transaction begins that is still open, or the end.
+    StableEnd,
+    End,
+}
+
+impl Edge {
+    /// The number that the protocol has for it.
+    fn number(self) -> i64 {
+        match self {
+            Self::Start => -2,
+            Self::StableEnd | Self::End => -1,
+        }
+    }
+
+    fn isolation(self) -> sys::rd_kafka_IsolationLevel_t {
+        match self {
+            Self::StableEnd => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
+            Self::Start | Self::End => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+        }
+    }
 }
 
 /// # Safety

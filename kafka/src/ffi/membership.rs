@@ -31,7 +31,15 @@ pub(crate) enum Move {
 pub(crate) trait Member: ConsumerContext + 'static {
     /// These partitions move once this returns.
     fn moving(&self, consumer: &BaseConsumer<Self>, what: Move, partitions: &[TopicPartition]);
+
+    /// Whether partitions that come stand still until they are told where to begin.
+    fn holds(&self) -> bool;
 }
+
+/// Where a partition stands that waits to be told where to begin. No record has this offset: were it read from there by
+/// mistake, that would be an error, and nothing would be skipped. A logical offset would not do: the library looks it up, and
+/// what it finds later would overrule the place where the partition has been begun meanwhile.
+const NOWHERE: i64 = i64::MAX / 2;
 
 /// Where everything that happens to a member comes from. To be dropped before its client.
 pub(crate) struct MemberQueue(Queue);
@@ -77,6 +85,11 @@ fn rebalance<C: Member>(consumer: &BaseConsumer<C>, event: &Event) {
         consumer.context().moving(consumer, what, &partitions);
     }
     let client = consumer.client().native_ptr();
+    let holds = what == Move::Assign && consumer.context().holds();
+    if holds {
+        // SAFETY: the list belongs to the event, which is ours.
+        unsafe { place(list, NOWHERE) };
+    }
     // SAFETY: client and list are alive; librdkafka copies the list, which carries more than names. Errors are ours.
     let moved = unsafe {
         match (is_cooperative(client), what) {
@@ -89,6 +102,27 @@ fn rebalance<C: Member>(consumer: &BaseConsumer<C>, event: &Event) {
     if let Err(error) = moved {
         // The library gives such partitions back by itself, or has lost them already.
         tracing::warn!(%error, ?what, "partitions were not moved");
+    }
+    if holds && !partitions.is_empty() {
+        // SAFETY: as above. On this thread, so that nothing is handed out in between.
+        let paused = answered(unsafe { super::code::rd_kafka_pause_partitions(client, list) });
+        if let Err(error) = paused {
+            tracing::warn!(%error, "partitions that came do not stand still");
+        }
+    }
+}
+
+/// # Safety
+/// The list is null, or alive and nobody else's.
+unsafe fn place(list: *mut sys::rd_kafka_topic_partition_list_t, offset: i64) {
+    if list.is_null() {
+        return;
+    }
+    // SAFETY: the caller's promise; the list has as many elements as it says, of which no reference is made.
+    unsafe {
+        for index in 0..usize::try_from((*list).cnt).unwrap_or_default() {
+            (*(*list).elems.add(index)).offset = offset;
+        }
     }
 }
 
