@@ -72,7 +72,10 @@ pub(crate) fn committed_blocking<C: rdkafka::consumer::ConsumerContext>(
     if code.is_error() {
         return Err(match code.into_error(code.to_string(), None) {
             // Reading changes nothing: without an answer it is as good as not asked.
-            Error::Timeout { reason } => Error::Unreachable { reason },
+            Error::Timeout { .. } => {
+                let reason = "the group's coordinator did not tell the committed offsets in time; a transaction may still be open";
+                Error::Unreachable { reason: reason.to_owned() }
+            }
             error => error,
         });
     }
