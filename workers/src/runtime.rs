@@ -22,7 +22,10 @@ use crate::{
     readiness::Readiness,
     shutdown,
     sink::Sink,
-    stream::session::{Needs, Stream},
+    stream::{
+        lookup::KnownTopics,
+        session::{Needs, Stream},
+    },
     table::TableFollower,
 };
 
@@ -137,6 +140,7 @@ impl Worker {
             pipeline: self.pipeline.clone(),
             worker: self.name.clone(),
             processor,
+            topics: KnownTopics::new(&self.connection)?,
             drain_timeout: self.config.drain_timeout,
             metrics: self.metrics.clone(),
             needs: Needs::new(&self.readiness),

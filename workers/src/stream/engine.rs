@@ -3,6 +3,8 @@
 //! Everything that changes the books happens here, one thing after the other, so there is no lock and no order but the one
 //! that is written down. A processor that answers at once costs neither a task nor a wake-up.
 
+mod places;
+
 use std::{
     collections::VecDeque,
     future::Future,
@@ -24,6 +26,7 @@ use super::{
     counters::Counters,
     dead_letter::Extent,
     handover::{Consent, Rebalance},
+    lookup::{Found, Lookup},
     outbox::{Answers, Outbox},
     parked::{Parked, Spot},
     retry::{self, Burial, Next, Standing},
@@ -36,6 +39,7 @@ use crate::{
     metrics::{OutcomeKind, RebalanceKind},
     processor::{DynProcessor, Failure, Outcome},
 };
+use places::Places;
 
 /// How many records are taken at once. Between two batches the group's decisions and Kafka's answers are looked at.
 const BATCH: usize = 256;
@@ -57,6 +61,7 @@ pub(crate) struct Parts<O> {
     /// How many records may be in process at once.
     pub concurrency: usize,
     pub consumer: Arc<Consumer>,
+    pub lookup: Arc<Lookup>,
     pub decisions: UnboundedReceiver<Rebalance>,
     pub counters: Counters,
     pub needs: Needs,
@@ -82,6 +87,10 @@ enum Wake {
     Sought(Spot),
     /// The partition goes on.
     Resumed,
+    /// It was found out where partitions begin.
+    Found(Found),
+    /// Partitions were told so.
+    Begun(Result<(), Error>),
 }
 
 /// What the task waited for.
@@ -99,6 +108,8 @@ pub(crate) struct Engine<O> {
     parts: Parts<O>,
     /// The partitions of retry topics that stand still.
     parked: Parked,
+    /// The partitions that have not begun, or cannot go on.
+    places: Places,
     /// What the group decided while something else had to be finished first.
     deferred: VecDeque<Rebalance>,
     running: FuturesUnordered<BoxFuture<'static, Attempt>>,
@@ -110,18 +121,20 @@ impl<O: Outbox> Engine<O> {
         Self {
             parts,
             parked: Parked::default(),
+            places: Places::default(),
             deferred: VecDeque::new(),
             running: FuturesUnordered::new(),
             pauses: FuturesUnordered::new(),
         }
     }
 
-    /// Works until it is told to stop.
+    /// Works until it is told to stop, or until a partition is read as far as it can be and must be begun anew
+    /// ([`Engine::stranded`]).
     ///
     /// # Errors
     /// The clients cannot go on: what is under way is not settled, and comes again.
     pub async fn run(&mut self, shutdown: &CancellationToken) -> Result<(), Breakdown> {
-        while !shutdown.is_cancelled() {
+        while !shutdown.is_cancelled() && self.stranded().is_none() {
             self.work().await?;
             let may_take = self.parts.books.has_room() && self.running.len() < self.parts.concurrency;
             match self.happened(may_take, shutdown.cancelled()).await {
@@ -220,6 +233,11 @@ impl<O: Outbox> Engine<O> {
                 Ok(())
             }
             Happened::Woken(Wake::Resumed) => Ok(()),
+            Happened::Woken(Wake::Found(found)) => {
+                self.found(found);
+                Ok(())
+            }
+            Happened::Woken(Wake::Begun(begun)) => begun.map_err(Breakdown::Consume),
             Happened::Told | Happened::Decided(_) | Happened::Answered => Ok(()),
         }
     }
@@ -256,6 +274,10 @@ impl<O: Outbox> Engine<O> {
                     if !self.parked.holds_up(&partition) {
                         self.parts.books.reach_end(&partition, offset);
                     }
+                    continue;
+                }
+                Received::OutOfRange { partition, reason } => {
+                    self.strand(partition, reason);
                     continue;
                 }
             };
@@ -505,6 +527,7 @@ impl<O: Outbox> Engine<O> {
         let (kind, gone) = match &decision {
             Rebalance::Assigned(partitions) => {
                 self.parts.books.assign(partitions);
+                self.place(partitions);
                 (RebalanceKind::Assigned, Vec::new())
             }
             Rebalance::Revoked(partitions, _) => (RebalanceKind::Revoked, self.parts.books.close(partitions)),
@@ -516,6 +539,7 @@ impl<O: Outbox> Engine<O> {
         }
         self.parts.books.forget(&gone);
         self.parked.forget(&gone);
+        self.forget_places(&gone);
         self.parts.counters.assigned(self.parts.books.assigned());
         if let Rebalance::Lost(_) = decision { self.parts.outbox.lost() } else { Ok(()) }
     }

@@ -11,6 +11,8 @@
 //! | `verdict` | what follows from a record | yes |
 //! | [`dead_letter`] | how a dead letter is written | yes |
 //! | `parked` | the partitions of retry topics that stand still | yes |
+//! | `positions` | where a group begins in a partition | yes |
+//! | `lookup` | asks Kafka for what decides that | |
 //! | `writing` | the records that follow from a verdict | yes |
 //! | `outbox` | writes verdicts and commits offsets: at least once, or exactly once | |
 //! | `handover` | the group's decisions, from the polling thread to the task that works | |
@@ -24,9 +26,11 @@ pub mod dead_letter;
 pub(crate) mod engine;
 pub(crate) mod handover;
 pub mod lanes;
+pub(crate) mod lookup;
 pub(crate) mod outbox;
 pub(crate) mod parked;
 pub(crate) mod partition;
+pub(crate) mod positions;
 pub mod retry;
 pub(crate) mod session;
 pub mod tiers;

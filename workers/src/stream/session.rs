@@ -10,11 +10,11 @@ use std::{
 
 use penstock_crds::{
     name,
-    worker::{Delivery, GroupProtocol, KafkaInput, StartFrom},
+    worker::{Delivery, GroupProtocol, KafkaInput},
 };
 use penstock_kafka::{
-    BulkProducer, CommitError, ConnectionSettings, Consumer, ConsumerSettings, Error, Health, ProducerSettings, TransactionSettings,
-    TransactionalProducer,
+    BulkProducer, CommitError, ConnectionSettings, Consumer, ConsumerSettings, Error, Health, ProducerSettings, StartFrom,
+    TransactionSettings, TransactionalProducer,
 };
 use tokio::{sync::mpsc::UnboundedReceiver, time::timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use super::{
     counters::Counters,
     engine::{Engine, Parts},
     handover::{Handover, Patience, Rebalance},
+    lookup::{KnownTopics, Lookup},
     outbox::{Acknowledgements, AtLeastOnce, Cut, ExactlyOnce, Outbox},
     retry,
     tiers::Tiers,
@@ -77,6 +78,12 @@ pub(crate) enum Breakdown {
     /// What follows from records of a partition was still on its way when the partition had to go.
     #[error("Kafka did not take everything in time before a partition had to go")]
     Unwritten,
+    /// The next record of a partition is not there any more.
+    #[error("the position in {0}; it is decided anew where to go on")]
+    OutOfRange(String),
+    /// A topic was deleted and created again.
+    #[error("the topic {0} was deleted and created again; it is decided anew where to go on")]
+    Recreated(String),
     /// A transaction was not committed before a partition had to go, or the worker had to end.
     #[error("a transaction was not committed in time")]
     Uncommitted,
@@ -91,6 +98,7 @@ pub(crate) struct Stream {
     /// Names this worker among all: the same after a restart, so that it takes up its own transactions.
     pub worker: String,
     pub processor: Arc<dyn DynProcessor>,
+    pub topics: KnownTopics,
     pub drain_timeout: Duration,
     pub metrics: Metrics,
     pub needs: Needs,
@@ -100,6 +108,7 @@ pub(crate) struct Stream {
 #[derive(Clone)]
 pub(crate) struct Needs {
     pub source: Need,
+    pub positions: Need,
     pub consumer: Need,
     pub producer: Need,
     pub sink: Need,
@@ -111,6 +120,7 @@ impl Needs {
     pub fn new(readiness: &Readiness) -> Self {
         let needs = Self {
             source: readiness.need("source"),
+            positions: readiness.need("positions"),
             consumer: readiness.need("consumer"),
             producer: readiness.need("producer"),
             sink: readiness.need("sink"),
@@ -123,6 +133,7 @@ impl Needs {
     /// What failed before is thought to be well until it fails again.
     fn think_well(&self) {
         self.source.met();
+        self.positions.met();
         self.sink.met();
         self.dead_letter.met();
     }
@@ -185,7 +196,7 @@ impl Stream {
     }
 
     async fn session<O: Outbox>(&self, group: Group, outbox: O, producer: Health, shutdown: &CancellationToken) -> Result<(), Breakdown> {
-        let Group { consumer, decisions, patience } = group;
+        let Group { consumer, lookup, decisions, patience } = group;
         let end = CancellationToken::new();
         let _end = end.clone().drop_guard();
         connection::watch(consumer.health(), self.needs.consumer.clone(), &end);
@@ -199,6 +210,7 @@ impl Stream {
             retry: self.input.retry,
             concurrency: usize::from(self.input.concurrency.max(1)),
             consumer: Arc::clone(&consumer),
+            lookup: Arc::clone(&lookup),
             decisions,
             counters: Counters::of(&self.metrics),
             needs: self.needs.clone(),
@@ -208,7 +220,8 @@ impl Stream {
             let deadline = Instant::now() + self.drain_timeout;
             patience.end_at(deadline);
             engine.drain(deadline - self.drain_timeout / 5).await?;
-            engine.leave(consumer.close()).await
+            engine.leave(consumer.close()).await?;
+            engine.stranded().map_or(Ok(()), |why| Err(Breakdown::OutOfRange(why)))
         };
         // Once told to stop, it does so in time, whatever it waits for.
         let late = async {
@@ -217,6 +230,7 @@ impl Stream {
         };
         let worked = tokio::select! {
             worked = work => worked,
+            topic = lookup.recreated() => Err(Breakdown::Recreated(topic)),
             () = late => {
                 tracing::warn!("not everything was finished in time: the rest will be handled again");
                 Ok(())
@@ -237,7 +251,9 @@ impl Stream {
         let tiers = Tiers::new(&self.input.tiers);
         let topics: Vec<&str> = self.input.topics.iter().map(String::as_str).chain(tiers.topics()).collect();
         let consumer = Consumer::subscribe(&self.connection, &self.consumer_settings(), &topics, handover)?;
-        Ok(Group { consumer: Arc::new(consumer), decisions, patience })
+        let consumer = Arc::new(consumer);
+        let lookup = Arc::new(Lookup::new(self.topics.clone(), Arc::clone(&consumer), &self.input));
+        Ok(Group { consumer, lookup, decisions, patience })
     }
 
     fn addresses(&self) -> Addresses {
@@ -256,10 +272,7 @@ impl Stream {
 
     fn consumer_settings(&self) -> ConsumerSettings {
         let mut settings = ConsumerSettings::new(&self.input.group);
-        settings.start_from = match self.input.start_from {
-            StartFrom::Earliest => penstock_kafka::StartFrom::Earliest,
-            StartFrom::Latest => penstock_kafka::StartFrom::Latest,
-        };
+        settings.start_from = StartFrom::AsTold;
         settings.group_protocol = match self.input.group_protocol {
             GroupProtocol::Classic => penstock_kafka::GroupProtocol::Classic,
             GroupProtocol::Consumer => penstock_kafka::GroupProtocol::Consumer,
@@ -277,6 +290,7 @@ impl Stream {
 /// A membership in the group.
 struct Group {
     consumer: Arc<Consumer>,
+    lookup: Arc<Lookup>,
     decisions: UnboundedReceiver<Rebalance>,
     patience: Patience,
 }
