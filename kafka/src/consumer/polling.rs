@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
 use super::Received;
@@ -202,7 +202,9 @@ impl Poller {
             let message = format!("{partition} is not assigned to this consumer");
             return Err(Error::InvalidRequest { code: Code::State as i32, message });
         }
-        self.move_to(&partition, offset)?;
+        self.client
+            .seek(&partition.topic, partition.partition, Offset::Offset(offset), SEEK_TIMEOUT)
+            .map_err(|error| Error::from_rdkafka(&error, Some(&partition.topic)))?;
         self.client.context().forget(&[partition]);
         Ok(())
     }
@@ -210,20 +212,18 @@ impl Poller {
     /// Lets partitions go on from there. One that was taken away meanwhile, or came anew since, is left as it is.
     fn begin(&self, places: Vec<(Held, i64)>) -> Result<()> {
         let Some(holding) = self.holding() else { return Ok(()) };
-        let mut begun = Vec::new();
-        for (held, offset) in places {
-            if holding.is_current(&held) {
-                self.move_to(&held.partition, offset)?;
-                begun.push(held.partition);
-            }
+        let (mut list, mut begun) = (TopicPartitionList::new(), Vec::new());
+        for (held, offset) in places.into_iter().filter(|(held, _)| holding.is_current(held)) {
+            rebalance::add(&mut list, &held.partition.topic, held.partition.partition, Offset::Offset(offset))?;
+            begun.push(held.partition);
         }
+        if begun.is_empty() {
+            return Ok(());
+        }
+        self.client.incremental_assign(&list).map_err(|error| Error::from_rdkafka(&error, None))?;
+        // From now on the library has them, and they must be taken from it when they go.
         holding.forget(&begun);
-        if self.throttled { Ok(()) } else { self.pause_or_resume(&begun, false) }
-    }
-
-    fn move_to(&self, partition: &TopicPartition, offset: i64) -> Result<()> {
-        let moved = self.client.seek(&partition.topic, partition.partition, Offset::Offset(offset), SEEK_TIMEOUT);
-        moved.map_err(|error| Error::from_rdkafka(&error, Some(&partition.topic)))
+        Ok(())
     }
 
     /// Leaves the group on this thread. A call in flight elsewhere may hold the client for a moment.

@@ -6,15 +6,16 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Received;
 use super::held::Holding;
 use crate::buffer::Buffer;
 use crate::error::{Error, Result};
-use crate::ffi::{Member, Move, offset_list};
+use crate::ffi::{Member, Move, offset_list, rebalance_at_close};
 use crate::health::{HealthSource, client_context};
 use crate::record::TopicPartition;
 
@@ -168,19 +169,15 @@ impl Member for Context {
         }
     }
 
-    fn holds(&self) -> bool {
-        self.holding.is_some()
+    fn holds(&self, partition: &TopicPartition) -> bool {
+        self.holding.as_ref().is_some_and(|holding| holding.holds(partition))
     }
 }
 
 /// While a consumer is closed, rdkafka polls by itself.
 impl ConsumerContext for Context {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(list) if list.count() > 0 => self.moving(consumer, Move::Assign, &partitions(list)),
-            Rebalance::Revoke(list) if list.count() > 0 => self.moving(consumer, Move::Revoke, &partitions(list)),
-            Rebalance::Assign(_) | Rebalance::Revoke(_) | Rebalance::Error(_) => {}
-        }
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        rebalance_at_close(consumer, code, list);
     }
 }
 
@@ -230,10 +227,6 @@ pub(super) fn list(partitions: &[TopicPartition]) -> Result<TopicPartitionList> 
         add(&mut list, &partition.topic, partition.partition, Offset::Invalid)?;
     }
     Ok(list)
-}
-
-pub(super) fn partitions(list: &TopicPartitionList) -> Vec<TopicPartition> {
-    list.elements().iter().map(|element| TopicPartition::new(element.topic(), element.partition())).collect()
 }
 
 fn names(partitions: &[TopicPartition]) -> String {

@@ -9,7 +9,7 @@ use super::code::ErrorCode;
 use super::native::{Call, Native};
 use super::offsets::option_set;
 use super::{array, c_text, text};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::TopicPartition;
 use crate::topic::{BrokerInfo, ClusterDescription};
 
@@ -135,9 +135,19 @@ unsafe fn read_offset(info: *const sys::rd_kafka_ListOffsetsResultInfo_t) -> Opt
         }
         let topic = text((*native).topic)?;
         let code = ErrorCode::at(&raw const (*native).err);
-        let outcome = if code.is_error() { Err(code.into_error(code.to_string(), Some(&topic))) } else { Ok((*native).offset) };
-        Some((TopicPartition::new(topic, (*native).partition), outcome))
+        let error = code.is_error().then(|| code.into_error(code.to_string(), Some(&topic)));
+        let partition = TopicPartition::new(topic, (*native).partition);
+        let outcome = error.map_or_else(|| known(&partition, (*native).offset), Err);
+        Some((partition, outcome))
     }
+}
+
+/// A partition whose leader has not answered has neither an error nor an offset.
+fn known(partition: &TopicPartition, offset: i64) -> Result<i64> {
+    if offset >= 0 {
+        return Ok(offset);
+    }
+    Err(Error::Unreachable { reason: format!("the leader of {partition} did not answer") })
 }
 
 /// # Safety
@@ -155,4 +165,18 @@ pub(super) unsafe fn node_id(node: *const sys::rd_kafka_Node_t) -> Option<i32> {
 pub(super) unsafe fn node_ids(nodes: &[*const sys::rd_kafka_Node_t]) -> Vec<i32> {
     // SAFETY: the caller's promise.
     nodes.iter().filter_map(|node| unsafe { node_id(*node) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_that_nobody_told_is_none() {
+        let partition = TopicPartition::new("t", 0);
+        for (offset, is_known) in [(0, true), (7, true), (-1, false), (-1001, false)] {
+            assert_eq!(known(&partition, offset).ok(), is_known.then_some(offset));
+        }
+        assert!(known(&partition, -1001).is_err_and(|error| error.is_retriable()));
+    }
 }

@@ -88,10 +88,6 @@ unsafe extern "C" {
     pub(super) fn rd_kafka_ConfigEntry_source(entry: *const sys::rd_kafka_ConfigEntry_t) -> c_int;
     pub(super) fn rd_kafka_message_timestamp(message: *const sys::rd_kafka_message_t, kind: *mut c_int) -> i64;
     pub(super) fn rd_kafka_assign(client: *mut sys::rd_kafka_t, partitions: *const sys::rd_kafka_topic_partition_list_t) -> ErrorCode;
-    pub(super) fn rd_kafka_pause_partitions(
-        client: *mut sys::rd_kafka_t,
-        partitions: *mut sys::rd_kafka_topic_partition_list_t,
-    ) -> ErrorCode;
     pub(super) fn rd_kafka_committed(
         client: *mut sys::rd_kafka_t,
         partitions: *mut sys::rd_kafka_topic_partition_list_t,

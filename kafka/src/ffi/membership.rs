@@ -7,14 +7,16 @@ use std::ffi::{CStr, c_int};
 use std::ptr;
 use std::time::Duration;
 
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings as sys;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::types::RDKafkaRespErr;
 
 use super::native::{Event, Queue, log_level};
 use super::reading::{Polled, read_event};
-use super::{Copies, Owned, error_object, text};
+use super::{Copies, ErrorCode, Owned, c_text, error_object, text};
 use crate::error::Result;
 use crate::record::TopicPartition;
 
@@ -32,14 +34,10 @@ pub(crate) trait Member: ConsumerContext + 'static {
     /// These partitions move once this returns.
     fn moving(&self, consumer: &BaseConsumer<Self>, what: Move, partitions: &[TopicPartition]);
 
-    /// Whether partitions that come stand still until they are told where to begin.
-    fn holds(&self) -> bool;
+    /// Whether the partition is this member's, but waits to be told where to begin. The library does not have it yet: it
+    /// would look for a place by itself, or begin to read before it could be paused.
+    fn holds(&self, partition: &TopicPartition) -> bool;
 }
-
-/// Where a partition stands that waits to be told where to begin. No record has this offset: were it read from there by
-/// mistake, that would be an error, and nothing would be skipped. A logical offset would not do: the library looks it up, and
-/// what it finds later would overrule the place where the partition has been begun meanwhile.
-const NOWHERE: i64 = i64::MAX / 2;
 
 /// Where everything that happens to a member comes from. To be dropped before its client.
 pub(crate) struct MemberQueue(Queue);
@@ -72,26 +70,38 @@ impl MemberQueue {
 }
 
 fn rebalance<C: Member>(consumer: &BaseConsumer<C>, event: &Event) {
-    let what = match event.code() {
+    // SAFETY: the event is alive, and the list lives as long as it and is nobody else's.
+    unsafe { move_all(consumer, event.code(), sys::rd_kafka_event_topic_partition_list(event.ptr())) };
+}
+
+/// The same for a rebalance that rdkafka has polled, as it does while it closes a consumer.
+pub(crate) fn rebalance_at_close<C: Member>(consumer: &BaseConsumer<C>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
+    // SAFETY: the list is alive and borrowed for nobody else.
+    unsafe { move_all(consumer, Code::from(code).into(), list.ptr()) };
+}
+
+/// # Safety
+/// The list is null, or alive and nobody else's.
+unsafe fn move_all<C: Member>(consumer: &BaseConsumer<C>, code: ErrorCode, list: *mut sys::rd_kafka_topic_partition_list_t) {
+    let what = match code {
         code if code.is(Code::AssignPartitions) => Move::Assign,
         code if code.is(Code::RevokePartitions) => Move::Revoke,
         code => return tracing::warn!(%code, "a rebalance that is neither an assignment nor a revocation"),
     };
-    // SAFETY: the event is alive, and the list lives as long as it.
-    let list = unsafe { sys::rd_kafka_event_topic_partition_list(event.ptr()) };
-    // SAFETY: as above.
+    // SAFETY: the caller's promise.
     let partitions = unsafe { names(list) };
+    let member = consumer.context();
+    let held = |partitions: &[TopicPartition]| partitions.iter().filter(|name| member.holds(name)).cloned().collect::<Vec<_>>();
+    // Those that go are held no more once the member has heard of it, those that come are only then.
+    let held_before = held(&partitions);
     if !partitions.is_empty() {
-        consumer.context().moving(consumer, what, &partitions);
+        member.moving(consumer, what, &partitions);
     }
+    let absent = if what == Move::Assign { held(&partitions) } else { held_before };
     let client = consumer.client().native_ptr();
-    let holds = what == Move::Assign && consumer.context().holds();
-    if holds {
-        // SAFETY: the list belongs to the event, which is ours.
-        unsafe { place(list, NOWHERE) };
-    }
     // SAFETY: client and list are alive; librdkafka copies the list, which carries more than names. Errors are ours.
     let moved = unsafe {
+        absent.iter().for_each(|partition| leave_out(list, partition));
         match (is_cooperative(client), what) {
             (true, Move::Assign) => error_object(sys::rd_kafka_incremental_assign(client, list)),
             (true, Move::Revoke) => error_object(sys::rd_kafka_incremental_unassign(client, list)),
@@ -103,30 +113,19 @@ fn rebalance<C: Member>(consumer: &BaseConsumer<C>, event: &Event) {
         // The library gives such partitions back by itself, or has lost them already.
         tracing::warn!(%error, ?what, "partitions were not moved");
     }
-    if holds && !partitions.is_empty() {
-        // SAFETY: as above. On this thread, so that nothing is handed out in between.
-        let paused = answered(unsafe { super::code::rd_kafka_pause_partitions(client, list) });
-        if let Err(error) = paused {
-            tracing::warn!(%error, "partitions that came do not stand still");
-        }
-    }
 }
 
 /// # Safety
 /// The list is null, or alive and nobody else's.
-unsafe fn place(list: *mut sys::rd_kafka_topic_partition_list_t, offset: i64) {
-    if list.is_null() {
-        return;
-    }
-    // SAFETY: the caller's promise; the list has as many elements as it says, of which no reference is made.
-    unsafe {
-        for index in 0..usize::try_from((*list).cnt).unwrap_or_default() {
-            (*(*list).elems.add(index)).offset = offset;
-        }
+unsafe fn leave_out(list: *mut sys::rd_kafka_topic_partition_list_t, partition: &TopicPartition) {
+    let Ok(topic) = c_text(&partition.topic) else { return };
+    if !list.is_null() {
+        // SAFETY: the caller's promise; the name is alive for the call.
+        unsafe { sys::rd_kafka_topic_partition_list_del(list, topic.as_ptr(), partition.partition) };
     }
 }
 
-fn answered(code: super::ErrorCode) -> Result<()> {
+fn answered(code: ErrorCode) -> Result<()> {
     if code.is_error() { Err(code.into_error(code.to_string(), None)) } else { Ok(()) }
 }
 

@@ -133,15 +133,20 @@ impl Lookup {
         let topics: BTreeSet<&str> = partitions.iter().map(|partition| partition.topic.as_str()).collect();
         let topics: Vec<&str> = topics.into_iter().collect();
         let admin = &self.known.admin;
-        let (topics, edges, committed) =
-            tokio::try_join!(admin.describe(&topics), admin.edges(&partitions), self.consumer.committed(&partitions, LIMIT))?;
+        let ends = async {
+            let topics = admin.describe(&topics).await?;
+            // One without a leader would keep the others waiting.
+            let led: Vec<_> = partitions.iter().filter(|partition| has_leader(&topics, partition)).cloned().collect();
+            admin.edges(&led).await.map(|edges| (topics, edges))
+        };
+        let ((topics, edges), committed) = tokio::try_join!(ends, self.consumer.committed(&partitions, LIMIT))?;
         let is_missing = committed.values().any(Option::is_none);
         let group = if is_missing { admin.group_offsets(&self.group).await? } else { BTreeMap::new() };
         Ok(Answers { topics, edges, committed, group })
     }
 
     fn decide(&self, partition: &TopicPartition, answers: &Answers, remembered: Option<&Remembered>) -> Result<Begin, Error> {
-        let untold = || Error::NotReady { code: 0, message: format!("Kafka says nothing about {partition}") };
+        let untold = || Error::NotReady { code: 0, message: format!("{partition} has no leader") };
         let described = answers.topics.get(&partition.topic).ok_or_else(untold)?.as_ref().map_err(Clone::clone)?;
         let edges = answers.edges.get(partition).ok_or_else(untold)?.as_ref().map_err(Clone::clone)?;
         let committed = answers.committed.get(partition).ok_or_else(untold)?.as_ref();
@@ -194,6 +199,11 @@ impl Lookup {
     fn begun(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn has_leader(topics: &PerTopic<TopicDescription>, partition: &TopicPartition) -> bool {
+    let Some(Ok(topic)) = topics.get(&partition.topic) else { return false };
+    topic.partitions.iter().any(|info| info.id == partition.partition && info.leader.is_some())
 }
 
 fn id(topic: &TopicDescription) -> Option<String> {
