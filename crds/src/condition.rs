@@ -13,6 +13,8 @@ pub enum ConditionType {
     TopicsReady,
     /// As many workers as declared are ready.
     WorkersAvailable,
+    /// The pipeline's group went on where it had stopped, in every partition.
+    PositionsKept,
 }
 
 impl ConditionType {
@@ -23,6 +25,7 @@ impl ConditionType {
             Self::Ready => "Ready",
             Self::TopicsReady => "TopicsReady",
             Self::WorkersAvailable => "WorkersAvailable",
+            Self::PositionsKept => "PositionsKept",
         }
     }
 }
@@ -78,7 +81,7 @@ reasons! {
     RefusedByKafka,
     /// Kafka does not know one of the configuration keys, or refuses its value.
     InvalidConfig,
-    /// Another topic with this name stands where the one was that this object owned.
+    /// Another topic with this name stands where the one was that this object owned, or that the pipeline's group had read.
     TopicRecreated,
     /// A change was sent and is not seen yet.
     Progressing,
@@ -110,6 +113,10 @@ reasons! {
     ScaledToZero,
     /// Kubernetes refused one of the objects that the pipeline needs; the message holds its words.
     RefusedByKubernetes,
+    /// The pipeline's group went on where it had stopped, in every partition.
+    PositionsKept,
+    /// The offset at which the pipeline's group had stopped was not in the partition any more.
+    OffsetOutOfRange,
 }
 
 /// What a condition shall say now.

@@ -9,6 +9,7 @@
 //! | [`clients`] | how the Kafka clients of a pipeline read and write |
 //! | [`condition`] | condition types and reasons, each defined once |
 //! | [`name`] | labels, annotations, field managers, and the names of what a pipeline owns |
+//! | [`position`] | the note that a worker leaves with each offset it commits |
 //! | [`processor`] | the built-in processors and the options each of them takes |
 //! | [`worker`] | the configuration file that the operator writes and a worker reads |
 //! | [`manifest`], [`mod@reference`] | the CustomResourceDefinitions as YAML, and the reference of every field |
@@ -20,6 +21,7 @@ pub mod duration;
 pub mod manifest;
 pub mod name;
 pub mod pipeline;
+pub mod position;
 pub mod processor;
 pub mod reference;
 mod schema;

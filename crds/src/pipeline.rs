@@ -415,7 +415,7 @@ pub struct EventPipelineStatus {
     /// The name in Kafka of the dead letter topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter_topic: Option<String>,
-    /// `Ready`, `TopicsReady`, `WorkersAvailable`.
+    /// `Ready`, `TopicsReady`, `WorkersAvailable`, and `PositionsKept` where records come from Kafka.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

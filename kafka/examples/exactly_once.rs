@@ -12,6 +12,9 @@ use penstock_kafka::{
     TopicPartition, TransactionSettings, TransactionalProducer,
 };
 
+/// How long to wait for the committed offsets at once.
+const COMMITTED_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Copies records in upper case, exactly once, until Ctrl-C.
 #[derive(Parser)]
 struct Arguments {
@@ -175,13 +178,13 @@ impl Copier {
         }
         let partitions: Vec<TopicPartition> = first.keys().cloned().collect();
         let committed = loop {
-            match self.consumer.committed(&partitions).await {
+            match self.consumer.committed(&partitions, COMMITTED_TIMEOUT).await {
                 Err(error) if error.is_retriable() => println!("committed offsets are not known yet: {error}"),
                 result => break result?,
             }
         };
         for (partition, offset) in first {
-            let next = committed.get(&partition).copied().flatten().unwrap_or(offset);
+            let next = committed.get(&partition).and_then(|committed| committed.as_ref()).map_or(offset, |committed| committed.offset);
             println!("{partition} is read again from {next}");
             // A partition that went to another member in the meantime is that member's.
             if let Err(error) = self.consumer.seek(&partition, next).await {
@@ -197,10 +200,6 @@ fn offsets_after(batch: &[ConsumedRecord]) -> Vec<GroupOffset> {
     for record in batch {
         next.insert(record.topic_partition(), record.offset + 1);
     }
-    let offset = |(partition, next_offset): (TopicPartition, i64)| GroupOffset {
-        topic: partition.topic,
-        partition: partition.partition,
-        next_offset,
-    };
+    let offset = |(at, next_offset): (TopicPartition, i64)| GroupOffset::new(at.topic, at.partition, next_offset);
     next.into_iter().map(offset).collect()
 }

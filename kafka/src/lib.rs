@@ -35,7 +35,7 @@
 //!
 //! let consumer = Consumer::subscribe(&connection, &ConsumerSettings::new("billing"), &["orders"], ())?;
 //! let record = consumer.recv().await?;
-//! let done = GroupOffset { topic: record.topic.to_string(), partition: record.partition, next_offset: record.offset + 1 };
+//! let done = GroupOffset::new(&*record.topic, record.partition, record.offset + 1);
 //! consumer.commit(&[done]).await?;
 //! consumer.close().await;
 //! # Ok(())
@@ -59,7 +59,8 @@ mod wire;
 
 pub use connection::{ConnectionSettings, InvalidSettings};
 pub use consumer::{
-    CommitOffsets, Consumer, ConsumerSettings, GroupMetadata, GroupOffset, GroupProtocol, Isolation, RebalanceListener, Received, StartFrom,
+    CommitOffsets, CommittedOffset, Consumer, ConsumerSettings, GroupMetadata, GroupOffset, GroupProtocol, Held, Isolation,
+    RebalanceListener, Received, StartFrom,
 };
 pub use error::{Error, Result};
 pub use health::{ClientState, Health};
@@ -68,7 +69,8 @@ pub use reader::{ReaderEvent, ReaderSettings, TopicReader, read_span};
 pub use record::{ConsumedRecord, Header, Record, RecordPosition, RecordRef, TimestampType, TopicPartition};
 pub use topic::{
     BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, InvalidTopicId, KafkaVersion, NewTopic, OffsetRange,
-    PartitionInfo, PerTopic, TopicAdmin, TopicConfig, TopicDescription, TopicId, TopicSummary, validate_topic_name,
+    PartitionEdges, PartitionInfo, PerPartition, PerTopic, TopicAdmin, TopicConfig, TopicDescription, TopicId, TopicSummary,
+    validate_topic_name,
 };
 pub use transaction::{CommitError, Transaction, TransactionSettings, TransactionalProducer};
 
@@ -100,6 +102,8 @@ mod tests {
         spawnable(admin.delete(&[]));
         spawnable(admin.list());
         spawnable(admin.offsets(&["t"]));
+        spawnable(admin.edges(&[]));
+        spawnable(admin.group_offsets("g"));
         spawnable(admin.cluster());
         let producer = Producer::new(&connection, &ProducerSettings::default()).unwrap();
         spawnable(producer.send(Record::to("t")));
@@ -110,6 +114,7 @@ mod tests {
         spawnable(consumer.group_metadata());
         spawnable(consumer.recv());
         spawnable(consumer.commit(&[]));
+        spawnable(consumer.begin(&[]));
         spawnable(consumer.close());
         let reader = TopicReader::start(&connection, &ReaderSettings::default(), &["t"]).unwrap();
         spawnable(reader.next());

@@ -13,9 +13,15 @@ use kube::{
     api::{ListParams, Patch, PatchParams},
 };
 use penstock_crds::{EventPipeline, KafkaTopic};
+use penstock_kafka::{Record, TopicPartition};
 use penstock_tests::{
     cluster::Tool,
     scene::{LIMIT, Result, Scene, install, play, until},
+};
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
 };
 use serde_json::{Value, json};
 
@@ -131,7 +137,7 @@ async fn deletion_removes_all_children_and_keeps_topics() {
         scene.api::<ServiceAccount>().get("p").await?;
         scene.api::<PodDisruptionBudget>().get("p").await?;
         scene.api::<ConfigMap>().get("p").await?;
-        scene.produce(penstock_kafka::Record::to(scene.kafka_name("out")).with_payload("kept")).await?;
+        scene.produce(Record::to(scene.kafka_name("out")).with_payload("kept")).await?;
 
         scene.delete::<EventPipeline>("p").await?;
         scene.gone::<Deployment>("p").await?;
@@ -258,6 +264,55 @@ async fn a_change_by_hand_is_undone_and_changes_are_told_in_events() {
         until("an event about the pipeline", LIMIT, async || {
             let list = events.list(&ListParams::default().fields("involvedObject.kind=EventPipeline,involvedObject.name=p")).await?;
             if list.items.is_empty() { Err("none".into()) } else { Ok(()) }
+        })
+        .await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn records_deleted_before_they_were_read_are_a_condition() {
+    play("positions", async |scene| {
+        topics(scene).await?;
+        scene.apply::<EventPipeline>("p", payments()).await?;
+        scene.ready::<EventPipeline>("p").await?;
+        let topic = scene.kafka_name("in");
+        scene.produce(Record::to(&topic).with_payload("{}")).await?;
+        scene.told::<EventPipeline>("p", "PositionsKept", "True", Some("PositionsKept")).await?;
+        let group = scene.api::<EventPipeline>().get("p").await?.status.and_then(|s| s.group).ok_or("no group")?;
+        until("the record is committed", LIMIT, async || {
+            let committed = scene.admin.group_offsets(&group).await?;
+            match committed.get(&TopicPartition::new(&topic, 0)) {
+                Some(Ok(committed)) if committed.offset == 1 => Ok(()),
+                other => Err(format!("{other:?}").into()),
+            }
+        })
+        .await?;
+
+        let mut suspended = payments();
+        suspended["suspend"] = json!(true);
+        scene.apply::<EventPipeline>("p", suspended).await?;
+        until("no workers", LIMIT, async || if scene.workers("p").await?.is_empty() { Ok(()) } else { Err("some".into()) }).await?;
+        for _ in 0..9 {
+            scene.produce(Record::to(&topic).with_payload("{}")).await?;
+        }
+        let servers = scene.admin.connection().bootstrap_servers().join(",");
+        let client: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", servers).create()?;
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(&topic, 0, Offset::Offset(4))?;
+        client.delete_records(&offsets, &AdminOptions::new()).await?;
+
+        scene.apply::<EventPipeline>("p", payments()).await?;
+        let told = scene.told::<EventPipeline>("p", "PositionsKept", "False", Some("OffsetOutOfRange")).await?;
+        let message = &told.status.as_ref().unwrap().conditions.iter().find(|c| c.type_ == "PositionsKept").unwrap().message;
+        assert!(message.contains(&format!("{topic}/0 went on at 4 instead of 1")) && message.contains("up to 3 records"), "{message}");
+        // Readiness speaks of now.
+        scene.ready::<EventPipeline>("p").await?;
+        let events = Api::<Event>::namespaced(scene.client.clone(), &scene.namespace);
+        until("an event", LIMIT, async || {
+            let list = events.list(&ListParams::default().fields("involvedObject.kind=EventPipeline,reason=OffsetOutOfRange")).await?;
+            if list.items.len() == 1 { Ok(()) } else { Err(format!("{} events", list.items.len()).into()) }
         })
         .await?;
         Ok(())

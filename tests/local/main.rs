@@ -6,6 +6,7 @@
 
 mod held_back;
 mod pipeline;
+mod positions;
 mod retry_topics;
 mod small_topics;
 mod transactions;

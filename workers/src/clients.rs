@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use penstock_crds::{
     name,
-    worker::{Compression, GroupProtocol, KafkaInput, Producing, StartFrom},
+    worker::{Compression, GroupProtocol, KafkaInput, Producing},
 };
-use penstock_kafka::{ConsumerSettings, ProducerSettings, TransactionSettings};
+use penstock_kafka::{ConsumerSettings, ProducerSettings, StartFrom, TransactionSettings};
 
 /// The broker's limit is the one that counts.
 pub(crate) const MAX_RECORD_BYTES: u32 = 16 << 20;
@@ -27,10 +27,8 @@ const UNSHARED: u32 = 1;
 /// A member of the pipeline's group.
 pub(crate) fn consumer(input: &KafkaInput, drain_timeout: Duration) -> ConsumerSettings {
     let mut settings = ConsumerSettings::new(&input.group);
-    settings.start_from = match input.start_from {
-        StartFrom::Earliest => penstock_kafka::StartFrom::Earliest,
-        StartFrom::Latest => penstock_kafka::StartFrom::Latest,
-    };
+    // Where it begins in a partition is decided there, never by the library.
+    settings.start_from = StartFrom::AsTold;
     settings.group_protocol = match input.group_protocol {
         GroupProtocol::Classic => penstock_kafka::GroupProtocol::Classic,
         GroupProtocol::Consumer => penstock_kafka::GroupProtocol::Consumer,
@@ -144,7 +142,7 @@ mod tests {
                 settings.session_timeout,
             );
             assert_eq!(found, expected, "{change}");
-            assert_eq!((settings.start_from, settings.report_ends), (penstock_kafka::StartFrom::Latest, true));
+            assert_eq!((settings.start_from, settings.report_ends), (StartFrom::AsTold, true));
             assert!(settings.max_poll_interval >= settings.session_timeout && settings.max_poll_interval >= drain * 2);
         }
         let brokers = consumer(&input(json!({"groupProtocol": "Consumer"})), drain);

@@ -1,5 +1,7 @@
 //! What a worker counts, under the names by which it is scraped. Base units: seconds, records.
 
+use penstock_crds::position::{MoveReason, Moved};
+use penstock_kafka::TopicPartition;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -85,6 +87,45 @@ pub struct RebalanceLabel {
     pub kind: RebalanceKind,
 }
 
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PartitionLabel {
+    /// Its topic.
+    pub topic: String,
+    /// Its number.
+    pub partition: i32,
+}
+
+/// Why a group did not go on where it had stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(missing_docs, reason = "the variants of `penstock_crds::position::MoveReason`")]
+pub enum MoveKind {
+    OffsetOutOfRange,
+    TopicRecreated,
+    PartitionsAdded,
+}
+
+impl From<MoveReason> for MoveKind {
+    fn from(reason: MoveReason) -> Self {
+        match reason {
+            MoveReason::OffsetOutOfRange => Self::OffsetOutOfRange,
+            MoveReason::TopicRecreated => Self::TopicRecreated,
+            MoveReason::PartitionsAdded => Self::PartitionsAdded,
+        }
+    }
+}
+
+/// A partition in which a group did not go on where it had stopped, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MoveLabel {
+    /// Its topic.
+    pub topic: String,
+    /// Its number.
+    pub partition: i32,
+    /// Why.
+    pub reason: MoveKind,
+}
+
 /// Everything that the runtime counts.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -114,6 +155,10 @@ pub struct Metrics {
     pub rebalances: Family<RebalanceLabel, Counter>,
     /// Partitions that this worker has.
     pub assigned_partitions: Gauge,
+    /// Times that the group did not go on where it had stopped.
+    pub positions_moved: Family<MoveLabel, Counter>,
+    /// Offsets that were deleted before the group had read them.
+    pub records_lost: Family<PartitionLabel, Counter>,
     /// Times that the clients were thrown away and made anew.
     pub restarts: Counter,
     /// 1 while the table has been read to its end.
@@ -154,6 +199,8 @@ impl Metrics {
             commits: Family::default(),
             rebalances: Family::default(),
             assigned_partitions: Gauge::default(),
+            positions_moved: Family::default(),
+            records_lost: Family::default(),
             restarts: Counter::default(),
             table_caught_up: Gauge::default(),
             table_records: Family::default(),
@@ -173,6 +220,8 @@ impl Metrics {
         registry.register("commits", "Commits of offsets", m.commits);
         registry.register("rebalances", "Rebalances that gave or took partitions", m.rebalances);
         registry.register("assigned_partitions", "Partitions that this worker has", m.assigned_partitions);
+        registry.register("positions_moved", "Times that the group did not go on where it had stopped", m.positions_moved);
+        registry.register("records_lost", "Offsets that were deleted before the group had read them", m.records_lost);
         registry.register("restarts", "Times that the Kafka clients were made anew after a failure", m.restarts);
         registry.register("table_caught_up", "1 while the table has been read to its end", m.table_caught_up);
         registry.register("table_records", "Records read into the table", m.table_records);
@@ -182,6 +231,13 @@ impl Metrics {
 
     pub(crate) fn count_rebalance(&self, kind: RebalanceKind) {
         self.rebalances.get_or_create(&RebalanceLabel { kind }).inc();
+    }
+
+    pub(crate) fn count_moved(&self, at: &TopicPartition, moved: &Moved) {
+        let TopicPartition { topic, partition } = at.clone();
+        let label = PartitionLabel { topic: topic.clone(), partition };
+        self.positions_moved.get_or_create(&MoveLabel { topic, partition, reason: moved.reason.into() }).inc();
+        self.records_lost.get_or_create(&label).inc_by(moved.records_lost());
     }
 
     pub(crate) fn count_commit(&self, ok: bool) {

@@ -22,7 +22,10 @@ use crate::{
     readiness::Readiness,
     shutdown,
     sink::Sink,
-    stream::session::{Needs, Stream},
+    stream::{
+        lookup::KnownTopics,
+        session::{Needs, Stream},
+    },
     table::TableFollower,
 };
 
@@ -139,6 +142,7 @@ impl Worker {
             worker: self.name.clone(),
             processor,
             processor_name: self.config.processor.builtin.clone(),
+            topics: KnownTopics::new(&self.connection)?,
             drain_timeout: self.config.drain_timeout,
             metrics: self.metrics.clone(),
             needs: Needs::new(&self.readiness),

@@ -4,6 +4,7 @@
 //! thread and `recv` keeps memory in bounds, by pausing the partitions when nobody takes records.
 
 mod group;
+mod held;
 mod polling;
 mod rebalance;
 mod settings;
@@ -15,7 +16,6 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka::{Offset, TopicPartitionList};
 
 use crate::buffer::Buffer;
 use crate::connection::{ConnectionSettings, InvalidSettings};
@@ -29,7 +29,8 @@ use polling::{Command, Polling};
 use rebalance::{Context, commit_blocking};
 
 pub use group::GroupMetadata;
-pub use rebalance::{CommitOffsets, GroupOffset, RebalanceListener};
+pub use held::Held;
+pub use rebalance::{CommitOffsets, CommittedOffset, GroupOffset, RebalanceListener};
 pub(crate) use settings::reading;
 pub use settings::{ConsumerSettings, GroupProtocol, Isolation, StartFrom};
 
@@ -46,13 +47,21 @@ pub enum Received {
         /// reader, such as the marks of transactions.
         offset: i64,
     },
+    /// The next record to be read is not there any more, or not yet: deleted by retention, or the log was cut, or the topic
+    /// is another one. The partition is read no further until it is assigned anew. Only with [`StartFrom::AsTold`].
+    OutOfRange {
+        /// The partition.
+        partition: TopicPartition,
+        /// The client library's words.
+        reason: String,
+    },
 }
 
 impl Received {
     fn into_record(self) -> Option<ConsumedRecord> {
         match self {
             Self::Record(record) => Some(record),
-            Self::End { .. } => None,
+            Self::End { .. } | Self::OutOfRange { .. } => None,
         }
     }
 }
@@ -71,7 +80,7 @@ impl Received {
 /// loop {
 ///     let record = consumer.recv().await?;
 ///     // ... process it, and only then:
-///     let done = GroupOffset { topic: record.topic.to_string(), partition: record.partition, next_offset: record.offset + 1 };
+///     let done = GroupOffset::new(&*record.topic, record.partition, record.offset + 1);
 ///     consumer.commit(&[done]).await?;
 /// }
 /// # }
@@ -81,7 +90,6 @@ pub struct Consumer {
     client: Weak<BaseConsumer<Context>>,
     context: Arc<Context>,
     polling: Polling,
-    timeout: Duration,
 }
 
 impl fmt::Debug for Consumer {
@@ -108,14 +116,15 @@ impl Consumer {
         topics.iter().try_for_each(|topic| validate_topic_name(topic))?;
         let mut config = connection.client_config();
         settings.apply(&mut config);
-        let context = Context::new(Buffer::new(settings.buffer_records, settings.prefetch_bytes as usize), Box::new(listener));
+        let buffer = Buffer::new(settings.buffer_records, settings.prefetch_bytes as usize);
+        let context = Context::new(buffer, Box::new(listener), settings.start_from == StartFrom::AsTold);
         let client: BaseConsumer<Context> = config.create_with_context(context).map_err(|error| Error::from_rdkafka(&error, None))?;
         client.subscribe(topics).map_err(|error| Error::from_rdkafka(&error, None))?;
         let context = Arc::clone(client.context());
         let client = Arc::new(client);
         let weak = Arc::downgrade(&client);
         let polling = Polling::start(client)?;
-        Ok(Self { client: weak, context, polling, timeout: settings.session_timeout })
+        Ok(Self { client: weak, context, polling })
     }
 
     /// The next record of any assigned partition, in order within each. Cancel-safe.
@@ -127,7 +136,7 @@ impl Consumer {
         loop {
             match self.context.buffer.pop().await.unwrap_or(Err(Error::Closed))? {
                 Received::Record(record) => return Ok(record),
-                Received::End { .. } => {}
+                Received::End { .. } | Received::OutOfRange { .. } => {}
             }
         }
     }
@@ -182,29 +191,35 @@ impl Consumer {
         Err(Error::NotReady { code: Code::UnknownMemberId as i32, message: "this consumer is not a member of its group now".to_owned() })
     }
 
-    /// The group's committed offsets; `None` where it has none.
+    /// The group's committed offsets; `None` where it has none. Where a transaction with offsets is still open, waits for
+    /// its end (KIP-447), at most that long.
     ///
     /// # Errors
     /// Kafka cannot be reached or refuses.
-    pub async fn committed(&self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Option<i64>>> {
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for partition in partitions {
-            rebalance::add(&mut list, &partition.topic, partition.partition, Offset::Invalid)?;
+    pub async fn committed(
+        &self,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<BTreeMap<TopicPartition, Option<CommittedOffset>>> {
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
         }
-        let timeout = self.timeout;
-        self.blocking(move |client| {
-            let offsets = client.committed_offsets(list, timeout).map_err(|error| Error::from_rdkafka(&error, None))?;
-            let read = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
-                let partition = TopicPartition::new(element.topic(), element.partition());
-                element.error().map_err(|error| Error::from_rdkafka(&error, Some(element.topic())))?;
-                match element.offset() {
-                    Offset::Offset(offset) => Ok((partition, Some(offset))),
-                    _ => Ok((partition, None)),
-                }
-            };
-            offsets.elements().iter().map(read).collect()
-        })
-        .await
+        let list = rebalance::list(partitions)?;
+        let committed = self.blocking(move |client| ffi::committed_blocking(client, &list, timeout)).await?;
+        committed.into_iter().map(|(partition, offset)| Ok((partition, offset?))).collect()
+    }
+
+    /// The partitions that stand still until [`Consumer::begin`]; none without [`StartFrom::AsTold`].
+    pub fn held(&self) -> Vec<Held> {
+        self.context.holding.as_ref().map(held::Holding::all).unwrap_or_default()
+    }
+
+    /// Lets partitions go on, each from that offset. What was taken away meanwhile is left out, also where it has come again.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], or a partition cannot be read: the consumer is of no use for it.
+    pub async fn begin(&self, places: &[(Held, i64)]) -> Result<()> {
+        self.polling.run(|done| Command::Begin(places.to_vec(), done)).await
     }
 
     /// Stops handing out records of these partitions, except those that are buffered already.

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
 use super::Received;
+use super::held::{Held, Holding};
 use super::rebalance::{self, Context};
 use crate::error::{Error, Result};
 use crate::ffi::{Copies, ErrorCode, MemberQueue, Polled};
@@ -36,6 +37,7 @@ pub(super) enum Command {
     Pause(Vec<TopicPartition>, Done),
     Resume(Vec<TopicPartition>, Done),
     Seek(TopicPartition, i64, Done),
+    Begin(Vec<(Held, i64)>, Done),
 }
 
 /// The handle of the thread. Dropped, it ends the thread.
@@ -110,6 +112,9 @@ impl Poller {
                 let size = record.size();
                 return context.buffer.push_quietly(Ok(Received::Record(record)), size);
             }
+            Polled::Failed { partition: Some(partition), code, message, fatal: false } if code.is(Code::AutoOffsetReset) => {
+                return context.buffer.push_quietly(Ok(Received::OutOfRange { partition, reason: message }), 0);
+            }
             Polled::Failed { partition, code, message, fatal } => {
                 context.health.error(code.known(), &message);
                 let topic = partition.as_ref().map(|partition| partition.topic.as_str());
@@ -141,16 +146,25 @@ impl Poller {
         }
     }
 
-    /// Pauses or resumes everything assigned, except what the caller has paused.
+    /// Pauses or resumes everything assigned, except what the caller has paused and what has not begun.
     fn set_paused(&mut self, paused: bool) {
         let partitions: Vec<TopicPartition> = {
             let assignment = self.client.context().assignment();
             self.paused_by_caller.retain(|partition| assignment.contains(partition));
-            assignment.iter().filter(|partition| !self.paused_by_caller.contains(partition)).cloned().collect()
+            let own = |partition: &&TopicPartition| self.paused_by_caller.contains(*partition) || self.is_held(partition);
+            assignment.iter().filter(|partition| !own(partition)).cloned().collect()
         };
         if let Err(error) = self.pause_or_resume(&partitions, paused) {
             tracing::debug!(%error, paused, "flow control skipped a partition that just went away");
         }
+    }
+
+    fn is_held(&self, partition: &TopicPartition) -> bool {
+        self.holding().is_some_and(|holding| holding.holds(partition))
+    }
+
+    fn holding(&self) -> Option<&Holding> {
+        self.client.context().holding.as_ref()
     }
 
     fn pause_or_resume(&self, partitions: &[TopicPartition], pause: bool) -> Result<()> {
@@ -177,6 +191,7 @@ impl Poller {
                 (result, done)
             }
             Command::Seek(partition, offset, done) => (self.seek(partition, offset), done),
+            Command::Begin(places, done) => (self.begin(places), done),
         };
         // The caller may have given up waiting.
         let _ = done.send(result);
@@ -191,6 +206,23 @@ impl Poller {
             .seek(&partition.topic, partition.partition, Offset::Offset(offset), SEEK_TIMEOUT)
             .map_err(|error| Error::from_rdkafka(&error, Some(&partition.topic)))?;
         self.client.context().forget(&[partition]);
+        Ok(())
+    }
+
+    /// Lets partitions go on from there. One that was taken away meanwhile, or came anew since, is left as it is.
+    fn begin(&self, places: Vec<(Held, i64)>) -> Result<()> {
+        let Some(holding) = self.holding() else { return Ok(()) };
+        let (mut list, mut begun) = (TopicPartitionList::new(), Vec::new());
+        for (held, offset) in places.into_iter().filter(|(held, _)| holding.is_current(held)) {
+            rebalance::add(&mut list, &held.partition.topic, held.partition.partition, Offset::Offset(offset))?;
+            begun.push(held.partition);
+        }
+        if begun.is_empty() {
+            return Ok(());
+        }
+        self.client.incremental_assign(&list).map_err(|error| Error::from_rdkafka(&error, None))?;
+        // From now on the library has them, and they must be taken from it when they go.
+        holding.forget(&begun);
         Ok(())
     }
 

@@ -6,14 +6,16 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Received;
+use super::held::Holding;
 use crate::buffer::Buffer;
 use crate::error::{Error, Result};
-use crate::ffi::{Member, Move};
+use crate::ffi::{Member, Move, offset_list, rebalance_at_close};
 use crate::health::{HealthSource, client_context};
 use crate::record::TopicPartition;
 
@@ -26,6 +28,24 @@ pub struct GroupOffset {
     pub partition: i32,
     /// The offset of the next record to be processed: one more than that of the last one done.
     pub next_offset: i64,
+    /// What is kept with it, for whoever reads it later. Kafka's default limit is 4096 bytes.
+    pub metadata: Option<Arc<str>>,
+}
+
+impl GroupOffset {
+    /// An offset with nothing beside it.
+    pub fn new(topic: impl Into<String>, partition: i32, next_offset: i64) -> Self {
+        Self { topic: topic.into(), partition, next_offset, metadata: None }
+    }
+}
+
+/// An offset that a group has committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// The offset of the next record to be processed.
+    pub offset: i64,
+    /// What is kept with it. Anybody may have written it; often nothing.
+    pub metadata: String,
 }
 
 /// Commits offsets from within [`RebalanceListener::on_revoked`].
@@ -40,7 +60,8 @@ pub trait CommitOffsets {
 /// Is told when partitions come and go. Called on the polling thread, one call at a time; a call may block, but the
 /// whole group waits for it, and after `max_poll_interval` it goes on without this member.
 pub trait RebalanceListener: Send + Sync + 'static {
-    /// These partitions were added. Their first record comes after this returns.
+    /// These partitions were added. Their first record comes after this returns; with [`crate::StartFrom::AsTold`], after
+    /// [`crate::Consumer::begin`].
     fn on_assigned(&self, partitions: &[TopicPartition]) {
         let _ = partitions;
     }
@@ -78,6 +99,8 @@ impl<L: RebalanceListener + ?Sized> RebalanceListener for Arc<L> {
 pub(super) struct Context {
     pub(super) health: HealthSource,
     pub(super) buffer: Buffer<Result<Received>>,
+    /// The partitions that stand still; none, where a partition begins by itself.
+    pub(super) holding: Option<Holding>,
     listener: Box<dyn RebalanceListener>,
     assignment: Mutex<BTreeSet<TopicPartition>>,
 }
@@ -85,8 +108,9 @@ pub(super) struct Context {
 client_context!(Context);
 
 impl Context {
-    pub(super) fn new(buffer: Buffer<Result<Received>>, listener: Box<dyn RebalanceListener>) -> Self {
-        Self { health: HealthSource::new(), buffer, listener, assignment: Mutex::new(BTreeSet::new()) }
+    pub(super) fn new(buffer: Buffer<Result<Received>>, listener: Box<dyn RebalanceListener>, holds: bool) -> Self {
+        let holding = holds.then(Holding::default);
+        Self { health: HealthSource::new(), buffer, holding, listener, assignment: Mutex::new(BTreeSet::new()) }
     }
 
     pub(super) fn assignment(&self) -> MutexGuard<'_, BTreeSet<TopicPartition>> {
@@ -99,7 +123,7 @@ impl Context {
             Ok(Received::Record(record)) => {
                 !partitions.iter().any(|partition| partition.partition == record.partition && partition.topic == *record.topic)
             }
-            Ok(Received::End { partition, .. }) => !partitions.contains(partition),
+            Ok(Received::End { partition, .. } | Received::OutOfRange { partition, .. }) => !partitions.contains(partition),
             Err(_) => true,
         });
     }
@@ -107,6 +131,9 @@ impl Context {
     fn assigned(&self, partitions: &[TopicPartition]) {
         tracing::info!(partitions = %names(partitions), "partitions assigned");
         self.assignment().extend(partitions.iter().cloned());
+        if let Some(holding) = &self.holding {
+            holding.hold(partitions);
+        }
         self.listener.on_assigned(partitions);
     }
 
@@ -114,6 +141,9 @@ impl Context {
         let lost = consumer.assignment_lost();
         tracing::info!(partitions = %names(partitions), lost, "partitions revoked");
         self.assignment().retain(|partition| !partitions.contains(partition));
+        if let Some(holding) = &self.holding {
+            holding.forget(partitions);
+        }
         self.forget(partitions);
         if lost {
             self.listener.on_lost(partitions);
@@ -138,16 +168,16 @@ impl Member for Context {
             Move::Revoke => self.revoked(partitions, consumer),
         }
     }
+
+    fn holds(&self, partition: &TopicPartition) -> bool {
+        self.holding.as_ref().is_some_and(|holding| holding.holds(partition))
+    }
 }
 
 /// While a consumer is closed, rdkafka polls by itself.
 impl ConsumerContext for Context {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(list) if list.count() > 0 => self.moving(consumer, Move::Assign, &partitions(list)),
-            Rebalance::Revoke(list) if list.count() > 0 => self.moving(consumer, Move::Revoke, &partitions(list)),
-            Rebalance::Assign(_) | Rebalance::Revoke(_) | Rebalance::Error(_) => {}
-        }
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        rebalance_at_close(consumer, code, list);
     }
 }
 
@@ -170,12 +200,7 @@ pub(super) fn commit_blocking(consumer: &BaseConsumer<Context>, offsets: &[Group
     if offsets.is_empty() {
         return Ok(());
     }
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for offset in offsets {
-        let next = Offset::Offset(offset.next_offset);
-        add(&mut list, &offset.topic, offset.partition, next)?;
-    }
-    consumer.commit(&list, CommitMode::Sync).map_err(|error| commit_error(&error))
+    consumer.commit(&offset_list(offsets)?, CommitMode::Sync).map_err(|error| commit_error(&error))
 }
 
 /// During a rebalance the group does not take commits for a moment; the same commit succeeds or is fenced afterwards.
@@ -202,10 +227,6 @@ pub(super) fn list(partitions: &[TopicPartition]) -> Result<TopicPartitionList> 
         add(&mut list, &partition.topic, partition.partition, Offset::Invalid)?;
     }
     Ok(list)
-}
-
-pub(super) fn partitions(list: &TopicPartitionList) -> Vec<TopicPartition> {
-    list.elements().iter().map(|element| TopicPartition::new(element.topic(), element.partition())).collect()
 }
 
 fn names(partitions: &[TopicPartition]) -> String {

@@ -16,6 +16,9 @@ pub enum StartFrom {
     Earliest,
     /// With the next record written.
     Latest,
+    /// Where [`crate::Consumer::begin`] says, in every partition, whatever the group has committed: until then it stands still.
+    /// One whose position is gone is not moved either, but reported ([`crate::Received::OutOfRange`]).
+    AsTold,
 }
 
 /// How a group shares its partitions among its members.
@@ -60,7 +63,7 @@ pub struct ConsumerSettings {
     pub isolation: Isolation,
     /// After how long without a heartbeat the group gives this member's partitions to others. 6 s to 30 min (the
     /// brokers' default bounds); default 45 s. With [`GroupProtocol::Consumer`] the brokers' own setting decides that
-    /// (`group.consumer.session.timeout.ms`); here as there, it also bounds how long the group's coordinator is waited for.
+    /// (`group.consumer.session.timeout.ms`).
     pub session_timeout: Duration,
     /// How long a callback of the listener may take before the group gives up on this member. At least
     /// `session_timeout`, at most 24 h; default 5 min.
@@ -138,6 +141,7 @@ impl ConsumerSettings {
         let start = match self.start_from {
             StartFrom::Earliest => "earliest",
             StartFrom::Latest => "latest",
+            StartFrom::AsTold => "error",
         };
         config
             .set("group.id", &self.group)
@@ -203,8 +207,12 @@ mod tests {
     #[test]
     fn the_library_accepts_every_choice() {
         for group_protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
-            for (isolation, co_partitioned) in [(Isolation::ReadCommitted, true), (Isolation::ReadUncommitted, false)] {
-                let settings = ConsumerSettings { group_protocol, isolation, co_partitioned, ..ConsumerSettings::new("g") };
+            for (isolation, start_from, co_partitioned) in [
+                (Isolation::ReadCommitted, StartFrom::Earliest, true),
+                (Isolation::ReadUncommitted, StartFrom::Latest, false),
+                (Isolation::ReadCommitted, StartFrom::AsTold, false),
+            ] {
+                let settings = ConsumerSettings { group_protocol, isolation, start_from, co_partitioned, ..ConsumerSettings::new("g") };
                 let connection = crate::ConnectionSettings::parse("localhost:1").unwrap();
                 let consumer = crate::Consumer::subscribe(&connection, &settings, &["t"], ());
                 assert!(consumer.is_ok(), "{group_protocol:?} {isolation:?} {consumer:?}");

@@ -7,8 +7,9 @@ use rdkafka::bindings as sys;
 
 use super::code::ErrorCode;
 use super::native::{Call, Native};
+use super::offsets::option_set;
 use super::{array, c_text, text};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::TopicPartition;
 use crate::topic::{BrokerInfo, ClusterDescription};
 
@@ -40,7 +41,7 @@ impl Native {
         .await
     }
 
-    /// The first or the next offset of partitions. A partition that failed carries its error.
+    /// One of the ends of partitions. A partition that failed carries its error.
     pub(crate) async fn list_offsets(
         &self,
         partitions: &[TopicPartition],
@@ -54,13 +55,15 @@ impl Native {
                 c_text(&partition.topic)?;
                 list.add_partition(&partition.topic, partition.partition);
             }
-            // SAFETY: the list is alive and has the number of elements it says; librdkafka copies it.
+            // SAFETY: the options are alive; a returned error is ours. The list is alive and has the number of elements it says;
+            // librdkafka copies it.
             unsafe {
+                option_set(sys::rd_kafka_AdminOptions_set_isolation_level(call.options.cast_mut(), edge.isolation()));
                 let native = &mut *list.ptr();
                 let count = usize::try_from(native.cnt).unwrap_or_default();
                 if !native.elems.is_null() {
                     for element in std::slice::from_raw_parts_mut(native.elems, count) {
-                        element.offset = edge as i64;
+                        element.offset = edge.number();
                     }
                 }
                 sys::rd_kafka_ListOffsets(call.rk, native, call.options, call.queue);
@@ -80,11 +83,30 @@ impl Native {
     }
 }
 
-/// Which end of a partition, by the number that the protocol has for it.
+/// Which end of a partition.
 #[derive(Clone, Copy)]
 pub(crate) enum Edge {
-    Start = -2,
-    End = -1,
+    Start,
+    /// Where the first transaction begins that is still open, or the end.
+    StableEnd,
+    End,
+}
+
+impl Edge {
+    /// The number that the protocol has for it.
+    fn number(self) -> i64 {
+        match self {
+            Self::Start => -2,
+            Self::StableEnd | Self::End => -1,
+        }
+    }
+
+    fn isolation(self) -> sys::rd_kafka_IsolationLevel_t {
+        match self {
+            Self::StableEnd => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
+            Self::Start | Self::End => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+        }
+    }
 }
 
 /// # Safety
@@ -113,9 +135,19 @@ unsafe fn read_offset(info: *const sys::rd_kafka_ListOffsetsResultInfo_t) -> Opt
         }
         let topic = text((*native).topic)?;
         let code = ErrorCode::at(&raw const (*native).err);
-        let outcome = if code.is_error() { Err(code.into_error(code.to_string(), Some(&topic))) } else { Ok((*native).offset) };
-        Some((TopicPartition::new(topic, (*native).partition), outcome))
+        let error = code.is_error().then(|| code.into_error(code.to_string(), Some(&topic)));
+        let partition = TopicPartition::new(topic, (*native).partition);
+        let outcome = error.map_or_else(|| known(&partition, (*native).offset), Err);
+        Some((partition, outcome))
     }
+}
+
+/// A partition whose leader has not answered has neither an error nor an offset.
+fn known(partition: &TopicPartition, offset: i64) -> Result<i64> {
+    if offset >= 0 {
+        return Ok(offset);
+    }
+    Err(Error::Unreachable { reason: format!("the leader of {partition} did not answer") })
 }
 
 /// # Safety
@@ -133,4 +165,18 @@ pub(super) unsafe fn node_id(node: *const sys::rd_kafka_Node_t) -> Option<i32> {
 pub(super) unsafe fn node_ids(nodes: &[*const sys::rd_kafka_Node_t]) -> Vec<i32> {
     // SAFETY: the caller's promise.
     nodes.iter().filter_map(|node| unsafe { node_id(*node) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_that_nobody_told_is_none() {
+        let partition = TopicPartition::new("t", 0);
+        for (offset, is_known) in [(0, true), (7, true), (-1, false), (-1001, false)] {
+            assert_eq!(known(&partition, offset).ok(), is_known.then_some(offset));
+        }
+        assert!(known(&partition, -1001).is_err_and(|error| error.is_retriable()));
+    }
 }

@@ -88,6 +88,11 @@ unsafe extern "C" {
     pub(super) fn rd_kafka_ConfigEntry_source(entry: *const sys::rd_kafka_ConfigEntry_t) -> c_int;
     pub(super) fn rd_kafka_message_timestamp(message: *const sys::rd_kafka_message_t, kind: *mut c_int) -> i64;
     pub(super) fn rd_kafka_assign(client: *mut sys::rd_kafka_t, partitions: *const sys::rd_kafka_topic_partition_list_t) -> ErrorCode;
+    pub(super) fn rd_kafka_committed(
+        client: *mut sys::rd_kafka_t,
+        partitions: *mut sys::rd_kafka_topic_partition_list_t,
+        timeout: c_int,
+    ) -> ErrorCode;
     pub(super) fn rd_kafka_producev(client: *mut sys::rd_kafka_t, ...) -> ErrorCode;
     pub(super) fn rd_kafka_fatal_error(client: *mut sys::rd_kafka_t, text: *mut c_char, size: usize) -> ErrorCode;
     pub(super) fn rd_kafka_interceptor_add_on_response_received(

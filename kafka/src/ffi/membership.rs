@@ -7,14 +7,16 @@ use std::ffi::{CStr, c_int};
 use std::ptr;
 use std::time::Duration;
 
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings as sys;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::types::RDKafkaRespErr;
 
 use super::native::{Event, Queue, log_level};
 use super::reading::{Polled, read_event};
-use super::{Copies, Owned, error_object, text};
+use super::{Copies, ErrorCode, Owned, c_text, error_object, text};
 use crate::error::Result;
 use crate::record::TopicPartition;
 
@@ -31,6 +33,10 @@ pub(crate) enum Move {
 pub(crate) trait Member: ConsumerContext + 'static {
     /// These partitions move once this returns.
     fn moving(&self, consumer: &BaseConsumer<Self>, what: Move, partitions: &[TopicPartition]);
+
+    /// Whether the partition is this member's, but waits to be told where to begin. The library does not have it yet: it
+    /// would look for a place by itself, or begin to read before it could be paused.
+    fn holds(&self, partition: &TopicPartition) -> bool;
 }
 
 /// Where everything that happens to a member comes from. To be dropped before its client.
@@ -64,21 +70,38 @@ impl MemberQueue {
 }
 
 fn rebalance<C: Member>(consumer: &BaseConsumer<C>, event: &Event) {
-    let what = match event.code() {
+    // SAFETY: the event is alive, and the list lives as long as it and is nobody else's.
+    unsafe { move_all(consumer, event.code(), sys::rd_kafka_event_topic_partition_list(event.ptr())) };
+}
+
+/// The same for a rebalance that rdkafka has polled, as it does while it closes a consumer.
+pub(crate) fn rebalance_at_close<C: Member>(consumer: &BaseConsumer<C>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
+    // SAFETY: the list is alive and borrowed for nobody else.
+    unsafe { move_all(consumer, Code::from(code).into(), list.ptr()) };
+}
+
+/// # Safety
+/// The list is null, or alive and nobody else's.
+unsafe fn move_all<C: Member>(consumer: &BaseConsumer<C>, code: ErrorCode, list: *mut sys::rd_kafka_topic_partition_list_t) {
+    let what = match code {
         code if code.is(Code::AssignPartitions) => Move::Assign,
         code if code.is(Code::RevokePartitions) => Move::Revoke,
         code => return tracing::warn!(%code, "a rebalance that is neither an assignment nor a revocation"),
     };
-    // SAFETY: the event is alive, and the list lives as long as it.
-    let list = unsafe { sys::rd_kafka_event_topic_partition_list(event.ptr()) };
-    // SAFETY: as above.
+    // SAFETY: the caller's promise.
     let partitions = unsafe { names(list) };
+    let member = consumer.context();
+    let held = |partitions: &[TopicPartition]| partitions.iter().filter(|name| member.holds(name)).cloned().collect::<Vec<_>>();
+    // Those that go are held no more once the member has heard of it, those that come are only then.
+    let held_before = held(&partitions);
     if !partitions.is_empty() {
-        consumer.context().moving(consumer, what, &partitions);
+        member.moving(consumer, what, &partitions);
     }
+    let absent = if what == Move::Assign { held(&partitions) } else { held_before };
     let client = consumer.client().native_ptr();
     // SAFETY: client and list are alive; librdkafka copies the list, which carries more than names. Errors are ours.
     let moved = unsafe {
+        absent.iter().for_each(|partition| leave_out(list, partition));
         match (is_cooperative(client), what) {
             (true, Move::Assign) => error_object(sys::rd_kafka_incremental_assign(client, list)),
             (true, Move::Revoke) => error_object(sys::rd_kafka_incremental_unassign(client, list)),
@@ -92,7 +115,17 @@ fn rebalance<C: Member>(consumer: &BaseConsumer<C>, event: &Event) {
     }
 }
 
-fn answered(code: super::ErrorCode) -> Result<()> {
+/// # Safety
+/// The list is null, or alive and nobody else's.
+unsafe fn leave_out(list: *mut sys::rd_kafka_topic_partition_list_t, partition: &TopicPartition) {
+    let Ok(topic) = c_text(&partition.topic) else { return };
+    if !list.is_null() {
+        // SAFETY: the caller's promise; the name is alive for the call.
+        unsafe { sys::rd_kafka_topic_partition_list_del(list, topic.as_ptr(), partition.partition) };
+    }
+}
+
+fn answered(code: ErrorCode) -> Result<()> {
     if code.is_error() { Err(code.into_error(code.to_string(), None)) } else { Ok(()) }
 }
 

@@ -9,17 +9,16 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rdkafka::ClientContext;
 use rdkafka::bindings as sys;
 use rdkafka::client::Client;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, Offset};
 
 use super::code;
 use super::native::{self, Native};
-use super::{Owned, c_text, partition_list, text};
+use super::{Owned, c_text, offset_list, text};
 use crate::consumer::{GroupMetadata, GroupOffset};
 use crate::error::{Error, Result};
-use crate::record::TopicPartition;
 
 /// The property that makes a producer transactional.
 pub(crate) const TRANSACTIONAL_ID: &str = "transactional.id";
@@ -59,8 +58,7 @@ impl Native {
 
     /// Makes offsets of a group part of the transaction.
     pub(crate) fn send_offsets_blocking(&self, offsets: &[GroupOffset], group: &GroupMetadata, timeout: Duration) -> Answer {
-        let at = |offset: &GroupOffset| (TopicPartition::new(&offset.topic, offset.partition), Offset::Offset(offset.next_offset));
-        let offsets = partition_list(&offsets.iter().map(at).collect::<Vec<_>>())?;
+        let offsets = offset_list(offsets)?;
         let group = native_group(group)?;
         // SAFETY: all arguments are alive for the call, and librdkafka copies them. A returned error is ours.
         answer(unsafe {

@@ -2,7 +2,10 @@
 //!
 //! Every call takes many topics, answers each by itself, never blocks the async runtime and ends within the timeout.
 
+mod positions;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join;
@@ -19,6 +22,7 @@ use crate::ffi::{Edge, Native};
 use crate::health::Health;
 use crate::record::TopicPartition;
 use crate::wire;
+use positions::Groups;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 const VISIBILITY_POLL: Duration = Duration::from_millis(50);
@@ -44,6 +48,7 @@ const VISIBILITY_POLL: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct TopicAdmin {
     native: Detached<Native>,
+    groups: Arc<Groups>,
     settings: ConnectionSettings,
     timeout: Duration,
 }
@@ -55,7 +60,7 @@ impl TopicAdmin {
     /// [`Error::InvalidSettings`] if no client can be made from the settings.
     pub fn new(connection: &ConnectionSettings) -> Result<Self> {
         let native = Native::for_requests(&connection.client_config())?;
-        Ok(Self { native: Detached::new(native), settings: connection.clone(), timeout: DEFAULT_TIMEOUT })
+        Ok(Self { native: Detached::new(native), groups: Arc::default(), settings: connection.clone(), timeout: DEFAULT_TIMEOUT })
     }
 
     /// The same connection with another limit for each call. Default 15 s, at least 1 ms, at most one hour. While all

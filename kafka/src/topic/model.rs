@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{KafkaVersion, TopicId};
 use crate::error::Result;
+use crate::record::TopicPartition;
 
 /// One result per topic named in the call, so that a bad topic does not disturb the others.
 pub type PerTopic<T> = BTreeMap<String, Result<T>>;
+
+/// One result per partition, for the same reason.
+pub type PerPartition<T> = BTreeMap<TopicPartition, Result<T>>;
 
 /// A topic as the brokers describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,6 +176,18 @@ pub struct OffsetRange {
     /// The first offset that can still be read.
     pub start: i64,
     /// One past the last record written (the high watermark, whatever the isolation level).
+    pub end: i64,
+}
+
+/// The ends of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionEdges {
+    /// The first offset that can still be read.
+    pub start: i64,
+    /// The first offset that a reader of committed records cannot read yet: that of the first transaction which is still
+    /// open, or the end.
+    pub stable_end: i64,
+    /// One past the last record written.
     pub end: i64,
 }
 

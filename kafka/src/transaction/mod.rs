@@ -42,7 +42,7 @@ pub use settings::TransactionSettings;
 ///     let record = consumer.recv().await?;
 ///     let transaction = producer.begin().await?;
 ///     transaction.enqueue(RecordRef { payload: record.payload.as_deref(), ..RecordRef::to("payments") }, 0).await?;
-///     let done = GroupOffset { topic: record.topic.to_string(), partition: record.partition, next_offset: record.offset + 1 };
+///     let done = GroupOffset::new(&*record.topic, record.partition, record.offset + 1);
 ///     producer = transaction.commit_with_offsets(&[done], &consumer.group_metadata().await?).await?;
 /// }
 /// # }

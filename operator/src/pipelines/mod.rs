@@ -11,7 +11,9 @@ mod clients;
 mod observe;
 mod plan;
 mod pod;
+mod positions;
 mod quantity;
+mod readings;
 mod report;
 mod retry;
 mod status;
@@ -35,11 +37,13 @@ use self::{
     children::Children,
     observe::observe,
     plan::plan,
+    readings::Readings,
     status::{Findings, status, unready_for},
-    validate::{replicas, validate},
+    validate::{Verdict, replicas, validate},
     workers::{Workers, judge},
 };
 use crate::{
+    backoff::with_jitter,
     context::Context,
     controller::{self, ControllerEnded, Next},
     status as written,
@@ -72,14 +76,15 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(
         () = children.synced(&context.watches) => {}
     }
     let (watch, triggers) = (context.watches.pipelines.clone(), children.triggers(&context));
+    let readings = Arc::new(Readings::default());
     let reconcile = move |pipeline: Arc<EventPipeline>, context: Arc<Context>| {
-        let children = children.clone();
-        async move { reconcile(&pipeline, &context, &children).await }
+        let (children, readings) = (children.clone(), Arc::clone(&readings));
+        async move { reconcile(&pipeline, &context, &children, &readings).await }
     };
     controller::run(context, &watch, triggers, reconcile, shutdown).await
 }
 
-async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Children) -> Result<Next, Error> {
+async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Children, readings: &Readings) -> Result<Next, Error> {
     let meta = &pipeline.metadata;
     let (Some(namespace), Some(uid)) = (meta.namespace.as_deref(), meta.uid.as_deref()) else { return Ok(Next::AwaitChange) };
     // Kubernetes removes what the pipeline owns; nothing may be made anew meanwhile.
@@ -87,7 +92,7 @@ async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Child
         return Ok(Next::AwaitChange);
     }
     let now = Time(Timestamp::now());
-    let seen = observe(context, children, pipeline, &now).await?;
+    let seen = observe(context, children, readings, pipeline, &now).await?;
     let verdict = validate(pipeline, &seen.references);
     let plan = plan(pipeline, &verdict, &seen.owned, seen.deployment.as_ref(), &context.settings.worker_image)?;
     let applied = apply(&context.client, namespace, uid, plan, seen.deployment).await;
@@ -99,8 +104,14 @@ async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Child
         Some(_) => return applied.stopped.map_or(Ok(Next::AwaitChange), |stopped| Err(Error::Stopped(stopped))),
     };
     let workers = judge(Workers { deployment: applied.deployment.as_ref(), pods: &seen.pods, wanted: replicas(&pipeline.spec) });
-    let findings = Findings { verdict: &verdict, refused: refused.as_ref(), deployment: applied.deployment.as_ref(), workers: &workers };
-    let next = next(pipeline, &findings, &now);
+    let findings = Findings {
+        verdict: &verdict,
+        refused: refused.as_ref(),
+        deployment: applied.deployment.as_ref(),
+        workers: &workers,
+        moves: seen.moves.as_ref(),
+    };
+    let next = until_read(next(pipeline, &findings, &now), &verdict, context);
     report(context, pipeline, &status(pipeline, &findings, &now)).await.map(|written| if written { next } else { Next::After(OUTDATED) })
 }
 
@@ -115,12 +126,26 @@ fn next(pipeline: &EventPipeline, findings: &Findings<'_>, now: &Time) -> Next {
     Next::After((unready_for(pipeline, now).unwrap_or_default() / 2).clamp(LOOK.0, LOOK.1))
 }
 
+/// What a group notes in Kafka is told to nobody: it is read again at the latest after the usual time.
+fn until_read(next: Next, verdict: &Verdict, context: &Context) -> Next {
+    if positions::input(verdict).is_none() {
+        return next;
+    }
+    let resync = with_jitter(context.settings.resync, &mut rand::rng());
+    match next {
+        Next::AwaitChange => Next::After(resync),
+        Next::After(pause) => Next::After(pause.min(resync)),
+        Next::Backoff => Next::Backoff,
+    }
+}
+
 /// Writes the status and tells of a change of readiness. False: the object has changed meanwhile.
 async fn report(context: &Context, pipeline: &EventPipeline, after: &penstock_crds::EventPipelineStatus) -> Result<bool, Error> {
     let before = pipeline.status.as_ref();
     match written::write(context, pipeline, before, after).await {
         Ok(_) => {
             tell(context, pipeline, report::of_readiness(before, after)).await;
+            tell(context, pipeline, report::of_positions(before, after)).await;
             Ok(true)
         }
         Err(written::Error::Outdated) => Ok(false),

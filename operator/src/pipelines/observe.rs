@@ -1,5 +1,5 @@
-//! Gathers what a reconcile decides by. All reads are here; but for the pods of workers that do not become ready, they are
-//! reads of caches.
+//! Gathers what a reconcile decides by. All reads are here; but for the pods of workers that do not become ready, and for what
+//! the pipeline's group has noted in Kafka, they are reads of caches.
 
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use super::{
     child::ChildKind,
     children::Children,
     plan::Owned,
+    positions::Moves,
+    readings::Readings,
     status::unready_for,
     validate::{References, replicas},
     workers::{Workers, judge},
@@ -36,13 +38,21 @@ pub struct Observed {
     pub deployment: Option<Deployment>,
     /// Its pods, where they have not been ready for a while.
     pub pods: Vec<Pod>,
+    /// Where its group did not go on where it had stopped; none: that is not known.
+    pub moves: Option<Moves>,
 }
 
 /// Looks at everything that concerns a pipeline.
 ///
 /// # Errors
 /// When a cached object cannot be written as JSON.
-pub async fn observe(context: &Context, children: &Children, pipeline: &EventPipeline, now: &Time) -> Result<Observed, serde_json::Error> {
+pub async fn observe(
+    context: &Context,
+    children: &Children,
+    readings: &Readings,
+    pipeline: &EventPipeline,
+    now: &Time,
+) -> Result<Observed, serde_json::Error> {
     let meta = &pipeline.metadata;
     let namespace = meta.namespace.as_deref().unwrap_or_default();
     let owned = children.owned_by(namespace, meta.uid.as_deref().unwrap_or_default())?;
@@ -56,7 +66,8 @@ pub async fn observe(context: &Context, children: &Children, pipeline: &EventPip
         Some(_) => pods(context, pipeline, namespace).await,
         None => Vec::new(),
     };
-    Ok(Observed { references, owned, deployment, pods })
+    let moves = readings.moves(context, pipeline, references.cluster.as_ref().ok()).await;
+    Ok(Observed { references, owned, deployment, pods, moves })
 }
 
 fn deployment(owned: &[Owned], pipeline: &str) -> Result<Option<Deployment>, serde_json::Error> {

@@ -8,7 +8,7 @@ use penstock_crds::{
     condition::{ConditionType, Reason},
 };
 
-use super::child::ChildKind;
+use super::{child::ChildKind, positions};
 use crate::events::Notice;
 
 /// Something that was written or removed.
@@ -100,7 +100,24 @@ pub fn of_readiness(before: Option<&EventPipelineStatus>, after: &EventPipelineS
 }
 
 fn ready(status: &EventPipelineStatus) -> Option<&Condition> {
-    status.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str())
+    condition(status, ConditionType::Ready)
+}
+
+fn condition(status: &EventPipelineStatus, kind: ConditionType) -> Option<&Condition> {
+    status.conditions.iter().find(|c| c.type_ == kind.as_str())
+}
+
+/// What to tell of positions that were moved, if that was not told before.
+#[must_use]
+pub fn of_positions(before: Option<&EventPipelineStatus>, after: &EventPipelineStatus) -> Option<Notice> {
+    let after = condition(after, ConditionType::PositionsKept).filter(|c| c.status == "False")?;
+    let before = before.and_then(|before| condition(before, ConditionType::PositionsKept)).filter(|c| c.status == "False");
+    if before.is_some_and(|before| positions::tells_no_more(&after.message, &before.message)) {
+        return None;
+    }
+    let reasons = [Reason::OffsetOutOfRange, Reason::TopicRecreated];
+    let reason = reasons.into_iter().find(|reason| reason.as_str() == after.reason)?;
+    Some(Notice::warning(reason.as_str(), after.message.clone()))
 }
 
 /// Passes by itself.

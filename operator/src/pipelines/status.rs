@@ -12,7 +12,12 @@ use penstock_crds::{
     name,
 };
 
-use super::{build::selector_text, validate::Verdict, workers::Judgement};
+use super::{
+    build::selector_text,
+    positions::{self, Moves, Telling},
+    validate::Verdict,
+    workers::Judgement,
+};
 use crate::refusal::Refusal;
 
 /// What was found and done.
@@ -25,26 +30,44 @@ pub struct Findings<'a> {
     pub deployment: Option<&'a Deployment>,
     /// How the workers are.
     pub workers: &'a Judgement,
+    /// Where the group did not go on where it had stopped; none: that is not known.
+    pub moves: Option<&'a Moves>,
 }
 
 /// The status that a pipeline shall have.
 #[must_use]
 pub fn status(pipeline: &EventPipeline, findings: &Findings<'_>, now: &Time) -> EventPipelineStatus {
     let meta = &pipeline.metadata;
-    let (namespace, own_name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+    let own_name = meta.name.as_deref().unwrap_or_default();
     let previous = pipeline.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
     let counts = findings.deployment.and_then(|d| d.status.as_ref());
     let topics = &findings.verdict.topics;
-    let statements = [ready(pipeline, findings), topics_ready(findings.verdict), findings.workers.statement.clone()];
+    let mut statements = vec![ready(pipeline, findings), topics_ready(findings.verdict), findings.workers.statement.clone()];
+    let kept = match positions::tell(pipeline, findings.verdict, findings.moves, now) {
+        Telling::Say(statement) => {
+            statements.push(statement);
+            None
+        }
+        Telling::Keep => previous.iter().find(|c| c.type_ == ConditionType::PositionsKept.as_str()).cloned(),
+        Telling::Nothing => None,
+    };
     EventPipelineStatus {
         observed_generation: meta.generation,
         replicas: counts.and_then(|s| s.replicas).unwrap_or_default(),
         ready_replicas: counts.and_then(|s| s.ready_replicas).unwrap_or_default(),
         selector: Some(selector_text(own_name)),
-        group: pipeline.spec.source.kafka.as_ref().map(|k| k.group.clone().unwrap_or_else(|| name::default_group(namespace, own_name))),
+        group: group(pipeline),
         dead_letter_topic: topics.dead_letter.as_ref().and_then(|d| topics.kafka_name(d.object())),
-        conditions: conditions(previous, now, meta.generation, &statements),
+        conditions: conditions(previous, now, meta.generation, &statements).into_iter().chain(kept).collect(),
     }
+}
+
+/// The consumer group of a pipeline; none: it reads no records.
+#[must_use]
+pub fn group(pipeline: &EventPipeline) -> Option<String> {
+    let meta = &pipeline.metadata;
+    let (namespace, own_name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+    pipeline.spec.source.kafka.as_ref().map(|k| k.group.clone().unwrap_or_else(|| name::default_group(namespace, own_name)))
 }
 
 /// How long the pipeline has not been ready; none: it is, or that was not seen yet.

@@ -409,10 +409,31 @@ impl Books {
         self.index.get(&(Arc::clone(topic), partition)).copied()
     }
 
+    /// The same for a partition by its name.
+    pub fn current_of(&self, name: &TopicPartition) -> Option<Assignment> {
+        self.index.get(&(Arc::from(name.topic.as_str()), name.partition)).copied()
+    }
+
+    /// The group begins there in the partition, with that beside each offset.
+    pub fn begin_at(&mut self, assignment: Assignment, offset: i64, note: Arc<str>, is_committed: bool) {
+        if let Some(partition) = self.partitions.get_mut(&assignment) {
+            partition.begin(offset, note, is_committed);
+        }
+    }
+
+    /// Whether nothing of that assignment is in memory: everything that was taken is settled.
+    pub fn is_settled(&self, assignment: Assignment) -> bool {
+        self.partitions.get(&assignment).is_none_or(|partition| partition.unsettled().next().is_none())
+    }
+
+    /// Where the next reader of the partition has to begin, as far as that is known.
+    pub fn position_of(&self, name: &TopicPartition) -> Option<i64> {
+        self.partitions.get(&self.current_of(name)?)?.position()
+    }
+
     /// The reader has come to the end of a partition.
     pub fn reach_end(&mut self, name: &TopicPartition, offset: i64) {
-        let key = (Arc::from(name.topic.as_str()), name.partition);
-        if let Some(partition) = self.index.get(&key).and_then(|assignment| self.partitions.get_mut(assignment)) {
+        if let Some(partition) = self.current_of(name).and_then(|assignment| self.partitions.get_mut(&assignment)) {
             partition.reach_end(offset);
         }
     }
@@ -481,7 +502,10 @@ impl Books {
         let position = |(assignment, partition): (&Assignment, &Partition)| {
             let next_offset = partition.to_commit()?;
             let TopicPartition { topic, partition: number } = partition.name.clone();
-            Some(Position { assignment: *assignment, offset: GroupOffset { topic, partition: number, next_offset } })
+            Some(Position {
+                assignment: *assignment,
+                offset: GroupOffset { topic, partition: number, next_offset, metadata: partition.note() },
+            })
         };
         wanted.filter_map(position).collect()
     }

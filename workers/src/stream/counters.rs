@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use penstock_crds::position::Moved;
+use penstock_kafka::TopicPartition;
 use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 
 use super::retry::Burial;
@@ -87,6 +89,10 @@ impl Counters {
 
     pub fn rebalance(&self, kind: RebalanceKind) {
         self.metrics.count_rebalance(kind);
+    }
+
+    pub fn moved(&self, partition: &TopicPartition, moved: &Moved) {
+        self.metrics.count_moved(partition, moved);
     }
 
     pub fn assigned(&self, partitions: usize) {

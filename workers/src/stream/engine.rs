@@ -4,6 +4,7 @@
 //! that is written down. A processor that answers at once costs neither a task nor a wake-up.
 
 mod delivery;
+mod places;
 mod standstill;
 
 use std::{
@@ -28,6 +29,7 @@ use super::{
     counters::Counters,
     handover::{Consent, Rebalance},
     holds::{Holds, Look, Start},
+    lookup::{Found, Lookup},
     outbox::Outbox,
     parked::{Parked, Spot},
     retry::{self, Next, Standing},
@@ -41,6 +43,7 @@ use crate::{
     metrics::{OutcomeKind, RebalanceKind},
     processor::{DynProcessor, Failure, Outcome},
 };
+use places::Places;
 
 /// How many records are taken at once. Between two batches the group's decisions and Kafka's answers are looked at.
 const BATCH: usize = 256;
@@ -59,6 +62,7 @@ pub(crate) struct Parts<O> {
     pub concurrency: usize,
     pub connection: ConnectionSettings,
     pub consumer: Arc<Consumer>,
+    pub lookup: Arc<Lookup>,
     pub decisions: UnboundedReceiver<Rebalance>,
     pub counters: Counters,
     pub needs: Needs,
@@ -86,6 +90,10 @@ enum Wake {
     Resumed,
     /// What waits in families, or why that is not known.
     Seen(Vec<Look>, Result<Unread, Error>),
+    /// It was found out where partitions begin.
+    Found(Found),
+    /// Partitions were told so.
+    Begun(Result<(), Error>),
 }
 
 /// What the task waited for.
@@ -107,6 +115,8 @@ pub(crate) struct Engine<O> {
     holds: Holds,
     /// Why records went to the dead letter topic lately.
     causes: Causes,
+    /// The partitions that have not begun, or cannot go on.
+    places: Places,
     /// What the group decided while something else had to be finished first.
     deferred: VecDeque<Rebalance>,
     running: FuturesUnordered<BoxFuture<'static, Attempt>>,
@@ -121,18 +131,20 @@ impl<O: Outbox> Engine<O> {
             parked: Parked::default(),
             holds,
             causes: Causes::default(),
+            places: Places::default(),
             deferred: VecDeque::new(),
             running: FuturesUnordered::new(),
             pauses: FuturesUnordered::new(),
         }
     }
 
-    /// Works until it is told to stop.
+    /// Works until it is told to stop, or until a partition is read as far as it can be and must be begun anew
+    /// ([`Engine::stranded`]).
     ///
     /// # Errors
     /// The clients cannot go on: what is under way is not settled, and comes again.
     pub async fn run(&mut self, shutdown: &CancellationToken) -> Result<(), Breakdown> {
-        while !shutdown.is_cancelled() {
+        while !shutdown.is_cancelled() && self.stranded().is_none() {
             self.work().await?;
             let may_take = self.parts.books.has_room() && self.running.len() < self.parts.concurrency;
             match self.happened(may_take, shutdown.cancelled()).await {
@@ -235,6 +247,11 @@ impl<O: Outbox> Engine<O> {
                 Ok(())
             }
             Happened::Woken(Wake::Resumed) => Ok(()),
+            Happened::Woken(Wake::Found(found)) => {
+                self.found(found);
+                Ok(())
+            }
+            Happened::Woken(Wake::Begun(begun)) => begun.map_err(Breakdown::Consume),
             Happened::Told | Happened::Decided(_) | Happened::Answered => Ok(()),
         }
     }
@@ -272,6 +289,10 @@ impl<O: Outbox> Engine<O> {
                     if !self.parked.holds_up(&partition) {
                         self.parts.books.reach_end(&partition, offset);
                     }
+                    continue;
+                }
+                Received::OutOfRange { partition, reason } => {
+                    self.strand(partition, reason);
                     continue;
                 }
             };
@@ -375,7 +396,7 @@ impl<O: Outbox> Engine<O> {
         let (kind, gone) = match &decision {
             Rebalance::Assigned(partitions) => {
                 self.parts.books.assign(partitions);
-                self.look(partitions);
+                self.place(partitions);
                 (RebalanceKind::Assigned, Vec::new())
             }
             Rebalance::Revoked(partitions, _) => (RebalanceKind::Revoked, self.close(partitions)),
@@ -387,6 +408,7 @@ impl<O: Outbox> Engine<O> {
         }
         self.parts.books.forget(&gone);
         self.parked.forget(&gone);
+        self.forget_places(&gone);
         self.parts.counters.assigned(self.parts.books.assigned());
         if let Rebalance::Lost(_) = decision { self.parts.outbox.lost() } else { Ok(()) }
     }

@@ -13,6 +13,8 @@
 //! | `holds` | which records wait behind others that wait in retry topics | yes |
 //! | `parked` | the partitions that stand still | yes |
 //! | `unread` | reads what waits in retry topics | |
+//! | `positions` | where a group begins in a partition | yes |
+//! | `lookup` | asks Kafka for what decides that | |
 //! | `writing` | the records that follow from a verdict | yes |
 //! | `outbox` | writes verdicts and commits offsets: at least once, or exactly once | |
 //! | `handover` | the group's decisions, from the polling thread to the task that works | |
@@ -29,9 +31,11 @@ pub(crate) mod engine;
 pub(crate) mod handover;
 pub(crate) mod holds;
 pub mod lanes;
+pub(crate) mod lookup;
 pub(crate) mod outbox;
 pub(crate) mod parked;
 pub(crate) mod partition;
+pub(crate) mod positions;
 pub mod retry;
 pub(crate) mod session;
 pub mod tiers;

@@ -72,19 +72,36 @@ pub(crate) struct Partition {
     first: u64,
     /// The offset after the record taken last, or after the end that was seen last.
     next: Option<i64>,
-    /// The offset committed last; at first that of the first record, where the group stands already.
+    /// The offset committed last; where nobody has said where it begins, at first that of the first record.
     committed: Option<i64>,
+    is_begun: bool,
+    /// What stands beside its committed offset.
+    note: Option<Arc<str>>,
 }
 
 impl Partition {
     pub fn new(name: TopicPartition) -> Self {
-        Self { name, closing: false, busy: 0, slots: VecDeque::new(), first: 0, next: None, committed: None }
+        Self { name, closing: false, busy: 0, slots: VecDeque::new(), first: 0, next: None, committed: None, is_begun: false, note: None }
+    }
+
+    /// The group begins there, with that beside each offset. Unless it has committed just that, it does at once.
+    pub fn begin(&mut self, offset: i64, note: Arc<str>, is_committed: bool) {
+        self.next = Some(offset);
+        self.committed = is_committed.then_some(offset);
+        (self.is_begun, self.note) = (true, Some(note));
+    }
+
+    /// What stands beside its committed offset.
+    pub fn note(&self) -> Option<Arc<str>> {
+        self.note.clone()
     }
 
     /// Takes a record; gives back its number. Offsets rise, unless the log was cut.
     pub fn push(&mut self, slot: Slot) -> u64 {
         self.next = Some(slot.offset.saturating_add(1));
-        self.committed.get_or_insert(slot.offset);
+        if !self.is_begun {
+            self.committed.get_or_insert(slot.offset);
+        }
         self.slots.push_back(slot);
         self.first + self.slots.len() as u64 - 1
     }
@@ -198,6 +215,21 @@ mod tests {
             settled.iter().for_each(|index| assert!(partition.settle(numbers[usize::try_from(*index).unwrap()]).is_some()));
             end.into_iter().for_each(|end| partition.reach_end(end));
             assert_eq!((partition.position(), partition.to_commit()), (position, commit), "{taken:?} {settled:?} {end:?}");
+        }
+    }
+
+    #[test]
+    fn where_a_group_begins_is_committed_at_once_unless_it_is() {
+        for (is_committed, expected) in [(true, None), (false, Some(7))] {
+            let mut partition = partition();
+            partition.begin(7, "note".into(), is_committed);
+            assert_eq!((partition.position(), partition.to_commit(), partition.note().as_deref()), (Some(7), expected, Some("note")));
+            partition.push(slot(7));
+            assert_eq!(partition.to_commit(), expected);
+            partition.committed(7);
+            assert_eq!(partition.to_commit(), None);
+            partition.settle(0);
+            assert_eq!(partition.to_commit(), Some(8));
         }
     }
 

@@ -19,6 +19,7 @@ use super::{
     dead_letter::Sender,
     engine::{Engine, Parts},
     handover::{Handover, Patience, Rebalance},
+    lookup::{KnownTopics, Lookup},
     outbox::{Acknowledgements, AtLeastOnce, Cut, ExactlyOnce, Outbox},
     retry,
     tiers::Tiers,
@@ -62,6 +63,12 @@ pub(crate) enum Breakdown {
     /// What follows from records of a partition was still on its way when the partition had to go.
     #[error("Kafka did not take everything in time before a partition had to go")]
     Unwritten,
+    /// The next record of a partition is not there any more.
+    #[error("the position in {0}; it is decided anew where to go on")]
+    OutOfRange(String),
+    /// A topic was deleted and created again.
+    #[error("the topic {0} was deleted and created again; it is decided anew where to go on")]
+    Recreated(String),
     /// A transaction was not committed before a partition had to go, or the worker had to end.
     #[error("a transaction was not committed in time")]
     Uncommitted,
@@ -78,6 +85,7 @@ pub(crate) struct Stream {
     pub worker: String,
     pub processor: Arc<dyn DynProcessor>,
     pub processor_name: String,
+    pub topics: KnownTopics,
     pub drain_timeout: Duration,
     pub metrics: Metrics,
     pub needs: Needs,
@@ -87,6 +95,7 @@ pub(crate) struct Stream {
 #[derive(Clone)]
 pub(crate) struct Needs {
     pub source: Need,
+    pub positions: Need,
     pub consumer: Need,
     pub producer: Need,
     pub sink: Need,
@@ -98,6 +107,7 @@ impl Needs {
     pub fn new(readiness: &Readiness) -> Self {
         let needs = Self {
             source: readiness.need("source"),
+            positions: readiness.need("positions"),
             consumer: readiness.need("consumer"),
             producer: readiness.need("producer"),
             sink: readiness.need("sink"),
@@ -110,6 +120,7 @@ impl Needs {
     /// What failed before is thought to be well until it fails again.
     fn think_well(&self) {
         self.source.met();
+        self.positions.met();
         self.sink.met();
         self.dead_letter.met();
     }
@@ -177,7 +188,7 @@ impl Stream {
     }
 
     async fn session<O: Outbox>(&self, group: Group, outbox: O, producer: Health, shutdown: &CancellationToken) -> Result<(), Breakdown> {
-        let Group { consumer, decisions, patience } = group;
+        let Group { consumer, lookup, decisions, patience } = group;
         let end = CancellationToken::new();
         let _end = end.clone().drop_guard();
         connection::watch(consumer.health(), self.needs.consumer.clone(), &end);
@@ -193,6 +204,7 @@ impl Stream {
             concurrency: usize::from(self.input.concurrency.max(1)),
             connection: self.connection.clone(),
             consumer: Arc::clone(&consumer),
+            lookup: Arc::clone(&lookup),
             decisions,
             counters: Counters::of(&self.metrics),
             needs: self.needs.clone(),
@@ -202,7 +214,8 @@ impl Stream {
             let deadline = Instant::now() + self.drain_timeout;
             patience.end_at(deadline);
             engine.drain(deadline - self.drain_timeout / 5).await?;
-            engine.leave(consumer.close()).await
+            engine.leave(consumer.close()).await?;
+            engine.stranded().map_or(Ok(()), |why| Err(Breakdown::OutOfRange(why)))
         };
         // Once told to stop, it does so in time, whatever it waits for.
         let late = async {
@@ -211,6 +224,7 @@ impl Stream {
         };
         let worked = tokio::select! {
             worked = work => worked,
+            topic = lookup.recreated() => Err(Breakdown::Recreated(topic)),
             () = late => {
                 tracing::warn!("not everything was finished in time: the rest will be handled again");
                 Ok(())
@@ -231,7 +245,9 @@ impl Stream {
         let tiers = Tiers::new(&self.input);
         let topics: Vec<&str> = self.input.topics.iter().map(String::as_str).chain(tiers.topics()).collect();
         let consumer = Consumer::subscribe(&self.connection, &clients::consumer(&self.input, self.drain_timeout), &topics, handover)?;
-        Ok(Group { consumer: Arc::new(consumer), decisions, patience })
+        let consumer = Arc::new(consumer);
+        let lookup = Arc::new(Lookup::new(self.topics.clone(), Arc::clone(&consumer), &self.input));
+        Ok(Group { consumer, lookup, decisions, patience })
     }
 
     fn addresses(&self) -> Addresses {
@@ -252,6 +268,7 @@ impl Stream {
 /// A membership in the group.
 struct Group {
     consumer: Arc<Consumer>,
+    lookup: Arc<Lookup>,
     decisions: UnboundedReceiver<Rebalance>,
     patience: Patience,
 }

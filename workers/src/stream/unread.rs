@@ -1,16 +1,16 @@
 //! Reads what a group has still to read beside its source topics, before anything of their families is taken.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use penstock_kafka::{ConnectionSettings, Consumer, Error, TopicAdmin, TopicPartition, read_span};
+use penstock_kafka::{ConnectionSettings, Error, TopicAdmin, TopicPartition, read_span};
 
 use super::{
-    holds::{Family, Look},
+    holds::Family,
     tiers::{Incoming, Station, Tiers},
 };
 use crate::processor::Event;
@@ -21,33 +21,27 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What waits, by family.
 pub(crate) type Unread = BTreeMap<Family, Vec<(Station, Event)>>;
 
-/// Reads what waits in these families.
+/// Reads what waits in these partitions, from these offsets on.
 ///
 /// # Errors
 /// Kafka cannot be reached or refuses.
 pub(crate) async fn unread(
     connection: &ConnectionSettings,
-    consumer: &Consumer,
+    admin: &TopicAdmin,
     tiers: &Arc<Tiers>,
-    looks: &[Look],
+    starts: BTreeMap<TopicPartition, i64>,
 ) -> Result<Unread, Error> {
-    let beside = |family: &Family| -> Vec<TopicPartition> {
-        tiers.beside(&family.source).map(|topic| TopicPartition::new(topic, family.partition)).collect()
-    };
-    let partitions: Vec<TopicPartition> = looks.iter().flat_map(|look| beside(&look.family)).collect();
-    let topics: Vec<&str> = partitions.iter().map(|partition| partition.topic.as_str()).collect();
-    let admin = TopicAdmin::new(connection)?;
-    let (committed, ranges) = tokio::try_join!(consumer.committed(&partitions), admin.offsets(&topics))?;
+    let topics: BTreeSet<&str> = starts.keys().map(|partition| partition.topic.as_str()).collect();
+    let ranges = admin.offsets(&topics.into_iter().collect::<Vec<_>>()).await?;
     let mut spans = BTreeMap::new();
-    for partition in partitions {
+    for (partition, start) in starts {
         let range = match ranges.get(&partition.topic) {
             Some(Ok(ranges)) => ranges.get(&partition.partition).copied(),
             Some(Err(error)) => return Err(error.clone()),
             None => None,
         };
         let Some(range) = range else { return Err(Error::UnknownTopic { topic: partition.topic }) };
-        let start = committed.get(&partition).copied().flatten().map_or(range.start, |committed| committed.max(range.start));
-        spans.insert(partition, start..range.end);
+        spans.insert(partition, start.max(range.start)..range.end);
     }
     let found = Arc::new(Mutex::new(Unread::new()));
     let visit = {

@@ -64,3 +64,30 @@ fn readiness_is_told_of_once() {
         assert_eq!(notice.map(|n| (n.reason, n.importance)), expected, "{after:?}");
     }
 }
+
+#[test]
+fn a_moved_position_is_told_of_once() {
+    let status = |told: Option<(bool, Reason, &str)>| {
+        let statement = told.map(|(kept, reason, words)| Statement::new(ConditionType::PositionsKept, Some(kept), reason, words));
+        let conditions = penstock_crds::condition::conditions(&[], &at(1), None, statement.as_slice());
+        EventPipelineStatus { conditions, ..EventPipelineStatus::default() }
+    };
+    let kept = || status(Some((true, Reason::PositionsKept, "well")));
+    let lost = |words| status(Some((false, Reason::OffsetOutOfRange, words)));
+    let rows = [
+        (None, kept(), None),
+        (None, status(None), None),
+        (None, lost("first -- advice"), Some("OffsetOutOfRange")),
+        (Some(kept()), lost("first -- advice"), Some("OffsetOutOfRange")),
+        (Some(lost("first -- advice")), lost("first -- advice"), None),
+        (Some(lost("first -- advice")), lost("second; first -- advice"), Some("OffsetOutOfRange")),
+        (Some(lost("second; first -- advice")), lost("second -- advice"), None),
+        (Some(lost("first -- advice")), kept(), None),
+        (Some(lost("first -- advice")), status(Some((false, Reason::TopicRecreated, "third -- other advice"))), Some("TopicRecreated")),
+    ];
+    for (before, after, expected) in rows {
+        let notice = of_positions(before.as_ref(), &after);
+        assert_eq!(notice.as_ref().map(|notice| notice.reason), expected, "{before:?} {after:?}");
+        assert!(notice.is_none_or(|notice| notice.importance == Importance::Warning));
+    }
+}

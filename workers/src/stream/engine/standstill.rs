@@ -8,7 +8,7 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use penstock_kafka::{ConsumedRecord, TopicPartition};
 
-use super::{Engine, Wake};
+use super::{Engine, Parts, Wake};
 use crate::{
     processor::Event,
     stream::{
@@ -92,8 +92,8 @@ impl<O: Outbox> Engine<O> {
         self.pauses.push(resumed.boxed());
     }
 
-    /// Partitions came: what waits in their families is to be seen.
-    pub(super) fn look(&mut self, partitions: &[TopicPartition]) {
+    /// Partitions are about to begin: what waits in their families is to be seen first.
+    pub(super) fn see_families(&mut self, partitions: &[TopicPartition]) {
         let looks = self.holds.assign(partitions);
         self.see(looks);
     }
@@ -102,10 +102,15 @@ impl<O: Outbox> Engine<O> {
         if looks.is_empty() {
             return;
         }
-        let (connection, consumer) = (self.parts.connection.clone(), Arc::clone(&self.parts.consumer));
-        let tiers = Arc::clone(&self.parts.addresses.tiers);
+        let Parts { books, lookup, addresses, connection, .. } = &self.parts;
+        // Nothing of a family is read before it is known what waits there, so the reader is where it begins.
+        let beside = looks.iter().flat_map(|Look { family, .. }| {
+            addresses.tiers.beside(&family.source).map(|topic| TopicPartition::new(topic, family.partition))
+        });
+        let starts = beside.filter_map(|partition| books.position_of(&partition).map(|start| (partition, start))).collect();
+        let (connection, lookup, tiers) = (connection.clone(), Arc::clone(lookup), Arc::clone(&addresses.tiers));
         let seen = async move {
-            let seen = unread(&connection, &consumer, &tiers, &looks).await;
+            let seen = unread(&connection, lookup.admin(), &tiers, starts).await;
             if seen.is_err() {
                 tokio::time::sleep(AGAIN).await;
             }

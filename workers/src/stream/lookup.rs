@@ -1,0 +1,227 @@
+//! Finds out what decides where partitions begin, and whether topics are still those that they were. All in parallel, each
+//! question with a short time-out: whoever asks tries again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use penstock_crds::{
+    position::Note,
+    worker::{KafkaInput, StartFrom},
+};
+use penstock_kafka::{
+    CommittedOffset, ConnectionSettings, Consumer, Error, Held, PartitionEdges, PerPartition, PerTopic, TopicAdmin, TopicDescription,
+    TopicPartition,
+};
+
+use super::{
+    books::Assignment,
+    positions::{Begin, Remembered, Topic, begin},
+};
+
+/// How long one question may take.
+const LIMIT: Duration = Duration::from_secs(2);
+/// How often topics are compared with what they were.
+const WATCH: Duration = Duration::from_secs(10);
+
+/// What a worker knows of topics for as long as it runs.
+#[derive(Clone)]
+pub(crate) struct KnownTopics {
+    admin: TopicAdmin,
+    remembered: Arc<Mutex<BTreeMap<String, Remembered>>>,
+}
+
+impl KnownTopics {
+    /// Knows nothing yet. Does not wait for Kafka.
+    ///
+    /// # Errors
+    /// No client can be made from the settings.
+    pub fn new(connection: &ConnectionSettings) -> Result<Self, Error> {
+        Ok(Self { admin: TopicAdmin::new(connection)?.with_timeout(LIMIT), remembered: Arc::default() })
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, BTreeMap<String, Remembered>> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks for one consumer.
+pub(crate) struct Lookup {
+    known: KnownTopics,
+    consumer: Arc<Consumer>,
+    topics: Vec<String>,
+    /// Those of them in which the group may begin elsewhere than with the first record: what waits beside them must not be
+    /// skipped.
+    sources: Vec<String>,
+    group: String,
+    start_from: StartFrom,
+    /// The ids of the topics in which this consumer has begun.
+    begun: Mutex<BTreeMap<String, String>>,
+}
+
+/// An assignment of a partition that waits to be told where to begin.
+pub(crate) type Waiting = (TopicPartition, Assignment);
+
+/// Where a partition begins.
+pub(crate) struct Place {
+    pub held: Held,
+    pub assignment: Assignment,
+    pub begin: Begin,
+}
+
+/// What was found out.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub places: Vec<Place>,
+    /// What could not be found out, and why.
+    pub left: Vec<Waiting>,
+    pub why: Option<Error>,
+}
+
+struct Answers {
+    topics: PerTopic<TopicDescription>,
+    edges: PerPartition<PartitionEdges>,
+    committed: BTreeMap<TopicPartition, Option<CommittedOffset>>,
+    /// All that the group has committed; asked for only where a partition has nothing.
+    group: PerPartition<CommittedOffset>,
+}
+
+impl Lookup {
+    pub fn new(known: KnownTopics, consumer: Arc<Consumer>, input: &KafkaInput) -> Self {
+        let beside = input.tiers.iter().flat_map(|tier| tier.topics.values()).chain(input.held.values());
+        Self {
+            known,
+            consumer,
+            topics: input.topics.iter().chain(beside).cloned().collect(),
+            sources: input.topics.clone(),
+            group: input.group.clone(),
+            start_from: input.start_from,
+            begun: Mutex::default(),
+        }
+    }
+
+    /// Asks about topics.
+    pub fn admin(&self) -> &TopicAdmin {
+        &self.known.admin
+    }
+
+    /// Finds out where partitions begin, as far as they still wait for it.
+    pub async fn find(&self, waiting: Vec<Waiting>) -> Found {
+        // What is found out holds for those that stand still since before it was asked.
+        let mut held: BTreeMap<_, _> = self.consumer.held().into_iter().map(|held| (held.partition.clone(), held)).collect();
+        let waiting: Vec<_> = waiting.into_iter().filter(|(partition, _)| held.contains_key(partition)).collect();
+        if waiting.is_empty() {
+            return Found::default();
+        }
+        let answers = match self.ask(&waiting).await {
+            Ok(answers) => answers,
+            Err(error) => return Found { left: waiting, why: Some(error), ..Found::default() },
+        };
+        let (remembered, mut found) = (self.known.remembered().clone(), Found::default());
+        for (partition, assignment) in waiting {
+            match (self.decide(&partition, &answers, remembered.get(&partition.topic)), held.remove(&partition)) {
+                (Ok(begin), Some(held)) => {
+                    self.remember(&partition.topic, &begin.note);
+                    found.places.push(Place { held, assignment, begin });
+                }
+                (Err(error), _) => {
+                    found.left.push((partition, assignment));
+                    found.why = Some(error);
+                }
+                (Ok(_), None) => {}
+            }
+        }
+        found
+    }
+
+    async fn ask(&self, waiting: &[Waiting]) -> Result<Answers, Error> {
+        let partitions: Vec<_> = waiting.iter().map(|(partition, _)| partition.clone()).collect();
+        let topics: BTreeSet<&str> = partitions.iter().map(|partition| partition.topic.as_str()).collect();
+        let topics: Vec<&str> = topics.into_iter().collect();
+        let admin = &self.known.admin;
+        let ends = async {
+            let topics = admin.describe(&topics).await?;
+            // One without a leader would keep the others waiting.
+            let led: Vec<_> = partitions.iter().filter(|partition| has_leader(&topics, partition)).cloned().collect();
+            admin.edges(&led).await.map(|edges| (topics, edges))
+        };
+        let ((topics, edges), committed) = tokio::try_join!(ends, self.consumer.committed(&partitions, LIMIT))?;
+        let is_missing = committed.values().any(Option::is_none);
+        let group = if is_missing { admin.group_offsets(&self.group).await? } else { BTreeMap::new() };
+        Ok(Answers { topics, edges, committed, group })
+    }
+
+    fn decide(&self, partition: &TopicPartition, answers: &Answers, remembered: Option<&Remembered>) -> Result<Begin, Error> {
+        let untold = || Error::NotReady { code: 0, message: format!("{partition} has no leader") };
+        let described = answers.topics.get(&partition.topic).ok_or_else(untold)?.as_ref().map_err(Clone::clone)?;
+        let edges = answers.edges.get(partition).ok_or_else(untold)?.as_ref().map_err(Clone::clone)?;
+        let committed = answers.committed.get(partition).ok_or_else(untold)?.as_ref();
+        let topic = Topic {
+            id: id(described),
+            partitions: described.partition_count(),
+            remembered: remembered.cloned(),
+            notes: notes(&answers.group, &partition.topic),
+        };
+        let start_from = if self.sources.contains(&partition.topic) { self.start_from } else { StartFrom::Earliest };
+        Ok(begin(partition.partition, committed, &topic, *edges, start_from, Timestamp::now()))
+    }
+
+    fn remember(&self, topic: &str, note: &Note) {
+        let mut remembered = self.known.remembered();
+        let before = remembered.get(topic).filter(|before| before.topic_id == note.topic_id);
+        let initial = before.map_or(note.initial, |before| before.initial.min(note.initial));
+        remembered.insert(topic.to_owned(), Remembered { topic_id: note.topic_id.clone(), initial });
+        if let Some(id) = &note.topic_id {
+            self.begun().insert(topic.to_owned(), id.clone());
+        }
+    }
+
+    /// Waits until a topic in which the consumer has begun is another one, and gives its name back.
+    ///
+    /// The library goes on reading such a topic at its old position, without a word, if that lies in the new one too.
+    pub async fn recreated(&self) -> String {
+        // The first question opens the connection while the group is being joined.
+        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        let mut described = self.known.admin.describe(&topics).await;
+        loop {
+            if let Ok(described) = described
+                && let Some(topic) = self.first_other(&described)
+            {
+                return topic;
+            }
+            tokio::time::sleep(WATCH).await;
+            described = self.known.admin.describe(&topics).await;
+        }
+    }
+
+    fn first_other(&self, described: &PerTopic<TopicDescription>) -> Option<String> {
+        let begun = self.begun();
+        let is_other = |topic: &&String| match (begun.get(*topic), described.get(*topic)) {
+            (Some(known), Some(Ok(described))) => id(described).is_some_and(|id| id != *known),
+            _ => false,
+        };
+        begun.keys().find(is_other).cloned()
+    }
+
+    fn begun(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn has_leader(topics: &PerTopic<TopicDescription>, partition: &TopicPartition) -> bool {
+    let Some(Ok(topic)) = topics.get(&partition.topic) else { return false };
+    topic.partitions.iter().any(|info| info.id == partition.partition && info.leader.is_some())
+}
+
+fn id(topic: &TopicDescription) -> Option<String> {
+    (!topic.id.is_zero()).then(|| topic.id.to_string())
+}
+
+/// What stands beside the group's offsets in a topic. One that cannot be read counts as one without a note.
+fn notes(group: &PerPartition<CommittedOffset>, topic: &str) -> Vec<Option<Note>> {
+    let own = group.iter().filter(|(partition, _)| partition.topic == topic);
+    own.map(|(_, committed)| committed.as_ref().ok().and_then(|committed| Note::decode(&committed.metadata))).collect()
+}
