@@ -215,6 +215,7 @@ impl Consumer {
     }
 
     /// Lets partitions go on, each from that offset. What was taken away meanwhile is left out, also where it has come again.
+    /// With [`ConsumerSettings::co_partitioned`] and [`GroupProtocol::Classic`] all go on together, once the last was told.
     ///
     /// # Errors
     /// [`Error::Closed`], or a partition cannot be read: the consumer is of no use for it.

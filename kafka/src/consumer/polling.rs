@@ -17,7 +17,7 @@ use super::Received;
 use super::held::{Held, Holding};
 use super::rebalance::{self, Context};
 use crate::error::{Error, Result};
-use crate::ffi::{Copies, ErrorCode, MemberQueue, Polled};
+use crate::ffi::{Copies, ErrorCode, MemberQueue, Polled, is_cooperative};
 use crate::record::TopicPartition;
 use crate::thread::{Stop, Thread};
 
@@ -50,8 +50,15 @@ impl Polling {
     pub(super) fn start(client: Arc<BaseConsumer<Context>>) -> Result<Self> {
         let (commands, receiver) = mpsc::channel();
         let queue = MemberQueue::of(&client)?;
-        let poller =
-            Poller { queue, client, commands: receiver, paused_by_caller: BTreeSet::new(), throttled: false, copies: Copies::shared() };
+        let poller = Poller {
+            queue,
+            client,
+            commands: receiver,
+            paused_by_caller: BTreeSet::new(),
+            told: Vec::new(),
+            throttled: false,
+            copies: Copies::shared(),
+        };
         let thread = Thread::start("kafka-consumer", move |stop| poller.run(&stop))?;
         Ok(Self { commands, thread })
     }
@@ -73,6 +80,8 @@ struct Poller {
     client: Arc<BaseConsumer<Context>>,
     commands: Receiver<Command>,
     paused_by_caller: BTreeSet<TopicPartition>,
+    /// Where partitions begin that wait for others.
+    told: Vec<(Held, i64)>,
     throttled: bool,
     copies: Copies,
 }
@@ -210,17 +219,24 @@ impl Poller {
     }
 
     /// Lets partitions go on from there. One that was taken away meanwhile, or came anew since, is left as it is.
-    fn begin(&self, places: Vec<(Held, i64)>) -> Result<()> {
-        let Some(holding) = self.holding() else { return Ok(()) };
+    ///
+    /// Where partitions come one by one they begin so. Where all come together the library takes them together only, and
+    /// taking them again would forget what was sought in them: the first wait for the last.
+    fn begin(&mut self, places: Vec<(Held, i64)>) -> Result<()> {
+        let Some(holding) = &self.client.context().holding else { return Ok(()) };
+        self.told.extend(places);
+        self.told.retain(|(held, _)| holding.is_current(held));
+        let one_by_one = is_cooperative(&self.client);
+        if self.told.is_empty() || !one_by_one && self.told.len() < holding.all().len() {
+            return Ok(());
+        }
         let (mut list, mut begun) = (TopicPartitionList::new(), Vec::new());
-        for (held, offset) in places.into_iter().filter(|(held, _)| holding.is_current(held)) {
+        for (held, offset) in self.told.drain(..) {
             rebalance::add(&mut list, &held.partition.topic, held.partition.partition, Offset::Offset(offset))?;
             begun.push(held.partition);
         }
-        if begun.is_empty() {
-            return Ok(());
-        }
-        self.client.incremental_assign(&list).map_err(|error| Error::from_rdkafka(&error, None))?;
+        let assigned = if one_by_one { self.client.incremental_assign(&list) } else { self.client.assign(&list) };
+        assigned.map_err(|error| Error::from_rdkafka(&error, None))?;
         // From now on the library has them, and they must be taken from it when they go.
         holding.forget(&begun);
         Ok(())

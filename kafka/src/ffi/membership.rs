@@ -102,7 +102,7 @@ unsafe fn move_all<C: Member>(consumer: &BaseConsumer<C>, code: ErrorCode, list:
     // SAFETY: client and list are alive; librdkafka copies the list, which carries more than names. Errors are ours.
     let moved = unsafe {
         absent.iter().for_each(|partition| leave_out(list, partition));
-        match (is_cooperative(client), what) {
+        match (is_cooperative(consumer), what) {
             (true, Move::Assign) => error_object(sys::rd_kafka_incremental_assign(client, list)),
             (true, Move::Revoke) => error_object(sys::rd_kafka_incremental_unassign(client, list)),
             (false, Move::Assign) => answered(super::code::rd_kafka_assign(client, list)),
@@ -129,12 +129,11 @@ fn answered(code: ErrorCode) -> Result<()> {
     if code.is_error() { Err(code.into_error(code.to_string(), None)) } else { Ok(()) }
 }
 
-/// # Safety
-/// The client is alive.
-unsafe fn is_cooperative(client: *mut sys::rd_kafka_t) -> bool {
-    // SAFETY: the caller's promise; the library returns null or a constant.
+/// Whether partitions come and go one by one.
+pub(crate) fn is_cooperative<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> bool {
+    // SAFETY: the client is alive; the library returns null or a constant.
     unsafe {
-        let protocol = sys::rd_kafka_rebalance_protocol(client);
+        let protocol = sys::rd_kafka_rebalance_protocol(consumer.client().native_ptr());
         !protocol.is_null() && CStr::from_ptr(protocol) == c"COOPERATIVE"
     }
 }
