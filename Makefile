@@ -101,7 +101,7 @@ test: ## everything: format, lints, unit tests, docs, end-to-end tests on a clus
 	  pid=
 	}
 	step "format, lints, unit tests, docs" $(MAKE) check
-	step "brokers and workers without a cluster" $(LOCAL)
+	step "brokers and workers without a cluster" $(LOCAL) -- --test-threads=4
 	step "workers and brokers that are broken" $(CHAOS) --runs 3 --seconds 30 --no-seeded
 	began=yes
 	step "cluster" $(CLUSTER) up

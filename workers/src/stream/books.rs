@@ -13,22 +13,14 @@ use penstock_crds::worker::Ordering;
 use penstock_kafka::{ConsumedRecord, GroupOffset, TopicPartition};
 
 use super::{
+    bounds::{Bounds, Tally},
     lanes::Lanes,
     partition::{Partition, Settled, Slot, Stage},
+    ticket::{ASSIGNMENTS, Assignment, Ticket, Token},
     tiers::{Incoming, Station, Tiers},
     verdict::{Letter, Verdict},
 };
 use crate::processor::Event;
-
-/// The number of one assignment of one partition.
-pub(crate) type Assignment = u32;
-
-/// How much may be in memory at once, those not counted that were held back: they wait for others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Bounds {
-    pub records: usize,
-    pub bytes: usize,
-}
 
 /// A record that waited beside its source topic, and is settled.
 #[derive(Debug)]
@@ -46,46 +38,6 @@ pub(crate) enum Emission {
     /// Once that of every earlier record of the partition was, so that an offset stands for all before it. The record is
     /// settled then: the transaction answers for it.
     InOrder,
-}
-
-/// A record's place in the books.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Ticket {
-    assignment: Assignment,
-    number: u64,
-}
-
-/// What a record that was handed to the client stands for, as one number that the client gives back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Token {
-    /// The record in the books.
-    pub ticket: Ticket,
-    /// Whether it is its dead letter, and not an output.
-    pub is_letter: bool,
-    /// Whether it shares its batch with no other, so that what becomes of the batch is its own doing.
-    pub is_alone: bool,
-}
-
-const NUMBER_BITS: u32 = 40;
-const FLAG_BITS: u32 = 2;
-const ASSIGNMENTS: u32 = 1 << (u64::BITS - NUMBER_BITS - FLAG_BITS);
-
-impl From<Token> for usize {
-    fn from(Token { ticket, is_letter, is_alone }: Token) -> Self {
-        let flags = u64::from(is_alone) << 1 | u64::from(is_letter);
-        let token = u64::from(ticket.assignment) << (NUMBER_BITS + FLAG_BITS) | ticket.number << FLAG_BITS | flags;
-        // A narrower machine has no token that fits nothing: it stands for no record.
-        Self::try_from(token).unwrap_or(Self::MAX)
-    }
-}
-
-impl From<usize> for Token {
-    fn from(token: usize) -> Self {
-        let token = token as u64;
-        let assignment = u32::try_from(token >> (NUMBER_BITS + FLAG_BITS)).unwrap_or(u32::MAX);
-        let number = (token >> FLAG_BITS) & ((1 << NUMBER_BITS) - 1);
-        Self { ticket: Ticket { assignment, number }, is_letter: token & 1 == 1, is_alone: token & 2 == 2 }
-    }
 }
 
 /// What a record waits behind: the whole partition, or a key in it.
@@ -517,25 +469,6 @@ impl Books {
                 partition.committed(offset.next_offset);
             }
         }
-    }
-}
-
-/// What is in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    records: usize,
-    bytes: usize,
-}
-
-impl Tally {
-    fn add(&mut self, bytes: usize) {
-        self.records += 1;
-        self.bytes += bytes;
-    }
-
-    fn remove(&mut self, bytes: usize) {
-        self.records -= 1;
-        self.bytes -= bytes;
     }
 }
 

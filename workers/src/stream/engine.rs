@@ -24,7 +24,8 @@ use tokio::{sync::mpsc::UnboundedReceiver, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    books::{Assignment, Books, Bounds, Ticket},
+    books::Books,
+    bounds::Bounds,
     causes::Causes,
     counters::Counters,
     handover::{Consent, Rebalance},
@@ -34,6 +35,7 @@ use super::{
     parked::{Parked, Spot},
     retry::{self, Next, Standing},
     session::{Breakdown, Needs},
+    ticket::{Assignment, Ticket},
     tiers::{Level, Station},
     unread::Unread,
     verdict::{Letter, Verdict},

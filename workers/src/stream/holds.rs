@@ -15,7 +15,9 @@ use penstock_crds::worker::Ordering;
 use penstock_kafka::{ConsumedRecord, TopicPartition};
 
 use super::{
-    books::{Bounds, Ticket, Waited},
+    books::Waited,
+    bounds::Bounds,
+    ticket::Ticket,
     tiers::{Station, Tiers},
 };
 use crate::processor::Event;

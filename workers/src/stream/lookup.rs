@@ -18,8 +18,8 @@ use penstock_kafka::{
 };
 
 use super::{
-    books::Assignment,
     positions::{Begin, Remembered, Topic, begin},
+    ticket::Assignment,
 };
 
 /// How long one question may take.

@@ -5,6 +5,8 @@
 //! |---|---|---|
 //! | `partition` | the records of one partition, and the offset that may be committed | yes |
 //! | [`lanes`] | which records wait for one another | yes |
+//! | `ticket` | numbers for records and for what goes to Kafka | yes |
+//! | `bounds` | how much is in memory, and may be | yes |
 //! | `books` | every record that was taken and is not settled | yes |
 //! | [`retry`] | what follows from an outcome, and how long to pause | yes |
 //! | [`tiers`] | the topics in which records wait | yes |
@@ -24,6 +26,7 @@
 //! | `session` | one consumer and one producer, until told to stop or broken | |
 
 pub(crate) mod books;
+pub(crate) mod bounds;
 pub(crate) mod causes;
 pub(crate) mod counters;
 pub mod dead_letter;
@@ -38,6 +41,7 @@ pub(crate) mod partition;
 pub(crate) mod positions;
 pub mod retry;
 pub(crate) mod session;
+pub(crate) mod ticket;
 pub mod tiers;
 pub(crate) mod unread;
 pub(crate) mod verdict;

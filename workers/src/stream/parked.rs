@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use penstock_kafka::{ConsumedRecord, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
-use super::{books::Assignment, holds::Hindrance};
+use super::{holds::Hindrance, ticket::Assignment};
 
 /// The record that a partition waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]

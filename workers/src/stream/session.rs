@@ -14,7 +14,8 @@ use tokio::{sync::mpsc::UnboundedReceiver, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    books::{Books, Bounds},
+    books::Books,
+    bounds::Bounds,
     counters::Counters,
     dead_letter::Sender,
     engine::{Engine, Parts},

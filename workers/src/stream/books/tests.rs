@@ -225,16 +225,6 @@ fn the_end_of_a_partition_is_a_position() {
     assert_eq!(offsets(&books), []);
 }
 
-#[test]
-fn a_token_stands_for_its_ticket() {
-    for (assignment, number, is_letter) in [(0, 0, false), (1, 2, true), (ASSIGNMENTS - 1, (1 << NUMBER_BITS) - 1, true)] {
-        for is_alone in [false, true] {
-            let token = Token { ticket: Ticket { assignment, number }, is_letter, is_alone };
-            assert_eq!(Token::from(usize::from(token)), token);
-        }
-    }
-}
-
 /// What a test does next with some record.
 #[derive(Clone, Copy, Debug)]
 enum Step {

@@ -9,11 +9,11 @@ use super::{Engine, Parts, Wake};
 use crate::{
     processor::Failure,
     stream::{
-        books::{Ticket, Token},
         dead_letter::Extent,
         outbox::{Answers, Outbox},
         retry,
         session::Breakdown,
+        ticket::{Ticket, Token},
         verdict::{Letter, Verdict},
     },
 };

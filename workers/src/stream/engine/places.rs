@@ -10,10 +10,10 @@ use penstock_kafka::TopicPartition;
 
 use super::{Engine, Wake};
 use crate::stream::{
-    books::Assignment,
     lookup::{Found, Place, Waiting},
     outbox::Outbox,
     retry,
+    ticket::Assignment,
 };
 
 /// The pause before another attempt to find out where to begin: the first, and the longest.

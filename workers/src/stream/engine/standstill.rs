@@ -12,10 +12,10 @@ use super::{Engine, Parts, Wake};
 use crate::{
     processor::Event,
     stream::{
-        books::Ticket,
         holds::{Freed, Look, Start},
         outbox::Outbox,
         parked::Spot,
+        ticket::Ticket,
         tiers::Station,
         unread::{Unread, unread},
     },

@@ -19,9 +19,10 @@ use crate::{
     clients,
     processor::Event,
     stream::{
-        books::{Assignment, Books, Emission, Position, Ticket, Token},
+        books::{Books, Emission, Position},
         retry,
         session::Breakdown,
+        ticket::{Assignment, Ticket, Token},
         verdict::Verdict,
         writing::Addresses,
     },

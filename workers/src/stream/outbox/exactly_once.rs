@@ -19,10 +19,11 @@ use crate::{
     clients,
     processor::{Event, Failure},
     stream::{
-        books::{Assignment, Books, Emission, Position, Ticket},
+        books::{Books, Emission, Position},
         dead_letter::{Extent, fingerprint},
         retry::Burial,
         session::Breakdown,
+        ticket::{Assignment, Ticket},
         tiers::{self, Station},
         verdict::{Letter, Verdict},
         writing::Addresses,

@@ -11,8 +11,9 @@ pub(crate) use at_least_once::{Acknowledgements, AtLeastOnce};
 pub(crate) use exactly_once::{Contents, Cut, ExactlyOnce};
 
 use super::{
-    books::{Assignment, Books, Emission, Ticket, Token},
+    books::{Books, Emission},
     session::Breakdown,
+    ticket::{Assignment, Ticket, Token},
     tiers::Station,
     verdict::Verdict,
 };
