@@ -80,6 +80,33 @@ async fn a_changed_spec_rolls_the_pods_and_an_unchanged_one_does_not() {
 }
 
 #[tokio::test]
+async fn a_pipeline_that_gets_delays_keeps_running_and_gets_their_topics() {
+    play("delays", async |scene| {
+        topics(scene).await?;
+        scene.apply::<EventPipeline>("p", payments()).await?;
+        scene.ready::<EventPipeline>("p").await?;
+        let first = pods_by_uid(scene, "p").await?;
+        // Its workers share the partitions out in another way from now on; in one group there is one way.
+        let mut delayed = payments();
+        delayed["retry"] = json!({"delays": ["1s", "5s"]});
+        scene.apply::<EventPipeline>("p", delayed).await?;
+        for name in ["p-in-retry-1", "p-in-retry-2", "p-in-held"] {
+            scene.ready::<KafkaTopic>(name).await?;
+        }
+        until("new pods", LIMIT, async || {
+            let now = pods_by_uid(scene, "p").await?;
+            if now.is_disjoint(&first) && now.len() == 1 { Ok(()) } else { Err(format!("{now:?}, first were {first:?}").into()) }
+        })
+        .await?;
+        scene.ready::<EventPipeline>("p").await?;
+        let strategy = scene.api::<Deployment>().get("p").await?.spec.and_then(|spec| spec.strategy?.type_);
+        assert_eq!(strategy.as_deref(), Some("Recreate"));
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_scale_subresource_sets_the_number_of_workers() {
     play("scale", async |scene| {
         topics(scene).await?;
