@@ -320,7 +320,12 @@ async fn records_deleted_before_they_were_read_are_a_condition() {
         let mut suspended = payments();
         suspended["suspend"] = json!(true);
         scene.apply::<EventPipeline>("p", suspended).await?;
-        until("no workers", LIMIT, async || if scene.workers("p").await?.is_empty() { Ok(()) } else { Err("some".into()) }).await?;
+        // One that is on its way out still reads.
+        until("no pods", LIMIT, async || match scene.api::<Pod>().list(&ListParams::default()).await?.items.len() {
+            0 => Ok(()),
+            pods => Err(format!("{pods} pods").into()),
+        })
+        .await?;
         for _ in 0..9 {
             scene.produce(Record::to(&topic).with_payload("{}")).await?;
         }

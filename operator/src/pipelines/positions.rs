@@ -52,7 +52,8 @@ pub fn tell(pipeline: &EventPipeline, verdict: &Verdict, moves: Option<&Moves>, 
         return Telling::Nothing;
     }
     let (Some(input), Some(moves)) = (input(verdict), moves) else { return Telling::Keep };
-    let topics: Vec<&String> = input.topics.iter().chain(input.tiers.iter().flat_map(|tier| tier.topics.values())).collect();
+    let beside = input.tiers.iter().flat_map(|tier| tier.topics.values()).chain(input.held.values());
+    let topics: Vec<&String> = input.topics.iter().chain(beside).collect();
     let told = |(partition, moved): &(&TopicPartition, &Moved)| topics.contains(&&partition.topic) && is_told(moved, now);
     let mut told: Vec<_> = moves.iter().filter(told).collect();
     told.sort_by_key(|(partition, moved)| (std::cmp::Reverse(moved.at), *partition));
