@@ -114,16 +114,37 @@ impl Needs {
             sink: readiness.need("sink"),
             dead_letter: readiness.need("dead letter topic"),
         };
-        needs.think_well();
+        needs.can_read();
+        needs.can_write();
         needs
     }
 
     /// What failed before is thought to be well until it fails again.
-    fn think_well(&self) {
+    fn can_read(&self) {
         self.source.met();
         self.positions.met();
+    }
+
+    /// What was written is in Kafka.
+    fn can_write(&self) {
         self.sink.met();
         self.dead_letter.met();
+    }
+
+    /// Tells which topic a breakdown is about, until something is written again. One that is about a connection is told there.
+    fn break_down(&self, breakdown: &Breakdown, dead_letter: &str) {
+        let (error, need) = match breakdown {
+            Breakdown::Bury(error) => (error, &self.dead_letter),
+            Breakdown::Produce(error) => (error, &self.sink),
+            Breakdown::Commit(error) => match error.reason() {
+                error @ Error::UnknownTopic { topic } if topic == dead_letter => (error, &self.dead_letter),
+                error => (error, &self.sink),
+            },
+            _ => return,
+        };
+        if matches!(error, Error::UnknownTopic { .. } | Error::Authorization { .. } | Error::PolicyViolation { .. }) {
+            need.missing(error.to_string());
+        }
     }
 }
 
@@ -141,6 +162,7 @@ impl Stream {
                 Delivery::ExactlyOnce => self.exactly_once(&producing, &shutdown).await?,
             };
             let Err(breakdown) = session else { return Ok(()) };
+            self.needs.break_down(&breakdown, &self.input.dead_letter.topic);
             let is_new = match &breakdown {
                 // Another attempt with another batch, not another failure of the same.
                 Breakdown::TooLarge => clients::smaller(producing.batch_bytes) < producing.batch_bytes,
@@ -194,7 +216,7 @@ impl Stream {
         let _end = end.clone().drop_guard();
         connection::watch(consumer.health(), self.needs.consumer.clone(), &end);
         connection::watch(producer, self.needs.producer.clone(), &end);
-        self.needs.think_well();
+        self.needs.can_read();
         let mut engine = Engine::new(Parts {
             processor: Arc::clone(&self.processor),
             books: Books::new(self.input.ordering, O::EMISSION, BOUNDS),
@@ -261,8 +283,14 @@ impl Stream {
     }
 
     fn counting(&self) -> impl Fn(bool) + Send + Sync + use<> {
-        let metrics = self.metrics.clone();
-        move |ok| metrics.count_commit(ok)
+        let (metrics, needs) = (self.metrics.clone(), self.needs.clone());
+        let writes_too = self.input.delivery == Delivery::ExactlyOnce;
+        move |ok| {
+            metrics.count_commit(ok);
+            if ok && writes_too {
+                needs.can_write();
+            }
+        }
     }
 }
 
