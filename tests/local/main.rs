@@ -7,6 +7,7 @@
 mod held_back;
 mod pipeline;
 mod positions;
+mod readiness;
 mod retry_topics;
 mod small_topics;
 mod transactions;

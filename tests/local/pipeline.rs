@@ -12,7 +12,7 @@ use penstock_crds::worker::{
 };
 use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, ReaderEvent, ReaderSettings, TopicAdmin, TopicReader};
 use penstock_tests::{
-    local::Brokers,
+    local::{Brokers, ports},
     scene::{LIMIT, Result},
 };
 use penstock_workers::{
@@ -68,17 +68,35 @@ impl Processor for Stubborn {
 /// A pipeline with topics of its own.
 pub struct Pipeline {
     prefix: String,
+    pub admin_port: u16,
     pub connection: ConnectionSettings,
     config: WorkerConfig,
     pub calls: Stubborn,
 }
 
 impl Pipeline {
+    /// One that waits for delays.
     pub async fn new(brokers: &Brokers, delivery: Delivery, ordering: Ordering, group_protocol: GroupProtocol) -> Result<Self> {
+        Self::with(brokers, delivery, ordering, group_protocol, &DELAYS).await
+    }
+
+    /// One that tries a record in place only.
+    pub async fn without_delays(brokers: &Brokers, delivery: Delivery) -> Result<Self> {
+        Self::with(brokers, delivery, Ordering::None, GroupProtocol::Classic, &[]).await
+    }
+
+    async fn with(
+        brokers: &Brokers,
+        delivery: Delivery,
+        ordering: Ordering,
+        group_protocol: GroupProtocol,
+        delays: &[Duration],
+    ) -> Result<Self> {
         let prefix = format!("{delivery:?}-{ordering:?}-{group_protocol:?}").to_lowercase();
+        let admin_port = ports::free(1)?.remove(0);
         let connection = ConnectionSettings::new(brokers.bootstrap())?;
         let name = |suffix: &str| format!("{prefix}.{suffix}");
-        let tiers = DELAYS
+        let tiers = delays
             .iter()
             .zip(1..)
             .map(|(delay, n)| Tier { delay: *delay, topics: BTreeMap::from([(name("in"), name(&format!("retry.{n}")))]) });
@@ -106,10 +124,10 @@ impl Pipeline {
             sink: Some(name("out")),
             table: vec![],
             producer: Producing::default(),
-            admin_port: 0,
+            admin_port,
             drain_timeout: Duration::from_secs(10),
         };
-        let pipeline = Self { prefix, connection, config, calls: Stubborn::default() };
+        let pipeline = Self { prefix, admin_port, connection, config, calls: Stubborn::default() };
         let admin = TopicAdmin::new(&pipeline.connection)?;
         for topic in pipeline.topics() {
             for (name, created) in admin.create(&[NewTopic::new(&topic).with_partitions(PARTITIONS)]).await? {

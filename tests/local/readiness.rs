@@ -1,0 +1,50 @@
+//! Readiness with a real broker and the real runtime: a worker whose dead letter topic is gone says so, whatever its delivery,
+//! loses nothing, and is well again once the topic is there.
+
+use penstock_crds::worker::Delivery;
+use penstock_kafka::{NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
+use penstock_tests::{
+    local::{BrokerSettings, Brokers, get},
+    scene::{LIMIT, Result, Waiting, until},
+};
+
+use crate::pipeline::{PARTITIONS, Pipeline};
+
+async fn a_missing_dead_letter_topic_is_told(pipeline: &Pipeline) -> Result {
+    let admin = TopicAdmin::new(&pipeline.connection)?;
+    let dead = pipeline.name("dead");
+    let id = admin.describe(&[&dead]).await?.remove(&dead).ok_or("no answer")??.id;
+    let (stop, worker) = pipeline.start("worker-0");
+    let ready = async |expected: u16, words: &str| {
+        until(&format!("{expected} with `{words}`"), LIMIT, async || {
+            let answer = get(pipeline.admin_port, "/readyz").await.map_err(|error| Waiting::from(error.to_string()))?;
+            if answer.status == expected && answer.body.contains(words) { Ok(()) } else { Err(Waiting::from(format!("{answer:?}"))) }
+        })
+        .await
+    };
+    ready(200, "").await?;
+    admin.delete(&[(&dead, id)]).await?.remove(&dead).ok_or("no answer")??;
+    let producer = Producer::new(&pipeline.connection, &ProducerSettings::default())?;
+    producer.send(Record::to(pipeline.name("in")).with_key("k").with_payload("never")).await?;
+    ready(503, "dead letter topic").await?;
+
+    admin.create(&[NewTopic::new(&dead).with_partitions(PARTITIONS)]).await?.remove(&dead).ok_or("no answer")??;
+    ready(200, "").await?;
+    until("the dead letter", LIMIT, async || match pipeline.read("dead").await?.len() {
+        1 => Ok(()),
+        letters => Err(Waiting::from(format!("{letters} letters"))),
+    })
+    .await?;
+    stop.cancel();
+    Ok(worker.await??)
+}
+
+#[tokio::test]
+async fn a_worker_says_what_it_cannot_write_to() -> Result {
+    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
+    for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
+        let pipeline = Pipeline::without_delays(&brokers, delivery).await?;
+        a_missing_dead_letter_topic_is_told(&pipeline).await.map_err(|error| format!("{delivery:?}: {error}"))?;
+    }
+    Ok(())
+}
