@@ -12,7 +12,7 @@ use penstock_crds::worker::{
 };
 use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, ReaderEvent, ReaderSettings, TopicAdmin, TopicReader};
 use penstock_tests::{
-    local::{Brokers, ports},
+    local::Brokers,
     scene::{LIMIT, Result},
 };
 use penstock_workers::{
@@ -68,7 +68,6 @@ impl Processor for Stubborn {
 /// A pipeline with topics of its own.
 pub struct Pipeline {
     prefix: String,
-    pub admin_port: u16,
     pub connection: ConnectionSettings,
     config: WorkerConfig,
     pub calls: Stubborn,
@@ -93,7 +92,6 @@ impl Pipeline {
         delays: &[Duration],
     ) -> Result<Self> {
         let prefix = format!("{delivery:?}-{ordering:?}-{group_protocol:?}").to_lowercase();
-        let admin_port = ports::free(1)?.remove(0);
         let connection = ConnectionSettings::new(brokers.bootstrap())?;
         let name = |suffix: &str| format!("{prefix}.{suffix}");
         let tiers = delays
@@ -124,10 +122,10 @@ impl Pipeline {
             sink: Some(name("out")),
             table: vec![],
             producer: Producing::default(),
-            admin_port,
+            admin_port: 0,
             drain_timeout: Duration::from_secs(10),
         };
-        let pipeline = Self { prefix, admin_port, connection, config, calls: Stubborn::default() };
+        let pipeline = Self { prefix, connection, config, calls: Stubborn::default() };
         let admin = TopicAdmin::new(&pipeline.connection)?;
         for topic in pipeline.topics() {
             for (name, created) in admin.create(&[NewTopic::new(&topic).with_partitions(PARTITIONS)]).await? {
@@ -152,9 +150,15 @@ impl Pipeline {
 
     /// Starts a worker of that name.
     pub fn start(&self, worker: &str) -> (CancellationToken, JoinHandle<std::result::Result<(), String>>) {
+        self.start_at(worker, 0)
+    }
+
+    /// Starts a worker of that name, with its admin server at that port.
+    pub fn start_at(&self, worker: &str, admin_port: u16) -> (CancellationToken, JoinHandle<std::result::Result<(), String>>) {
+        let config = WorkerConfig { admin_port, ..self.config.clone() };
         let shutdown = CancellationToken::new();
         let processor = BuiltProcessor::Record(Arc::new(self.calls.clone()));
-        let run = runtime::run_until(self.config.clone(), processor, worker.to_owned(), shutdown.clone());
+        let run = runtime::run_until(config, processor, worker.to_owned(), shutdown.clone());
         (shutdown, tokio::spawn(async move { run.await.map_err(|error| error.to_string()) }))
     }
 

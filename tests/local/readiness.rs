@@ -4,7 +4,7 @@
 use penstock_crds::worker::Delivery;
 use penstock_kafka::{NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
 use penstock_tests::{
-    local::{BrokerSettings, Brokers, get},
+    local::{BrokerSettings, Brokers, get, ports},
     scene::{LIMIT, Result, Waiting, until},
 };
 
@@ -14,10 +14,11 @@ async fn a_missing_dead_letter_topic_is_told(pipeline: &Pipeline) -> Result {
     let admin = TopicAdmin::new(&pipeline.connection)?;
     let dead = pipeline.name("dead");
     let id = admin.describe(&[&dead]).await?.remove(&dead).ok_or("no answer")??.id;
-    let (stop, worker) = pipeline.start("worker-0");
+    let port = ports::free(1)?.remove(0);
+    let (stop, worker) = pipeline.start_at("worker-0", port);
     let ready = async |expected: u16, words: &str| {
         until(&format!("{expected} with `{words}`"), LIMIT, async || {
-            let answer = get(pipeline.admin_port, "/readyz").await.map_err(|error| Waiting::from(error.to_string()))?;
+            let answer = get(port, "/readyz").await.map_err(|error| Waiting::from(error.to_string()))?;
             if answer.status == expected && answer.body.contains(words) { Ok(()) } else { Err(Waiting::from(format!("{answer:?}"))) }
         })
         .await
