@@ -93,11 +93,8 @@ impl Scene {
 
     /// Arms a rule and waits until it has acted, or is not to any more.
     async fn rule(&self, api: Api, plan: Plan) -> u64 {
-        let mut rng = self.chance();
-        let mut arm = || self.rig.rules.arm(Rule { api, nth: rng.random_range(1..10), plan });
-        let mut id = arm();
-        let missed = if matches!(plan, Plan::Hold(_)) { HELD * 3 } else { HELD / 2 };
-        let (mut due, mut healed): (Option<Instant>, Option<Instant>) = (None, None);
+        let id = self.rig.rules.arm(Rule { api, nth: self.chance().random_range(1..10), plan });
+        let mut healed: Option<Instant> = None;
         loop {
             let fired = self.rig.rules.fired(id);
             if fired > 0 || healed.is_some_and(|healed| healed.elapsed() > PATIENCE / 10) {
@@ -105,11 +102,6 @@ impl Scene {
             }
             if self.heal.is_cancelled() {
                 healed.get_or_insert_with(Instant::now);
-            } else if self.rig.rules.is_armed(id) {
-                due = None;
-            } else if due.get_or_insert_with(Instant::now).elapsed() > missed {
-                // Its connection broke for another reason before it could act.
-                id = arm();
             }
             sleep(LOOK).await;
         }

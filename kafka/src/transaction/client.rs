@@ -10,7 +10,7 @@ use super::settings::TransactionSettings;
 use crate::connection::ConnectionSettings;
 use crate::error::{Error, Result};
 use crate::ffi::{Native, Refusal};
-use crate::producer::{Listen, Writer};
+use crate::producer::{Hearing, Listen, Writer};
 use crate::record::RecordPosition;
 
 /// Pause between two attempts to start.
@@ -34,7 +34,7 @@ impl Core {
     pub(super) async fn start(setup: Arc<Setup>) -> Result<Self> {
         let mut config = setup.connection.client_config();
         setup.settings.apply(&mut config);
-        let core = Self { writer: Writer::start(&config, Failures::default())?, setup };
+        let core = Self { writer: Writer::start(config, Hearing::Failures, Failures::default())?, setup };
         core.call(core.setup.settings.start_timeout, init).await.map_err(|refusal| refusal.error)?;
         Ok(core)
     }
@@ -50,7 +50,7 @@ impl Core {
         let deadline = Instant::now() + limit;
         let task = tokio::task::spawn_blocking(move || call(writer.client()?.native(), deadline));
         match timeout(limit + GRACE, task).await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => answer.inspect(|()| self.writer.connected()),
             Ok(Err(panic)) => Err(Error::Fatal { message: panic.to_string() }.into()),
             Err(_) => Err(Error::Timeout { reason: format!("the transaction coordinator did not answer within {limit:?}") }.into()),
         }

@@ -127,7 +127,7 @@ impl Transaction {
         self.core.writer.room().await;
     }
 
-    /// How many records wait for their acknowledgement.
+    /// How many records are not acknowledged yet, about.
     pub fn in_flight(&self) -> usize {
         self.core.writer.in_flight()
     }

@@ -39,8 +39,17 @@ struct Shared {
     ends: Ends,
     asked: Mutex<VecDeque<Asked>>,
     answered: Notify,
+    /// The rules that are about requests of this connection.
+    rules: Mutex<Vec<RuleId>>,
     /// True once the client is to get nothing any more.
     cut: watch::Sender<bool>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let rules = self.rules.get_mut().unwrap_or_else(PoisonError::into_inner);
+        rules.drain(..).for_each(|rule| self.reach.rules.give_back(rule));
+    }
 }
 
 /// A request that waits for its reply.
@@ -60,6 +69,13 @@ impl Shared {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is to be done to a request that has come.
+    fn verdict(&self, head: &RequestHead) -> Option<(RuleId, Plan)> {
+        let verdict = self.reach.rules.on_request(head);
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).extend(verdict.map(|(rule, _)| rule));
+        verdict
+    }
+
     /// Replies come in the order of their requests; one without a reply is passed over.
     fn take_asked(&self, correlation: i32) -> Option<Asked> {
         let mut asked = self.asked();
@@ -71,6 +87,8 @@ impl Shared {
     fn strike(&self, rule: RuleId, blow: Blow) -> bool {
         if blow == Blow::Cut || (self.reach.strike)(self.ends, blow) {
             self.reach.rules.acted(rule);
+        } else {
+            self.reach.rules.give_back(rule);
         }
         blow == Blow::Pause
     }
@@ -84,7 +102,8 @@ pub(super) async fn serve(client: TcpStream, peer: SocketAddr, reach: Arc<Reach>
     let ends = Ends { local: peer, remote: client.local_addr()? };
     let (client_read, client_write) = client.into_split();
     let (broker_read, broker_write) = broker.into_split();
-    let shared = Shared { reach, ends, asked: Mutex::default(), answered: Notify::new(), cut: watch::Sender::new(false) };
+    let shared =
+        Shared { reach, ends, asked: Mutex::default(), answered: Notify::new(), rules: Mutex::default(), cut: watch::Sender::new(false) };
     // Before anything can be cut, so that no cut is missed.
     let cut = shared.cut.subscribe();
     let up = Up { shared: &shared, client: Some(client_read), broker: broker_write, requests: Requests::default(), held: false };
@@ -145,8 +164,7 @@ impl Up<'_> {
     /// False: the connection ends here.
     async fn pass(&mut self, frame: &[u8]) -> io::Result<bool> {
         let head = RequestHead::read(frame).ok_or_else(|| io::Error::other("a request without a head"))?;
-        let verdict = self.shared.reach.rules.on_request(&head);
-        let fate = match verdict {
+        let fate = match self.shared.verdict(&head) {
             None => None,
             Some((rule, Plan::Before(blow))) => {
                 if !self.shared.strike(rule, blow) {

@@ -1,6 +1,7 @@
 //! Rules say what is done to the n-th request of a kind. Data in, a verdict for each request out; what was done is counted.
 //!
-//! A rule acts once. Until it has acted it is armed; what is held waits for other requests or for its time to be over.
+//! A rule acts once. Until it has acted it is armed, or has its request; when that request's connection breaks before, it waits
+//! for the next one. What is held waits for other requests or for its time to be over.
 
 use std::{
     collections::BTreeMap,
@@ -97,6 +98,8 @@ pub struct Rules {
 struct Books {
     next: u64,
     armed: Vec<Armed>,
+    /// Those that have their request and have not acted yet.
+    taken: BTreeMap<RuleId, Armed>,
     waiting: Vec<Waiting>,
     fired: BTreeMap<RuleId, u64>,
     seen: BTreeMap<Api, u64>,
@@ -151,17 +154,13 @@ impl Rules {
     pub fn clear(&self) {
         let mut books = self.books();
         books.armed.clear();
+        books.taken.clear();
         books.waiting.clear();
     }
 
     /// How often the rule has acted.
     pub fn fired(&self, id: RuleId) -> u64 {
         self.books().fired.get(&id).copied().unwrap_or(0)
-    }
-
-    /// Whether the rule still waits for its request.
-    pub fn is_armed(&self, id: RuleId) -> bool {
-        self.books().armed.iter().any(|armed| armed.id == id)
     }
 
     /// How many requests of each kind came by since it was asked last.
@@ -180,12 +179,24 @@ impl Rules {
         // Of two rules for one request the second waits for the next one.
         let due = books.armed.iter().position(|armed| armed.left == 0 && armed.counts(head))?;
         let armed = books.armed.remove(due);
-        Some((armed.id, armed.rule.plan))
+        let verdict = (armed.id, armed.rule.plan);
+        books.taken.insert(armed.id, armed);
+        Some(verdict)
     }
 
     /// The rule has done what it says.
     pub(super) fn acted(&self, id: RuleId) {
-        *self.books().fired.entry(id).or_default() += 1;
+        let mut books = self.books();
+        books.taken.remove(&id);
+        *books.fired.entry(id).or_default() += 1;
+    }
+
+    /// The rule cannot act at its request any more. Unless it has, it waits for the next one.
+    pub(super) fn give_back(&self, id: RuleId) {
+        let mut books = self.books();
+        if let Some(armed) = books.taken.remove(&id) {
+            books.armed.push(Armed { left: 1, ..armed });
+        }
     }
 
     /// Resolves when a request of this client may go on.
@@ -243,11 +254,23 @@ mod tests {
         for (api, verdict) in [(Api::Produce, None), (Api::EndTxn, None), (Api::EndTxn, Some((id, plan))), (Api::EndTxn, None)] {
             assert_eq!(rules.on_request(&head(api, "t")), verdict, "{api:?}");
         }
-        assert!(!rules.is_armed(id));
         assert_eq!(rules.fired(id), 0, "it was due, but nothing was done yet");
         rules.acted(id);
         assert_eq!(rules.fired(id), 1);
         assert_eq!(rules.take_seen(), BTreeMap::from([(Api::Produce, 1), (Api::EndTxn, 4)]));
+    }
+
+    #[test]
+    fn a_rule_that_could_not_act_takes_the_next_request() {
+        let (rules, plan) = (Rules::default(), Plan::ReplyLost(Blow::Cut));
+        let id = rules.arm(Rule { api: Api::Produce, nth: 3, plan });
+        let ask = || rules.on_request(&head(Api::Produce, "t"));
+        assert_eq!([ask(), ask(), ask(), ask()], [None, None, Some((id, plan)), None]);
+        rules.give_back(id);
+        assert_eq!([ask(), ask()], [Some((id, plan)), None]);
+        rules.acted(id);
+        rules.give_back(id);
+        assert_eq!((ask(), rules.fired(id)), (None, 1));
     }
 
     #[test]

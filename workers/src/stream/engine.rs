@@ -36,7 +36,7 @@ use super::{
     retry::{self, Next, Standing},
     session::{Breakdown, Needs},
     ticket::{Assignment, Ticket},
-    tiers::{Level, Station},
+    tiers::Station,
     unread::Unread,
     verdict::{Letter, Verdict},
     writing::Addresses,
@@ -349,9 +349,12 @@ impl<O: Outbox> Engine<O> {
                 Outcome::Reject(Failure::new("Panic", words))
             }
         };
-        let (level, levels) = self.level(ticket);
-        let at = Standing { attempt: number, level, levels };
-        let verdict = match retry::next(outcome, at, &self.parts.retry, rand::random()) {
+        let Parts { books, addresses, retry, .. } = &mut self.parts;
+        let standing = || {
+            let levels = books.event(ticket).map_or(0, |event| addresses.tiers.levels_of(&event.topic));
+            Standing { attempt: number, level: books.station(ticket).level(), levels }
+        };
+        let verdict = match retry::next(outcome, standing, retry, rand::random) {
             Next::Emit(outputs) => Verdict::Emit(outputs),
             Next::Bury(failure, burial) => Verdict::Bury(Letter::new(failure, burial, Timestamp::now())),
             Next::Wait(level, failure) => {
@@ -371,13 +374,6 @@ impl<O: Outbox> Engine<O> {
             self.holds.wait(&event, *station);
         }
         self.parts.books.decide(ticket, verdict);
-    }
-
-    /// How far the record has come, and how far it can.
-    fn level(&mut self, ticket: Ticket) -> (Level, Level) {
-        let Parts { books, addresses, .. } = &mut self.parts;
-        let levels = books.event(ticket).map_or(0, |event| addresses.tiers.levels_of(&event.topic));
-        (books.station(ticket).level(), levels)
     }
 
     fn pause(&mut self, ticket: Ticket, pause: Duration) {

@@ -15,6 +15,8 @@ use crate::loops::{Guarantee, Style};
 use crate::orders::SUCCESS_RATE;
 
 const END: Duration = Duration::from_secs(40);
+/// How everybody compresses: as the operator leaves it for a worker, in Kafka's words.
+const COMPRESSION: &str = "lz4";
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +119,7 @@ fn start_loop(setup: &Setup, style: Style, guarantee: Guarantee, task: &Task) ->
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["loop", "--style", &word(style.to_possible_value()), "--guarantee", &word(guarantee.to_possible_value())]);
     command.args(["--brokers", &setup.brokers, "--group", &task.group, "--source", &task.source]);
-    command.args(["--payments", &task.payments, "--letters", &task.letters]);
+    command.args(["--payments", &task.payments, "--letters", &task.letters, "--compression", COMPRESSION]);
     let process = Process::start("the loop", &command, &folder.path().join("log"), Some(setup.core))?;
     Ok(Running::Loop { process, _log: folder })
 }

@@ -2,7 +2,7 @@
 //!
 //! `Naive` is what one writes first. `Tuned` has its three traps removed: a full fetch queue stops fetching for a second,
 //! `flush` (and so `commit_transaction`) waits in steps of 100 ms, and `poll(0)` serves one event only. The work itself is the
-//! worker's own code. Runs as a process of its own until it is killed.
+//! worker's own code, and batches are compressed as the worker's. Runs as a process of its own until it is killed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -65,6 +65,9 @@ pub struct Job {
     pub payments: String,
     #[arg(long)]
     pub letters: String,
+    /// How batches are compressed.
+    #[arg(long)]
+    pub compression: String,
 }
 
 /// When a loop commits.
@@ -100,7 +103,7 @@ impl Job {
 
     fn producer(&self) -> Result<BaseProducer<Acknowledged>> {
         let mut config = config(&self.brokers);
-        config.set("enable.idempotence", "true").set("partitioner", "murmur2_random");
+        config.set("enable.idempotence", "true").set("partitioner", "murmur2_random").set("compression.type", &self.compression);
         if self.guarantee == Guarantee::ExactlyOnce {
             config.set("transactional.id", &self.group);
         }

@@ -7,7 +7,7 @@ use std::{future::Future, sync::Arc, time::Instant};
 
 use penstock_kafka::Error;
 
-pub(crate) use at_least_once::{Acknowledgements, AtLeastOnce};
+pub(crate) use at_least_once::AtLeastOnce;
 pub(crate) use exactly_once::{Contents, Cut, ExactlyOnce};
 
 use super::{
