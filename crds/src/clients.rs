@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.partitionMaxBytes) || self.partitionMaxBytes <= (has(self.maxBytes) ? self.maxBytes : 4194304)")
-        .message("fetch.partitionMaxBytes must not be more than fetch.maxBytes (default 4194304)"),
+    validation = Rule::new("!has(self.partitionMaxBytes) || !has(self.maxBytes) || self.partitionMaxBytes <= self.maxBytes")
+        .message("fetch.partitionMaxBytes must not be more than fetch.maxBytes"),
 )]
 pub struct Fetch {
     /// How many bytes a broker waits for before it answers, for as long as `maxWait`. More make fewer answers, and records wait
@@ -19,11 +19,11 @@ pub struct Fetch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_bytes: Option<i32>,
     /// How many bytes are in one answer of a broker, over all partitions, and how many are fetched ahead of what is handled. A
-    /// worker may hold twice as many, and once more for each broker. Default: 4194304 (4 MiB).
+    /// worker may hold twice as many, and once more for each broker. Default: 4194304 (4 MiB), or `partitionMaxBytes` if that is more.
     #[schemars(range(min = 1_048_576, max = 67_108_864))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<i32>,
-    /// How many bytes of one partition are in one answer; a batch of records that is larger comes as a whole. Default: 524288
+    /// How many bytes of one partition are in one answer; a batch of records that is larger comes alone. Default: 524288
     /// (512 KiB).
     #[schemars(range(min = 16_384, max = 16_777_216))]
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -253,11 +253,11 @@ fn pipeline_rules() -> Vec<RuleCase> {
             "fetch.partitionMaxBytes must not",
             reader(),
             vec![
-                fetch(json!({"partitionMaxBytes": 4_194_304})),
+                fetch(json!({"partitionMaxBytes": 16_777_216})),
                 fetch(json!({"partitionMaxBytes": 2_097_152, "maxBytes": 2_097_152})),
                 fetch(json!({"maxBytes": 1_048_576})),
             ],
-            vec![fetch(json!({"partitionMaxBytes": 2_097_153, "maxBytes": 2_097_152})), fetch(json!({"partitionMaxBytes": 4_194_305}))],
+            vec![fetch(json!({"partitionMaxBytes": 2_097_153, "maxBytes": 2_097_152}))],
         ),
         rule(
             KIND,
@@ -601,7 +601,6 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         (json!("Spring"), TYPE),
     ];
     let builtins = penstock_crds::processor::BUILTINS.iter().map(|b| b.name).collect::<Vec<_>>();
-    let wide = changed(reader(), &json!({"source": {"kafka": {"fetch": {"maxBytes": 16_777_216}}}}));
     let mut cases = vec![
         number(KIND, "spec.replicas", reader(), 0, 1000),
         number(KIND, "spec.concurrency", reader(), 1, 256),
@@ -618,7 +617,7 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         bound(KIND, "spec.source.kafka.sessionTimeout", reader(), &[json!("30s")], &pauses),
         number(KIND, "spec.source.kafka.fetch.minBytes", reader(), 1, 1_048_576),
         number(KIND, "spec.source.kafka.fetch.maxBytes", reader(), 1_048_576, 67_108_864),
-        number(KIND, "spec.source.kafka.fetch.partitionMaxBytes", wide, 16_384, 16_777_216),
+        number(KIND, "spec.source.kafka.fetch.partitionMaxBytes", reader(), 16_384, 16_777_216),
         bound(KIND, "spec.source.kafka.fetch.maxWait", reader(), &[json!("1s")], &pauses),
         number(KIND, "spec.producer.batchBytes", reader(), 1024, 1_048_576),
         bound(KIND, "spec.producer.linger", reader(), &[json!("20ms")], &pauses),

@@ -1,5 +1,5 @@
 //! A client of librdkafka with a background thread: its replies, logs and errors are served there, so that no caller
-//! blocks and nothing is polled. What becomes of many records may be served by who writes them instead.
+//! blocks and nothing is polled. What becomes of many records may be served by who writes them instead, and errors with it.
 
 use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
@@ -122,7 +122,7 @@ pub(crate) enum Served {
     ByOwner,
 }
 
-/// A librdkafka client with a background thread that serves its replies, logs and errors.
+/// A librdkafka client with a background thread that serves its replies and logs, and whatever is not left to the owner.
 pub(crate) struct Native {
     background: Queue,
     /// What is served by the owner.
@@ -198,6 +198,12 @@ impl Native {
                 None
             }
             Served::ByOwner => {
+                // What was logged until now goes where all logs go.
+                // SAFETY: as above; null ends the forwarding.
+                unsafe {
+                    sys::rd_kafka_queue_forward(main.ptr(), background.ptr());
+                    sys::rd_kafka_queue_forward(main.ptr(), ptr::null_mut());
+                }
                 let context = ptr::from_ref::<Context>(client.context());
                 // SAFETY: the queue is alive. The context lives until after the client, and with it all threads that call.
                 unsafe { sys::rd_kafka_queue_cb_event_enable(main.ptr(), Some(on_change), context.cast_mut().cast()) };

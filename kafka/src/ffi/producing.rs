@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::bindings as sys;
 use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka::util::IntoOpaque;
 use sys::rd_kafka_vtype_t as Field;
 
@@ -252,10 +253,9 @@ impl<S: Settle> Drop for Producing<S> {
         let deadline = Instant::now() + LAST_SETTLEMENT;
         // SAFETY: the client is alive.
         unsafe { sys::rd_kafka_purge(client, sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT) };
-        while self.in_flight() > 0 && Instant::now() < deadline {
+        // SAFETY: as above. What is not served by the owner, the background thread takes meanwhile.
+        while unsafe { sys::rd_kafka_flush(client, 1) } != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && Instant::now() < deadline {
             self.native.serve_blocking(LOOK);
-            // SAFETY: as above. What is not served by the owner, the background thread takes meanwhile.
-            unsafe { sys::rd_kafka_flush(client, 1) };
         }
     }
 }

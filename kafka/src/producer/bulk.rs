@@ -61,7 +61,7 @@ impl Listen for Tokens {
 /// [`BulkProducer::flush`] first.
 ///
 /// Nothing is heard of Kafka between two calls of [`BulkProducer::settled`], [`BulkProducer::room`] and
-/// [`BulkProducer::flush`]: ask often.
+/// [`BulkProducer::flush`], its [`Health`] neither: ask often, and from one task, since who waits wakes for what no other has taken in.
 ///
 /// ```no_run
 /// # async fn example() -> penstock_kafka::Result<()> {

@@ -181,7 +181,7 @@ impl<L: Listen> Writer<L> {
         Ok(())
     }
 
-    /// Waits until records were settled since the call, or none is on its way.
+    /// Waits until records were settled since the call, or none is on its way; where they are not heard of, a little.
     pub(crate) async fn room(&self) {
         if self.hearing == Hearing::Failures {
             // Nobody says that there is.
@@ -228,7 +228,7 @@ impl<L: Listen> Writer<L> {
         }
     }
 
-    /// A broker has answered something else than a record.
+    /// A broker has answered, though nothing is heard of the records that it has.
     pub(crate) fn connected(&self) {
         self.tally.health.connected();
     }

@@ -36,6 +36,7 @@ impl Core {
         setup.settings.apply(&mut config);
         let core = Self { writer: Writer::start(config, Hearing::Failures, Failures::default())?, setup };
         core.call(core.setup.settings.start_timeout, init).await.map_err(|refusal| refusal.error)?;
+        core.writer.connected();
         Ok(core)
     }
 
@@ -50,7 +51,7 @@ impl Core {
         let deadline = Instant::now() + limit;
         let task = tokio::task::spawn_blocking(move || call(writer.client()?.native(), deadline));
         match timeout(limit + GRACE, task).await {
-            Ok(Ok(answer)) => answer.inspect(|()| self.writer.connected()),
+            Ok(Ok(answer)) => answer,
             Ok(Err(panic)) => Err(Error::Fatal { message: panic.to_string() }.into()),
             Err(_) => Err(Error::Timeout { reason: format!("the transaction coordinator did not answer within {limit:?}") }.into()),
         }

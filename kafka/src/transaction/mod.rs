@@ -175,6 +175,7 @@ impl Transaction {
         let lost = |reason| CommitError::ProducerLost { reason };
         let core = self.core;
         let Err(refusal) = core.call(core.setup.settings.timeout, commit).await else {
+            core.writer.connected();
             return Ok(TransactionalProducer { core: core.renew_if_unanswered().await.map_err(lost)? });
         };
         match judge(refusal, core.writer.listener().failed()) {

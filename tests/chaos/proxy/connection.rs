@@ -88,6 +88,7 @@ impl Shared {
         if blow == Blow::Cut || (self.reach.strike)(self.ends, blow) {
             self.reach.rules.acted(rule);
         } else {
+            self.rules.lock().unwrap_or_else(PoisonError::into_inner).retain(|own| *own != rule);
             self.reach.rules.give_back(rule);
         }
         blow == Blow::Pause

@@ -221,13 +221,14 @@ impl Rules {
     pub(super) fn on_replied(&self, head: &RequestHead) {
         let Some(api) = head.api else { return };
         let mut books = self.books();
+        // What nobody holds any more releases nothing.
+        books.waiting.retain(|waiting| !waiting.release.is_closed());
         for waiting in &mut books.waiting {
             let same = waiting.transactional_id.is_none() || waiting.transactional_id == head.transactional_id;
             if waiting.api == api && same {
                 waiting.left = waiting.left.saturating_sub(1);
             }
         }
-        books.waiting.retain(|waiting| waiting.left == 0 || !waiting.release.is_closed());
         let released: Vec<Waiting> = books.waiting.extract_if(.., |waiting| waiting.left == 0).collect();
         for Waiting { then_kill, transactional_id, .. } in released {
             if let Some(api) = then_kill {

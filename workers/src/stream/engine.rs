@@ -265,9 +265,10 @@ impl<O: Outbox> Engine<O> {
         {
             self.start(ticket).await;
         }
-        let answers = self.parts.outbox.act(&mut self.parts.books)?;
+        let answers = self.parts.outbox.take_in(&mut self.parts.books)?;
         self.take_in(answers)?;
         self.write().await?;
+        self.parts.outbox.commit_if_due(&mut self.parts.books);
         self.let_go_on();
         self.parts.counters.in_flight(self.parts.books.records());
         Ok(())

@@ -1,7 +1,8 @@
 //! `bench-worker`: how fast the worker is, beside plain rdkafka loops that do the same work by hand, in the same run.
 //!
 //! Kafka runs on one core, whoever is measured on another. A topic is filled before, with orders of 300 bytes of which 2 % are
-//! invalid; then each contestant works it off in turn, round after round, from the first output to the last committed offset. Every
+//! invalid; then each contestant works it off in turn, round after round, from the first output to the last committed offset. Before
+//! the first round a loop works it off once for each guarantee, not counted, so that nobody pays for a broker that has just been started. Every
 //! output of every run is checked. Further: latency at a steady rate, memory at rest, time to the first commit.
 //!
 //! `cargo run --release -p penstock-tests --bin bench-worker`
@@ -44,8 +45,8 @@ struct Arguments {
     /// How many orders each contestant works off in each round.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(10_000..=10_000_000))]
     records: u32,
-    /// How many rounds. The table shows medians.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// How many rounds. The table shows medians. 0: latency, start and rest alone.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=100))]
     rounds: u32,
     /// One guarantee alone: at least once or exactly once.
     #[arg(long)]
@@ -126,6 +127,10 @@ async fn measure(arguments: &Arguments, setup: &Setup) -> Result<Report> {
         .into_iter()
         .filter(|guarantee| arguments.only.is_none_or(|only| only == *guarantee))
         .collect();
+    for guarantee in guarantees.iter().filter(|_| arguments.rounds > 0) {
+        eprintln!("==> before the first round, {guarantee:?}");
+        drain::run(setup, Contestant::Loop(Style::Tuned), *guarantee, SOURCE, arguments.records, &format!("bench-0-{guarantee:?}")).await?;
+    }
     for round in 1..=arguments.rounds {
         for guarantee in &guarantees {
             eprintln!("==> round {round} of {}, {guarantee:?}", arguments.rounds);

@@ -176,15 +176,8 @@ impl Outbox for AtLeastOnce {
         }
     }
 
-    fn act(&mut self, books: &mut Books) -> Result<Answers, Breakdown> {
+    fn take_in(&mut self, books: &mut Books) -> Result<Answers, Breakdown> {
         self.conclude(books);
-        if self.has_moved && self.committing.is_none() && Instant::now() >= self.next_commit {
-            let positions = books.to_commit(None);
-            self.has_moved = false;
-            if !positions.is_empty() {
-                self.begin_commit(positions);
-            }
-        }
         let Settled { acknowledged, failed } = self.producer.settled();
         self.has_moved |= !acknowledged.is_empty();
         Ok(Answers {
@@ -192,6 +185,16 @@ impl Outbox for AtLeastOnce {
             failed: failed.into_iter().map(|(token, error)| (Token::from(token), error)).collect(),
             ..Answers::default()
         })
+    }
+
+    fn commit_if_due(&mut self, books: &mut Books) {
+        if self.has_moved && self.committing.is_none() && Instant::now() >= self.next_commit {
+            let positions = books.to_commit(None);
+            self.has_moved = false;
+            if !positions.is_empty() {
+                self.begin_commit(positions);
+            }
+        }
     }
 
     async fn commit(&mut self, books: &mut Books, only: Option<&[Assignment]>, deadline: Instant) -> Result<(), Breakdown> {
