@@ -131,8 +131,9 @@ impl Outbox for AtLeastOnce {
         let mut written = Written::default();
         match verdict {
             Verdict::Emit(outputs) => {
-                let Some(sink) = &self.addresses.sink else { return Ok(written) };
                 for output in outputs {
+                    // Without a sink there are none: they were made a letter.
+                    let Some(sink) = &self.addresses.sink else { break };
                     let record = output.to_record(sink);
                     let token = self.token(&record, ticket, false);
                     Self::enqueue(&self.producer, record, token, &mut written).await?;
@@ -155,6 +156,8 @@ impl Outbox for AtLeastOnce {
                 Self::enqueue(&self.producer, record, token, &mut written).await?;
             }
         }
+        // What causes nothing is settled at once: no acknowledgement will tell that offsets have moved.
+        self.has_moved |= written.records == 0;
         Ok(written)
     }
 
@@ -216,5 +219,57 @@ impl Outbox for AtLeastOnce {
 
     fn lost(&mut self) -> Result<(), Breakdown> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use penstock_crds::worker::{DeadLetterFormat, DeadLetterTarget, Ordering};
+    use penstock_kafka::{ConnectionSettings, ConsumedRecord, ConsumerSettings, ProducerSettings, TimestampType, TopicPartition};
+
+    use super::*;
+    use crate::stream::{bounds::Bounds, dead_letter::Sender, tiers::Tiers};
+
+    fn outbox() -> AtLeastOnce {
+        let connection = ConnectionSettings::parse("localhost:1").unwrap();
+        let producer = BulkProducer::new(&connection, &ProducerSettings::default()).unwrap();
+        let consumer = Consumer::subscribe(&connection, &ConsumerSettings::new("g"), &["t"], ()).unwrap();
+        let addresses = Addresses {
+            sink: None,
+            dead_letter: DeadLetterTarget { topic: "d".into(), format: DeadLetterFormat::Record, headers: BTreeSet::new() },
+            tiers: Arc::default(),
+            sender: Sender { pipeline: "a/b".into(), group: "g".into(), processor: "p".into() },
+        };
+        AtLeastOnce::new(producer, 1_024, Arc::new(consumer), addresses, |_| ())
+    }
+
+    #[tokio::test]
+    async fn what_causes_nothing_is_committed_however_late_it_was_decided() {
+        let (mut outbox, mut books) = (outbox(), Books::new(Ordering::None, Emission::AtOnce, Bounds { records: 9, bytes: 999 }));
+        books.assign(&[TopicPartition::new("t", 0)]);
+        let (timestamp_ms, timestamp_type) = (None, TimestampType::default());
+        let record = ConsumedRecord {
+            topic: "t".into(),
+            partition: 0,
+            offset: 7,
+            timestamp_ms,
+            timestamp_type,
+            key: None,
+            payload: None,
+            headers: vec![],
+        };
+        let ticket = books.take(record, &Tiers::default()).unwrap();
+        let event = books.begin(ticket).unwrap();
+        // Nothing else was received or acknowledged since the last commit.
+        assert!(!outbox.has_moved);
+        books.decide(ticket, Verdict::Emit(Vec::new()));
+        let (ticket, verdict) = books.next_emittable().unwrap();
+        let written = outbox.write(ticket, &event, &verdict).await.unwrap();
+        books.emitted(ticket, written.records, None);
+        outbox.next_commit = Instant::now();
+        outbox.commit_if_due(&mut books);
+        assert!(outbox.committing.is_some());
     }
 }
