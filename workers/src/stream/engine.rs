@@ -36,7 +36,7 @@ use super::{
     retry::{self, Next, Standing},
     session::{Breakdown, Needs},
     ticket::{Assignment, Ticket},
-    tiers::Station,
+    tiers::{Level, Station},
     unread::Unread,
     verdict::{Letter, Verdict},
     writing::Addresses,
@@ -265,10 +265,9 @@ impl<O: Outbox> Engine<O> {
         {
             self.start(ticket).await;
         }
-        let answers = self.parts.outbox.take_in(&mut self.parts.books)?;
+        let answers = self.parts.outbox.act(&mut self.parts.books)?;
         self.take_in(answers)?;
         self.write().await?;
-        self.parts.outbox.commit_if_due(&mut self.parts.books);
         self.let_go_on();
         self.parts.counters.in_flight(self.parts.books.records());
         Ok(())
@@ -350,12 +349,9 @@ impl<O: Outbox> Engine<O> {
                 Outcome::Reject(Failure::new("Panic", words))
             }
         };
-        let Parts { books, addresses, retry, .. } = &mut self.parts;
-        let standing = || {
-            let levels = books.event(ticket).map_or(0, |event| addresses.tiers.levels_of(&event.topic));
-            Standing { attempt: number, level: books.station(ticket).level(), levels }
-        };
-        let verdict = match retry::next(outcome, standing, retry, rand::random) {
+        let (level, levels) = self.level(ticket);
+        let at = Standing { attempt: number, level, levels };
+        let verdict = match retry::next(outcome, at, &self.parts.retry, rand::random()) {
             Next::Emit(outputs) => Verdict::Emit(outputs),
             Next::Bury(failure, burial) => Verdict::Bury(Letter::new(failure, burial, Timestamp::now())),
             Next::Wait(level, failure) => {
@@ -375,6 +371,13 @@ impl<O: Outbox> Engine<O> {
             self.holds.wait(&event, *station);
         }
         self.parts.books.decide(ticket, verdict);
+    }
+
+    /// How far the record has come, and how far it can.
+    fn level(&mut self, ticket: Ticket) -> (Level, Level) {
+        let Parts { books, addresses, .. } = &mut self.parts;
+        let levels = books.event(ticket).map_or(0, |event| addresses.tiers.levels_of(&event.topic));
+        (books.station(ticket).level(), levels)
     }
 
     fn pause(&mut self, ticket: Ticket, pause: Duration) {

@@ -2,37 +2,35 @@
 //!
 //! Only [`super::rules`] makes one from outside text, so whoever holds an [`Order`] need not check it again.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::Number;
 
-/// A valid order, in the form in which it stands in `data` of its event. Borrows from the text it was read from.
+/// A valid order, in the form in which it stands in `data` of its event.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Order<'a> {
+pub struct Order {
     /// Its id, written in lower case with hyphens everywhere, whatever form it was given in.
     pub order_id: Uuid,
     /// Who ordered; not blank.
-    pub user_id: Cow<'a, str>,
+    pub user_id: String,
     /// What is to be paid, in units of `currency`; above 0.
-    pub amount: Number<'a>,
+    pub amount: Number,
     /// Exactly 3 characters.
-    pub currency: Cow<'a, str>,
+    pub currency: String,
     /// What is ordered; 1 to [`super::rules::MAX_ITEMS`].
-    pub items: Vec<Item<'a>>,
+    pub items: Vec<Item>,
 }
 
 /// One line of an order.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Item<'a> {
+pub struct Item {
     /// The product; not blank.
-    pub product_id: Cow<'a, str>,
+    pub product_id: String,
     /// How many; a whole number of 1 or more.
-    pub quantity: Number<'a>,
+    pub quantity: Number,
     /// The price of one; 0 or more.
-    pub price: Number<'a>,
+    pub price: Number,
 }
