@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use penstock_crds::worker::{Delivery, WorkerConfig};
+use penstock_crds::worker::{Delivery, Producing, WorkerConfig};
 use penstock_tests::local::{Folder, Process, WorkerOptions, WorkerProcess, ports};
 use penstock_tests::scene::Result;
 use serde_json::json;
@@ -15,8 +15,6 @@ use crate::loops::{Guarantee, Style};
 use crate::orders::SUCCESS_RATE;
 
 const END: Duration = Duration::from_secs(40);
-/// How everybody compresses: as the operator leaves it for a worker, in Kafka's words.
-const COMPRESSION: &str = "lz4";
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +117,9 @@ fn start_loop(setup: &Setup, style: Style, guarantee: Guarantee, task: &Task) ->
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["loop", "--style", &word(style.to_possible_value()), "--guarantee", &word(guarantee.to_possible_value())]);
     command.args(["--brokers", &setup.brokers, "--group", &task.group, "--source", &task.source]);
-    command.args(["--payments", &task.payments, "--letters", &task.letters, "--compression", COMPRESSION]);
+    command.args(["--payments", &task.payments, "--letters", &task.letters]);
+    // As a worker that is told nothing else; Kafka's words for it are ours in lower case.
+    command.args(["--compression", &format!("{:?}", Producing::default().compression).to_lowercase()]);
     let process = Process::start("the loop", &command, &folder.path().join("log"), Some(setup.core))?;
     Ok(Running::Loop { process, _log: folder })
 }

@@ -2,8 +2,8 @@
 //!
 //! Kafka runs on one core, whoever is measured on another. A topic is filled before, with orders of 300 bytes of which 2 % are
 //! invalid; then each contestant works it off in turn, round after round, from the first output to the last committed offset. Before
-//! the first round a loop works it off once for each guarantee, not counted, so that nobody pays for a broker that has just been started. Every
-//! output of every run is checked. Further: latency at a steady rate, memory at rest, time to the first commit.
+//! the first round a loop works it off once for each guarantee, not counted, so that nobody pays for a broker that has just been
+//! started. Every output of every run is checked. Further: latency at a steady rate, memory at rest, time to the first commit.
 //!
 //! `cargo run --release -p penstock-tests --bin bench-worker`
 
