@@ -203,7 +203,7 @@ impl Books {
         self.release_lane(ticket);
         let Some(partition) = self.partitions.get_mut(&ticket.assignment) else { return };
         let Some(slot) = partition.slot(ticket.number) else { return };
-        if let Verdict::Wait(station) = &verdict {
+        if let Verdict::Wait { station, .. } = &verdict {
             slot.waits = Some(*station);
         }
         match self.emission {

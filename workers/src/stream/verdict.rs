@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{
     dead_letter::{Extent, Step},
     retry::Burial,
-    tiers::Station,
+    tiers::{Reading, Station},
 };
 use crate::processor::{Failure, Output};
 
@@ -15,7 +15,12 @@ pub(crate) enum Verdict {
     /// These records go to the sink; there may be none.
     Emit(Vec<Output>),
     /// It waits there: for another attempt, or behind a record that does.
-    Wait(Station),
+    Wait {
+        /// Where.
+        station: Station,
+        /// Whose reading of its source topic this follows from, where others may write there, too.
+        reading: Option<Reading>,
+    },
     /// It goes to the dead letter topic.
     Bury(Letter),
 }
