@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.partitionMaxBytes) || self.partitionMaxBytes <= (has(self.maxBytes) ? self.maxBytes : 16777216)")
-        .message("fetch.partitionMaxBytes must not be more than fetch.maxBytes (default 16777216)"),
+    validation = Rule::new("!has(self.partitionMaxBytes) || !has(self.maxBytes) || self.partitionMaxBytes <= self.maxBytes")
+        .message("fetch.partitionMaxBytes must not be more than fetch.maxBytes"),
 )]
 pub struct Fetch {
     /// How many bytes a broker waits for before it answers, for as long as `maxWait`. More make fewer answers, and records wait
@@ -19,12 +19,12 @@ pub struct Fetch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_bytes: Option<i32>,
     /// How many bytes are in one answer of a broker, over all partitions, and how many are fetched ahead of what is handled. A
-    /// worker may hold twice as many, and once more for each broker. Default: 16777216 (16 MiB).
+    /// worker may hold twice as many, and once more for each broker. Default: 4194304 (4 MiB), or `partitionMaxBytes` if that is more.
     #[schemars(range(min = 1_048_576, max = 67_108_864))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<i32>,
-    /// How many bytes of one partition are in one answer; a batch of records that is larger comes as a whole. Default: 1048576
-    /// (1 MiB).
+    /// How many bytes of one partition are in one answer; a batch of records that is larger comes alone. Default: 524288
+    /// (512 KiB).
     #[schemars(range(min = 16_384, max = 16_777_216))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition_max_bytes: Option<i32>,
@@ -39,12 +39,12 @@ pub struct Fetch {
 #[serde(rename_all = "camelCase")]
 pub struct Producer {
     /// How many bytes are sent to a partition at once, before compression. A topic takes or refuses them as a whole: where it
-    /// takes less, the worker makes smaller batches by itself. Default: 131072 (128 KiB).
+    /// takes less, the worker makes smaller batches by itself. Default: 1000000.
     #[schemars(range(min = 1024, max = 1_048_576))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_bytes: Option<i32>,
     /// How long a record waits for others to be sent with it, such as `5ms`. From 0ms to 1s. The end of a transaction waits for
-    /// nothing, and behind an HTTP source a record waits for half of its caller's time at most. Default: 5ms.
+    /// nothing, and behind an HTTP source a record waits for half of its caller's time at most. Default: 10ms.
     #[schemars(schema_with = "crate::schema::linger")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linger: Option<String>,

@@ -145,7 +145,7 @@ pub struct Fetching {
 
 impl Default for Fetching {
     fn default() -> Self {
-        Self { min_bytes: 1, max_bytes: 16 << 20, partition_max_bytes: 1 << 20, max_wait: Duration::from_millis(500) }
+        Self { min_bytes: 1, max_bytes: 4 << 20, partition_max_bytes: 512 << 10, max_wait: Duration::from_millis(500) }
     }
 }
 
@@ -163,9 +163,9 @@ pub struct Producing {
 }
 
 impl Default for Producing {
-    /// Batches are smaller than the limit of about any topic.
+    /// Batches are smaller than the limit that a topic has by default.
     fn default() -> Self {
-        Self { batch_bytes: 128 << 10, linger: Duration::from_millis(5), compression: Compression::default() }
+        Self { batch_bytes: 1_000_000, linger: Duration::from_millis(10), compression: Compression::default() }
     }
 }
 

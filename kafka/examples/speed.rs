@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use clap::Parser;
 use penstock_kafka::{
-    BulkProducer, ConnectionSettings, Consumer, ConsumerSettings, DeliveryListener, Enqueued, Error, NewTopic, ProducerSettings,
-    RecordPosition, RecordRef, TopicAdmin, TransactionSettings, TransactionalProducer,
+    BulkProducer, ConnectionSettings, Consumer, ConsumerSettings, Enqueued, Error, NewTopic, ProducerSettings, RecordRef, TopicAdmin,
+    TransactionSettings, TransactionalProducer,
 };
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -107,16 +107,6 @@ fn report(name: &str, records: usize, begun: Instant, cpu: f64) -> anyhow::Resul
     Ok(())
 }
 
-struct Count(AtomicUsize);
-
-impl DeliveryListener for Count {
-    fn delivered(&self, _token: usize, outcome: penstock_kafka::Result<RecordPosition>) {
-        if outcome.is_ok() {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 struct ByHand(Arc<AtomicUsize>);
 
 impl rdkafka::ClientContext for ByHand {}
@@ -149,17 +139,20 @@ impl Bench {
         let mut settings = ProducerSettings::default();
         settings.batch_bytes = 256 << 10;
         settings.buffer_records = self.arguments.in_flight;
-        let producer = BulkProducer::new(&self.connection, &settings, Count(AtomicUsize::new(0)))?;
+        let producer = BulkProducer::new(&self.connection, &settings)?;
         let payload = self.payload();
+        let mut acknowledged = 0;
         for number in 0..self.arguments.records {
             let key = number.to_be_bytes();
             let record = RecordRef { key: Some(&key), payload: Some(&payload), ..RecordRef::to(&self.topic) };
             while producer.try_enqueue(record, number)? == Enqueued::NoRoom {
                 producer.room().await;
+                acknowledged += producer.settled().acknowledged.len();
             }
         }
         producer.flush(Duration::from_secs(60)).await?;
-        ensure!(producer.listener().0.load(Ordering::Relaxed) == self.arguments.records, "not all records were acknowledged");
+        acknowledged += producer.settled().acknowledged.len();
+        ensure!(acknowledged == self.arguments.records, "not all records were acknowledged");
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Whether a client has a connection to Kafka, as the client library itself sees it.
 //!
 //! A client is `Disconnected` once every broker it knows is down, and `Connected` again as soon as one is up (seen at
-//! most about a second late). It never polls Kafka by itself; ask [`crate::TopicAdmin::cluster`] for an active check.
+//! most about a second late; of a [`crate::BulkProducer`] when it is asked). It never polls Kafka by itself; ask [`crate::TopicAdmin::cluster`] for an active check.
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};

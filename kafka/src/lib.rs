@@ -3,7 +3,7 @@
 //! | type | what it does | what it promises |
 //! |---|---|---|
 //! | [`Producer`] | writes records | `Ok` only once all in-sync replicas have the record; no duplicates or reordering by retries |
-//! | [`BulkProducer`] | writes many records | as [`Producer`], with a listener in place of a future for each record |
+//! | [`BulkProducer`] | writes many records | as [`Producer`], with one list of what became of records in place of a future for each |
 //! | [`TransactionalProducer`] | writes records and offsets in transactions | all of a transaction counts or nothing; a doubt ends the producer |
 //! | [`Consumer`] | reads topics as a member of a group | commits exactly what it is told; drains before partitions go; never loses the group over a slow record |
 //! | [`TopicReader`] | follows whole topics, for state in memory | every partition from its first record on; says when it has caught up and when it must start over |
@@ -64,7 +64,7 @@ pub use consumer::{
 };
 pub use error::{Error, Result};
 pub use health::{ClientState, Health};
-pub use producer::{BulkProducer, Compression, Delivery, DeliveryListener, Enqueued, Producer, ProducerSettings};
+pub use producer::{BulkProducer, Compression, Delivery, Enqueued, Producer, ProducerSettings, Settled};
 pub use reader::{ReaderEvent, ReaderSettings, TopicReader, read_span};
 pub use record::{ConsumedRecord, Header, Record, RecordPosition, RecordRef, TimestampType, TopicPartition};
 pub use topic::{

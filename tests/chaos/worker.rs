@@ -149,6 +149,8 @@ impl WorkerSpec {
             }},
             "processor": {"builtin": "payments", "options": {"successRate": "1"}},
             "sink": topics.payments,
+            // Less than a letter may have, so that one that is too large is alone in its batch.
+            "producer": {"batchBytes": 131_072, "linger": "10ms", "compression": "Lz4"},
             "adminPort": self.admin_port,
             "drainTimeout": "10s",
         })

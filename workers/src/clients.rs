@@ -14,7 +14,7 @@ use penstock_kafka::{ConsumerSettings, ProducerSettings, StartFrom, TransactionS
 /// The broker's limit is the one that counts.
 pub(crate) const MAX_RECORD_BYTES: u32 = 16 << 20;
 /// Records that the client has ready to be taken.
-const READ_AHEAD: usize = 5_000;
+const READ_AHEAD: usize = 1_000;
 /// The client itself retries for so long, in order. Only what it gives up on then is read again, with what came after it.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3600);
 /// What brokers and clients agree on.
@@ -129,9 +129,9 @@ mod tests {
         let fetch = json!({"minBytes": 100, "maxBytes": 2_097_152, "partitionMaxBytes": 65_536, "maxWait": "2s"});
         // (change) -> ahead, of a partition, least, wait, session
         for (change, expected) in [
-            (json!({}), (16 << 20, 1 << 20, 1, ms(500), ms(20_000))),
+            (json!({}), (4 << 20, 512 << 10, 1, ms(500), ms(20_000))),
             (json!({"fetch": fetch}), (2 << 20, 64 << 10, 100, ms(2_000), ms(20_000))),
-            (json!({"sessionTimeout": "5m"}), (16 << 20, 1 << 20, 1, ms(500), ms(300_000))),
+            (json!({"sessionTimeout": "5m"}), (4 << 20, 512 << 10, 1, ms(500), ms(300_000))),
         ] {
             let settings = consumer(&input(change.clone()), drain);
             let found = (

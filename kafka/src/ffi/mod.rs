@@ -30,7 +30,7 @@ pub(crate) use cluster::Edge;
 pub(crate) use code::ErrorCode;
 pub(crate) use copies::Copies;
 pub(crate) use membership::{Member, MemberQueue, Move, is_cooperative, rebalance_at_close};
-pub(crate) use native::Native;
+pub(crate) use native::{Native, Served};
 pub(crate) use offsets::{committed_blocking, offset_list};
 pub(crate) use producing::{Fate, Producing, Refused, Settle};
 pub(crate) use reading::Polled;

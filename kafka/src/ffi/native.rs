@@ -1,5 +1,5 @@
 //! A client of librdkafka with a background thread: its replies, logs and errors are served there, so that no caller
-//! blocks and nothing is polled.
+//! blocks and nothing is polled. What becomes of many records may be served by who writes them instead, and errors with it.
 
 use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
@@ -14,7 +14,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::types::RDKafkaType;
 use rdkafka::{ClientConfig, ClientContext};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::code::{self, ErrorCode};
 use super::producing::Deliveries;
@@ -52,6 +52,8 @@ pub(super) struct Context {
     deliveries: Option<Box<dyn Deliveries>>,
     /// True once a request of a transaction went without an answer.
     pub(super) unanswered: AtomicBool,
+    /// There is something for the owner to serve.
+    wake: Notify,
 }
 
 client_context!(Context);
@@ -111,9 +113,20 @@ impl Event {
     }
 }
 
-/// A librdkafka client with a background thread that serves its replies, logs and errors.
+/// Who serves what happens to a client besides replies: its errors, and what becomes of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// The background thread, at once.
+    InBackground,
+    /// Who calls [`Native::serve_blocking`]: nothing happens between two calls, and no other thread takes turns with the caller's.
+    ByOwner,
+}
+
+/// A librdkafka client with a background thread that serves its replies and logs, and whatever is not left to the owner.
 pub(crate) struct Native {
     background: Queue,
+    /// What is served by the owner.
+    own: Option<Queue>,
     pub(super) messages: Option<Queue>,
     pub(super) client: Client<Context>,
 }
@@ -121,20 +134,31 @@ pub(crate) struct Native {
 impl Native {
     /// A client for requests only.
     pub(crate) fn for_requests(config: &ClientConfig) -> Result<Self> {
-        Self::new(config, RDKafkaType::RD_KAFKA_PRODUCER, Arc::default(), None)
+        Self::new(config, RDKafkaType::RD_KAFKA_PRODUCER, Arc::default(), None, Served::InBackground)
     }
 
     /// A client that writes records.
-    pub(super) fn for_writing(config: &ClientConfig, health: Arc<HealthSource>, deliveries: Box<dyn Deliveries>) -> Result<Self> {
-        Self::new(config, RDKafkaType::RD_KAFKA_PRODUCER, health, Some(deliveries))
+    pub(super) fn for_writing(
+        config: &ClientConfig,
+        health: Arc<HealthSource>,
+        deliveries: Box<dyn Deliveries>,
+        served: Served,
+    ) -> Result<Self> {
+        Self::new(config, RDKafkaType::RD_KAFKA_PRODUCER, health, Some(deliveries), served)
     }
 
     /// A client that can also read partitions.
     pub(crate) fn for_reading(config: &ClientConfig) -> Result<Self> {
-        Self::new(config, RDKafkaType::RD_KAFKA_CONSUMER, Arc::default(), None)
+        Self::new(config, RDKafkaType::RD_KAFKA_CONSUMER, Arc::default(), None, Served::InBackground)
     }
 
-    fn new(config: &ClientConfig, kind: RDKafkaType, health: Arc<HealthSource>, deliveries: Option<Box<dyn Deliveries>>) -> Result<Self> {
+    fn new(
+        config: &ClientConfig,
+        kind: RDKafkaType,
+        health: Arc<HealthSource>,
+        deliveries: Option<Box<dyn Deliveries>>,
+        served: Served,
+    ) -> Result<Self> {
         let failed = |error| Error::from_rdkafka(&error, None);
         let native = config.create_native_config().map_err(failed)?;
         let reports = if deliveries.is_some() { sys::RD_KAFKA_EVENT_DR } else { sys::RD_KAFKA_EVENT_NONE };
@@ -148,8 +172,14 @@ impl Native {
         if config.get(TRANSACTIONAL_ID).is_some() {
             watch_answers(native.ptr())?;
         }
-        let context =
-            Context { health, waiting: Mutex::default(), next: AtomicUsize::new(1), deliveries, unanswered: AtomicBool::new(false) };
+        let context = Context {
+            health,
+            waiting: Mutex::default(),
+            next: AtomicUsize::new(1),
+            deliveries,
+            unanswered: AtomicBool::new(false),
+            wake: Notify::new(),
+        };
         let client = Client::new(config, native, kind, context).map_err(failed)?;
         let rk = client.native_ptr();
         // SAFETY: the client is alive; both functions return a reference of our own, which `Owned` gives back.
@@ -160,10 +190,28 @@ impl Native {
             )
         };
         // SAFETY: all three are alive; librdkafka keeps references of its own to forwarded queues.
-        unsafe {
-            sys::rd_kafka_queue_forward(main.ptr(), background.ptr());
-            sys::rd_kafka_set_log_queue(rk, background.ptr());
-        }
+        unsafe { sys::rd_kafka_set_log_queue(rk, background.ptr()) };
+        let own = match served {
+            Served::InBackground => {
+                // SAFETY: as above.
+                unsafe { sys::rd_kafka_queue_forward(main.ptr(), background.ptr()) };
+                None
+            }
+            Served::ByOwner => {
+                // What was logged until now goes where all logs go.
+                // SAFETY: as above; null ends the forwarding.
+                unsafe {
+                    sys::rd_kafka_queue_forward(main.ptr(), background.ptr());
+                    sys::rd_kafka_queue_forward(main.ptr(), ptr::null_mut());
+                }
+                let context = ptr::from_ref::<Context>(client.context());
+                // SAFETY: the queue is alive. The context lives until after the client, and with it all threads that call.
+                unsafe { sys::rd_kafka_queue_cb_event_enable(main.ptr(), Some(on_change), context.cast_mut().cast()) };
+                // Something may have happened before.
+                client.context().wake.notify_one();
+                Some(Queue(main))
+            }
+        };
         let messages = match kind {
             RDKafkaType::RD_KAFKA_CONSUMER => {
                 // SAFETY: as for the other queues.
@@ -172,7 +220,23 @@ impl Native {
             }
             RDKafkaType::RD_KAFKA_PRODUCER => None,
         };
-        Ok(Self { background: Queue(background), messages, client })
+        Ok(Self { background: Queue(background), own, messages, client })
+    }
+
+    /// Serves what has happened, on this thread. Waits that long for the first of it.
+    pub(super) fn serve_blocking(&self, wait: Duration) {
+        let Some(queue) = &self.own else { return };
+        let mut wait = c_int::try_from(wait.as_millis()).unwrap_or(c_int::MAX);
+        // SAFETY: the queue is alive. A returned event is ours to destroy; null means that there is none.
+        while let Some(event) = Event::new(unsafe { sys::rd_kafka_queue_poll(queue.ptr(), wait) }) {
+            take(self.client.context(), event);
+            wait = 0;
+        }
+    }
+
+    /// Waits until there may be something to serve.
+    pub(super) async fn changed(&self) {
+        self.client.context().wake.notified().await;
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -259,13 +323,25 @@ pub(super) unsafe fn context<'a>(opaque: *mut c_void) -> Option<&'a Context> {
     unsafe { opaque.cast::<Context>().as_ref() }
 }
 
-/// Takes an error, statistics or the reply to a request on librdkafka's background thread.
+/// Takes what librdkafka's background thread is to serve.
 unsafe extern "C" fn on_event(_: *mut sys::rd_kafka_t, event: *mut sys::rd_kafka_event_t, opaque: *mut c_void) {
     let Some(event) = Event::new(event) else { return };
     // SAFETY: librdkafka calls with the client's opaque.
-    let Some(context) = (unsafe { context(opaque) }) else {
-        return;
-    };
+    if let Some(context) = unsafe { context(opaque) } {
+        take(context, event);
+    }
+}
+
+/// Hears, on a thread of librdkafka, that there is something for the owner to serve.
+unsafe extern "C" fn on_change(_: *mut sys::rd_kafka_t, opaque: *mut c_void) {
+    // SAFETY: librdkafka calls with the context that was given with this function.
+    if let Some(context) = unsafe { context(opaque) } {
+        context.wake.notify_one();
+    }
+}
+
+/// Takes an error, statistics, what became of records, or the reply to a request.
+fn take(context: &Context, event: Event) {
     match event.kind() {
         sys::RD_KAFKA_EVENT_ERROR => {
             context.health.error(event.code().known(), &event.message());

@@ -1,4 +1,4 @@
-//! Handing records to librdkafka and taking their fates from its background thread.
+//! Handing records to librdkafka and taking their fates from it.
 //!
 //! A record costs no allocation beyond librdkafka's own copy, unless it has headers: topics are looked up once, and what
 //! the caller keeps with a record is a pointer or a number.
@@ -8,15 +8,17 @@ use std::ffi::{c_int, c_uint, c_void};
 use std::marker::PhantomData;
 use std::ptr;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::bindings as sys;
 use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka::util::IntoOpaque;
 use sys::rd_kafka_vtype_t as Field;
 
 use super::code::{self, ErrorCode};
-use super::native::{Event, Native};
+use super::native::{Event, Native, Served};
 use super::{ErrorText, Owned, c_text, text};
 use crate::error::{Error, Result};
 use crate::health::HealthSource;
@@ -25,7 +27,9 @@ use crate::topic::validate_topic_name;
 
 /// How long records that were not acknowledged may hold up the end of a client. They are settled at once; this is for a
 /// thread of the library that is late.
-const LAST_SETTLEMENT_MS: c_int = 500;
+const LAST_SETTLEMENT: Duration = Duration::from_millis(500);
+/// How long an owner that serves a client waits for something to happen before it looks whether anything is left.
+const LOOK: Duration = Duration::from_millis(10);
 const NOT_STORED: c_int = sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED as c_int;
 
 /// What became of a record.
@@ -40,7 +44,7 @@ pub(crate) enum Fate {
     },
 }
 
-/// Takes the fates of records, on librdkafka's background thread.
+/// Takes the fates of records, on the thread that serves the client.
 pub(crate) trait Settle: Send + Sync + 'static {
     /// What is kept with each record until then.
     type Ticket: IntoOpaque;
@@ -126,13 +130,30 @@ pub(crate) struct Producing<S: Settle> {
 }
 
 impl<S: Settle> Producing<S> {
-    pub(crate) fn start(config: &ClientConfig, health: Arc<HealthSource>, settle: Arc<S>) -> Result<Self> {
-        let native = Native::for_writing(config, health, Box::new(Reports(settle)))?;
+    pub(crate) fn start(config: &ClientConfig, health: Arc<HealthSource>, settle: Arc<S>, served: Served) -> Result<Self> {
+        let native = Native::for_writing(config, health, Box::new(Reports(settle)), served)?;
         Ok(Self { topics: RwLock::default(), native, settle: PhantomData })
     }
 
     pub(crate) fn native(&self) -> &Native {
         &self.native
+    }
+
+    /// Takes the fates that are known, on this thread, where the owner is to serve the client.
+    pub(crate) fn serve(&self) {
+        self.native.serve_blocking(Duration::ZERO);
+    }
+
+    /// How many records the client has that are not settled.
+    pub(crate) fn in_flight(&self) -> usize {
+        // SAFETY: the client is alive.
+        let queued = unsafe { sys::rd_kafka_outq_len(self.native.client.native_ptr()) };
+        usize::try_from(queued).unwrap_or(0)
+    }
+
+    /// Waits until there may be something to serve.
+    pub(crate) async fn changed(&self) {
+        self.native.changed().await;
     }
 
     /// Hands a record over. Does not block. A record that is refused gives its ticket back.
@@ -229,10 +250,12 @@ impl<S: Settle> Producing<S> {
 impl<S: Settle> Drop for Producing<S> {
     fn drop(&mut self) {
         let client = self.native.client.native_ptr();
-        // SAFETY: the client is alive. The background thread takes the reports meanwhile.
-        unsafe {
-            sys::rd_kafka_purge(client, sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT);
-            sys::rd_kafka_flush(client, LAST_SETTLEMENT_MS);
+        let deadline = Instant::now() + LAST_SETTLEMENT;
+        // SAFETY: the client is alive.
+        unsafe { sys::rd_kafka_purge(client, sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT) };
+        // SAFETY: as above. What is not served by the owner, the background thread takes meanwhile.
+        while unsafe { sys::rd_kafka_flush(client, 1) } != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && Instant::now() < deadline {
+            self.native.serve_blocking(LOOK);
         }
     }
 }

@@ -1,99 +1,112 @@
-//! Writes many records at little cost: the caller keeps its own books by number and is told when a number is settled.
+//! Writes many records at little cost: the caller keeps its own books by number and asks which numbers are settled.
 //!
-//! The promises are those of [`crate::Producer`]. Nothing is allocated for a record besides the client's copy of it.
+//! The promises are those of [`crate::Producer`]. Nothing is allocated for a record besides the client's copy of it, and what
+//! becomes of records is taken in by whoever asks, on its own thread: on few cores the change of threads costs more than that.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
 use super::settings::ProducerSettings;
-use super::writer::{Enqueued, Listen, Writer};
+use super::writer::{Enqueued, Hearing, Listen, Writer};
 use crate::connection::ConnectionSettings;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::ffi::Served;
 use crate::health::Health;
 use crate::record::{RecordPosition, RecordRef};
 
-/// Is told the fate of every record of a [`BulkProducer`], on the client's own thread: it must not block, and if it panics
-/// the process ends.
-pub trait DeliveryListener: Send + Sync + 'static {
-    /// The record that was enqueued with this token is acknowledged, or never will be. The errors are those of
-    /// [`crate::Delivery`]. Within a partition, acknowledgements come in the order of the records.
-    fn delivered(&self, token: usize, outcome: Result<RecordPosition>);
-
-    /// Called after each run of `delivered`: the place to wake somebody once instead of for every record.
-    fn settled(&self) {}
+/// What became of records of a [`BulkProducer`], by the tokens that they were enqueued with.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// All in-sync replicas have these. Within a partition they come in the order of the records.
+    pub acknowledged: Vec<usize>,
+    /// These are not acknowledged and never will be. The errors are those of [`crate::Delivery`].
+    pub failed: Vec<(usize, Error)>,
 }
 
-struct Numbered<L>(L);
+impl Settled {
+    fn count(&self) -> usize {
+        self.acknowledged.len() + self.failed.len()
+    }
+}
 
-impl<L: DeliveryListener> Listen for Numbered<L> {
+#[derive(Default)]
+struct Tokens(Mutex<Settled>);
+
+impl Tokens {
+    fn take(&self) -> Settled {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).count()
+    }
+}
+
+impl Listen for Tokens {
     type Ticket = usize;
 
     fn delivered(&self, token: usize, outcome: Result<RecordPosition>) {
-        self.0.delivered(token, outcome);
-    }
-
-    fn settled(&self) {
-        self.0.settled();
+        let mut settled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(_) => settled.acknowledged.push(token),
+            Err(error) => settled.failed.push((token, error)),
+        }
     }
 }
 
-/// Writes records to Kafka and tells a listener about each. Clones share one client; when the last one goes, what is not
-/// yet acknowledged fails as [`crate::Error::Closed`], so [`BulkProducer::flush`] first.
+/// Writes records to Kafka. When it is dropped, nobody hears any more of what is not yet acknowledged, so
+/// [`BulkProducer::flush`] first.
+///
+/// Nothing is heard of Kafka between two calls of [`BulkProducer::settled`], [`BulkProducer::room`] and
+/// [`BulkProducer::flush`], its [`Health`] neither: ask often, and from one task, since who waits wakes for what no other has taken in.
 ///
 /// ```no_run
-/// use penstock_kafka::{BulkProducer, ConnectionSettings, DeliveryListener, Enqueued, ProducerSettings, RecordPosition, RecordRef};
-///
-/// struct Printing;
-///
-/// impl DeliveryListener for Printing {
-///     fn delivered(&self, token: usize, outcome: penstock_kafka::Result<RecordPosition>) {
-///         println!("record {token}: {outcome:?}");
-///     }
-/// }
-///
 /// # async fn example() -> penstock_kafka::Result<()> {
-/// let producer = BulkProducer::new(&ConnectionSettings::parse("localhost:9092")?, &ProducerSettings::default(), Printing)?;
+/// use penstock_kafka::{BulkProducer, ConnectionSettings, Enqueued, ProducerSettings, RecordRef};
+///
+/// let producer = BulkProducer::new(&ConnectionSettings::parse("localhost:9092")?, &ProducerSettings::default())?;
 /// let record = RecordRef { payload: Some(b"{}"), ..RecordRef::to("orders") };
 /// while producer.try_enqueue(record, 1)? == Enqueued::NoRoom {
 ///     producer.room().await;
 /// }
-/// producer.flush(std::time::Duration::from_secs(30)).await
+/// producer.flush(std::time::Duration::from_secs(30)).await?;
+/// println!("{:?}", producer.settled());
+/// # Ok(())
 /// # }
 /// ```
-pub struct BulkProducer<L: DeliveryListener> {
-    writer: Writer<Numbered<L>>,
+pub struct BulkProducer {
+    writer: Writer<Tokens>,
+    /// Held by who takes in what became of records, so that their order stays.
+    serving: Mutex<()>,
 }
 
-impl<L: DeliveryListener> Clone for BulkProducer<L> {
-    fn clone(&self) -> Self {
-        Self { writer: self.writer.clone() }
-    }
-}
-
-impl<L: DeliveryListener> fmt::Debug for BulkProducer<L> {
+impl fmt::Debug for BulkProducer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkProducer").field("in_flight", &self.in_flight()).finish_non_exhaustive()
     }
 }
 
-impl<L: DeliveryListener> BulkProducer<L> {
+impl BulkProducer {
     /// Starts a client. Does not wait for Kafka.
     ///
     /// # Errors
     /// [`crate::Error::InvalidSettings`] names the setting that is out of its bounds.
-    pub fn new(connection: &ConnectionSettings, settings: &ProducerSettings, listener: L) -> Result<Self> {
+    pub fn new(connection: &ConnectionSettings, settings: &ProducerSettings) -> Result<Self> {
         settings.validate()?;
         let mut config = connection.client_config();
         settings.apply(&mut config);
-        Ok(Self { writer: Writer::start(&config, Numbered(listener))? })
+        Ok(Self { writer: Writer::start(config, Hearing::Each(Served::ByOwner), Tokens::default())?, serving: Mutex::default() })
     }
 
     /// Hands a record to the client if there is room. Does not block. Records that are enqueued one after the other stay in
-    /// this order within a partition. The listener may hear of the record before this returns.
+    /// this order within a partition.
     ///
     /// # Errors
     /// The record can never be sent (invalid topic name, too large, unknown partition), or the client has failed for
-    /// good ([`crate::Error::is_fatal`]). The listener does not hear of it then.
+    /// good ([`crate::Error::is_fatal`]). Nothing is heard of the record then.
     pub fn try_enqueue<'a>(&self, record: impl Into<RecordRef<'a>>, token: usize) -> Result<Enqueued> {
         let refused = self.writer.try_write(&record.into(), token)?;
         Ok(if refused.is_none() { Enqueued::Accepted } else { Enqueued::NoRoom })
@@ -104,12 +117,30 @@ impl<L: DeliveryListener> BulkProducer<L> {
     /// # Errors
     /// As there.
     pub async fn enqueue(&self, record: RecordRef<'_>, token: usize) -> Result<()> {
-        self.writer.write(&record, token).await
+        while self.try_enqueue(record, token)? == Enqueued::NoRoom {
+            self.room().await;
+        }
+        Ok(())
+    }
+
+    /// What became of records since the last call, as far as it is known.
+    pub fn settled(&self) -> Settled {
+        self.serve();
+        self.writer.listener().take()
+    }
+
+    /// Waits until there may be something that [`BulkProducer::settled`] has not told yet. Cancel-safe.
+    pub async fn changed(&self) {
+        if self.writer.listener().count() == 0 {
+            self.writer.changed().await;
+        }
     }
 
     /// Waits until a full buffer may have room again.
     pub async fn room(&self) {
-        self.writer.room().await;
+        while self.serve() == 0 && self.in_flight() > 0 {
+            self.writer.changed().await;
+        }
     }
 
     /// Waits until every record enqueued so far is acknowledged or has failed.
@@ -117,12 +148,21 @@ impl<L: DeliveryListener> BulkProducer<L> {
     /// # Errors
     /// [`crate::Error::Timeout`] if records are still on their way then; they stay in the client.
     pub async fn flush(&self, timeout: Duration) -> Result<()> {
-        self.writer.flush(timeout).await
+        let deadline = Instant::now() + timeout;
+        while self.in_flight() > 0 {
+            if timeout_at(deadline, self.room()).await.is_err() {
+                return Err(Error::Timeout { reason: format!("{} records are not acknowledged yet", self.in_flight()) });
+            }
+        }
+        Ok(())
     }
 
-    /// The listener.
-    pub fn listener(&self) -> &L {
-        &self.writer.listener().0
+    /// Takes in what became of records; of how many.
+    fn serve(&self) -> usize {
+        let _serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.in_flight();
+        self.writer.serve();
+        before.saturating_sub(self.in_flight())
     }
 
     /// How many records wait for their acknowledgement.
@@ -138,34 +178,22 @@ impl<L: DeliveryListener> BulkProducer<L> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
-
     use super::*;
-    use crate::error::Error;
-
-    struct Telling(mpsc::UnboundedSender<(usize, Result<RecordPosition>)>);
-
-    impl DeliveryListener for Telling {
-        fn delivered(&self, token: usize, outcome: Result<RecordPosition>) {
-            self.0.send((token, outcome)).unwrap();
-        }
-    }
 
     #[tokio::test]
     async fn a_full_buffer_takes_nothing_and_every_record_taken_is_settled_once() {
         let connection = ConnectionSettings::parse("localhost:1").unwrap();
-        let settings = ProducerSettings { buffer_records: 2, ..ProducerSettings::default() };
-        let (sender, mut told) = mpsc::unbounded_channel();
-        let producer = BulkProducer::new(&connection, &settings, Telling(sender)).unwrap();
+        let settings = ProducerSettings { buffer_records: 2, delivery_timeout: Duration::from_secs(1), ..ProducerSettings::default() };
+        let producer = BulkProducer::new(&connection, &settings).unwrap();
         for (token, expected) in [(7, Enqueued::Accepted), (8, Enqueued::Accepted), (9, Enqueued::NoRoom)] {
             assert_eq!(producer.try_enqueue(RecordRef::to("t"), token), Ok(expected), "{token}");
         }
-        assert_eq!(producer.in_flight(), 2);
-        drop(producer);
-        let mut settled = Vec::new();
-        while let Some(outcome) = told.recv().await {
-            settled.push(outcome);
-        }
-        assert_eq!(settled, [(7, Err(Error::Closed)), (8, Err(Error::Closed))]);
+        assert_eq!((producer.in_flight(), producer.settled()), (2, Settled::default()));
+        producer.enqueue(RecordRef::to("t"), 9).await.unwrap();
+        producer.flush(Duration::from_secs(60)).await.unwrap();
+        let Settled { acknowledged, failed } = producer.settled();
+        assert_eq!((acknowledged.len(), producer.in_flight(), producer.settled()), (0, 0, Settled::default()));
+        assert!(failed.iter().all(|(_, error)| matches!(error, Error::Unreachable { .. })), "{failed:?}");
+        assert_eq!(failed.iter().map(|(token, _)| *token).collect::<Vec<_>>(), [7, 8, 9]);
     }
 }

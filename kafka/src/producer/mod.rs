@@ -17,13 +17,14 @@ use tokio::sync::oneshot;
 
 use crate::connection::ConnectionSettings;
 use crate::error::{Error, Result};
+use crate::ffi::Served;
 use crate::health::Health;
 use crate::record::{Record, RecordPosition};
 
-pub use bulk::{BulkProducer, DeliveryListener};
+pub use bulk::{BulkProducer, Settled};
 pub use settings::{Compression, ProducerSettings};
 pub use writer::Enqueued;
-pub(crate) use writer::{Listen, Writer};
+pub(crate) use writer::{Hearing, Listen, Writer};
 
 type Outcome = Result<RecordPosition>;
 
@@ -72,7 +73,7 @@ impl Producer {
         settings.validate()?;
         let mut config = connection.client_config();
         settings.apply(&mut config);
-        Ok(Self { writer: Writer::start(&config, Callers)? })
+        Ok(Self { writer: Writer::start(config, Hearing::Each(Served::InBackground), Callers)? })
     }
 
     /// Writes one record and waits until Kafka has acknowledged it.

@@ -12,9 +12,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::detached::Detached;
 use crate::error::{Error, Result};
-use crate::ffi::{Fate, Producing, Refused, Settle};
+use crate::ffi::{Fate, Producing, Refused, Served, Settle};
 use crate::health::{Health, HealthSource};
 use crate::record::{RecordPosition, RecordRef};
+
+/// How soon a full buffer is looked at again.
+const A_LITTLE: Duration = Duration::from_millis(1);
 
 /// Whether a record was taken at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,20 +29,27 @@ pub enum Enqueued {
     NoRoom,
 }
 
-/// Hears of every record, on the client's own thread.
+/// Hears of every record, on the thread that serves the client.
 pub(crate) trait Listen: Send + Sync + 'static {
     /// What is kept with each record.
     type Ticket: IntoOpaque;
 
     fn delivered(&self, ticket: Self::Ticket, outcome: Result<RecordPosition>);
+}
 
-    /// Called after each run of deliveries.
-    fn settled(&self) {}
+/// What is heard of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hearing {
+    /// What became of each.
+    Each(Served),
+    /// Those alone that were not stored: it costs nothing where all are.
+    Failures,
 }
 
 /// The records on their way.
 pub(crate) struct Tally<L> {
     health: Arc<HealthSource>,
+    /// Counted where each is heard of.
     in_flight: AtomicUsize,
     progress: Notify,
     /// An acknowledgement came in this run: a broker is connected.
@@ -49,7 +59,8 @@ pub(crate) struct Tally<L> {
 
 impl<L> Tally<L> {
     fn forget(&self, count: usize) {
-        self.in_flight.fetch_sub(count, Ordering::AcqRel);
+        // Where they are not counted there are none.
+        let _ = self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, |all| Some(all.saturating_sub(count)));
         self.progress.notify_waiters();
     }
 
@@ -97,7 +108,6 @@ impl<L: Listen> Settle for Tally<L> {
         if self.acknowledged.swap(false, Ordering::Relaxed) {
             self.health.connected();
         }
-        self.listener.settled();
         self.forget(count);
     }
 }
@@ -106,16 +116,24 @@ impl<L: Listen> Settle for Tally<L> {
 pub(crate) struct Writer<L: Listen> {
     client: Detached<Producing<Tally<L>>>,
     tally: Arc<Tally<L>>,
+    hearing: Hearing,
 }
 
 impl<L: Listen> Clone for Writer<L> {
     fn clone(&self) -> Self {
-        Self { client: self.client.clone(), tally: Arc::clone(&self.tally) }
+        Self { client: self.client.clone(), tally: Arc::clone(&self.tally), hearing: self.hearing }
     }
 }
 
 impl<L: Listen> Writer<L> {
-    pub(crate) fn start(config: &ClientConfig, listener: L) -> Result<Self> {
+    pub(crate) fn start(mut config: ClientConfig, hearing: Hearing, listener: L) -> Result<Self> {
+        let served = match hearing {
+            Hearing::Each(served) => served,
+            Hearing::Failures => {
+                config.set("delivery.report.only.error", "true");
+                Served::InBackground
+            }
+        };
         let health = Arc::new(HealthSource::new());
         let tally = Arc::new(Tally {
             health: Arc::clone(&health),
@@ -124,8 +142,8 @@ impl<L: Listen> Writer<L> {
             acknowledged: AtomicBool::new(false),
             listener,
         });
-        let client = Producing::start(config, health, Arc::clone(&tally))?;
-        Ok(Self { client: Detached::new(client), tally })
+        let client = Producing::start(&config, health, Arc::clone(&tally), served)?;
+        Ok(Self { client: Detached::new(client), tally, hearing })
     }
 
     pub(crate) fn client(&self) -> Result<&Producing<Tally<L>>> {
@@ -139,10 +157,15 @@ impl<L: Listen> Writer<L> {
     /// Hands a record over, if there is room. Gives the ticket back if there is none.
     pub(crate) fn try_write(&self, record: &RecordRef<'_>, ticket: L::Ticket) -> Result<Option<L::Ticket>> {
         let client = self.client.get()?;
-        // Counted before it can be settled.
-        self.tally.in_flight.fetch_add(1, Ordering::AcqRel);
+        let is_counted = self.hearing != Hearing::Failures;
+        if is_counted {
+            // Before it can be settled.
+            self.tally.in_flight.fetch_add(1, Ordering::AcqRel);
+        }
         let Err((refused, ticket)) = client.produce(record, ticket) else { return Ok(None) };
-        self.tally.take_back();
+        if is_counted {
+            self.tally.take_back();
+        }
         match refused {
             Refused::Full => Ok(Some(ticket)),
             Refused::Failed(error) => Err(error),
@@ -158,8 +181,12 @@ impl<L: Listen> Writer<L> {
         Ok(())
     }
 
-    /// Waits until records were settled since the call, or none is on its way.
+    /// Waits until records were settled since the call, or none is on its way; where they are not heard of, a little.
     pub(crate) async fn room(&self) {
+        if self.hearing == Hearing::Failures {
+            // Nobody says that there is.
+            return tokio::time::sleep(A_LITTLE).await;
+        }
         let progress = self.tally.progress.notified();
         tokio::pin!(progress);
         // From here on no settlement is missed, so a full buffer cannot be waited for in vain.
@@ -179,8 +206,31 @@ impl<L: Listen> Writer<L> {
         Ok(())
     }
 
+    /// Takes in what became of records, where that is left to the owner.
+    pub(crate) fn serve(&self) {
+        if let Ok(client) = self.client.get() {
+            client.serve();
+        }
+    }
+
+    /// Waits until there may be something to take in.
+    pub(crate) async fn changed(&self) {
+        match self.client.get() {
+            Ok(client) => client.changed().await,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
-        self.tally.in_flight.load(Ordering::Acquire)
+        match self.hearing {
+            Hearing::Each(_) => self.tally.in_flight.load(Ordering::Acquire),
+            Hearing::Failures => self.client.get().map_or(0, Producing::in_flight),
+        }
+    }
+
+    /// A broker has answered, though nothing is heard of the records that it has.
+    pub(crate) fn connected(&self) {
+        self.tally.health.connected();
     }
 
     pub(crate) fn health(&self) -> Health {

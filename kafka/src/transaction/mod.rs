@@ -127,7 +127,7 @@ impl Transaction {
         self.core.writer.room().await;
     }
 
-    /// How many records wait for their acknowledgement.
+    /// How many records are not acknowledged yet, about.
     pub fn in_flight(&self) -> usize {
         self.core.writer.in_flight()
     }
@@ -175,6 +175,7 @@ impl Transaction {
         let lost = |reason| CommitError::ProducerLost { reason };
         let core = self.core;
         let Err(refusal) = core.call(core.setup.settings.timeout, commit).await else {
+            core.writer.connected();
             return Ok(TransactionalProducer { core: core.renew_if_unanswered().await.map_err(lost)? });
         };
         match judge(refusal, core.writer.listener().failed()) {

@@ -31,7 +31,9 @@ pub fn fetching(declared: Option<&Fetch>) -> Result<Fetching, Refusal> {
     set_bytes(&mut fetching.max_bytes, *max_bytes, &MAX_BYTES, "source.kafka.fetch.maxBytes")?;
     set_bytes(&mut fetching.partition_max_bytes, *partition_max_bytes, &PARTITION_MAX_BYTES, "source.kafka.fetch.partitionMaxBytes")?;
     set_duration(&mut fetching.max_wait, max_wait.as_deref(), &MAX_WAIT, "source.kafka.fetch.maxWait")?;
-    if fetching.partition_max_bytes > fetching.max_bytes {
+    if max_bytes.is_none() {
+        fetching.max_bytes = fetching.max_bytes.max(fetching.partition_max_bytes);
+    } else if fetching.partition_max_bytes > fetching.max_bytes {
         return Err(invalid("source.kafka.fetch.partitionMaxBytes must not be more than source.kafka.fetch.maxBytes"));
     }
     Ok(fetching)
@@ -96,7 +98,7 @@ mod tests {
 
     #[test]
     fn fetching_has_defaults_and_bounds() {
-        let defaults = Fetching { min_bytes: 1, max_bytes: 16 << 20, partition_max_bytes: 1 << 20, max_wait: Duration::from_millis(500) };
+        let defaults = Fetching { min_bytes: 1, max_bytes: 4 << 20, partition_max_bytes: 512 << 10, max_wait: Duration::from_millis(500) };
         for (given, expected) in [
             (json!({}), Ok(defaults)),
             (
@@ -104,7 +106,7 @@ mod tests {
                 Ok(Fetching { min_bytes: 65_536, max_wait: Duration::from_secs(2), ..defaults }),
             ),
             (json!({"maxBytes": 1_048_576}), Ok(Fetching { max_bytes: 1 << 20, ..defaults })),
-            (json!({"partitionMaxBytes": 16_777_216}), Ok(Fetching { partition_max_bytes: 16 << 20, ..defaults })),
+            (json!({"partitionMaxBytes": 16_777_216}), Ok(Fetching { max_bytes: 16 << 20, partition_max_bytes: 16 << 20, ..defaults })),
             (json!({"minBytes": 0}), Err("fetch.minBytes is 0: it must be from 1 to 1048576")),
             (json!({"minBytes": -1}), Err("fetch.minBytes is -1")),
             (json!({"maxBytes": 1_048_575}), Err("fetch.maxBytes")),
@@ -139,7 +141,7 @@ mod tests {
 
     #[test]
     fn producing_has_defaults_and_bounds() {
-        let defaults = Producing { batch_bytes: 128 << 10, linger: Duration::from_millis(5), compression: Compression::Lz4 };
+        let defaults = Producing { batch_bytes: 1_000_000, linger: Duration::from_millis(10), compression: Compression::Lz4 };
         for (given, expected) in [
             (json!({}), Ok(defaults)),
             (json!({"batchBytes": 16_384}), Ok(Producing { batch_bytes: 16_384, ..defaults })),

@@ -36,7 +36,7 @@ use super::{
     retry::{self, Next, Standing},
     session::{Breakdown, Needs},
     ticket::{Assignment, Ticket},
-    tiers::{Level, Station},
+    tiers::Station,
     unread::Unread,
     verdict::{Letter, Verdict},
     writing::Addresses,
@@ -265,9 +265,10 @@ impl<O: Outbox> Engine<O> {
         {
             self.start(ticket).await;
         }
-        let answers = self.parts.outbox.act(&mut self.parts.books)?;
+        let answers = self.parts.outbox.take_in(&mut self.parts.books)?;
         self.take_in(answers)?;
         self.write().await?;
+        self.parts.outbox.commit_if_due(&mut self.parts.books);
         self.let_go_on();
         self.parts.counters.in_flight(self.parts.books.records());
         Ok(())
@@ -356,9 +357,12 @@ impl<O: Outbox> Engine<O> {
                 Outcome::Reject(Failure::new("Panic", words))
             }
         };
-        let (level, levels) = self.level(ticket);
-        let at = Standing { attempt: number, level, levels };
-        let verdict = match retry::next(outcome, at, &self.parts.retry, rand::random()) {
+        let Parts { books, addresses, retry, .. } = &mut self.parts;
+        let standing = || {
+            let levels = books.event(ticket).map_or(0, |event| addresses.tiers.levels_of(&event.topic));
+            Standing { attempt: number, level: books.station(ticket).level(), levels }
+        };
+        let verdict = match retry::next(outcome, standing, retry, rand::random) {
             Next::Emit(outputs) => Verdict::Emit(outputs),
             Next::Bury(failure, burial) => Verdict::Bury(Letter::new(failure, burial, Timestamp::now())),
             Next::Wait(level, failure) => {
@@ -375,13 +379,6 @@ impl<O: Outbox> Engine<O> {
         let event = self.parts.books.event(ticket);
         let reading = event.and_then(|event| self.holds.wait(&event, station));
         self.parts.books.decide(ticket, Verdict::Wait { station, reading });
-    }
-
-    /// How far the record has come, and how far it can.
-    fn level(&mut self, ticket: Ticket) -> (Level, Level) {
-        let Parts { books, addresses, .. } = &mut self.parts;
-        let levels = books.event(ticket).map_or(0, |event| addresses.tiers.levels_of(&event.topic));
-        (books.station(ticket).level(), levels)
     }
 
     fn pause(&mut self, ticket: Ticket, pause: Duration) {

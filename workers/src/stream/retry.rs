@@ -41,18 +41,20 @@ pub struct Standing {
 }
 
 /// Decides what follows from the outcome of an attempt. In the source topic a record has as many attempts as the policy says,
-/// after each delay one more. `chance` is from 0 to 1.
+/// after each delay one more. Where the record stands is asked only if that matters; `chance` is from 0 to 1.
 #[must_use]
-pub fn next(outcome: Outcome, at: Standing, policy: &RetryPolicy, chance: f64) -> Next {
+pub fn next(outcome: Outcome, at: impl FnOnce() -> Standing, policy: &RetryPolicy, chance: impl FnOnce() -> f64) -> Next {
     match outcome {
         Outcome::Emit(outputs) => Next::Emit(outputs),
         Outcome::Drop => Next::Emit(Vec::new()),
         Outcome::Reject(failure) => Next::Bury(failure, Burial::Rejected),
-        Outcome::Retry(_) if at.level == 0 && at.attempt < policy.attempts => {
-            Next::Again(pause(policy.initial_backoff, policy.max_backoff, u32::from(at.attempt), chance))
-        }
-        Outcome::Retry(failure) if at.level < at.levels => Next::Wait(at.level + 1, failure),
-        Outcome::Retry(failure) => Next::Bury(failure, Burial::Exhausted),
+        Outcome::Retry(failure) => match at() {
+            at if at.level == 0 && at.attempt < policy.attempts => {
+                Next::Again(pause(policy.initial_backoff, policy.max_backoff, u32::from(at.attempt), chance()))
+            }
+            at if at.level < at.levels => Next::Wait(at.level + 1, failure),
+            _ => Next::Bury(failure, Burial::Exhausted),
+        },
     }
 }
 
@@ -97,7 +99,7 @@ mod tests {
             (retry(), (1, 3, 2), exhausted()),
         ] {
             let at = Standing { attempt, level, levels };
-            assert_eq!(next(outcome, at, &POLICY, 1.0), expected);
+            assert_eq!(next(outcome, || at, &POLICY, || 1.0), expected);
         }
     }
 

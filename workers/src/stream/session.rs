@@ -21,7 +21,7 @@ use super::{
     engine::{Engine, Parts},
     handover::{Handover, Patience, Rebalance},
     lookup::{KnownTopics, Lookup},
-    outbox::{Acknowledgements, AtLeastOnce, Cut, ExactlyOnce, Outbox},
+    outbox::{AtLeastOnce, Cut, ExactlyOnce, Outbox},
     retry,
     tiers::Tiers,
     writing::Addresses,
@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// What is in memory at most: enough to go on while a transaction is being committed.
-const BOUNDS: Bounds = Bounds { records: 20_000, bytes: 12 << 20 };
+const BOUNDS: Bounds = Bounds { records: 10_000, bytes: 8 << 20 };
 const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// A session that lasted this long was well.
 const WELL: Duration = Duration::from_secs(60);
@@ -183,7 +183,7 @@ impl Stream {
     }
 
     async fn at_least_once(&self, producing: &Producing, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
-        let producer = BulkProducer::new(&self.connection, &clients::bulk(producing), Acknowledgements::default())?;
+        let producer = BulkProducer::new(&self.connection, &clients::bulk(producing))?;
         let health = producer.health();
         let group = self.join()?;
         let outbox = AtLeastOnce::new(producer, producing.batch_bytes, Arc::clone(&group.consumer), self.addresses(), self.counting());

@@ -89,7 +89,7 @@ fn only_what_workers_do_rolls_the_pods() {
         (json!({"deadLetter": {"headers": ["Spring"]}}), true),
         (json!({"admin": {"port": 9000}}), true),
         (json!({"source": {"kafka": {"startFrom": "Latest"}}}), true),
-        (json!({"source": {"kafka": {"sessionTimeout": "20s", "fetch": {"minBytes": 1}}}, "producer": {"linger": "5ms"}}), false),
+        (json!({"source": {"kafka": {"sessionTimeout": "20s", "fetch": {"minBytes": 1}}}, "producer": {"linger": "10ms"}}), false),
         (json!({"source": {"kafka": {"sessionTimeout": "30s"}}}), true),
         (json!({"source": {"kafka": {"fetch": {"maxWait": "1s"}}}}), true),
         (json!({"producer": {"compression": "Zstd"}}), true),

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::stream::dead_letter::HEADER_PREFIX;
 
-const FIELDS: &[&str] =
+const FIELDS: &[&str; 8] =
     &["eventType", "timestamp", "data", "originalTopic", "originalValue", "originalValueDropped", "originalKey", "failedAt"];
 
 /// What a record says.
@@ -89,7 +89,7 @@ fn failure_by_key(key: Option<&str>, at: Timestamp) -> Reading {
     order_id.map_or(Reading::Elsewhere, |order_id| Reading::About(order_id, vec![Fact::Failed(Failed { at })]))
 }
 
-fn order_facts(event: &Fields<'_>, written_at: Timestamp, failed_at: Option<Timestamp>) -> Result<Reading, Malformed> {
+fn order_facts(event: &Fields<'_, { FIELDS.len() }>, written_at: Timestamp, failed_at: Option<Timestamp>) -> Result<Reading, Malformed> {
     let data = event.raw("data").map(RawValue::get).ok_or_else(|| missing("data"))?;
     let order_id = order_id(data)?;
     let placed = Placed { copy: failed_at.is_some(), at: time(event, "timestamp").unwrap_or(written_at), data: Arc::from(data) };
@@ -97,7 +97,7 @@ fn order_facts(event: &Fields<'_>, written_at: Timestamp, failed_at: Option<Time
     Ok(Reading::About(order_id, std::iter::once(Fact::Placed(placed)).chain(failed).collect()))
 }
 
-fn payment_facts(event: &Fields<'_>, written_at: Timestamp) -> Result<Reading, Malformed> {
+fn payment_facts(event: &Fields<'_, { FIELDS.len() }>, written_at: Timestamp) -> Result<Reading, Malformed> {
     let data = event.raw("data").map(RawValue::get).ok_or_else(|| missing("data"))?;
     let order_id = order_id(data)?;
     let payment_id = Fields::parse(data, &["paymentId"])?.string("paymentId").ok_or_else(|| missing("data.paymentId"))?;
@@ -107,7 +107,7 @@ fn payment_facts(event: &Fields<'_>, written_at: Timestamp) -> Result<Reading, M
 
 /// A dead letter in Envelope format; its original is the event itself, or its text where that was not JSON. It may hold any
 /// poison and is well-formed all the same.
-fn envelope_facts(envelope: &Fields<'_>, written_at: Timestamp) -> Reading {
+fn envelope_facts(envelope: &Fields<'_, { FIELDS.len() }>, written_at: Timestamp) -> Reading {
     let failed_at = time(envelope, "failedAt").unwrap_or(written_at);
     if envelope.raw("originalValueDropped").is_some() {
         return failure_by_key(envelope.string("originalKey").as_deref(), failed_at);
@@ -127,7 +127,7 @@ fn order_id(data: &str) -> Result<Uuid, Malformed> {
     id.as_deref().and_then(parse_order_id).ok_or_else(|| missing("data.orderId"))
 }
 
-fn time(fields: &Fields<'_>, name: &str) -> Option<Timestamp> {
+fn time(fields: &Fields<'_, { FIELDS.len() }>, name: &str) -> Option<Timestamp> {
     fields.string(name)?.parse().ok()
 }
 

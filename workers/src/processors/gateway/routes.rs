@@ -77,7 +77,7 @@ pub async fn show(State(desk): State<Arc<Desk>>, id: Result<Path<String>, PathRe
 }
 
 impl Desk {
-    async fn produce(&self, order: &Order) -> Result<(), Problem> {
+    async fn produce(&self, order: &Order<'_>) -> Result<(), Problem> {
         let event = OrderCreated::new(order, Uuid::new_v4(), Timestamp::now());
         let payload: Bytes = serde_json::to_vec(&event).map_err(|why| internal("write the event", &why))?.into();
         let key = Bytes::from(order.order_id.to_string());

@@ -26,13 +26,13 @@ pub struct OrderCreated<'a> {
     event_type: &'static str,
     event_id: Uuid,
     timestamp: String,
-    data: &'a Order,
+    data: &'a Order<'a>,
 }
 
 impl<'a> OrderCreated<'a> {
     /// The event of an order accepted at that time.
     #[must_use]
-    pub fn new(order: &'a Order, event_id: Uuid, at: Timestamp) -> Self {
+    pub fn new(order: &'a Order<'a>, event_id: Uuid, at: Timestamp) -> Self {
         Self { event_type: ORDER_CREATED, event_id, timestamp: iso(at), data: order }
     }
 }
@@ -53,7 +53,7 @@ struct CompletedPayment<'a> {
     order_id: Uuid,
     payment_id: Uuid,
     payment_status: &'static str,
-    amount: &'a Number,
+    amount: Number<'a>,
     currency: &'a str,
     processed_at: String,
 }
@@ -61,12 +61,12 @@ struct CompletedPayment<'a> {
 impl<'a> PaymentCompleted<'a> {
     /// The event of an order paid at that time.
     #[must_use]
-    pub fn new(order: &'a Order, payment_id: Uuid, event_id: Uuid, at: Timestamp) -> Self {
+    pub fn new(order: &'a Order<'a>, payment_id: Uuid, event_id: Uuid, at: Timestamp) -> Self {
         let data = CompletedPayment {
             order_id: order.order_id,
             payment_id,
             payment_status: "completed",
-            amount: &order.amount,
+            amount: order.amount,
             currency: &order.currency,
             processed_at: iso(at),
         };
@@ -97,7 +97,7 @@ impl From<Malformed> for EventRefusal {
 ///
 /// # Errors
 /// Every field at fault, or that the bytes are not a JSON object.
-pub fn order_of_event(payload: Option<&[u8]>) -> Result<Order, EventRefusal> {
+pub fn order_of_event(payload: Option<&[u8]>) -> Result<Order<'_>, EventRefusal> {
     let payload = payload.ok_or_else(|| EventRefusal::Parse("the record has no value".to_owned()))?;
     let text = std::str::from_utf8(payload).map_err(|e| EventRefusal::Parse(format!("{e} in the bytes of the value")))?;
     let fields = Fields::parse(text, &["eventType", "data"])?;
@@ -129,11 +129,12 @@ mod tests {
 
     #[test]
     fn events_follow_the_contract_to_the_letter() {
-        let order = order_of_body(&body()).unwrap();
+        let body = body();
+        let order = order_of_body(&body).unwrap();
         let at = "2026-01-31T13:00:00.1239+01:00".parse().unwrap();
         let created = serde_json::to_string(&OrderCreated::new(&order, Uuid::nil(), at)).unwrap();
         let head = r#"{"eventType":"ORDER_CREATED","eventId":"00000000-0000-0000-0000-000000000000","timestamp":"2026-01-31T12:00:00.123Z","data":"#;
-        assert_eq!(created, format!("{head}{}}}", body()));
+        assert_eq!(created, format!("{head}{body}}}"));
         assert_eq!(order_of_event(Some(created.as_bytes())).unwrap(), order);
 
         let paid = serde_json::to_string(&PaymentCompleted::new(&order, Uuid::max(), Uuid::nil(), at)).unwrap();

@@ -3,9 +3,12 @@
 //! Nothing is converted, so a number keeps every digit, and a field of the wrong type does not hide the faults of the others.
 //! Unknown fields are skipped. Values are skipped without recursion: nesting depth costs no stack.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 /// Text that is not one JSON object.
@@ -15,56 +18,90 @@ pub struct Malformed(pub String);
 
 /// The known fields of one JSON object.
 #[derive(Debug)]
-pub struct Fields<'a> {
-    found: Vec<(&'static str, &'a RawValue)>,
+pub struct Fields<'a, const N: usize> {
+    names: &'static [&'static str; N],
+    values: [Option<&'a RawValue>; N],
 }
 
-impl<'a> Fields<'a> {
+impl<'a, const N: usize> Fields<'a, N> {
     /// Reads the fields of those names out of a JSON object.
     ///
     /// # Errors
     /// When the text is not JSON, is another value than an object, or gives one of these fields twice.
-    pub fn parse(text: &'a str, names: &'static [&'static str]) -> Result<Self, Malformed> {
+    pub fn parse(text: &'a str, names: &'static [&'static str; N]) -> Result<Self, Malformed> {
         let mut json = serde_json::Deserializer::from_str(text);
-        let found = json.deserialize_map(Known(names)).and_then(|found| json.end().map(|()| found));
-        found.map(|found| Self { found }).map_err(|e| Malformed(e.to_string()))
+        let values = json.deserialize_map(Object(names)).and_then(|values| json.end().map(|()| values));
+        values.map(|values| Self { names, values }).map_err(|e| Malformed(e.to_string()))
     }
 
     /// The text of a field; none if it is absent or null.
     #[must_use]
     pub fn raw(&self, name: &str) -> Option<&'a RawValue> {
-        self.found.iter().find(|(n, _)| *n == name).map(|(_, value)| *value).filter(|value| value.get() != "null")
+        let (_, value) = self.names.iter().zip(self.values).find(|(known, _)| **known == name)?;
+        value.filter(|value| value.get() != "null")
     }
 
     /// A field that is a string; none if it is anything else.
     #[must_use]
-    pub fn string(&self, name: &str) -> Option<String> {
-        serde_json::from_str(self.raw(name)?.get()).ok()
+    pub fn string(&self, name: &str) -> Option<Cow<'a, str>> {
+        string(self.raw(name)?)
     }
 }
 
-struct Known(&'static [&'static str]);
+/// The string that a JSON value is; none if it is anything else.
+pub fn string(value: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str(value.get()).ok().map(|Text(text)| text)
+}
 
-impl<'de> Visitor<'de> for Known {
-    type Value = Vec<(&'static str, &'de RawValue)>;
+/// An object, of which the values of these names are kept.
+struct Object<const N: usize>(&'static [&'static str; N]);
+
+impl<'de, const N: usize> Visitor<'de> for Object<N> {
+    type Value = [Option<&'de RawValue>; N];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found: Self::Value = Vec::with_capacity(self.0.len());
-        while let Some(key) = map.next_key::<String>()? {
-            let Some(name) = self.0.iter().find(|name| **name == key) else {
+        let mut values = [None; N];
+        while let Some(known) = map.next_key_seed(Name(self.0))? {
+            let Some((slot, name)) = known.and_then(|at| Some((values.get_mut(at)?, self.0.get(at)?))) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            if found.iter().any(|(n, _)| n == name) {
+            if slot.is_some() {
                 return Err(A::Error::custom(format_args!("`{name}` is given twice")));
             }
-            found.push((name, map.next_value()?));
+            *slot = Some(map.next_value()?);
         }
-        Ok(found)
+        Ok(values)
+    }
+}
+
+/// The name of a field: which of these it is.
+struct Name<const N: usize>(&'static [&'static str; N]);
+
+impl<'de, const N: usize> DeserializeSeed<'de> for Name<N> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<const N: usize> Visitor<'_> for Name<N> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a field")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|known| *known == name))
     }
 }
 
@@ -72,7 +109,7 @@ impl<'de> Visitor<'de> for Known {
 mod tests {
     use super::*;
 
-    const NAMES: &[&str] = &["a", "b"];
+    const NAMES: &[&str; 2] = &["a", "b"];
 
     #[test]
     fn values_keep_their_text() {

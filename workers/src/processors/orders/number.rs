@@ -12,27 +12,27 @@ use serde_json::value::RawValue;
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 
 /// An exact decimal number. Two are equal when their values are, however they are written.
-#[derive(Clone, Debug)]
-pub struct Number(Box<RawValue>);
+#[derive(Clone, Copy, Debug)]
+pub struct Number<'a>(&'a RawValue);
 
-impl Number {
+impl<'a> Number<'a> {
     /// The number that a JSON value is; none if it is no number or beyond what a double holds.
     #[must_use]
-    pub fn from_json(value: &RawValue) -> Option<Self> {
+    pub fn from_json(value: &'a RawValue) -> Option<Self> {
         let text = value.get();
         if !text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
             return None;
         }
         let double: f64 = text.parse().ok()?;
-        let lost = !double.is_finite() || (double == 0.0 && !Decimal::of(text).digits.is_empty());
-        (!lost).then(|| Self(value.to_owned()))
+        let lost = !double.is_finite() || (double == 0.0 && !Decimal::of(text).is_zero());
+        (!lost).then_some(Self(value))
     }
 
     /// How it compares with zero.
     #[must_use]
     pub fn sign(&self) -> Ordering {
         let value = Decimal::of(self.0.get());
-        match (value.digits.is_empty(), value.negative) {
+        match (value.is_zero(), value.negative) {
             (true, _) => Ordering::Equal,
             (false, true) => Ordering::Less,
             (false, false) => Ordering::Greater,
@@ -47,48 +47,65 @@ impl Number {
     }
 }
 
-impl PartialEq for Number {
+impl PartialEq for Number<'_> {
     fn eq(&self, other: &Self) -> bool {
         Decimal::of(self.0.get()) == Decimal::of(other.0.get())
     }
 }
 
-impl fmt::Display for Number {
+impl fmt::Display for Number<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.get())
     }
 }
 
-impl Serialize for Number {
+impl Serialize for Number<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
     }
 }
 
-/// ±digits × 10^exponent in its one normal form: no zero at either end of the digits; zero has none, no sign and exponent 0.
-#[derive(PartialEq, Eq)]
-struct Decimal {
+/// ±(whole fraction) × 10^exponent in its one normal form: no zero at either end of the digits; zero has none, no sign and
+/// exponent 0.
+struct Decimal<'a> {
     negative: bool,
-    digits: String,
+    /// The digits before the decimal point, and those behind it.
+    whole: &'a str,
+    fraction: &'a str,
     exponent: i64,
 }
 
-impl Decimal {
+impl<'a> Decimal<'a> {
     /// Of a text that is known to be a JSON number.
-    fn of(text: &str) -> Self {
+    fn of(text: &'a str) -> Self {
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let digits = format!("{}{fraction}", whole.trim_start_matches('-'));
-        let digits = digits.trim_start_matches('0');
-        let significant = digits.trim_end_matches('0');
-        if significant.is_empty() {
-            return Self { negative: false, digits: String::new(), exponent: 0 };
+        let (whole, fraction) = (whole.trim_start_matches(['-', '0']), fraction.trim_end_matches('0'));
+        // Zeros at the end are digits of the whole only where no others follow; at the beginning, of the fraction likewise.
+        let significant = if fraction.is_empty() { whole.trim_end_matches('0') } else { whole };
+        let shift = length(whole) - length(significant) - length(fraction);
+        let fraction = if significant.is_empty() { fraction.trim_start_matches('0') } else { fraction };
+        if significant.is_empty() && fraction.is_empty() {
+            return Self { negative: false, whole: "", fraction: "", exponent: 0 };
         }
         // An exponent of more digits than i64 has is far beyond any double; only its direction matters.
         let saturated = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
-        let exponent =
-            exponent.parse().unwrap_or(saturated).saturating_sub(length(fraction)).saturating_add(length(digits) - length(significant));
-        Self { negative: text.starts_with('-'), digits: significant.to_owned(), exponent }
+        let exponent = exponent.parse().unwrap_or(saturated).saturating_add(shift);
+        Self { negative: text.starts_with('-'), whole: significant, fraction, exponent }
+    }
+
+    fn is_zero(&self) -> bool {
+        self.whole.is_empty() && self.fraction.is_empty()
+    }
+
+    fn digits(&self) -> impl Iterator<Item = u8> {
+        self.whole.bytes().chain(self.fraction.bytes())
+    }
+}
+
+impl PartialEq for Decimal<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.negative, self.exponent) == (other.negative, other.exponent) && self.digits().eq(other.digits())
     }
 }
 
@@ -102,8 +119,8 @@ mod tests {
 
     use super::*;
 
-    fn number(text: &str) -> Option<Number> {
-        Number::from_json(&RawValue::from_string(text.to_owned()).unwrap())
+    fn number(text: &str) -> Option<Number<'_>> {
+        Number::from_json(serde_json::from_str(text).unwrap())
     }
 
     #[test]
@@ -149,6 +166,9 @@ mod tests {
             ("10.10", "10.1", true),
             ("1e2", "100", true),
             ("0.1", "1e-1", true),
+            ("0.00500", "5e-3", true),
+            ("100.10", "1001e-1", true),
+            ("10.01", "1.001", false),
             ("-0", "0.0", true),
             ("10.1", "10.11", false),
             ("1", "-1", false),
@@ -161,10 +181,11 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_integers(n in -9_007_199_254_740_991_i64..=9_007_199_254_740_991, zeros in 0_usize..5) {
-            let plain = number(&n.to_string()).unwrap();
+            let (text, shifted) = (n.to_string(), format!("{n}{}e-{zeros}", "0".repeat(zeros)));
+            let plain = number(&text).unwrap();
             prop_assert_eq!(plain.sign(), n.cmp(&0));
             prop_assert!(plain.is_safe_integer());
-            prop_assert_eq!(plain, number(&format!("{n}{}e-{zeros}", "0".repeat(zeros))).unwrap());
+            prop_assert_eq!(plain, number(&shifted).unwrap());
         }
     }
 }

@@ -5,6 +5,7 @@
 //! an event holds exactly the fields of its contract.
 
 use std::{
+    borrow::Cow,
     cmp::Ordering,
     fmt::{Arguments, Write},
 };
@@ -13,7 +14,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Fields, Item, Malformed, Number, Order};
+use super::{Fields, Item, Malformed, Number, Order, fields};
 
 /// The most items of one order.
 pub const MAX_ITEMS: usize = 1_000;
@@ -21,8 +22,8 @@ pub const MAX_ITEMS: usize = 1_000;
 /// The most bytes that [`list_faults`] spends, so that a dead letter stays far below the size that a topic takes.
 const MAX_FAULT_BYTES: usize = 4_096;
 
-const ORDER_FIELDS: &[&str] = &["orderId", "userId", "amount", "currency", "items"];
-const ITEM_FIELDS: &[&str] = &["productId", "quantity", "price"];
+const ORDER_FIELDS: &[&str; 5] = &["orderId", "userId", "amount", "currency", "items"];
+const ITEM_FIELDS: &[&str; 3] = &["productId", "quantity", "price"];
 
 /// A field at fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -64,7 +65,7 @@ pub fn list_faults(faults: &[Fault]) -> String {
 ///
 /// # Errors
 /// Every field at fault, or that the text is not a JSON object.
-pub fn order_of_body(text: &str) -> Result<Order, OrderRefusal> {
+pub fn order_of_body(text: &str) -> Result<Order<'_>, OrderRefusal> {
     let fields = Fields::parse(text, ORDER_FIELDS)?;
     let mut faults = Faults { list: Vec::new() };
     let order = read_order(&fields, "", &mut faults);
@@ -75,14 +76,14 @@ pub fn order_of_body(text: &str) -> Result<Order, OrderRefusal> {
 ///
 /// # Errors
 /// Every field at fault.
-pub(super) fn order_of_data(data: Option<&RawValue>) -> Result<Order, Vec<Fault>> {
+pub(super) fn order_of_data(data: Option<&RawValue>) -> Result<Order<'_>, Vec<Fault>> {
     let mut faults = Faults { list: Vec::new() };
     let order = faults.object(format_args!("data"), data, ORDER_FIELDS).and_then(|fields| read_order(&fields, "data.", &mut faults));
     order.filter(|_| faults.list.is_empty()).ok_or(faults.list)
 }
 
 /// Every field is read before the first fault ends it, so that all faults are found.
-fn read_order(fields: &Fields<'_>, at: &str, faults: &mut Faults) -> Option<Order> {
+fn read_order<'a>(fields: &Fields<'a, { ORDER_FIELDS.len() }>, at: &str, faults: &mut Faults) -> Option<Order<'a>> {
     let order_id = faults.uuid(format_args!("{at}orderId"), fields.raw("orderId"));
     let user_id = faults.text(format_args!("{at}userId"), fields.raw("userId"));
     let amount =
@@ -92,7 +93,7 @@ fn read_order(fields: &Fields<'_>, at: &str, faults: &mut Faults) -> Option<Orde
     Some(Order { order_id: order_id?, user_id: user_id?, amount: amount?, currency: currency?, items: items? })
 }
 
-fn read_item(raw: &RawValue, at: Arguments<'_>, faults: &mut Faults) -> Option<Item> {
+fn read_item<'a>(raw: &'a RawValue, at: Arguments<'_>, faults: &mut Faults) -> Option<Item<'a>> {
     let fields = faults.object(at, Some(raw), ITEM_FIELDS)?;
     let product_id = faults.text(format_args!("{at}.productId"), fields.raw("productId"));
     let quantity = faults.number(format_args!("{at}.quantity"), fields.raw("quantity"), "must be a whole number of 1 or more", |n| {
@@ -118,12 +119,12 @@ impl Faults {
         raw.or_else(|| self.note(field, "is required"))
     }
 
-    fn string(&mut self, field: Arguments<'_>, raw: Option<&RawValue>) -> Option<String> {
+    fn string<'a>(&mut self, field: Arguments<'_>, raw: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
         let raw = self.present(field, raw)?;
-        serde_json::from_str(raw.get()).ok().or_else(|| self.note(field, "must be a string"))
+        fields::string(raw).or_else(|| self.note(field, "must be a string"))
     }
 
-    fn text(&mut self, field: Arguments<'_>, raw: Option<&RawValue>) -> Option<String> {
+    fn text<'a>(&mut self, field: Arguments<'_>, raw: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
         let text = self.string(field, raw)?;
         if text.trim().is_empty() { self.note(field, "must not be empty") } else { Some(text) }
     }
@@ -133,22 +134,33 @@ impl Faults {
         parse_order_id(&text).or_else(|| self.note(field, "must be a UUID"))
     }
 
-    fn currency(&mut self, field: Arguments<'_>, raw: Option<&RawValue>) -> Option<String> {
+    fn currency<'a>(&mut self, field: Arguments<'_>, raw: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
         let text = self.string(field, raw)?;
         if text.chars().count() == 3 { Some(text) } else { self.note(field, "must be exactly 3 characters") }
     }
 
-    fn number(&mut self, field: Arguments<'_>, raw: Option<&RawValue>, rule: &str, allowed: impl Fn(&Number) -> bool) -> Option<Number> {
+    fn number<'a>(
+        &mut self,
+        field: Arguments<'_>,
+        raw: Option<&'a RawValue>,
+        rule: &str,
+        allowed: impl Fn(Number<'a>) -> bool,
+    ) -> Option<Number<'a>> {
         let raw = self.present(field, raw)?;
         match Number::from_json(raw) {
-            Some(number) if allowed(&number) => Some(number),
+            Some(number) if allowed(number) => Some(number),
             Some(_) => self.note(field, rule),
             None if raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) => self.note(field, "is beyond the range of a double"),
             None => self.note(field, "must be a number"),
         }
     }
 
-    fn object<'a>(&mut self, field: Arguments<'_>, raw: Option<&'a RawValue>, names: &'static [&'static str]) -> Option<Fields<'a>> {
+    fn object<'a, const N: usize>(
+        &mut self,
+        field: Arguments<'_>,
+        raw: Option<&'a RawValue>,
+        names: &'static [&'static str; N],
+    ) -> Option<Fields<'a, N>> {
         let text = self.present(field, raw)?.get();
         if !text.starts_with('{') {
             return self.note(field, "must be an object");
@@ -156,9 +168,9 @@ impl Faults {
         Fields::parse(text, names).or_else(|why| self.note(field, format!("is malformed: {why}")).ok_or(why)).ok()
     }
 
-    fn items(&mut self, field: Arguments<'_>, raw: Option<&RawValue>) -> Option<Vec<Item>> {
+    fn items<'a>(&mut self, field: Arguments<'_>, raw: Option<&'a RawValue>) -> Option<Vec<Item<'a>>> {
         let raw = self.present(field, raw)?;
-        let Ok(values) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
+        let Ok(values) = serde_json::from_str::<Vec<&'a RawValue>>(raw.get()) else {
             return self.note(field, "must be an array");
         };
         match values.len() {

@@ -2,17 +2,14 @@
 //! that, a few times a second, one commit at a time.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
-use penstock_kafka::{BulkProducer, Consumer, DeliveryListener, RecordPosition, RecordRef};
-use tokio::{
-    sync::Notify,
-    time::{sleep_until, timeout_at},
-};
+use penstock_kafka::{BulkProducer, Consumer, RecordRef, Settled};
+use tokio::time::{sleep_until, timeout_at};
 
 use super::{Answers, Outbox, Written};
 use crate::{
@@ -33,39 +30,11 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// How long to pause at most while commits fail.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What Kafka answered, from the client's thread to the task that works.
-#[derive(Default)]
-pub(crate) struct Acknowledgements {
-    answers: Mutex<Answers>,
-    changed: Notify,
-}
-
-impl Acknowledgements {
-    fn take(&self) -> Answers {
-        std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl DeliveryListener for Acknowledgements {
-    fn delivered(&self, token: usize, outcome: penstock_kafka::Result<RecordPosition>) {
-        let token = Token::from(token);
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        match outcome {
-            Ok(_) => answers.acknowledged.push(token),
-            Err(error) => answers.failed.push((token, error)),
-        }
-    }
-
-    fn settled(&self) {
-        self.changed.notify_one();
-    }
-}
-
 type Commit = BoxFuture<'static, (Vec<Position>, penstock_kafka::Result<()>)>;
 
 /// Writes at once and commits what is settled.
 pub(crate) struct AtLeastOnce {
-    producer: BulkProducer<Acknowledgements>,
+    producer: BulkProducer,
     /// How large the producer's batches are.
     batch_bytes: u32,
     consumer: Arc<Consumer>,
@@ -81,7 +50,7 @@ pub(crate) struct AtLeastOnce {
 impl AtLeastOnce {
     /// `count` is told of each commit whether it worked.
     pub fn new(
-        producer: BulkProducer<Acknowledgements>,
+        producer: BulkProducer,
         batch_bytes: u32,
         consumer: Arc<Consumer>,
         addresses: Addresses,
@@ -105,12 +74,7 @@ impl AtLeastOnce {
         Token { ticket, is_letter, is_alone: clients::is_alone(record.size(), self.batch_bytes) }
     }
 
-    async fn enqueue(
-        producer: &BulkProducer<Acknowledgements>,
-        record: RecordRef<'_>,
-        token: Token,
-        written: &mut Written,
-    ) -> Result<(), Breakdown> {
+    async fn enqueue(producer: &BulkProducer, record: RecordRef<'_>, token: Token, written: &mut Written) -> Result<(), Breakdown> {
         written.records += 1;
         match producer.enqueue(record, token.into()).await {
             Err(error) if error.is_fatal() => return Err(Breakdown::Produce(error)),
@@ -204,7 +168,7 @@ impl Outbox for AtLeastOnce {
     async fn wait(&mut self) {
         let commit_is_due = self.has_moved && self.committing.is_none();
         tokio::select! {
-            () = self.producer.listener().changed.notified() => {}
+            () = self.producer.changed() => {}
             () = sleep_until(self.next_commit.into()), if commit_is_due => {}
             () = async {
                 match &mut self.committing {
@@ -215,8 +179,18 @@ impl Outbox for AtLeastOnce {
         }
     }
 
-    fn act(&mut self, books: &mut Books) -> Result<Answers, Breakdown> {
+    fn take_in(&mut self, books: &mut Books) -> Result<Answers, Breakdown> {
         self.conclude(books);
+        let Settled { acknowledged, failed } = self.producer.settled();
+        self.has_moved |= !acknowledged.is_empty();
+        Ok(Answers {
+            acknowledged: acknowledged.into_iter().map(Token::from).collect(),
+            failed: failed.into_iter().map(|(token, error)| (Token::from(token), error)).collect(),
+            ..Answers::default()
+        })
+    }
+
+    fn commit_if_due(&mut self, books: &mut Books) {
         if self.has_moved && self.committing.is_none() && Instant::now() >= self.next_commit {
             let positions = books.to_commit(None);
             self.has_moved = false;
@@ -224,9 +198,6 @@ impl Outbox for AtLeastOnce {
                 self.begin_commit(positions);
             }
         }
-        let answers = self.producer.listener().take();
-        self.has_moved |= !answers.acknowledged.is_empty();
-        Ok(answers)
     }
 
     async fn commit(&mut self, books: &mut Books, only: Option<&[Assignment]>, deadline: Instant) -> Result<(), Breakdown> {
@@ -263,7 +234,7 @@ mod tests {
 
     fn outbox() -> AtLeastOnce {
         let connection = ConnectionSettings::parse("localhost:1").unwrap();
-        let producer = BulkProducer::new(&connection, &ProducerSettings::default(), Acknowledgements::default()).unwrap();
+        let producer = BulkProducer::new(&connection, &ProducerSettings::default()).unwrap();
         let consumer = Consumer::subscribe(&connection, &ConsumerSettings::new("g"), &["t"], ()).unwrap();
         let addresses = Addresses {
             sink: None,
@@ -298,7 +269,7 @@ mod tests {
         let written = outbox.write(ticket, &event, &verdict).await.unwrap();
         books.emitted(ticket, written.records, None);
         outbox.next_commit = Instant::now();
-        outbox.act(&mut books).unwrap();
+        outbox.commit_if_due(&mut books);
         assert!(outbox.committing.is_some());
     }
 }

@@ -33,6 +33,10 @@ use crate::{
 /// How long a transaction stays open where nothing more waits to be taken: long enough for what arrives together.
 const LINGER: Duration = Duration::from_millis(2);
 
+/// How long nothing is written after a commit. The coordinator has answered before it has marked the end in every partition, and
+/// refuses the next transaction until then; the library would ask again only after 20 ms.
+const REST: Duration = Duration::from_millis(5);
+
 /// When a transaction is ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cut {
@@ -97,6 +101,8 @@ pub(crate) struct ExactlyOnce {
     backlog: bool,
     /// The transaction is to be ended at once.
     hurried: bool,
+    /// The next transaction does not begin before.
+    rests_until: Option<Instant>,
     /// What is to be written first, in place of what its topic has refused.
     instead: Option<Large>,
     /// What was to wait, and does not.
@@ -123,6 +129,7 @@ impl ExactlyOnce {
             since: None,
             backlog: false,
             hurried: false,
+            rests_until: None,
             instead: None,
             unwaiting: Vec::new(),
             count: Box::new(count),
@@ -163,6 +170,11 @@ impl ExactlyOnce {
         Ok(())
     }
 
+    /// Whether what comes next can be written, or committed.
+    fn is_ready(&self) -> bool {
+        matches!(self.state, State::Between(_) | State::Open(_)) && self.instead.is_none() && self.rests_until.is_none()
+    }
+
     /// When the transaction is ended.
     fn due(&self) -> Option<Instant> {
         let since = self.since?;
@@ -199,6 +211,7 @@ impl ExactlyOnce {
         match result {
             Ok(producer) => {
                 self.state = State::Between(producer);
+                self.rests_until = Some(Instant::now() + REST);
                 books.committed(&positions);
                 Ok(contents)
             }
@@ -283,7 +296,7 @@ impl Outbox for ExactlyOnce {
     const EMISSION: Emission = Emission::InOrder;
 
     fn is_open(&self) -> bool {
-        matches!(self.state, State::Between(_) | State::Open(_)) && self.instead.is_none() && !self.contents.is_full(self.cut)
+        self.is_ready() && !self.contents.is_full(self.cut)
     }
 
     fn takes(&self, event: &Event, verdict: &Verdict) -> bool {
@@ -316,7 +329,7 @@ impl Outbox for ExactlyOnce {
     }
 
     async fn wait(&mut self) {
-        let due = self.due();
+        let due = self.rests_until.or_else(|| self.due());
         match &mut self.state {
             State::Committing(ending) => {
                 let result = ending.await;
@@ -330,13 +343,16 @@ impl Outbox for ExactlyOnce {
         }
     }
 
-    fn act(&mut self, books: &mut Books) -> Result<Answers, Breakdown> {
+    fn take_in(&mut self, books: &mut Books) -> Result<Answers, Breakdown> {
         let committed = self.conclude(books)?;
-        let can_end = matches!(self.state, State::Between(_) | State::Open(_)) && self.instead.is_none();
-        if can_end && self.due().is_some_and(|due| due <= Instant::now()) {
+        self.rests_until = self.rests_until.filter(|until| *until > Instant::now());
+        Ok(Answers { committed, unwaiting: std::mem::take(&mut self.unwaiting), ..Answers::default() })
+    }
+
+    fn commit_if_due(&mut self, books: &mut Books) {
+        if self.is_ready() && self.due().is_some_and(|due| due <= Instant::now()) {
             self.end(books);
         }
-        Ok(Answers { committed, unwaiting: std::mem::take(&mut self.unwaiting), ..Answers::default() })
     }
 
     async fn commit(&mut self, books: &mut Books, _: Option<&[Assignment]>, deadline: Instant) -> Result<(), Breakdown> {

@@ -7,7 +7,7 @@ use std::{future::Future, sync::Arc, time::Instant};
 
 use penstock_kafka::Error;
 
-pub(crate) use at_least_once::{Acknowledgements, AtLeastOnce};
+pub(crate) use at_least_once::AtLeastOnce;
 pub(crate) use exactly_once::{Contents, Cut, ExactlyOnce};
 
 use super::{
@@ -71,11 +71,14 @@ pub(crate) trait Outbox: Send {
     /// Waits until there is something to do. Cancel-safe.
     fn wait(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Does what there is to do: takes in answers, begins and ends commits.
+    /// Takes in what Kafka has answered.
     ///
     /// # Errors
     /// The session cannot go on.
-    fn act(&mut self, books: &mut Books) -> Result<Answers, Breakdown>;
+    fn take_in(&mut self, books: &mut Books) -> Result<Answers, Breakdown>;
+
+    /// Begins a commit of what is settled by now, if one is due.
+    fn commit_if_due(&mut self, books: &mut Books);
 
     /// Commits everything that is settled, of these assignments or of all, and waits for the answer.
     ///
