@@ -185,9 +185,10 @@ impl Stream {
     async fn at_least_once(&self, producing: &Producing, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
         let producer = BulkProducer::new(&self.connection, &clients::bulk(producing))?;
         let health = producer.health();
-        let group = self.join()?;
-        let outbox = AtLeastOnce::new(producer, producing.batch_bytes, Arc::clone(&group.consumer), self.addresses(), self.counting());
-        Ok(self.session(group, outbox, health, shutdown).await)
+        let addresses = self.addresses();
+        let group = self.join(&addresses.tiers)?;
+        let outbox = AtLeastOnce::new(producer, producing.batch_bytes, Arc::clone(&group.consumer), addresses.clone(), self.counting());
+        Ok(self.session(group, outbox, addresses, health, shutdown).await)
     }
 
     async fn exactly_once(&self, producing: &Producing, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
@@ -203,14 +204,22 @@ impl Stream {
             Some(Ok(producer)) => producer,
         };
         let health = producer.health();
-        let group = self.join()?;
+        let addresses = self.addresses();
+        let group = self.join(&addresses.tiers)?;
         let transaction = self.input.transaction;
         let cut = Cut { interval: transaction.interval, records: transaction.records, batch_bytes: producing.batch_bytes };
-        let outbox = ExactlyOnce::new(producer, Arc::clone(&group.consumer), self.addresses(), cut, self.counting());
-        Ok(self.session(group, outbox, health, shutdown).await)
+        let outbox = ExactlyOnce::new(producer, Arc::clone(&group.consumer), addresses.clone(), cut, self.counting());
+        Ok(self.session(group, outbox, addresses, health, shutdown).await)
     }
 
-    async fn session<O: Outbox>(&self, group: Group, outbox: O, producer: Health, shutdown: &CancellationToken) -> Result<(), Breakdown> {
+    async fn session<O: Outbox>(
+        &self,
+        group: Group,
+        outbox: O,
+        addresses: Addresses,
+        producer: Health,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Breakdown> {
         let Group { consumer, lookup, decisions, patience } = group;
         let end = CancellationToken::new();
         let _end = end.clone().drop_guard();
@@ -221,7 +230,7 @@ impl Stream {
             processor: Arc::clone(&self.processor),
             books: Books::new(self.input.ordering, O::EMISSION, BOUNDS),
             outbox,
-            addresses: self.addresses(),
+            addresses,
             ordering: self.input.ordering,
             retry: self.input.retry,
             concurrency: usize::from(self.input.concurrency.max(1)),
@@ -262,10 +271,9 @@ impl Stream {
         worked
     }
 
-    fn join(&self) -> Result<Group, WorkerError> {
+    fn join(&self, tiers: &Tiers) -> Result<Group, WorkerError> {
         let patience = Patience::new(self.drain_timeout);
         let (handover, decisions) = Handover::new(patience.clone());
-        let tiers = Tiers::new(&self.input);
         let topics: Vec<&str> = self.input.topics.iter().map(String::as_str).chain(tiers.topics()).collect();
         let consumer = Consumer::subscribe(&self.connection, &clients::consumer(&self.input, self.drain_timeout), &topics, handover)?;
         let consumer = Arc::new(consumer);
