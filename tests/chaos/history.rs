@@ -47,8 +47,8 @@ impl fmt::Display for Position {
 /// What became of an attempt to put an order on its topic, as far as the sender knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Kafka has it there. None: Kafka had it before it was repeated, and did not say again where.
-    Acknowledged(Option<Position>),
+    /// Kafka has it there.
+    Acknowledged(Position),
     /// Kafka does not have it: refused, never sent, or written in a transaction that was aborted.
     Rejected,
     /// No answer came.

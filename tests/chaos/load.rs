@@ -173,8 +173,7 @@ impl Load {
 
 fn fate(answer: std::result::Result<RecordPosition, Error>) -> Fate {
     match answer {
-        // A negative offset is the client library's word for one that it was not told.
-        Ok(RecordPosition { partition, offset }) => Fate::Acknowledged((offset >= 0).then_some(Position { partition, offset })),
+        Ok(RecordPosition { partition, offset }) => Fate::Acknowledged(Position { partition, offset }),
         // These say that the record is not stored.
         Err(Error::Unreachable { .. } | Error::RecordTooLarge { .. } | Error::UnknownTopic { .. } | Error::InvalidRequest { .. }) => {
             Fate::Rejected

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use penstock_crds::worker::{Delivery, GroupProtocol, Ordering};
-use penstock_kafka::{Producer, ProducerSettings, Record, TopicAdmin};
+use penstock_kafka::{Producer, ProducerSettings, Record};
 use penstock_tests::{
     local::{BrokerSettings, Brokers},
     scene::{LIMIT, Result, Waiting, until},
@@ -66,49 +66,6 @@ async fn keys_keep_their_order(pipeline: &Pipeline, ordering: Ordering) -> Resul
         assert!(last.at < first.at, "records of other keys waited, too");
     }
     Ok(())
-}
-
-/// A worker goes down after it has held back the second record of a key, and before Kafka has what follows from the first.
-async fn what_comes_again_keeps_its_order(pipeline: &Pipeline) -> Result {
-    let producer = Producer::new(&pipeline.connection, &ProducerSettings::default())?;
-    let (source, held) = (pipeline.name("in"), pipeline.name("held"));
-    let described = TopicAdmin::new(&pipeline.connection)?.describe(&[&source]).await?;
-    let topic_id = described.get(&source).ok_or("no answer")?.as_ref().map_err(Clone::clone)?.id.to_string();
-    let mut ids = Vec::new();
-    for _ in 0..2 {
-        let position = producer.send(Record::to(&source).with_partition(0).with_key("k").with_payload("1")).await?;
-        ids.push(format!("{source}/0/{}", position.offset));
-    }
-    let mut copy = Record::to(&held).with_partition(0).with_key("k").with_payload("1");
-    let facts =
-        [("attempts", "0"), ("topic", &source), ("partition", "0"), ("offset", "1"), ("reading", &format!("{topic_id}/00000000000000ff"))];
-    for (name, value) in facts {
-        copy = copy.with_header(format!("penstock-retry-{name}"), value.to_owned());
-    }
-    producer.send(copy).await?;
-    let (stop, worker) = pipeline.start("worker-0");
-    let ended = until("every record has ended, and the group has committed it", LIMIT, async || {
-        let (outputs, lag) = (pipeline.read("out").await?, pipeline.lag().await?);
-        if outputs.len() >= ids.len() && lag == 0 {
-            Ok(outputs)
-        } else {
-            Err(Waiting::from(format!("{} outputs, lag {lag}", outputs.len())))
-        }
-    })
-    .await;
-    stop.cancel();
-    worker.await??;
-    let outputs: Vec<_> =
-        ended?.into_iter().map(|output| String::from_utf8_lossy(&output.payload.unwrap_or_default()).into_owned()).collect();
-    assert_eq!(outputs, ids, "a record was held back behind a later one, or handled beside its source topic as well");
-    Ok(())
-}
-
-#[tokio::test]
-async fn what_was_put_beside_without_a_commit_comes_again() -> Result {
-    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
-    let pipeline = Pipeline::new(&brokers, Delivery::AtLeastOnce, Ordering::Key, GroupProtocol::Classic).await?;
-    what_comes_again_keeps_its_order(&pipeline).await
 }
 
 #[tokio::test]

@@ -74,7 +74,10 @@ impl<L> Tally<L> {
 
     fn outcome(&self, fate: Fate) -> Result<RecordPosition> {
         let (code, topic, possibly_stored) = match fate {
-            Fate::Stored(position) => return Ok(position),
+            Fate::Stored(position) if position.offset >= 0 => return Ok(position),
+            // The library takes a record for stored when a later one of its partition is, because brokers refuse a gap. One that has
+            // not seen the producer in that partition yet refuses none: the record may be missing.
+            Fate::Stored(_) => return Err(Error::Timeout { reason: "a later record was acknowledged, this one was not".to_owned() }),
             Fate::Failed { code, topic, possibly_stored } => (code, topic, possibly_stored),
         };
         Err(match code.known() {
@@ -235,5 +238,26 @@ impl<L: Listen> Writer<L> {
 
     pub(crate) fn health(&self) -> Health {
         self.tally.health.watch()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_no_broker_has_placed_is_not_taken_for_stored() {
+        let tally = Tally {
+            health: Arc::new(HealthSource::new()),
+            in_flight: AtomicUsize::new(0),
+            progress: Notify::new(),
+            acknowledged: AtomicBool::new(false),
+            listener: (),
+        };
+        for (offset, is_stored) in [(0, true), (7, true), (-1, false), (-1001, false)] {
+            let outcome = tally.outcome(Fate::Stored(RecordPosition { partition: 0, offset }));
+            assert_eq!(outcome.is_ok(), is_stored, "{offset}");
+            assert!(is_stored || outcome.is_err_and(|error| error.outcome_unknown() && !error.is_fatal()), "{offset}");
+        }
     }
 }

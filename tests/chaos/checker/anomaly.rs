@@ -20,12 +20,6 @@ pub enum Anomaly {
         /// What is there.
         found: String,
     },
-    /// An order that Kafka acknowledged is nowhere.
-    #[error("order {number} was acknowledged and is not on its topic")]
-    OrderMissing {
-        /// Which order.
-        number: u64,
-    },
     /// An order lies on its topic more often than it was sent.
     #[error("order {number} lies on its topic {times} times, expected at most {most}")]
     OrderRepeated {
@@ -136,7 +130,6 @@ impl Anomaly {
     pub fn name(&self) -> &'static str {
         match self {
             Self::OrderLost { .. } => "OrderLost",
-            Self::OrderMissing { .. } => "OrderMissing",
             Self::OrderRepeated { .. } => "OrderRepeated",
             Self::Stray { .. } => "Stray",
             Self::NoEnd { .. } => "NoEnd",

@@ -43,10 +43,7 @@ impl<'a> Sent<'a> {
 
     fn fault(&self, order: &Order, fate: Fate, times: usize) -> Option<Anomaly> {
         let number = order.number;
-        if fate == Fate::Acknowledged(None) && times == 0 {
-            return Some(Anomaly::OrderMissing { number });
-        }
-        if let Fate::Acknowledged(Some(at)) = fate {
+        if let Fate::Acknowledged(at) = fate {
             let found = match self.order(at) {
                 Some(found) if found.number == number => None,
                 Some(found) => Some(format!("order {} is there", found.number)),

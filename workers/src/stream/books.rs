@@ -16,6 +16,7 @@ use super::{
     bounds::{Bounds, Tally},
     lanes::Lanes,
     partition::{Partition, Settled, Slot, Stage},
+    precedence::Precedence,
     ticket::{ASSIGNMENTS, Assignment, Ticket, Token},
     tiers::{Incoming, Station, Tiers},
     verdict::{Letter, Verdict},
@@ -61,6 +62,8 @@ pub(crate) struct Books {
     latest: Option<(Arc<str>, i32, Assignment)>,
     partitions: BTreeMap<Assignment, Partition>,
     lanes: Lanes<Lane, Ticket>,
+    /// Where what is emitted at once may wait beside a source topic.
+    precedence: Option<Precedence<Lane, (Ticket, Verdict)>>,
     startable: VecDeque<Ticket>,
     emittable: VecDeque<(Ticket, Verdict)>,
     /// Settled records that waited beside their source topics.
@@ -80,6 +83,7 @@ impl Books {
             latest: None,
             partitions: BTreeMap::new(),
             lanes: Lanes::default(),
+            precedence: None,
             startable: VecDeque::new(),
             emittable: VecDeque::new(),
             ended: Vec::new(),
@@ -87,6 +91,12 @@ impl Books {
             taken: Tally::default(),
             held: Tally::default(),
         }
+    }
+
+    /// Those of a pipeline whose records may be held back behind others.
+    pub fn holding_back(self) -> Self {
+        let precedence = (self.emission == Emission::AtOnce).then(Precedence::default);
+        Self { precedence, ..self }
     }
 
     /// Whether one more record may be taken.
@@ -121,7 +131,15 @@ impl Books {
         let (offset, bytes) = (record.offset, record.size());
         let Incoming { event, station } = tiers.read(record);
         let event = Arc::new(event);
-        let number = partition.push(Slot { offset, bytes, station, waits: None, event: Some(Arc::clone(&event)), stage: Stage::Waiting });
+        let number = partition.push(Slot {
+            offset,
+            bytes,
+            station,
+            waits: None,
+            precedes: false,
+            event: Some(Arc::clone(&event)),
+            stage: Stage::Waiting,
+        });
         self.tally(station).add(bytes);
         let ticket = Ticket { assignment, number };
         match self.lane(ticket, &event) {
@@ -203,13 +221,14 @@ impl Books {
         self.release_lane(ticket);
         let Some(partition) = self.partitions.get_mut(&ticket.assignment) else { return };
         let Some(slot) = partition.slot(ticket.number) else { return };
-        if let Verdict::Wait { station, .. } = &verdict {
+        if let Verdict::Wait(station) = &verdict {
             slot.waits = Some(*station);
         }
         match self.emission {
             Emission::AtOnce => {
                 slot.stage = Stage::Emitting;
-                self.emittable.push_back((ticket, verdict));
+                let now = self.in_turn(ticket, verdict);
+                self.emittable.extend(now);
             }
             Emission::InOrder => {
                 slot.stage = Stage::Decided(verdict);
@@ -219,6 +238,23 @@ impl Books {
                 }
             }
         }
+    }
+
+    /// The verdict, if it may be written now; else it is once what comes before it is settled.
+    fn in_turn(&mut self, ticket: Ticket, verdict: Verdict) -> Option<(Ticket, Verdict)> {
+        let Some(lane) = self.lane_of_preceding(ticket) else { return Some((ticket, verdict)) };
+        let consequence = verdict.consequence();
+        if let Some(slot) = self.slot(ticket) {
+            slot.precedes = consequence.precedes();
+        }
+        self.precedence.as_mut()?.decide(lane, consequence, (ticket, verdict))
+    }
+
+    /// The lane in which it matters what is settled before what.
+    fn lane_of_preceding(&mut self, ticket: Ticket) -> Option<Lane> {
+        self.precedence.as_ref()?;
+        let event = self.event(ticket)?;
+        self.lane(ticket, &event)
     }
 
     /// In order: the head of the partition may be written if it is decided.
@@ -305,9 +341,14 @@ impl Books {
     /// What follows from the record was refused: this letter is written instead, or again. Gives back where the record was to
     /// wait, and does not.
     pub fn bury(&mut self, ticket: Ticket, letter: Letter) -> Option<Station> {
+        let lane = self.lane_of_preceding(ticket);
         let slot = self.slot(ticket)?;
         slot.stage = Stage::Emitting;
         let waits = slot.waits.take();
+        let preceded = std::mem::replace(&mut slot.precedes, lane.is_some());
+        if let (Some(lane), Some(precedence), false) = (lane, &mut self.precedence, preceded) {
+            precedence.precede(lane);
+        }
         self.emittable.push_back((ticket, Verdict::Bury(letter)));
         waits
     }
@@ -329,8 +370,14 @@ impl Books {
 
     fn settle(&mut self, ticket: Ticket) {
         let Some(partition) = self.partitions.get_mut(&ticket.assignment) else { return };
-        let Some(Settled { event, station, bytes }) = partition.settle(ticket.number) else { return };
+        let Some(Settled { precedes, event, station, bytes }) = partition.settle(ticket.number) else { return };
         partition.busy -= 1;
+        if precedes
+            && let Some(lane) = event.as_ref().and_then(|event| self.lane(ticket, event))
+            && let Some(precedence) = &mut self.precedence
+        {
+            self.emittable.extend(precedence.settle(&lane));
+        }
         self.tally(station).remove(bytes);
         if station != Station::Source {
             self.ended.extend(event.map(|event| Waited { event, station, bytes }));
@@ -440,6 +487,9 @@ impl Books {
     /// Partitions are gone: what is left of them counts for nothing.
     pub fn forget(&mut self, assignments: &[Assignment]) {
         for assignment in assignments {
+            if let Some(precedence) = &mut self.precedence {
+                precedence.remove(|(lane, _)| lane == assignment);
+            }
             if let Some(partition) = self.partitions.remove(assignment) {
                 for (station, bytes) in partition.unsettled() {
                     self.tally(station).remove(bytes);

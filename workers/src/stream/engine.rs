@@ -299,13 +299,6 @@ impl<O: Outbox> Engine<O> {
                     continue;
                 }
             };
-            if self.parked.is_parked(&record) {
-                continue;
-            }
-            if self.holds.comes_again(&record) {
-                self.parts.books.reach_end(&record.topic_partition(), record.offset.saturating_add(1));
-                continue;
-            }
             if self.stands_still(&record) {
                 continue;
             }
@@ -330,7 +323,7 @@ impl<O: Outbox> Engine<O> {
         }
         let Some(event) = self.parts.books.begin(ticket) else { return };
         if start == Start::HoldBack {
-            return self.wait(ticket, Station::Held);
+            return self.decide(ticket, Verdict::Wait(Station::Held));
         }
         let (number, begun) = (event.attempt, Instant::now());
         let mut answer = AssertUnwindSafe(Arc::clone(&self.parts.processor).handle(event)).catch_unwind();
@@ -368,17 +361,20 @@ impl<O: Outbox> Engine<O> {
             Next::Wait(level, failure) => {
                 tracing::debug!(error = failure.error_type, level, "a record waits for another attempt");
                 self.parts.counters.delayed.inc();
-                return self.wait(ticket, Station::Tier(level));
+                Verdict::Wait(Station::Tier(level))
             }
             Next::Again(pause) => return self.pause(ticket, pause),
         };
-        self.parts.books.decide(ticket, verdict);
+        self.decide(ticket, verdict);
     }
 
-    fn wait(&mut self, ticket: Ticket, station: Station) {
-        let event = self.parts.books.event(ticket);
-        let reading = event.and_then(|event| self.holds.wait(&event, station));
-        self.parts.books.decide(ticket, Verdict::Wait { station, reading });
+    fn decide(&mut self, ticket: Ticket, verdict: Verdict) {
+        if let Verdict::Wait(station) = &verdict
+            && let Some(event) = self.parts.books.event(ticket)
+        {
+            self.holds.wait(&event, *station);
+        }
+        self.parts.books.decide(ticket, verdict);
     }
 
     fn pause(&mut self, ticket: Ticket, pause: Duration) {

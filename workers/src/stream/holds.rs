@@ -4,9 +4,6 @@
 //! known only to the worker that has all of it, once it has read what lies there; until then the whole family stands still.
 //! From then on a lane (a key, or the whole partition) in which something waits lets nothing of the source topic pass:
 //! that is held back, in its order, and none of it goes on before nothing of the lane waits in a retry topic any more.
-//!
-//! A worker that goes down may have put records beside a source topic whose offsets there are not committed. They come again
-//! from the source topic, where they stand in their order; what lies beside it counts for nothing.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,7 +18,7 @@ use super::{
     books::Waited,
     bounds::Bounds,
     ticket::Ticket,
-    tiers::{Incoming, Origin, Reading, Station, Tiers},
+    tiers::{Station, Tiers},
 };
 use crate::processor::Event;
 
@@ -61,13 +58,6 @@ pub(crate) enum Start {
 pub(crate) struct Look {
     pub family: Family,
     round: u64,
-}
-
-/// A record that was seen beside a source topic, before anything of its family was taken.
-#[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    pub incoming: Incoming,
-    pub origin: Option<Origin>,
 }
 
 /// What may go on because something has ended.
@@ -121,14 +111,6 @@ struct Relations {
     booked: Bounds,
 }
 
-/// How this worker reads the source topic of a family.
-#[derive(Clone, Debug)]
-struct Source {
-    reading: Reading,
-    /// What lies at this offset or behind it is read now, whoever has read it before.
-    from: i64,
-}
-
 /// Which records wait, of which families.
 #[derive(Debug)]
 pub(crate) struct Holds {
@@ -137,8 +119,6 @@ pub(crate) struct Holds {
     /// What was held back and may be in memory, over all families.
     bounds: Bounds,
     families: HashMap<Family, Relations>,
-    /// Stays when a family goes: what is under way still names it.
-    sources: HashMap<Family, Source>,
     /// Records in memory that may not start yet.
     shelf: HashMap<Family, HashMap<Lane, Vec<Ticket>>>,
     rounds: u64,
@@ -146,32 +126,7 @@ pub(crate) struct Holds {
 
 impl Holds {
     pub fn new(ordering: Ordering, tiers: Arc<Tiers>, bounds: Bounds) -> Self {
-        Self { ordering, tiers, bounds, families: HashMap::new(), sources: HashMap::new(), shelf: HashMap::new(), rounds: 0 }
-    }
-
-    /// A partition is read from this offset on, if it is one of a source topic. Without a name for the reading, because topics
-    /// have no ids, everything beside it counts.
-    pub fn begin(&mut self, partition: &TopicPartition, reading: Option<Reading>, from: i64) {
-        let Some(family) = self.family(&partition.topic, partition.partition) else { return };
-        if self.tiers.station(&partition.topic) == Station::Source {
-            self.sources.remove(&family);
-            self.sources.extend(reading.map(|reading| (family, Source { reading, from })));
-        }
-    }
-
-    /// Whether a record that lies beside a source topic is still to come from there: somebody else put it beside, and did not
-    /// commit that.
-    pub fn comes_again(&self, record: &ConsumedRecord) -> bool {
-        let Some(origin) = self.tiers.origin(record) else { return false };
-        let Some(family) = self.family(&record.topic, record.partition) else { return false };
-        // Before that it is not sure that the source topic is read here.
-        let is_known = self.families.get(&family).is_some_and(|relations| relations.lanes.is_some());
-        is_known && self.is_still_to_come(&family, &origin)
-    }
-
-    fn is_still_to_come(&self, family: &Family, origin: &Origin) -> bool {
-        let source = self.sources.get(family);
-        source.is_some_and(|source| origin.offset >= source.from && origin.reading.is_other_of_topic(&source.reading))
+        Self { ordering, tiers, bounds, families: HashMap::new(), shelf: HashMap::new(), rounds: 0 }
     }
 
     /// Partitions came. Gives back the families that are whole now.
@@ -211,15 +166,14 @@ impl Holds {
     }
 
     /// This waits in a family.
-    pub fn learn(&mut self, look: &Look, waiting: impl IntoIterator<Item = Seen>) -> Freed {
+    pub fn learn(&mut self, look: &Look, waiting: impl IntoIterator<Item = (Station, Event)>) -> Freed {
         if !self.is_current(look) {
             return Freed::default();
         }
         let mut lanes: HashMap<Lane, Waiting> = HashMap::new();
-        for Seen { incoming: Incoming { event, station }, origin } in waiting {
+        for (station, event) in waiting {
             if let Some((family, lane)) = self.lane(&event)
                 && family == look.family
-                && !origin.is_some_and(|origin| self.is_still_to_come(&family, &origin))
             {
                 lanes.entry(lane).or_default().add(station);
             }
@@ -285,13 +239,13 @@ impl Holds {
         start
     }
 
-    /// It is decided that the record waits there. Gives back the reading that this follows from.
-    pub fn wait(&mut self, event: &Event, station: Station) -> Option<Reading> {
-        let (family, lane) = self.lane(event)?;
-        if let Some(lanes) = self.families.get_mut(&family).and_then(|relations| relations.lanes.as_mut()) {
+    /// It is decided that the record waits there.
+    pub fn wait(&mut self, event: &Event, station: Station) {
+        if let Some((family, lane)) = self.lane(event)
+            && let Some(lanes) = self.families.get_mut(&family).and_then(|relations| relations.lanes.as_mut())
+        {
             lanes.entry(lane.map(|key| Bytes::copy_from_slice(&key))).or_default().add(station);
         }
-        self.sources.get(&family).map(|source| source.reading.clone())
     }
 
     /// A record that waited there does not any more, and what follows from it has its place.

@@ -13,6 +13,7 @@
 //! | `verdict` | what follows from a record | yes |
 //! | [`dead_letter`] | how a dead letter is written | yes |
 //! | `holds` | which records wait behind others that wait in retry topics | yes |
+//! | `precedence` | which records may be put beside a source topic already | yes |
 //! | `parked` | the partitions that stand still | yes |
 //! | `unread` | reads what waits in retry topics | |
 //! | `positions` | where a group begins in a partition | yes |
@@ -39,6 +40,7 @@ pub(crate) mod outbox;
 pub(crate) mod parked;
 pub(crate) mod partition;
 pub(crate) mod positions;
+pub(crate) mod precedence;
 pub mod retry;
 pub(crate) mod session;
 pub(crate) mod ticket;

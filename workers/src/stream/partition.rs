@@ -46,6 +46,8 @@ pub(crate) struct Slot {
     pub station: Station,
     /// Where it waits next, once that is decided.
     pub waits: Option<Station>,
+    /// Whether what is put beside the source topic later waits until this is settled.
+    pub precedes: bool,
     /// None once it is settled.
     pub event: Option<Arc<Event>>,
     pub stage: Stage,
@@ -54,6 +56,7 @@ pub(crate) struct Slot {
 /// What a record was until it was settled.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Settled {
+    pub precedes: bool,
     pub event: Option<Arc<Event>>,
     pub station: Station,
     pub bytes: usize,
@@ -131,7 +134,7 @@ impl Partition {
     pub fn settle(&mut self, number: u64) -> Option<Settled> {
         let slot = self.slot(number).filter(|slot| !matches!(slot.stage, Stage::Settled))?;
         slot.stage = Stage::Settled;
-        let settled = Settled { event: slot.event.take(), station: slot.station, bytes: slot.bytes };
+        let settled = Settled { precedes: slot.precedes, event: slot.event.take(), station: slot.station, bytes: slot.bytes };
         while self.slots.front().is_some_and(|slot| matches!(slot.stage, Stage::Settled)) {
             self.slots.pop_front();
             self.first += 1;
@@ -186,7 +189,7 @@ mod tests {
     }
 
     fn slot(offset: i64) -> Slot {
-        Slot { offset, bytes: 1, station: Station::Source, waits: None, event: None, stage: Stage::Waiting }
+        Slot { offset, bytes: 1, station: Station::Source, waits: None, precedes: false, event: None, stage: Stage::Waiting }
     }
 
     #[test]

@@ -53,8 +53,6 @@ impl Topic {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Begin {
     pub offset: i64,
-    /// From there on the group reads what it may have read, and has not committed.
-    pub read_again_from: i64,
     /// What stands beside every offset that is committed from now on.
     pub note: Note,
     /// Whether the group has committed just that.
@@ -94,11 +92,8 @@ fn go_on(committed: &CommittedOffset, topic: &Topic, edges: PartitionEdges, now:
     let initial = note.as_ref().filter(|_| !is_recreated).map_or(0, |note| note.initial);
     let before = note.as_ref().and_then(|note| note.moved.clone());
     let next = Note { topic_id: topic.id.clone(), initial, moved: moved.clone().or(before) };
-    let begins_at = moved.as_ref().map_or(offset, |moved| moved.to);
     Begin {
-        offset: begins_at,
-        // Records before the committed offset are done with, also where the log was cut and its offsets begin anew.
-        read_again_from: if is_recreated { begins_at } else { begins_at.max(offset) },
+        offset: moved.as_ref().map_or(offset, |moved| moved.to),
         is_committed: moved.is_none() && note.as_ref() == Some(&next),
         note: next,
         moved,
@@ -119,7 +114,7 @@ fn start(partition: i32, topic: &Topic, edges: PartitionEdges, start_from: Start
     };
     let moved = reason.map(|reason| Moved { reason, from: None, to: offset, at: second(now) });
     let note = Note { topic_id: topic.id.clone(), initial, moved: moved.clone() };
-    Begin { offset, read_again_from: offset, note, is_committed: false, moved }
+    Begin { offset, note, is_committed: false, moved }
 }
 
 /// To the second: that is what people read, and the note stays short.

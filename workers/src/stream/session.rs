@@ -226,9 +226,10 @@ impl Stream {
         connection::watch(consumer.health(), self.needs.consumer.clone(), &end);
         connection::watch(producer, self.needs.producer.clone(), &end);
         self.needs.can_read();
+        let books = Books::new(self.input.ordering, O::EMISSION, BOUNDS);
         let mut engine = Engine::new(Parts {
             processor: Arc::clone(&self.processor),
-            books: Books::new(self.input.ordering, O::EMISSION, BOUNDS),
+            books: if addresses.tiers.hold_back() { books.holding_back() } else { books },
             outbox,
             addresses,
             ordering: self.input.ordering,

@@ -61,34 +61,6 @@ pub struct Tiers {
     roles: HashMap<String, Role>,
 }
 
-/// One worker's reading of a partition of a source topic, from where it began. What it writes beside the topic names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading(Arc<str>);
-
-impl Reading {
-    /// Of the topic with that id. The number is one of a kind, such as a random one.
-    #[must_use]
-    pub fn new(topic_id: &str, number: u64) -> Self {
-        Self(format!("{topic_id}/{number:016x}").into())
-    }
-
-    /// Whether that is another reading, of the same topic.
-    #[must_use]
-    pub fn is_other_of_topic(&self, other: &Self) -> bool {
-        let topic_id = |Self(name): &Self| name.rsplit_once('/').map(|(topic_id, _)| topic_id.to_owned());
-        self != other && topic_id(self) == topic_id(other)
-    }
-}
-
-/// Where a record beside a source topic comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// Its offset in the source topic.
-    pub offset: i64,
-    /// Who read it there.
-    pub reading: Reading,
-}
-
 /// A record as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incoming {
@@ -167,23 +139,6 @@ impl Tiers {
         if self.roles.is_empty() { Station::Source } else { self.roles.get(topic).map_or(Station::Source, |role| role.station) }
     }
 
-    /// Where a record comes from that was read beside a source topic; none if it does not tell.
-    #[must_use]
-    pub fn origin(&self, record: &ConsumedRecord) -> Option<Origin> {
-        if self.station(&record.topic) == Station::Source {
-            return None;
-        }
-        let offset = self.offset_in_source(&record.topic, record.partition, &record.headers)?;
-        Some(Origin { offset, reading: Reading(value(&record.headers, "reading")?.into()) })
-    }
-
-    /// Its offset in the source topic, unless it is of another topic or partition than it says.
-    fn offset_in_source(&self, topic: &str, partition: i32, headers: &[Header]) -> Option<i64> {
-        let said = (value(headers, "topic")?, number(headers, "partition")?);
-        let offset = number(headers, "offset")?;
-        (said == (&**self.source_of(topic)?, i64::from(partition))).then_some(offset)
-    }
-
     /// Reads a record: one that waited becomes what it was in the source topic. What somebody put beside a source topic himself
     /// comes from no source topic, whatever its headers say.
     #[must_use]
@@ -196,7 +151,10 @@ impl Tiers {
         };
         let headers = std::mem::take(&mut event.headers);
         event.attempt = number(&headers, "attempts").and_then(|attempts| u16::try_from(attempts).ok()).unwrap_or(0).saturating_add(1);
-        if let Some(offset) = self.offset_in_source(&event.topic, event.partition, &headers) {
+        if let (Some(topic), Some(partition), Some(offset)) =
+            (value(&headers, "topic"), number(&headers, "partition"), number(&headers, "offset"))
+            && (topic, partition) == (&**source, i64::from(event.partition))
+        {
             (event.topic, event.offset) = (Arc::clone(source), offset);
             event.timestamp_ms = number(&headers, "timestamp");
             let by_broker = value(&headers, "timestamp-type") == Some(TimestampType::LogAppendTime.name());
@@ -206,9 +164,9 @@ impl Tiers {
         Incoming { event, station: *station }
     }
 
-    /// The record that waits at this station, and whose reading put it there; None: its topic has no such.
+    /// The record that waits at this station; None: its topic has no such.
     #[must_use]
-    pub fn waiting(&self, event: &Event, station: Station, reading: Option<&Reading>, now: Timestamp) -> Option<Record> {
+    pub fn waiting(&self, event: &Event, station: Station, now: Timestamp) -> Option<Record> {
         let (topic, not_before, attempts) = match station {
             Station::Source => return None,
             Station::Held => (self.held.get(&*event.topic)?, None, event.attempt.saturating_sub(1)),
@@ -236,8 +194,7 @@ impl Tiers {
         // Without it the producer has set the timestamp, as it mostly is.
         let by_broker = event.timestamp_type == TimestampType::LogAppendTime;
         let timestamp_type = by_broker.then(|| ("timestamp-type", event.timestamp_type.name().to_owned()));
-        let reading = reading.map(|Reading(name)| ("reading", name.to_string()));
-        for (name, value) in facts.into_iter().chain(times).chain(timestamp_type).chain(reading) {
+        for (name, value) in facts.into_iter().chain(times).chain(timestamp_type) {
             record = record.with_header(format!("{HEADER_PREFIX}{name}"), value);
         }
         Some(record)
@@ -301,7 +258,7 @@ mod tests {
     #[test]
     fn a_record_finds_back_to_what_it_was_and_counts_its_attempts() {
         let now = Timestamp::from_millisecond(1_000).unwrap();
-        let waiting = |event: &Event, station| tiers().waiting(event, station, None, now);
+        let waiting = |event: &Event, station| tiers().waiting(event, station, now);
         let (held, due) = read_back(waiting(&event(), Station::Held).unwrap(), "b.held");
         assert_eq!((&held, due), (&Incoming { event: event(), station: Station::Held }, None));
         let (first, due) = read_back(waiting(&held.event, Station::Tier(1)).unwrap(), "b.retry.1");

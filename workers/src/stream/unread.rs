@@ -10,8 +10,8 @@ use bytes::Bytes;
 use penstock_kafka::{ConnectionSettings, Error, TopicAdmin, TopicPartition, read_span};
 
 use super::{
-    holds::{Family, Seen},
-    tiers::{Incoming, Tiers},
+    holds::Family,
+    tiers::{Incoming, Station, Tiers},
 };
 use crate::processor::Event;
 
@@ -19,7 +19,7 @@ use crate::processor::Event;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What waits, by family.
-pub(crate) type Unread = BTreeMap<Family, Vec<Seen>>;
+pub(crate) type Unread = BTreeMap<Family, Vec<(Station, Event)>>;
 
 /// Reads what waits in these partitions, from these offsets on.
 ///
@@ -47,18 +47,12 @@ pub(crate) async fn unread(
     let visit = {
         let (tiers, found) = (Arc::clone(tiers), Arc::clone(&found));
         move |record| {
-            let origin = tiers.origin(&record);
             let Incoming { event, station } = tiers.read(record);
             let family = Family { source: Arc::clone(&event.topic), partition: event.partition };
             // Only the key counts, and many may wait: nothing else is kept, nor the batch that it came in.
             let key = event.key.map(|key| Bytes::copy_from_slice(&key));
             let event = Event { key, payload: None, headers: Vec::new(), ..event };
-            found
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .entry(family)
-                .or_default()
-                .push(Seen { incoming: Incoming { event, station }, origin });
+            found.lock().unwrap_or_else(PoisonError::into_inner).entry(family).or_default().push((station, event));
         }
     };
     read_span(connection, spans, PATIENCE, visit).await?;

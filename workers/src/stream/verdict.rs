@@ -4,8 +4,9 @@ use jiff::Timestamp;
 
 use super::{
     dead_letter::{Extent, Step},
+    precedence::Consequence,
     retry::Burial,
-    tiers::{Reading, Station},
+    tiers::Station,
 };
 use crate::processor::{Failure, Output};
 
@@ -15,14 +16,20 @@ pub(crate) enum Verdict {
     /// These records go to the sink; there may be none.
     Emit(Vec<Output>),
     /// It waits there: for another attempt, or behind a record that does.
-    Wait {
-        /// Where.
-        station: Station,
-        /// Whose reading of its source topic this follows from, where others may write there, too.
-        reading: Option<Reading>,
-    },
+    Wait(Station),
     /// It goes to the dead letter topic.
     Bury(Letter),
+}
+
+impl Verdict {
+    /// What that is to those that come after it.
+    pub fn consequence(&self) -> Consequence {
+        match self {
+            Self::Wait(Station::Held) => Consequence::HeldBack,
+            Self::Wait(_) => Consequence::Retried,
+            Self::Emit(_) | Self::Bury(_) => Consequence::Effect,
+        }
+    }
 }
 
 /// A dead letter that is to be written.

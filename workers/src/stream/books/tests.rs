@@ -55,6 +55,45 @@ fn begun(books: &mut Books, record: ConsumedRecord) -> Ticket {
 }
 
 #[test]
+fn nothing_is_put_beside_before_what_came_earlier_of_its_key_is_acknowledged() {
+    let mut books = books(Ordering::Key, Emission::AtOnce).holding_back();
+    let emittable = |books: &mut Books| std::iter::from_fn(|| books.next_emittable()).map(|(ticket, _)| ticket).collect::<Vec<_>>();
+    let waits = |books: &mut Books, ticket, station| books.decide(ticket, Verdict::Wait(station));
+    let [paid, failed, other] = [Some("k"), Some("k"), Some("l")].map(|key| books.take(record(0, 0, key), &Tiers::default()).unwrap());
+    for ticket in [paid, failed, other] {
+        books.begin(ticket).unwrap();
+    }
+    books.decide(paid, emit());
+    waits(&mut books, failed, Station::Tier(1));
+    waits(&mut books, other, Station::Tier(1));
+    assert_eq!(emittable(&mut books), [paid, other]);
+    books.emitted(paid, 1, None);
+    books.emitted(other, 1, None);
+    assert!(books.acknowledged(output(other)));
+    assert_eq!(emittable(&mut books), []);
+    assert!(books.acknowledged(output(paid)));
+    assert_eq!(emittable(&mut books), [failed]);
+    books.emitted(failed, 1, None);
+    let behind = begun(&mut books, record(0, 3, Some("k")));
+    waits(&mut books, behind, Station::Held);
+    assert_eq!((emittable(&mut books), books.is_idle()), (vec![], false));
+    // Its topic does not take it: what follows instead is waited for as well.
+    assert_eq!(books.bury(failed, letter()), Some(Station::Tier(1)));
+    assert_eq!(emittable(&mut books), [failed]);
+    books.emitted(failed, 1, Some(letter()));
+    assert!(books.acknowledged(Token { is_letter: true, ..output(failed) }));
+    assert_eq!(emittable(&mut books), [behind]);
+    // A partition that goes takes with it what waited.
+    let last = begun(&mut books, record(0, 4, Some("k")));
+    assert_eq!(books.bury(behind, letter()), Some(Station::Held));
+    assert_eq!(emittable(&mut books), [behind]);
+    waits(&mut books, last, Station::Held);
+    let gone = books.close(&partitions(&[0]));
+    books.forget(&gone);
+    assert_eq!((emittable(&mut books), books.is_idle()), (vec![], true));
+}
+
+#[test]
 fn who_waits_for_whom() {
     // (ordering, the second record: partition, key) -> starts at once
     for (ordering, partition, key, at_once) in [

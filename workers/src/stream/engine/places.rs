@@ -14,7 +14,6 @@ use crate::stream::{
     outbox::Outbox,
     retry,
     ticket::Assignment,
-    tiers::Reading,
 };
 
 /// The pause before another attempt to find out where to begin: the first, and the longest.
@@ -62,8 +61,6 @@ impl<O: Outbox> Engine<O> {
                 self.parts.counters.moved(&held.partition, moved);
             }
             books.begin_at(assignment, begin.offset, begin.note.encode().into(), begin.is_committed);
-            let reading = begin.note.topic_id.as_ref().map(|topic_id| Reading::new(topic_id, rand::random()));
-            self.holds.begin(&held.partition, reading, begin.read_again_from);
             self.places.waiting.remove(&assignment);
             begun.push((held, begin.offset));
         }

@@ -29,6 +29,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 impl<O: Outbox> Engine<O> {
     /// Whether a record cannot be taken now. Then its partition stands still.
     pub(super) fn stands_still(&mut self, record: &ConsumedRecord) -> bool {
+        if self.parked.is_parked(record) {
+            return true;
+        }
         let early = self.parts.addresses.tiers.due(record).and_then(|due| {
             let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
             (!left.is_zero()).then_some(left.max(SHORTEST_WAIT))

@@ -66,8 +66,7 @@ fn tickets() -> impl FnMut() -> Ticket {
 fn holds(ordering: Ordering, waiting: &[(Station, &'static str)]) -> Holds {
     let mut holds = Holds::new(ordering, tiers(), BOUNDS);
     let look = holds.assign(&all(0)).pop().unwrap();
-    let seen = waiting.iter().map(|(station, key)| Seen { incoming: Incoming { event: event(key), station: *station }, origin: None });
-    holds.learn(&look, seen);
+    holds.learn(&look, waiting.iter().map(|(station, key)| (*station, event(key))));
     holds
 }
 
@@ -158,41 +157,6 @@ fn what_does_not_wait_after_all_holds_nothing_back() {
     let strange = Event { topic: "a.held".into(), ..event("k") };
     assert_eq!(holds.end(&strange, Station::Held), Freed::default());
     assert_eq!(holds.start(&strange, Station::Held, tickets()()), Start::Now);
-}
-
-#[test]
-fn what_comes_again_from_the_source_topic_counts_for_nothing_beside_it() {
-    let (before, own, other_topic) = (Reading::new("id", 1), Reading::new("id", 2), Reading::new("di", 1));
-    let copy = |offset, reading: Option<&Reading>| {
-        let waiting = tiers().waiting(&Event { offset, ..event("k") }, Station::Held, reading, jiff::Timestamp::UNIX_EPOCH).unwrap();
-        ConsumedRecord { headers: waiting.headers, ..record("a.held", Some("k")) }
-    };
-    // (offset in the source topic, who put it beside) -> whether it comes again, where reading has begun at 7
-    for (offset, reading, expected) in [
-        (7, Some(&before), true),
-        (8, Some(&before), true),
-        (6, Some(&before), false),
-        (7, Some(&own), false),
-        (7, Some(&other_topic), false),
-        (7, None, false),
-    ] {
-        let mut holds = Holds::new(Ordering::Key, tiers(), BOUNDS);
-        holds.begin(&TopicPartition::new("a", 0), Some(own.clone()), 7);
-        let look = holds.assign(&all(0)).pop().unwrap();
-        let copy = copy(offset, reading);
-        assert!(!holds.comes_again(&copy), "before anything is known");
-        holds.learn(&look, [Seen { origin: tiers().origin(&copy), incoming: tiers().read(copy.clone()) }]);
-        let start = if expected { Start::Now } else { Start::HoldBack };
-        let found = (holds.comes_again(&copy), holds.start(&event("k"), Station::Source, tickets()()));
-        assert_eq!(found, (expected, start), "{offset} {reading:?}");
-        assert!(!holds.comes_again(&ConsumedRecord { topic: "a".into(), ..copy }), "in the source topic that is somebody else's header");
-    }
-    let mut holds = holds(Ordering::Key, &[]);
-    holds.begin(&TopicPartition::new("a", 0), Some(own.clone()), 7);
-    assert_eq!(holds.wait(&event("k"), TIER), Some(own));
-    // Where topics have no ids, it is not known.
-    holds.begin(&TopicPartition::new("a", 0), None, 7);
-    assert_eq!((holds.wait(&event("k"), TIER), holds.comes_again(&copy(7, Some(&before)))), (None, false));
 }
 
 #[test]

@@ -142,8 +142,8 @@ impl Outbox for AtLeastOnce {
                     }
                 }
             }
-            Verdict::Wait { station, reading } => {
-                if let Some(record) = self.addresses.tiers.waiting(event, *station, reading.as_ref(), Timestamp::now()) {
+            Verdict::Wait(station) => {
+                if let Some(record) = self.addresses.tiers.waiting(event, *station, Timestamp::now()) {
                     let record = RecordRef::from(&record);
                     let token = self.token(&record, ticket, false);
                     Self::enqueue(&self.producer, record, token, &mut written).await?;

@@ -218,7 +218,7 @@ impl ExactlyOnce {
             Err(CommitError::Aborted { reason: reason @ Error::RecordTooLarge { .. }, producer, .. }) => {
                 // Nothing else was in it, so nothing else has to be read again.
                 let Some(large) = contents.alone.take() else { return Err(Breakdown::TooLarge) };
-                if let Verdict::Wait { station, .. } = &large.verdict {
+                if let Verdict::Wait(station) = &large.verdict {
                     self.unwaiting.push((Arc::clone(&large.event), *station));
                 }
                 let (event, (instead, fingerprint)) = (large.event.id(), large.shortened(&reason));
@@ -245,8 +245,8 @@ impl ExactlyOnce {
                     self.contents.outputs += 1;
                 }
             }
-            Verdict::Wait { station, reading } => {
-                if let Some(record) = self.addresses.tiers.waiting(event, *station, reading.as_ref(), Timestamp::now()) {
+            Verdict::Wait(station) => {
+                if let Some(record) = self.addresses.tiers.waiting(event, *station, Timestamp::now()) {
                     self.enqueue(RecordRef::from(&record)).await.map_err(Breakdown::Produce)?;
                 }
             }
@@ -262,7 +262,7 @@ impl ExactlyOnce {
             Verdict::Emit(outputs) => outputs.iter().any(|output| is_alone(output.size())),
             Verdict::Bury(Letter { extent: Extent::Pointer, .. }) => false,
             Verdict::Bury(letter) => is_alone(self.addresses.letter_weight(event, letter)),
-            Verdict::Wait { .. } => is_alone(event.size() + tiers::MAX_HEADERS),
+            Verdict::Wait(_) => is_alone(event.size() + tiers::MAX_HEADERS),
         }
     }
 }
@@ -283,9 +283,7 @@ impl Large {
     fn shortened(self, reason: &Error) -> (Self, String) {
         let letter = match self.verdict {
             Verdict::Bury(letter) => Letter { extent: Extent::Pointer, ..letter },
-            Verdict::Emit(_) | Verdict::Wait { .. } => {
-                Letter::unwritable(Failure::new("OutputTooLarge", reason.to_string()), Timestamp::now())
-            }
+            Verdict::Emit(_) | Verdict::Wait(_) => Letter::unwritable(Failure::new("OutputTooLarge", reason.to_string()), Timestamp::now()),
         };
         let fingerprint = fingerprint(&letter.failure);
         (Self { event: self.event, verdict: Verdict::Bury(letter) }, fingerprint)

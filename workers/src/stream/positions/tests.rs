@@ -63,23 +63,6 @@ fn a_group_goes_on_where_it_stopped_or_says_why_not() {
 }
 
 #[test]
-fn what_is_not_committed_is_read_again() {
-    // (committed, with the note of a topic) -> from where, where the topic is "a" and has the offsets 100 to 200
-    for (at, expected) in [
-        (None, 100),
-        (Some((150, "a")), 150),
-        // Not there any more: what was put beside the topic is all that is left of it.
-        (Some((99, "a")), 100),
-        // The log was cut: what was done with stays so.
-        (Some((201, "a")), 201),
-        (Some((5000, "b")), 100),
-    ] {
-        let committed = at.map(|(offset, id)| committed(offset, Some(&note(id, 3))));
-        assert_eq!(begin(0, committed.as_ref(), &topic("a"), EDGES, Earliest, now()).read_again_from, expected, "{at:?}");
-    }
-}
-
-#[test]
 fn a_move_is_noted_to_the_second_and_carried_on() {
     let moved = begin(0, Some(&committed(40, Some(&note("a", 3)))), &topic("a"), EDGES, Earliest, now());
     let expected = Moved { reason: OffsetOutOfRange, from: Some(40), to: 100, at: "2026-01-02T03:04:06Z".parse().unwrap() };
