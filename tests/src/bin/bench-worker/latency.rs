@@ -17,8 +17,12 @@ use crate::topics::{PARTITIONS, Topics};
 
 /// Orders a second.
 pub const RATE: u32 = 2_000;
-/// Orders before the measured ones, until which everybody has joined and connected.
-const WARM: u32 = 2_000;
+/// How long orders come before the measured ones, in seconds: until everybody has joined and connected, and the broker's Java
+/// code is compiled for what comes.
+const WARM_SECONDS: u32 = 10;
+const WARM: u32 = RATE * WARM_SECONDS;
+/// How long an order may wait for others before it is sent, in milliseconds: what Kafka's producers do by default (KIP-1030).
+const LINGER: u32 = 5;
 
 /// What was measured, in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +52,7 @@ pub async fn run(setup: &Setup, who: Contestant, guarantee: Guarantee, seconds: 
 }
 
 fn measure(setup: &Setup, task: &Task, orders: u32) -> Result<Vec<Duration>> {
-    let sender = Sender::new(&setup.brokers, &task.source, 0)?;
+    let sender = Sender::new(&setup.brokers, &task.source, LINGER)?;
     let reader = Reader::new(&setup.brokers, &[&task.payments], PARTITIONS)?;
     let begun = Instant::now();
     let sent: Vec<AtomicU64> = (0..orders).map(|_| AtomicU64::new(0)).collect();
@@ -59,21 +63,21 @@ fn measure(setup: &Setup, task: &Task, orders: u32) -> Result<Vec<Duration>> {
         }
         sender.send(number)
     };
-    (0..WARM).try_for_each(send)?;
-    collect(&reader, 0..WARM, paid(0..WARM), |_| {})?;
-    let expected = paid(WARM..orders);
     let mut latencies = Vec::with_capacity(orders as usize);
     std::thread::scope(|scope| {
         let sending = scope.spawn(|| {
             let begun = Instant::now();
-            for number in WARM..orders {
-                let due = begun + Duration::from_secs(1) * (number - WARM) / RATE;
+            for number in 0..orders {
+                let due = begun + Duration::from_secs(1) * number / RATE;
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 send(number)?;
             }
             sender.finish()
         });
-        let collected = collect(&reader, WARM..orders, expected, |number| {
+        let collected = collect(&reader, paid(0..orders), |number| {
+            if number < WARM {
+                return;
+            }
             let at = sent.get(number as usize).map_or(0, |slot| slot.load(Ordering::Relaxed));
             latencies.push(Duration::from_nanos(since().saturating_sub(at)));
         });
@@ -88,13 +92,12 @@ fn paid(range: Range<u32>) -> usize {
     range.filter(|number| matches!(fate(*number), Fate::Paid(_))).count()
 }
 
-/// Reads payments until so many orders of the range have theirs.
-fn collect(reader: &Reader, range: Range<u32>, mut missing: usize, mut each: impl FnMut(u32)) -> Result {
+/// Reads payments until so many orders have theirs.
+fn collect(reader: &Reader, mut missing: usize, mut each: impl FnMut(u32)) -> Result {
     let mut last = Instant::now();
     while missing > 0 {
         if let Some(message) = reader.next(Duration::from_millis(100))? {
-            let number = message.key().and_then(number_of).filter(|number| range.contains(number));
-            if let Some(number) = number {
+            if let Some(number) = message.key().and_then(number_of) {
                 each(number);
                 missing -= 1;
             }
