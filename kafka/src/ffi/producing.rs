@@ -144,13 +144,6 @@ impl<S: Settle> Producing<S> {
         self.native.serve_blocking(Duration::ZERO);
     }
 
-    /// How many records the client has that are not settled.
-    pub(crate) fn in_flight(&self) -> usize {
-        // SAFETY: the client is alive.
-        let queued = unsafe { sys::rd_kafka_outq_len(self.native.client.native_ptr()) };
-        usize::try_from(queued).unwrap_or(0)
-    }
-
     /// Waits until there may be something to serve.
     pub(crate) async fn changed(&self) {
         self.native.changed().await;

@@ -67,6 +67,14 @@ impl Native {
         })
     }
 
+    /// Sends at once what waits for company, and waits until the background thread has told of every record. False: the time
+    /// was over before.
+    pub(crate) fn flush_blocking(&self, timeout: Duration) -> bool {
+        // SAFETY: the client is alive.
+        let flushed = unsafe { sys::rd_kafka_flush(self.client.native_ptr(), milliseconds(timeout)) };
+        flushed == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+    }
+
     /// Waits until all records are acknowledged, then commits. The background thread serves the reports meanwhile.
     pub(crate) fn commit_transaction_blocking(&self, timeout: Duration) -> Answer {
         // SAFETY: the client is alive. A returned error is ours.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::settings::ProducerSettings;
-use super::writer::{Enqueued, Hearing, Listen, Writer};
+use super::writer::{Enqueued, Listen, Writer};
 use crate::connection::ConnectionSettings;
 use crate::error::{Error, Result};
 use crate::ffi::Served;
@@ -98,7 +98,7 @@ impl BulkProducer {
         settings.validate()?;
         let mut config = connection.client_config();
         settings.apply(&mut config);
-        Ok(Self { writer: Writer::start(config, Hearing::Each(Served::ByOwner), Tokens::default())?, serving: Mutex::default() })
+        Ok(Self { writer: Writer::start(&config, Served::ByOwner, Tokens::default())?, serving: Mutex::default() })
     }
 
     /// Hands a record to the client if there is room. Does not block. Records that are enqueued one after the other stay in

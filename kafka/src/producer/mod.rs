@@ -24,7 +24,7 @@ use crate::record::{Record, RecordPosition};
 pub use bulk::{BulkProducer, Settled};
 pub use settings::{Compression, ProducerSettings};
 pub use writer::Enqueued;
-pub(crate) use writer::{Hearing, Listen, Writer};
+pub(crate) use writer::{Listen, Writer};
 
 type Outcome = Result<RecordPosition>;
 
@@ -73,7 +73,7 @@ impl Producer {
         settings.validate()?;
         let mut config = connection.client_config();
         settings.apply(&mut config);
-        Ok(Self { writer: Writer::start(config, Hearing::Each(Served::InBackground), Callers)? })
+        Ok(Self { writer: Writer::start(&config, Served::InBackground, Callers)? })
     }
 
     /// Writes one record and waits until Kafka has acknowledged it.

@@ -16,9 +16,6 @@ use crate::ffi::{Fate, Producing, Refused, Served, Settle};
 use crate::health::{Health, HealthSource};
 use crate::record::{RecordPosition, RecordRef};
 
-/// How soon a full buffer is looked at again.
-const A_LITTLE: Duration = Duration::from_millis(1);
-
 /// Whether a record was taken at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a record that found no room was not taken"]
@@ -37,19 +34,9 @@ pub(crate) trait Listen: Send + Sync + 'static {
     fn delivered(&self, ticket: Self::Ticket, outcome: Result<RecordPosition>);
 }
 
-/// What is heard of records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hearing {
-    /// What became of each.
-    Each(Served),
-    /// Those alone that were not stored: it costs nothing where all are.
-    Failures,
-}
-
 /// The records on their way.
 pub(crate) struct Tally<L> {
     health: Arc<HealthSource>,
-    /// Counted where each is heard of.
     in_flight: AtomicUsize,
     progress: Notify,
     /// An acknowledgement came in this run: a broker is connected.
@@ -59,8 +46,7 @@ pub(crate) struct Tally<L> {
 
 impl<L> Tally<L> {
     fn forget(&self, count: usize) {
-        // Where they are not counted there are none.
-        let _ = self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, |all| Some(all.saturating_sub(count)));
+        self.in_flight.fetch_sub(count, Ordering::AcqRel);
         self.progress.notify_waiters();
     }
 
@@ -119,24 +105,16 @@ impl<L: Listen> Settle for Tally<L> {
 pub(crate) struct Writer<L: Listen> {
     client: Detached<Producing<Tally<L>>>,
     tally: Arc<Tally<L>>,
-    hearing: Hearing,
 }
 
 impl<L: Listen> Clone for Writer<L> {
     fn clone(&self) -> Self {
-        Self { client: self.client.clone(), tally: Arc::clone(&self.tally), hearing: self.hearing }
+        Self { client: self.client.clone(), tally: Arc::clone(&self.tally) }
     }
 }
 
 impl<L: Listen> Writer<L> {
-    pub(crate) fn start(mut config: ClientConfig, hearing: Hearing, listener: L) -> Result<Self> {
-        let served = match hearing {
-            Hearing::Each(served) => served,
-            Hearing::Failures => {
-                config.set("delivery.report.only.error", "true");
-                Served::InBackground
-            }
-        };
+    pub(crate) fn start(config: &ClientConfig, served: Served, listener: L) -> Result<Self> {
         let health = Arc::new(HealthSource::new());
         let tally = Arc::new(Tally {
             health: Arc::clone(&health),
@@ -145,8 +123,8 @@ impl<L: Listen> Writer<L> {
             acknowledged: AtomicBool::new(false),
             listener,
         });
-        let client = Producing::start(&config, health, Arc::clone(&tally), served)?;
-        Ok(Self { client: Detached::new(client), tally, hearing })
+        let client = Producing::start(config, health, Arc::clone(&tally), served)?;
+        Ok(Self { client: Detached::new(client), tally })
     }
 
     pub(crate) fn client(&self) -> Result<&Producing<Tally<L>>> {
@@ -160,15 +138,10 @@ impl<L: Listen> Writer<L> {
     /// Hands a record over, if there is room. Gives the ticket back if there is none.
     pub(crate) fn try_write(&self, record: &RecordRef<'_>, ticket: L::Ticket) -> Result<Option<L::Ticket>> {
         let client = self.client.get()?;
-        let is_counted = self.hearing != Hearing::Failures;
-        if is_counted {
-            // Before it can be settled.
-            self.tally.in_flight.fetch_add(1, Ordering::AcqRel);
-        }
+        // Before it can be settled.
+        self.tally.in_flight.fetch_add(1, Ordering::AcqRel);
         let Err((refused, ticket)) = client.produce(record, ticket) else { return Ok(None) };
-        if is_counted {
-            self.tally.take_back();
-        }
+        self.tally.take_back();
         match refused {
             Refused::Full => Ok(Some(ticket)),
             Refused::Failed(error) => Err(error),
@@ -184,12 +157,8 @@ impl<L: Listen> Writer<L> {
         Ok(())
     }
 
-    /// Waits until records were settled since the call, or none is on its way; where they are not heard of, a little.
+    /// Waits until records were settled since the call, or none is on its way.
     pub(crate) async fn room(&self) {
-        if self.hearing == Hearing::Failures {
-            // Nobody says that there is.
-            return tokio::time::sleep(A_LITTLE).await;
-        }
         let progress = self.tally.progress.notified();
         tokio::pin!(progress);
         // From here on no settlement is missed, so a full buffer cannot be waited for in vain.
@@ -225,13 +194,10 @@ impl<L: Listen> Writer<L> {
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        match self.hearing {
-            Hearing::Each(_) => self.tally.in_flight.load(Ordering::Acquire),
-            Hearing::Failures => self.client.get().map_or(0, Producing::in_flight),
-        }
+        self.tally.in_flight.load(Ordering::Acquire)
     }
 
-    /// A broker has answered, though nothing is heard of the records that it has.
+    /// A broker has answered, though perhaps not about records.
     pub(crate) fn connected(&self) {
         self.tally.health.connected();
     }

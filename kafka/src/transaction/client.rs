@@ -5,18 +5,22 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
+use super::Offsets;
 use super::outcome::{Failed, is_answer};
 use super::settings::TransactionSettings;
 use crate::connection::ConnectionSettings;
 use crate::error::{Error, Result};
-use crate::ffi::{Native, Refusal};
-use crate::producer::{Hearing, Listen, Writer};
+use crate::ffi::{Native, Refusal, Served};
+use crate::producer::{Listen, Writer};
 use crate::record::RecordPosition;
 
 /// Pause between two attempts to start.
 const START_PAUSE: Duration = Duration::from_millis(100);
 /// How much longer than its own limit a call of the library is waited for.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How long a transaction may stand still before it is asked whether it has failed.
+const STANDSTILL: Duration = Duration::from_millis(500);
 
 /// What a producer was started with, and another like it can be.
 pub(super) struct Setup {
@@ -34,7 +38,7 @@ impl Core {
     pub(super) async fn start(setup: Arc<Setup>) -> Result<Self> {
         let mut config = setup.connection.client_config();
         setup.settings.apply(&mut config);
-        let core = Self { writer: Writer::start(config, Hearing::Failures, Failures::default())?, setup };
+        let core = Self { writer: Writer::start(&config, Served::InBackground, Failures::default())?, setup };
         core.call(core.setup.settings.start_timeout, init).await.map_err(|refusal| refusal.error)?;
         core.writer.connected();
         Ok(core)
@@ -55,6 +59,27 @@ impl Core {
             Ok(Err(panic)) => Err(Error::Fatal { message: panic.to_string() }.into()),
             Err(_) => Err(Error::Timeout { reason: format!("the transaction coordinator did not answer within {limit:?}") }.into()),
         }
+    }
+
+    /// Commits, once it is heard of every record that it is stored: the library itself takes one for stored when a later one
+    /// is, and would commit without it.
+    pub(super) async fn commit(&self, offsets: Option<Offsets>) -> std::result::Result<(), Refusal> {
+        let writer = self.writer.clone();
+        let commit = move |native: &Native, deadline| {
+            loop {
+                // One that has failed as a whole takes no offsets and says why; of its records nothing more may be heard.
+                if let Some(Offsets { positions, group }) = &offsets {
+                    native.send_offsets_blocking(positions, group, left(deadline))?;
+                }
+                let is_heard = native.flush_blocking(STANDSTILL.min(left(deadline)));
+                match writer.listener().failed() {
+                    Some(Failed { first, in_doubt: true, .. }) => return Err(first.into()),
+                    None if !is_heard && !left(deadline).is_zero() => {}
+                    _ => return native.commit_transaction_blocking(left(deadline)),
+                }
+            }
+        };
+        self.call(self.setup.settings.timeout, commit).await
     }
 
     /// A client with a record that was not stored is replaced, too: the library goes on counting from that record (2.12

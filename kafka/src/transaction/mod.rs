@@ -9,23 +9,27 @@ mod settings;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use crate::connection::ConnectionSettings;
 use crate::consumer::{GroupMetadata, GroupOffset};
 use crate::error::{Error, Result};
-use crate::ffi::{Native, Refusal};
 use crate::health::Health;
 use crate::producer::Enqueued;
 use crate::record::RecordRef;
 
-use client::{Core, Setup, left};
+use client::{Core, Setup};
 use outcome::{Verdict, judge};
 
 pub use outcome::CommitError;
 pub use settings::TransactionSettings;
+
+/// What a transaction commits beside its records.
+struct Offsets {
+    positions: Vec<GroupOffset>,
+    group: GroupMetadata,
+}
 
 /// A producer between two transactions.
 ///
@@ -127,7 +131,7 @@ impl Transaction {
         self.core.writer.room().await;
     }
 
-    /// How many records are not acknowledged yet, about.
+    /// How many records wait for their acknowledgement.
     pub fn in_flight(&self) -> usize {
         self.core.writer.in_flight()
     }
@@ -138,7 +142,7 @@ impl Transaction {
     /// See [`CommitError`]. A record that could not be stored fails the transaction as a whole; the first such failure is
     /// the reason that is given.
     pub async fn commit(self) -> std::result::Result<TransactionalProducer, CommitError> {
-        self.end(|native, deadline| native.commit_transaction_blocking(left(deadline))).await
+        self.end(None).await
     }
 
     /// Commits together with offsets of a consumer group. The group refuses them if it has gone on without the member that
@@ -152,12 +156,7 @@ impl Transaction {
         offsets: &[GroupOffset],
         group: &GroupMetadata,
     ) -> std::result::Result<TransactionalProducer, CommitError> {
-        let (offsets, group) = (offsets.to_vec(), group.clone());
-        let commit = move |native: &Native, deadline| {
-            native.send_offsets_blocking(&offsets, &group, left(deadline))?;
-            native.commit_transaction_blocking(left(deadline))
-        };
-        self.end(commit).await
+        self.end(Some(Offsets { positions: offsets.to_vec(), group: group.clone() })).await
     }
 
     /// Makes sure that nothing of the transaction counts.
@@ -168,13 +167,10 @@ impl Transaction {
         Ok(TransactionalProducer { core: self.core.abort().await? })
     }
 
-    async fn end(
-        self,
-        commit: impl FnOnce(&Native, Instant) -> std::result::Result<(), Refusal> + Send + 'static,
-    ) -> std::result::Result<TransactionalProducer, CommitError> {
+    async fn end(self, offsets: Option<Offsets>) -> std::result::Result<TransactionalProducer, CommitError> {
         let lost = |reason| CommitError::ProducerLost { reason };
         let core = self.core;
-        let Err(refusal) = core.call(core.setup.settings.timeout, commit).await else {
+        let Err(refusal) = core.commit(offsets).await else {
             core.writer.connected();
             return Ok(TransactionalProducer { core: core.renew_if_unanswered().await.map_err(lost)? });
         };
@@ -199,7 +195,7 @@ fn refusal(error: Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
