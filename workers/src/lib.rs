@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`processor`] | the SDK: what a processor gets and what it may answer |
 //! | [`front`] | the SDK for pipelines with an HTTP source |
+//! | [`http`] | what every front needs around its routes |
 //! | [`table`] | the SDK for state that is read from whole topics |
 //! | [`runtime`] | runs a worker: `run(config, processor)` |
 //! | [`stream`] | a pipeline with a Kafka source: order, retries, dead letters, commits |
@@ -21,6 +22,7 @@ pub mod config;
 mod connection;
 pub mod error;
 pub mod front;
+pub mod http;
 pub mod metrics;
 pub mod processor;
 pub mod processors;

@@ -1,7 +1,7 @@
 //! The processors that are compiled into the worker, and which one a configuration asks for. Pure: builds them, starts nothing.
 
-mod gateway;
 mod orders;
+mod orders_gateway;
 pub mod payments;
 
 use std::{fmt, sync::Arc};
@@ -46,7 +46,7 @@ pub fn build(config: &WorkerConfig) -> Result<BuiltProcessor, ConfigError> {
 
 fn construct(name: &str, options: &Options, config: &WorkerConfig) -> Result<Option<BuiltProcessor>, ConfigError> {
     Ok(Some(match name {
-        "orders-gateway" => BuiltProcessor::Front(Box::new(gateway::OrdersGateway::new(options, config)?)),
+        "orders-gateway" => BuiltProcessor::Front(Box::new(orders_gateway::OrdersGateway::new(options, config)?)),
         "payments" => BuiltProcessor::Record(Arc::new(payments::Payments::new(options)?)),
         _ => return Ok(None),
     }))
