@@ -184,6 +184,29 @@ mod tests {
     }
 
     #[test]
+    fn an_option_may_be_absent_and_some_go_together() {
+        let gateway = find("events-gateway").unwrap();
+        let options = gateway.options(&BTreeMap::new(), "p").unwrap();
+        assert_eq!((options.text("path"), options.text("serviceName")), (Some("/events"), Some("p")));
+        assert_eq!((options.text("schema"), options.text("defaultType"), options.text("defaultSource")), (None, None, None));
+        for (given, problem) in [
+            (&[("defaultType", "order.placed"), ("defaultSource", "/orders")][..], None),
+            (&[("defaultType", "order.placed")], Some("options defaultType and defaultSource go together")),
+            (&[("defaultSource", "/orders")], Some("options defaultType and defaultSource go together")),
+            (&[("schema", "[]")], Some("option schema: is not a JSON Schema")),
+            (&[("path", "/health")], Some("option path: the worker itself answers /health")),
+            (&[("failureStatus", "502")], Some("option failureStatus: `502` is not one of 500, 503")),
+        ] {
+            let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            match (gateway.options(&given, "p"), problem) {
+                (Ok(_), None) => {}
+                (Err(found), Some(part)) => assert!(found.len() == 1 && found[0].contains(part), "{given:?}: {found:?}"),
+                (got, _) => panic!("{given:?}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn no_value_is_longer_than_the_api_lets_it_be() {
         for option in BUILTINS.iter().flat_map(|b| b.options) {
             if let OptionKind::Text { max } | OptionKind::UriReference { max } | OptionKind::JsonSchema { max } = option.kind {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Builtin, Fallback, Need, OptionKind, OptionSpec, SourceKind};
+use super::{Builtin, Fallback, MAX_OPTION, Need, OptionKind, OptionSpec, SourceKind};
 
 const SERVICE_NAME: OptionSpec = OptionSpec {
     name: "serviceName",
@@ -34,6 +34,62 @@ const CORS_ORIGIN: OptionSpec = OptionSpec {
 
 /// Every built-in processor, by name.
 pub const BUILTINS: &[Builtin] = &[
+    Builtin {
+        name: "events-gateway",
+        summary: "takes events over HTTP, as CloudEvents or bare JSON, and produces them",
+        source: SourceKind::Http,
+        sink: Need::Required,
+        table: Need::Forbidden,
+        options: &[
+            SERVICE_NAME,
+            OptionSpec {
+                name: "path",
+                summary: "the path that events are posted to",
+                kind: OptionKind::Path,
+                fallback: Fallback::Value("/events"),
+            },
+            OptionSpec {
+                name: "key",
+                summary: "the attribute of an event that becomes the record's key; an event without it has no key",
+                kind: OptionKind::Attribute,
+                fallback: Fallback::Value("partitionkey"),
+            },
+            OptionSpec {
+                name: "defaultType",
+                summary: "the type of an event that is posted as bare JSON",
+                kind: OptionKind::Text { max: 253 },
+                fallback: Fallback::Absent,
+            },
+            OptionSpec {
+                name: "defaultSource",
+                summary: "the source of an event that is posted as bare JSON",
+                kind: OptionKind::UriReference { max: 253 },
+                fallback: Fallback::Absent,
+            },
+            OptionSpec {
+                name: "schema",
+                summary: "a JSON Schema that the data of every event must satisfy",
+                kind: OptionKind::JsonSchema { max: MAX_OPTION },
+                fallback: Fallback::Absent,
+            },
+            OptionSpec {
+                name: "acceptedStatus",
+                summary: "the status of the answer once Kafka has acknowledged all events of a request",
+                kind: OptionKind::OneOf(&["200", "201", "202", "204"]),
+                fallback: Fallback::Value("202"),
+            },
+            OptionSpec {
+                name: "failureStatus",
+                summary: "the status of the answer when Kafka does not acknowledge an event",
+                kind: OptionKind::OneOf(&["500", "503"]),
+                fallback: Fallback::Value("503"),
+            },
+            MAX_BODY_BYTES,
+            PRODUCE_TIMEOUT,
+            CORS_ORIGIN,
+        ],
+        together: &[["defaultType", "defaultSource"]],
+    },
     Builtin {
         name: "orders-gateway",
         summary: "takes orders over HTTP, produces them, and answers with their state",

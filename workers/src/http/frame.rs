@@ -15,12 +15,12 @@ use axum::{
 };
 use http::{
     HeaderName, HeaderValue, Method,
-    header::{self, CONTENT_TYPE, RETRY_AFTER},
+    header::{self, RETRY_AFTER},
 };
 use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
 use tower_http::{
     catch_panic::CatchPanicLayer,
-    cors::{AllowOrigin, CorsLayer},
+    cors::{AllowHeaders, AllowOrigin, CorsLayer},
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     set_header::SetResponseHeaderLayer,
 };
@@ -112,12 +112,12 @@ where
     route.layer(limit)
 }
 
-/// Who may call from a browser: pages of that origin.
-pub fn cors(origin: AllowOrigin) -> CorsLayer {
+/// Who may call from a browser: pages of that origin, with these headers.
+pub fn cors(origin: AllowOrigin, headers: impl Into<AllowHeaders>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([CONTENT_TYPE, REQUEST_ID])
+        .allow_headers(headers)
         .expose_headers([REQUEST_ID, RETRY_AFTER])
         .max_age(Duration::from_secs(600))
 }

@@ -12,6 +12,7 @@ mod table;
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
+use http::header::CONTENT_TYPE;
 use penstock_crds::{processor::Options, worker::WorkerConfig};
 use prometheus_client::registry::Registry;
 use tower_http::cors::AllowOrigin;
@@ -20,7 +21,7 @@ use self::{problem::Problem, routes::Desk, state::Orders};
 use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext},
-    http::{Frame, HttpOptions, Traffic, cors, serve},
+    http::{Frame, HttpOptions, REQUEST_ID, Traffic, cors, serve},
     processor::BoxFuture,
     runtime,
     table::TableSink,
@@ -79,7 +80,7 @@ impl Front for OrdersGateway {
 }
 
 fn app(desk: Arc<Desk>, health: Router, origin: AllowOrigin, traffic: Traffic) -> Router {
-    let frame = Frame { health, cors: cors(origin), max_body_bytes: desk.max_body_bytes, traffic };
+    let frame = Frame { health, cors: cors(origin, [CONTENT_TYPE, REQUEST_ID]), max_body_bytes: desk.max_body_bytes, traffic };
     frame.around::<Problem>(routes::routes(desk))
 }
 
