@@ -91,6 +91,29 @@ pub const BUILTINS: &[Builtin] = &[
         together: &[["defaultType", "defaultSource"]],
     },
     Builtin {
+        name: "log",
+        summary: "logs each record",
+        source: SourceKind::Kafka,
+        sink: Need::Forbidden,
+        table: Need::Forbidden,
+        options: &[
+            SERVICE_NAME,
+            OptionSpec {
+                name: "maxBytes",
+                summary: "how many bytes of a key and of a value are logged",
+                kind: OptionKind::Integer { min: 1, max: 65_536 },
+                fallback: Fallback::Value("1024"),
+            },
+            OptionSpec {
+                name: "require",
+                summary: "what a value must be: with Json, any other is rejected",
+                kind: OptionKind::OneOf(&["None", "Json"]),
+                fallback: Fallback::Value("None"),
+            },
+        ],
+        together: &[],
+    },
+    Builtin {
         name: "orders-gateway",
         summary: "takes orders over HTTP, produces them, and answers with their state",
         source: SourceKind::Http,

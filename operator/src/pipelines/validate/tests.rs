@@ -29,7 +29,7 @@ fn a_spec_that_makes_no_sense_is_refused() {
         (
             kafka(json!({"processor": {"builtin": "nope"}})),
             Reason::InvalidSpec,
-            "`nope` is not a built-in processor: this version has events-gateway, orders-gateway, payments",
+            "`nope` is not a built-in processor: this version has events-gateway, log, orders-gateway, payments",
         ),
         (kafka(json!({"processor": {"builtin": "orders-gateway"}})), Reason::ProcessorMismatch, "needs source.http"),
         (kafka(json!({"sink": null})), Reason::ProcessorMismatch, "`payments` needs sink"),
@@ -47,6 +47,7 @@ fn a_spec_that_makes_no_sense_is_refused() {
             Reason::InvalidOptions,
             "option schema: is not JSON",
         ),
+        (kafka(json!({"processor": {"builtin": "log"}})), Reason::ProcessorMismatch, "needs no sink"),
         (kafka(json!({"transaction": {"interval": "5ms"}})), Reason::InvalidSpec, "transaction.interval"),
         (kafka(json!({"transaction": {"records": 0}})), Reason::InvalidSpec, "transaction.records"),
         (kafka(json!({"source": {"kafka": {"sessionTimeout": "1s"}}})), Reason::InvalidSpec, "source.kafka.sessionTimeout"),
