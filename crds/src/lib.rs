@@ -6,6 +6,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`cluster`], [`topic`], [`pipeline`] | the custom resources, with their schema bounds and CEL rules |
+//! | [`cloudevents`] | what CloudEvents allow as names and values of attributes |
 //! | [`clients`] | how the Kafka clients of a pipeline read and write |
 //! | [`condition`] | condition types and reasons, each defined once |
 //! | [`name`] | labels, annotations, field managers, and the names of what a pipeline owns |
@@ -15,6 +16,7 @@
 //! | [`manifest`], [`mod@reference`] | the CustomResourceDefinitions as YAML, and the reference of every field |
 
 pub mod clients;
+pub mod cloudevents;
 pub mod cluster;
 pub mod condition;
 pub mod duration;

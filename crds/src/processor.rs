@@ -3,8 +3,12 @@
 //! The operator refuses what a processor would not take before any pod starts; the worker reads its options through the
 //! same tables, so both always agree. Pure.
 
+mod builtins;
+mod kind;
+
 use std::{collections::BTreeMap, time::Duration};
 
+pub use self::{builtins::BUILTINS, kind::OptionKind};
 use crate::{duration, name};
 
 /// A processor that is compiled into the worker.
@@ -22,6 +26,8 @@ pub struct Builtin {
     pub table: Need,
     /// The options that it takes.
     pub options: &'static [OptionSpec],
+    /// Options that are given both or not at all.
+    pub together: &'static [[&'static str; 2]],
 }
 
 /// A kind of source.
@@ -51,90 +57,23 @@ pub struct OptionSpec {
     pub summary: &'static str,
     /// What values it takes.
     pub kind: OptionKind,
-    /// Its value where none is given; none: the pipeline's name, shortened as that of its objects.
-    pub default: Option<&'static str>,
+    /// What it is where none is given.
+    pub fallback: Fallback,
 }
 
-/// What values an option takes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum OptionKind {
-    /// One line of 1 to `max` characters.
-    Text {
-        /// The most characters.
-        max: usize,
-    },
-    /// A number from 0 to 1.
-    Fraction,
-    /// A whole number within bounds.
-    Integer {
-        /// The least.
-        min: u64,
-        /// The most.
-        max: u64,
-    },
-    /// A duration with a unit, within bounds.
-    Duration {
-        /// The shortest.
-        min: Duration,
-        /// The longest.
-        max: Duration,
-    },
+/// What an option is where none is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// This value.
+    Value(&'static str),
+    /// The pipeline's name, shortened as that of its objects.
+    PipelineName,
+    /// Nothing: the processor does without it.
+    Absent,
 }
 
-const SERVICE_NAME: OptionSpec = OptionSpec {
-    name: "serviceName",
-    summary: "the `service` that /health answers with",
-    kind: OptionKind::Text { max: 63 },
-    default: None,
-};
-
-/// Every built-in processor, by name.
-pub const BUILTINS: &[Builtin] = &[
-    Builtin {
-        name: "orders-gateway",
-        summary: "takes orders over HTTP, produces them, and answers with their state",
-        source: SourceKind::Http,
-        sink: Need::Required,
-        table: Need::Required,
-        options: &[
-            SERVICE_NAME,
-            OptionSpec {
-                name: "maxBodyBytes",
-                summary: "the largest request body that is read",
-                kind: OptionKind::Integer { min: 1_024, max: 900_000 },
-                default: Some("102400"),
-            },
-            OptionSpec {
-                name: "produceTimeout",
-                summary: "how long a request waits for Kafka's acknowledgement before it is answered with 503",
-                kind: OptionKind::Duration { min: Duration::from_millis(100), max: Duration::from_secs(60) },
-                default: Some("5s"),
-            },
-            OptionSpec {
-                name: "corsOrigin",
-                summary: "the origin that browsers may call from; * for any",
-                kind: OptionKind::Text { max: 253 },
-                default: Some("*"),
-            },
-        ],
-    },
-    Builtin {
-        name: "payments",
-        summary: "validates orders, simulates their payment and produces the result",
-        source: SourceKind::Kafka,
-        sink: Need::Required,
-        table: Need::Forbidden,
-        options: &[
-            SERVICE_NAME,
-            OptionSpec {
-                name: "successRate",
-                summary: "the share of payments that succeed",
-                kind: OptionKind::Fraction,
-                default: Some("0.8"),
-            },
-        ],
-    },
-];
+/// The longest value of an option, in bytes.
+pub const MAX_OPTION: usize = 16 << 10;
 
 /// The built-in processor of that name.
 #[must_use]
@@ -142,7 +81,7 @@ pub fn find(name: &str) -> Option<&'static Builtin> {
     BUILTINS.iter().find(|b| b.name == name)
 }
 
-/// The options of a processor: all of them, each with a value that its [`OptionKind`] allows.
+/// The options of a processor, each with a value that its [`OptionKind`] allows: all but those that are [`Fallback::Absent`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options(BTreeMap<&'static str, String>);
 
@@ -160,10 +99,20 @@ impl Builtin {
         let named_after = name::owned_name(pipeline);
         let mut values = BTreeMap::new();
         for option in self.options {
-            let value = given.get(option.name).map(String::as_str).or(option.default).unwrap_or(&named_after);
+            let fallback = match option.fallback {
+                Fallback::Value(value) => Some(value),
+                Fallback::PipelineName => Some(named_after.as_str()),
+                Fallback::Absent => None,
+            };
+            let Some(value) = given.get(option.name).map(String::as_str).or(fallback) else { continue };
             match option.kind.check(value) {
                 Ok(()) => drop(values.insert(option.name, value.to_owned())),
                 Err(why) => problems.push(format!("option {}: {why}", option.name)),
+            }
+        }
+        for [one, other] in self.together {
+            if given.contains_key(*one) != given.contains_key(*other) {
+                problems.push(format!("options {one} and {other} go together: give both or neither"));
             }
         }
         if problems.is_empty() { Ok(Options(values)) } else { Err(problems) }
@@ -197,27 +146,6 @@ impl Options {
     #[must_use]
     pub fn duration(&self, name: &str) -> Option<Duration> {
         duration::parse_bounded(self.text(name)?, Duration::ZERO, Duration::MAX).ok()
-    }
-}
-
-impl OptionKind {
-    fn check(self, value: &str) -> Result<(), String> {
-        match self {
-            Self::Text { max } => match value.chars().count() {
-                n if n == 0 || n > max => Err(format!("must have 1 to {max} characters")),
-                _ if value.chars().any(char::is_control) => Err("must be one line of plain text".to_owned()),
-                _ => Ok(()),
-            },
-            Self::Fraction => match value.parse::<f64>() {
-                Ok(f) if (0.0..=1.0).contains(&f) => Ok(()),
-                _ => Err(format!("`{value}` is not a number from 0 to 1")),
-            },
-            Self::Integer { min, max } => match value.parse::<u64>() {
-                Ok(n) if (min..=max).contains(&n) => Ok(()),
-                _ => Err(format!("`{value}` is not a whole number from {min} to {max}")),
-            },
-            Self::Duration { min, max } => duration::parse_bounded(value, min, max).map(drop),
-        }
     }
 }
 
@@ -256,9 +184,34 @@ mod tests {
     }
 
     #[test]
-    fn fractions() {
-        for (text, allowed) in [("0", true), ("1", true), ("0.8", true), ("1.01", false), ("-0.1", false), ("NaN", false), ("x", false)] {
-            assert_eq!(OptionKind::Fraction.check(text).is_ok(), allowed, "{text}");
+    fn an_option_may_be_absent_and_some_go_together() {
+        let gateway = find("events-gateway").unwrap();
+        let options = gateway.options(&BTreeMap::new(), "p").unwrap();
+        assert_eq!((options.text("path"), options.text("serviceName")), (Some("/events"), Some("p")));
+        assert_eq!((options.text("schema"), options.text("defaultType"), options.text("defaultSource")), (None, None, None));
+        for (given, problem) in [
+            (&[("defaultType", "order.placed"), ("defaultSource", "/orders")][..], None),
+            (&[("defaultType", "order.placed")], Some("options defaultType and defaultSource go together")),
+            (&[("defaultSource", "/orders")], Some("options defaultType and defaultSource go together")),
+            (&[("schema", "[]")], Some("option schema: is not a JSON Schema")),
+            (&[("path", "/health")], Some("option path: the worker itself answers /health")),
+            (&[("failureStatus", "502")], Some("option failureStatus: `502` is not one of 500, 503")),
+        ] {
+            let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            match (gateway.options(&given, "p"), problem) {
+                (Ok(_), None) => {}
+                (Err(found), Some(part)) => assert!(found.len() == 1 && found[0].contains(part), "{given:?}: {found:?}"),
+                (got, _) => panic!("{given:?}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn no_value_is_longer_than_the_api_lets_it_be() {
+        for option in BUILTINS.iter().flat_map(|b| b.options) {
+            if let OptionKind::Text { max } | OptionKind::UriReference { max } | OptionKind::JsonSchema { max } = option.kind {
+                assert!(max <= MAX_OPTION, "{}", option.name);
+            }
         }
     }
 }

@@ -73,7 +73,7 @@ pub(crate) fn builtin(_: &mut SchemaGenerator) -> Schema {
 pub(crate) fn options(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object", "maxProperties": 32,
-        "additionalProperties": {"type": "string", "maxLength": 4096},
+        "additionalProperties": {"type": "string", "maxLength": processor::MAX_OPTION},
     })
 }
 

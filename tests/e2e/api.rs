@@ -629,7 +629,7 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         object_name(KIND, "spec.sink.kafka.topic", reader()),
         object_name(KIND, "spec.priorityClassName", reader()),
         object_name(KIND, "spec.clusterRef.name", reader()),
-        map(KIND, "spec.processor.options", reader(), 32, 4096),
+        map(KIND, "spec.processor.options", reader(), 32, 16_384),
         map(KIND, "spec.nodeSelector", reader(), 32, 63),
         bound(KIND, "spec.source.kafka.group", reader(), &[json!("service-b.consumers_1"), json!("a".repeat(249))], &groups),
         bound(KIND, "spec.retry.delays", changed(reader(), &json!({"ordering": "None"})), &[json!(["10s"])], &delays),

@@ -7,6 +7,8 @@
 //! |---|---|
 //! | [`processor`] | the SDK: what a processor gets and what it may answer |
 //! | [`front`] | the SDK for pipelines with an HTTP source |
+//! | [`http`] | what every front needs around its routes |
+//! | [`cloudevents`] | events as they come over HTTP and as they lie in Kafka |
 //! | [`table`] | the SDK for state that is read from whole topics |
 //! | [`runtime`] | runs a worker: `run(config, processor)` |
 //! | [`stream`] | a pipeline with a Kafka source: order, retries, dead letters, commits |
@@ -17,10 +19,12 @@
 
 mod admin;
 mod clients;
+pub mod cloudevents;
 pub mod config;
 mod connection;
 pub mod error;
 pub mod front;
+pub mod http;
 pub mod metrics;
 pub mod processor;
 pub mod processors;

@@ -1,4 +1,4 @@
-//! One GET from loopback, as a probe does it.
+//! One request from loopback, as a probe does it.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -25,16 +25,30 @@ pub struct Answer {
 /// # Errors
 /// Nobody listens, or what came is no answer within 5 s.
 pub async fn get(port: u16, path: &str) -> Result<Answer> {
-    let failed = |why: String| HarnessError::Input(format!("GET 127.0.0.1:{port}{path}: {why}"));
-    let text = timeout(LIMIT, exchange(port, path)).await.map_err(|_| failed(format!("no answer within {} s", LIMIT.as_secs())))?;
+    ask(port, &format!("GET {path}"), &[], "").await
+}
+
+/// Sends a body to `127.0.0.1:<port>`.
+///
+/// # Errors
+/// As [`get`].
+pub async fn post(port: u16, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer> {
+    ask(port, &format!("POST {path}"), headers, body).await
+}
+
+async fn ask(port: u16, what: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer> {
+    let failed = |why: String| HarnessError::Input(format!("{what} at 127.0.0.1:{port}: {why}"));
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    // An answer to HTTP/1.0 is never chunked and ends with the connection.
+    let request = format!("{what} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len());
+    let text = timeout(LIMIT, exchange(port, &request)).await.map_err(|_| failed(format!("no answer within {} s", LIMIT.as_secs())))?;
     let text = text.map_err(|error| failed(error.to_string()))?;
     parse(&text).ok_or_else(|| failed(format!("not HTTP: {text:?}")))
 }
 
-async fn exchange(port: u16, path: &str) -> std::io::Result<String> {
+async fn exchange(port: u16, request: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-    // An answer to HTTP/1.0 is never chunked and ends with the connection.
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).await?;
+    stream.write_all(request.as_bytes()).await?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

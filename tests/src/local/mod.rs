@@ -19,7 +19,7 @@ mod worker;
 
 pub use brokers::{BrokerSettings, Brokers};
 pub use folder::Folder;
-pub use http::{Answer, get};
+pub use http::{Answer, get, post};
 pub use keeper::{cores, pin};
 pub use process::Process;
 pub use usage::Usage;

@@ -4,6 +4,7 @@
 pub mod example;
 mod faults;
 pub mod install;
+mod manifests;
 mod objects;
 mod records;
 mod report;

@@ -3,11 +3,17 @@
 
 use http::{Request, header};
 use k8s_openapi::api::core::v1::Pod;
-use kube::{ResourceExt, api::ListParams};
+use kube::{
+    ResourceExt,
+    api::{ListParams, LogParams},
+};
 use penstock_crds::name::LABEL_PIPELINE;
 use serde_json::Value;
 
 use super::{LIMIT, Result, Scene, until};
+
+/// The media type of most bodies.
+const JSON: &str = "application/json";
 
 /// What a worker answered.
 #[derive(Debug, Clone)]
@@ -52,7 +58,7 @@ impl Scene {
     /// # Errors
     /// The apiserver cannot be reached.
     pub async fn get(&self, pod: &str, port: u16, path: &str) -> Result<Reply> {
-        self.ask("GET", pod, port, path, Vec::new()).await
+        self.ask("GET", pod, port, path, JSON, Vec::new()).await
     }
 
     /// `POST path` on one pod with a JSON body.
@@ -60,12 +66,29 @@ impl Scene {
     /// # Errors
     /// The apiserver cannot be reached.
     pub async fn post(&self, pod: &str, port: u16, path: &str, body: &Value) -> Result<Reply> {
-        self.ask("POST", pod, port, path, serde_json::to_vec(body)?).await
+        self.post_as(JSON, pod, port, path, serde_json::to_vec(body)?).await
     }
 
-    async fn ask(&self, method: &str, pod: &str, port: u16, path: &str, body: Vec<u8>) -> Result<Reply> {
+    /// `POST path` on one pod with a body of that media type.
+    ///
+    /// # Errors
+    /// The apiserver cannot be reached.
+    pub async fn post_as(&self, media: &str, pod: &str, port: u16, path: &str, body: impl Into<Vec<u8>>) -> Result<Reply> {
+        self.ask("POST", pod, port, path, media, body.into()).await
+    }
+
+    /// What a pod has logged, line by line, each the JSON object that workers write.
+    ///
+    /// # Errors
+    /// The apiserver cannot be reached, or a line is no JSON.
+    pub async fn log(&self, pod: &str) -> Result<Vec<Value>> {
+        let text = self.api::<Pod>().logs(pod, &LogParams::default()).await?;
+        text.lines().map(|line| serde_json::from_str(line).map_err(|why| format!("{why}: {line}").into())).collect()
+    }
+
+    async fn ask(&self, method: &str, pod: &str, port: u16, path: &str, media: &str, body: Vec<u8>) -> Result<Reply> {
         let url = format!("/api/v1/namespaces/{}/pods/{pod}:{port}/proxy{path}", self.namespace);
-        let request = Request::builder().method(method).uri(url).header(header::CONTENT_TYPE, "application/json").body(body.into())?;
+        let request = Request::builder().method(method).uri(url).header(header::CONTENT_TYPE, media).body(body.into())?;
         let answer = self.client.send(request).await?;
         let status = answer.status().as_u16();
         let bytes = answer.into_body().collect_bytes().await?.to_vec();

@@ -1,7 +1,9 @@
 //! The processors that are compiled into the worker, and which one a configuration asks for. Pure: builds them, starts nothing.
 
-mod gateway;
+mod events_gateway;
+mod log;
 mod orders;
+mod orders_gateway;
 pub mod payments;
 
 use std::{fmt, sync::Arc};
@@ -46,7 +48,9 @@ pub fn build(config: &WorkerConfig) -> Result<BuiltProcessor, ConfigError> {
 
 fn construct(name: &str, options: &Options, config: &WorkerConfig) -> Result<Option<BuiltProcessor>, ConfigError> {
     Ok(Some(match name {
-        "orders-gateway" => BuiltProcessor::Front(Box::new(gateway::OrdersGateway::new(options, config)?)),
+        "events-gateway" => BuiltProcessor::Front(Box::new(events_gateway::EventsGateway::new(options, config)?)),
+        "log" => BuiltProcessor::Record(Arc::new(log::Log::new(options)?)),
+        "orders-gateway" => BuiltProcessor::Front(Box::new(orders_gateway::OrdersGateway::new(options, config)?)),
         "payments" => BuiltProcessor::Record(Arc::new(payments::Payments::new(options)?)),
         _ => return Ok(None),
     }))
@@ -85,7 +89,7 @@ mod tests {
     fn what_cannot_be_built_says_what_to_change() {
         type Change = fn(&mut WorkerConfig);
         let cases: [(Change, &str); 5] = [
-            (|c| c.processor.builtin = "sms".into(), "there are orders-gateway, payments"),
+            (|c| c.processor.builtin = "sms".into(), "there are events-gateway, log, orders-gateway, payments"),
             (|c| c.sink = None, "needs a sink"),
             (|c| c.table = vec!["payments".into()], "must follow the topic orders"),
             (|c| drop(c.processor.options.insert("corsOrigin".into(), "shop".into())), "corsOrigin"),

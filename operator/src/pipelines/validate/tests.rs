@@ -29,7 +29,7 @@ fn a_spec_that_makes_no_sense_is_refused() {
         (
             kafka(json!({"processor": {"builtin": "nope"}})),
             Reason::InvalidSpec,
-            "`nope` is not a built-in processor: this version has orders-gateway, payments",
+            "`nope` is not a built-in processor: this version has events-gateway, log, orders-gateway, payments",
         ),
         (kafka(json!({"processor": {"builtin": "orders-gateway"}})), Reason::ProcessorMismatch, "needs source.http"),
         (kafka(json!({"sink": null})), Reason::ProcessorMismatch, "`payments` needs sink"),
@@ -42,6 +42,12 @@ fn a_spec_that_makes_no_sense_is_refused() {
             Reason::InvalidOptions,
             "`2` is not a number from 0 to 1",
         ),
+        (
+            gateway(json!({"table": null, "processor": {"builtin": "events-gateway", "options": {"schema": "{\"type\": "}}})),
+            Reason::InvalidOptions,
+            "option schema: is not JSON",
+        ),
+        (kafka(json!({"processor": {"builtin": "log"}})), Reason::ProcessorMismatch, "needs no sink"),
         (kafka(json!({"transaction": {"interval": "5ms"}})), Reason::InvalidSpec, "transaction.interval"),
         (kafka(json!({"transaction": {"records": 0}})), Reason::InvalidSpec, "transaction.records"),
         (kafka(json!({"source": {"kafka": {"sessionTimeout": "1s"}}})), Reason::InvalidSpec, "source.kafka.sessionTimeout"),
@@ -65,6 +71,19 @@ fn a_spec_that_makes_no_sense_is_refused() {
         let problem = validate(&pipeline, &references(example_topics())).pipeline.unwrap_err();
         assert_eq!(problem.reason, reason, "{problem}");
         assert!(problem.message.contains(part), "{part}: {problem}");
+    }
+}
+
+#[test]
+fn an_option_that_may_be_absent_is_not_in_the_worker_s_file() {
+    let bare = json!({"defaultType": "t", "defaultSource": "/s"});
+    for (options, expected) in
+        [(json!({}), [false, false]), (bare.clone(), [true, false]), (with(bare, json!({"schema": "true"})), [true, true])]
+    {
+        let pipeline = gateway(json!({"table": null, "processor": {"builtin": "events-gateway", "options": options}}));
+        let worker = validate(&pipeline, &references(example_topics())).pipeline.unwrap().worker;
+        let given = ["defaultType", "schema"].map(|name| worker.processor.options.contains_key(name));
+        assert_eq!((given, worker.processor.options.contains_key("path")), (expected, true), "{options}");
     }
 }
 

@@ -3,17 +3,14 @@
 
 use std::{collections::BTreeMap, future};
 
-use axum::{
-    Router,
-    body::{Body, to_bytes},
-};
+use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode};
 use penstock_crds::processor;
 use penstock_kafka::RecordPosition;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{app::MAX_ORDERS_AT_ONCE, reading::Content, *};
+use super::{reading::Content, routes::MAX_ORDERS_AT_ONCE, *};
 use crate::{
     front::{Publish, PublishError},
     processor::Output,
@@ -46,7 +43,7 @@ struct Bench {
 
 fn bench_with(sink: Broken, origin: &str) -> Bench {
     let given = BTreeMap::from([("corsOrigin".to_owned(), origin.to_owned()), ("maxBodyBytes".to_owned(), "2048".to_owned())]);
-    let options = GatewayOptions::new(&processor::find("orders-gateway").unwrap().options(&given, "orders").unwrap()).unwrap();
+    let options = HttpOptions::new(&processor::find("orders-gateway").unwrap().options(&given, "orders").unwrap()).unwrap();
     let (orders, readiness) = (Arc::<Orders>::default(), Readiness::new());
     let desk = Desk {
         orders: Arc::clone(&orders),
@@ -56,7 +53,7 @@ fn bench_with(sink: Broken, origin: &str) -> Bench {
         max_body_bytes: options.max_body_bytes,
     };
     let health = Router::new().route("/health", axum::routing::get(|| async { "well" }));
-    Bench { app: app::router(Arc::new(desk), health, options.cors_origin, Traffic::default()), orders, readiness }
+    Bench { app: app(Arc::new(desk), health, options.cors_origin, Traffic::default()), orders, readiness }
 }
 
 fn bench() -> Bench {

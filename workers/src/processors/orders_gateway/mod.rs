@@ -3,25 +3,25 @@
 //!
 //! The replica that accepted an order knows it at once; another answers 404 until it has read it, usually some milliseconds later.
 
-mod app;
-mod observe;
-mod options;
 mod problem;
 mod reading;
 mod routes;
-mod server;
 mod state;
 mod table;
 
 use std::{sync::Arc, time::Duration};
 
+use axum::Router;
+use http::header::CONTENT_TYPE;
 use penstock_crds::{processor::Options, worker::WorkerConfig};
 use prometheus_client::registry::Registry;
+use tower_http::cors::AllowOrigin;
 
-use self::{observe::Traffic, options::GatewayOptions, routes::Desk, state::Orders};
+use self::{problem::Problem, routes::Desk, state::Orders};
 use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext},
+    http::{Frame, HttpOptions, REQUEST_ID, Traffic, cors, serve},
     processor::BoxFuture,
     runtime,
     table::TableSink,
@@ -30,7 +30,7 @@ use crate::{
 /// The front.
 #[derive(Debug)]
 pub struct OrdersGateway {
-    options: GatewayOptions,
+    options: HttpOptions,
     topic: Arc<str>,
     orders: Arc<Orders>,
     traffic: Traffic,
@@ -48,7 +48,7 @@ impl OrdersGateway {
                 format!("the table of orders-gateway must follow the topic {topic} that it writes to: else no order could be looked up");
             return Err(ConfigError::invalid(problem));
         }
-        let options = GatewayOptions::new(options)?;
+        let options = HttpOptions::new(options)?;
         Ok(Self { options, topic: Arc::from(topic), orders: Arc::default(), traffic: Traffic::default() })
     }
 }
@@ -73,10 +73,15 @@ impl Front for OrdersGateway {
             let listener = runtime::listen(port).await?;
             let Self { options, topic, orders, traffic } = *self;
             let desk = Desk { orders, topic, sink, readiness, max_body_bytes: options.max_body_bytes };
-            server::serve(listener, app::router(Arc::new(desk), health, options.cors_origin, traffic), shutdown).await;
+            serve(listener, app(Arc::new(desk), health, options.cors_origin, traffic), shutdown).await;
             Ok(())
         })
     }
+}
+
+fn app(desk: Arc<Desk>, health: Router, origin: AllowOrigin, traffic: Traffic) -> Router {
+    let frame = Frame { health, cors: cors(origin, [CONTENT_TYPE, REQUEST_ID]), max_body_bytes: desk.max_body_bytes, traffic };
+    frame.around::<Problem>(routes::routes(desk))
 }
 
 #[cfg(test)]

@@ -3,8 +3,6 @@
 //! The shape is `{"error": …, "message": …}`, or `{"error": "Validation failed", "details": [{"field", "message"}]}`. Nothing of
 //! our inside (addresses, topics, Kafka's words) is told; that goes to the log.
 
-use std::any::Any;
-
 use axum::{
     Json,
     response::{IntoResponse, Response},
@@ -14,6 +12,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::super::orders::{Fault, OrderRefusal};
+use crate::http::Mishap;
 
 /// Why a request failed.
 #[derive(Debug, PartialEq, Eq)]
@@ -122,10 +121,13 @@ impl From<OrderRefusal> for Problem {
     }
 }
 
-/// Answers a request whose handler panicked.
-#[must_use]
-pub fn answer_panic(panic: Box<dyn Any + Send>) -> Response {
-    let why = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    tracing::error!(why = why.unwrap_or("unknown"), "a request handler panicked");
-    Problem::Internal.into_response()
+impl From<Mishap> for Problem {
+    fn from(mishap: Mishap) -> Self {
+        match mishap {
+            Mishap::UnknownRoute => Self::UnknownRoute,
+            Mishap::WrongMethod => Self::WrongMethod,
+            Mishap::Overloaded => Self::Overloaded,
+            Mishap::Panic => Self::Internal,
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The gateway's options, read once and right ever after. Pure.
+//! The options that every front has, read once and right ever after. Pure.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use tower_http::cors::AllowOrigin;
 
 use crate::error::ConfigError;
 
-/// The options of the gateway.
+/// The options that every front has.
 #[derive(Clone, Debug)]
-pub struct GatewayOptions {
+pub struct HttpOptions {
     /// The largest body that is read, in bytes.
     pub max_body_bytes: usize,
     /// How long a request waits for Kafka's acknowledgement.
@@ -19,8 +19,8 @@ pub struct GatewayOptions {
     pub cors_origin: AllowOrigin,
 }
 
-impl GatewayOptions {
-    /// Reads options that the processor's schema has checked.
+impl HttpOptions {
+    /// Reads options that the processor's own table has checked.
     ///
     /// # Errors
     /// When `corsOrigin` is not what a browser would send as an origin.

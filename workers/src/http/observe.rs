@@ -17,7 +17,7 @@ use prometheus_client::{
 };
 use tracing::Instrument;
 
-use super::app::REQUEST_ID;
+use super::frame::REQUEST_ID;
 
 /// Upper bounds of the duration's buckets, in seconds: from a lookup to the longest wait for Kafka.
 const BUCKETS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];

@@ -4,18 +4,16 @@
 //! value) is answered with 202 from the table and not produced a second time, another order with a known id with 409. Two replicas
 //! that get one id at the same moment may both produce it; it is paid once all the same, since the payment depends on the id alone.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
-    Json,
+    Json, Router,
     body::Bytes,
-    extract::{FromRequest, Path, Request, State, rejection::PathRejection},
+    extract::{Path, Request, State, rejection::PathRejection},
     response::{IntoResponse, Response},
+    routing::{get, post},
 };
-use http::{
-    HeaderMap, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
-};
+use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
@@ -30,12 +28,13 @@ use super::{
 };
 use crate::{
     front::{Publish, PublishError},
+    http::{BodyError, MediaType, is_compressed, limited, read_body},
     processor::Output,
     readiness::Readiness,
 };
 
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most orders that are taken in at once; more are refused at once with 503.
+pub const MAX_ORDERS_AT_ONCE: usize = 256;
 
 /// What requests are answered from.
 pub struct Desk {
@@ -51,10 +50,15 @@ pub struct Desk {
     pub max_body_bytes: usize,
 }
 
+/// All routes.
+pub fn routes(desk: Arc<Desk>) -> Router {
+    Router::new().route("/orders", limited::<Problem, _>(MAX_ORDERS_AT_ONCE, post(place))).route("/orders/{id}", get(show)).with_state(desk)
+}
+
 /// `POST /orders`.
-pub async fn place(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
+async fn place(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
     expect_json(request.headers())?;
-    let body = read_body(request, desk.max_body_bytes).await?;
+    let body = read_body(request).await.map_err(|why| body_problem(why, desk.max_body_bytes))?;
     let text = std::str::from_utf8(&body).map_err(|e| Problem::Malformed(e.to_string()))?;
     let order = order_of_body(text)?;
     match desk.orders.get(&order.order_id) {
@@ -67,7 +71,7 @@ pub async fn place(State(desk): State<Arc<Desk>>, request: Request) -> Result<Re
 }
 
 /// `GET /orders/:id`. What is no UUID is the id of no order. An order is not denied while Kafka is away or not all is read: 503.
-pub async fn show(State(desk): State<Arc<Desk>>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+async fn show(State(desk): State<Arc<Desk>>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
     let order_id = id.ok().and_then(|Path(text)| parse_order_id(&text)).ok_or(Problem::UnknownOrder)?;
     match desk.orders.get(&order_id) {
         Some(known) => answer(order_id, &known),
@@ -104,23 +108,17 @@ fn internal(task: &'static str, why: &dyn std::error::Error) -> Problem {
     Problem::Internal
 }
 
-async fn read_body(request: Request, limit: usize) -> Result<Bytes, Problem> {
-    match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::TooLarge(limit)),
-        Ok(Err(rejection)) => Err(Problem::Malformed(rejection.body_text())),
-        Err(_) => Err(Problem::SlowBody),
+fn body_problem(why: BodyError, limit: usize) -> Problem {
+    match why {
+        BodyError::TooLarge => Problem::TooLarge(limit),
+        BodyError::Slow => Problem::SlowBody,
+        BodyError::Broken(why) => Problem::Malformed(why),
     }
 }
 
 fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let plain = text(CONTENT_ENCODING).is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"));
-    let mut parts = text(CONTENT_TYPE).unwrap_or_default().split(';').map(|part| part.trim().to_ascii_lowercase());
-    let media = parts.next().unwrap_or_default();
-    let json = media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"));
-    let utf8 = parts.all(|part| part.strip_prefix("charset=").is_none_or(|set| set.trim_matches('"') == "utf-8"));
-    if json && utf8 && plain { Ok(()) } else { Err(Problem::NotJson) }
+    let media = MediaType::of(headers);
+    if media.is_json() && media.is_utf8() && !is_compressed(headers) { Ok(()) } else { Err(Problem::NotJson) }
 }
 
 #[derive(Serialize)]

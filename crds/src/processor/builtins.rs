@@ -1,0 +1,142 @@
+//! The table of built-in processors. Pure.
+
+use std::time::Duration;
+
+use super::{Builtin, Fallback, MAX_OPTION, Need, OptionKind, OptionSpec, SourceKind};
+
+const SERVICE_NAME: OptionSpec = OptionSpec {
+    name: "serviceName",
+    summary: "the `service` that /health answers with",
+    kind: OptionKind::Text { max: 63 },
+    fallback: Fallback::PipelineName,
+};
+
+const MAX_BODY_BYTES: OptionSpec = OptionSpec {
+    name: "maxBodyBytes",
+    summary: "the largest request body that is read",
+    kind: OptionKind::Integer { min: 1_024, max: 900_000 },
+    fallback: Fallback::Value("102400"),
+};
+
+const PRODUCE_TIMEOUT: OptionSpec = OptionSpec {
+    name: "produceTimeout",
+    summary: "how long a request waits for Kafka's acknowledgement before it is answered as failed",
+    kind: OptionKind::Duration { min: Duration::from_millis(100), max: Duration::from_secs(60) },
+    fallback: Fallback::Value("5s"),
+};
+
+const CORS_ORIGIN: OptionSpec = OptionSpec {
+    name: "corsOrigin",
+    summary: "the origin that browsers may call from; * for any",
+    kind: OptionKind::Text { max: 253 },
+    fallback: Fallback::Value("*"),
+};
+
+/// Every built-in processor, by name.
+pub const BUILTINS: &[Builtin] = &[
+    Builtin {
+        name: "events-gateway",
+        summary: "takes events over HTTP, as CloudEvents or bare JSON, and produces them",
+        source: SourceKind::Http,
+        sink: Need::Required,
+        table: Need::Forbidden,
+        options: &[
+            SERVICE_NAME,
+            OptionSpec {
+                name: "path",
+                summary: "the path that events are posted to",
+                kind: OptionKind::Path,
+                fallback: Fallback::Value("/events"),
+            },
+            OptionSpec {
+                name: "key",
+                summary: "the attribute of an event that becomes the record's key; an event without it has no key",
+                kind: OptionKind::Attribute,
+                fallback: Fallback::Value("partitionkey"),
+            },
+            OptionSpec {
+                name: "defaultType",
+                summary: "the type of an event that is posted as bare JSON",
+                kind: OptionKind::Text { max: 253 },
+                fallback: Fallback::Absent,
+            },
+            OptionSpec {
+                name: "defaultSource",
+                summary: "the source of an event that is posted as bare JSON",
+                kind: OptionKind::UriReference { max: 253 },
+                fallback: Fallback::Absent,
+            },
+            OptionSpec {
+                name: "schema",
+                summary: "a JSON Schema that the data of every event must satisfy",
+                kind: OptionKind::JsonSchema { max: MAX_OPTION },
+                fallback: Fallback::Absent,
+            },
+            OptionSpec {
+                name: "acceptedStatus",
+                summary: "the status of the answer once Kafka has acknowledged all events of a request",
+                kind: OptionKind::OneOf(&["200", "201", "202", "204"]),
+                fallback: Fallback::Value("202"),
+            },
+            OptionSpec {
+                name: "failureStatus",
+                summary: "the status of the answer when Kafka does not acknowledge an event",
+                kind: OptionKind::OneOf(&["500", "503"]),
+                fallback: Fallback::Value("503"),
+            },
+            MAX_BODY_BYTES,
+            PRODUCE_TIMEOUT,
+            CORS_ORIGIN,
+        ],
+        together: &[["defaultType", "defaultSource"]],
+    },
+    Builtin {
+        name: "log",
+        summary: "logs each record",
+        source: SourceKind::Kafka,
+        sink: Need::Forbidden,
+        table: Need::Forbidden,
+        options: &[
+            SERVICE_NAME,
+            OptionSpec {
+                name: "maxBytes",
+                summary: "how many bytes of a key and of a value are logged",
+                kind: OptionKind::Integer { min: 1, max: 65_536 },
+                fallback: Fallback::Value("1024"),
+            },
+            OptionSpec {
+                name: "require",
+                summary: "what a value must be: with Json, any other is rejected",
+                kind: OptionKind::OneOf(&["None", "Json"]),
+                fallback: Fallback::Value("None"),
+            },
+        ],
+        together: &[],
+    },
+    Builtin {
+        name: "orders-gateway",
+        summary: "takes orders over HTTP, produces them, and answers with their state",
+        source: SourceKind::Http,
+        sink: Need::Required,
+        table: Need::Required,
+        options: &[SERVICE_NAME, MAX_BODY_BYTES, PRODUCE_TIMEOUT, CORS_ORIGIN],
+        together: &[],
+    },
+    Builtin {
+        name: "payments",
+        summary: "validates orders, simulates their payment and produces the result",
+        source: SourceKind::Kafka,
+        sink: Need::Required,
+        table: Need::Forbidden,
+        options: &[
+            SERVICE_NAME,
+            OptionSpec {
+                name: "successRate",
+                summary: "the share of payments that succeed",
+                kind: OptionKind::Fraction,
+                fallback: Fallback::Value("0.8"),
+            },
+        ],
+        together: &[],
+    },
+];

@@ -1,0 +1,129 @@
+//! What stands around a front's routes: limits, security headers, CORS, request ids, the access log, metrics, and an answer to what
+//! no route sees.
+//!
+//! Every answer, an error or a panic too, passes through all of it.
+
+use std::{any::Any, time::Duration};
+
+use axum::{
+    BoxError, Router,
+    error_handling::HandleErrorLayer,
+    extract::DefaultBodyLimit,
+    middleware::from_fn_with_state,
+    response::{IntoResponse, Response},
+    routing::MethodRouter,
+};
+use http::{
+    HeaderName, HeaderValue, Method,
+    header::{self, RETRY_AFTER},
+};
+use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{AllowHeaders, AllowOrigin, CorsLayer},
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
+    set_header::SetResponseHeaderLayer,
+};
+
+use super::observe::{Traffic, observe};
+
+/// The header of the request's id, taken from the request or made up.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Tells a browser to do nothing with an answer but hand it to the script that asked; the set that the helmet library sends.
+const SECURITY_HEADERS: [(HeaderName, &str); 12] = [
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("origin-agent-cluster"), "?1"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (HeaderName::from_static("x-dns-prefetch-control"), "off"),
+    (HeaderName::from_static("x-download-options"), "noopen"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (HeaderName::from_static("x-permitted-cross-domain-policies"), "none"),
+    (header::X_XSS_PROTECTION, "0"),
+];
+
+/// What goes wrong around the routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mishap {
+    /// There is no such address.
+    UnknownRoute,
+    /// The address takes other methods; the answer names them in its header `Allow`.
+    WrongMethod,
+    /// Too many requests at once. It should be answered with 503 and `Retry-After`.
+    Overloaded,
+    /// The handler panicked, which is logged.
+    Panic,
+}
+
+/// What stands around the routes of a front.
+pub struct Frame {
+    /// The routes that the runtime gives.
+    pub health: Router,
+    /// Who may call from a browser: see [`cors`].
+    pub cors: CorsLayer,
+    /// The largest body that [`super::read_body`] reads, in bytes.
+    pub max_body_bytes: usize,
+    /// Counts requests.
+    pub traffic: Traffic,
+}
+
+impl Frame {
+    /// Puts everything around the routes. `P` says how a [`Mishap`] is answered.
+    pub fn around<P>(self, routes: Router) -> Router
+    where
+        P: From<Mishap> + IntoResponse + Send + 'static,
+    {
+        let Self { health, cors, max_body_bytes, traffic } = self;
+        let app = routes
+            .merge(health)
+            .fallback(|| async { P::from(Mishap::UnknownRoute) })
+            .method_not_allowed_fallback(|| async { P::from(Mishap::WrongMethod) })
+            .layer(DefaultBodyLimit::max(max_body_bytes))
+            .layer(CatchPanicLayer::custom(answer_panic::<P>))
+            .layer(cors)
+            .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        let app = SECURITY_HEADERS
+            .into_iter()
+            .fold(app, |app, (name, value)| app.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))));
+        app.layer(
+            ServiceBuilder::new()
+                .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+                .layer(from_fn_with_state(traffic, observe))
+                .layer(PropagateRequestIdLayer::new(REQUEST_ID)),
+        )
+    }
+}
+
+/// Lets at most `most` requests into a route at once. More are [`Mishap::Overloaded`] at once: that bounds the memory for bodies,
+/// and keeps requests from piling up while Kafka is away.
+pub fn limited<P, S>(most: usize, route: MethodRouter<S>) -> MethodRouter<S>
+where
+    P: From<Mishap> + IntoResponse + Send + 'static,
+    S: Clone + Send + Sync + 'static,
+{
+    let limit = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(|_: BoxError| async { P::from(Mishap::Overloaded) }))
+        .layer(LoadShedLayer::new())
+        .layer(GlobalConcurrencyLimitLayer::new(most));
+    route.layer(limit)
+}
+
+/// Who may call from a browser: pages of that origin, with these headers.
+pub fn cors(origin: AllowOrigin, headers: impl Into<AllowHeaders>) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(headers)
+        .expose_headers([REQUEST_ID, RETRY_AFTER])
+        .max_age(Duration::from_secs(600))
+}
+
+fn answer_panic<P: From<Mishap> + IntoResponse>(panic: Box<dyn Any + Send>) -> Response {
+    let why = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(why = why.unwrap_or("unknown"), "a request handler panicked");
+    P::from(Mishap::Panic).into_response()
+}

@@ -1,0 +1,20 @@
+//! What every front needs around its routes: a server with bounds, limits, headers, request ids, an access log and metrics.
+//!
+//! Nothing here knows what a front takes or answers. What goes wrong before a route sees the request is a [`Mishap`] or a
+//! [`BodyError`], and the front answers it in its own words.
+
+mod body;
+mod frame;
+mod media;
+mod observe;
+mod options;
+mod server;
+
+pub use self::{
+    body::{BodyError, read_body},
+    frame::{Frame, Mishap, REQUEST_ID, cors, limited},
+    media::{MediaType, is_compressed},
+    observe::Traffic,
+    options::HttpOptions,
+    server::serve,
+};

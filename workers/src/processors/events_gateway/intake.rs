@@ -1,0 +1,111 @@
+//! Reads the events of a request, in whatever mode they come. Pure: id and time of an event that brings none are given.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use jiff::Timestamp;
+use serde::de::IgnoredAny;
+use uuid::Uuid;
+
+use super::{problem::Problem, schema::Schema};
+use crate::{
+    cloudevents::{
+        BatchError, CloudEvent, DATA_CONTENT_TYPE, Fault, Incomplete, batch_of_json, event_of_json, of_headers, speaks_of_events,
+    },
+    http::{MediaType, is_compressed},
+};
+
+/// The most events of one batch.
+pub const MAX_BATCH: usize = 1_000;
+
+/// What is taken.
+#[derive(Debug)]
+pub struct Intake {
+    /// What becomes of bare JSON; without it, it is refused.
+    pub bare: Option<Bare>,
+    /// What the data of every event must satisfy.
+    pub schema: Option<Schema>,
+}
+
+/// The attributes of an event that is posted as bare JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bare {
+    /// Its type.
+    pub kind: String,
+    /// Its source.
+    pub source: String,
+}
+
+/// How events stand in a request (HTTP binding, section 3).
+enum Mode<'a> {
+    Structured,
+    Batched,
+    Binary,
+    Bare(&'a Bare),
+}
+
+impl Intake {
+    /// Reads the events of a request. `id` and `now` are for one that is bare JSON.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the first thing that is: its form, then its attributes, then its data.
+    pub fn read(&self, headers: &HeaderMap, body: Bytes, id: Uuid, now: Timestamp) -> Result<Vec<CloudEvent>, Problem> {
+        let (events, place): (Vec<CloudEvent>, fn(usize) -> String) = match self.mode(headers)? {
+            Mode::Structured => (vec![event_of_json(text_of(&body)?, "").map_err(Problem::NotEvents)?], |_| "/data".to_owned()),
+            Mode::Batched => (batch(text_of(&body)?)?, |n| format!("/{n}/data")),
+            Mode::Binary => (vec![of_headers(headers, body).map_err(Problem::NotEvents)?], |_| String::new()),
+            Mode::Bare(bare) => (vec![bare.event(headers, body, id, now)?], |_| String::new()),
+        };
+        let Some(schema) = &self.schema else { return Ok(events) };
+        let violations: Vec<Fault> =
+            events.iter().enumerate().flat_map(|(n, event)| schema.violations(event, &place(n))).take(Problem::MORE_THAN_IS_TOLD).collect();
+        if violations.is_empty() { Ok(events) } else { Err(Problem::Violations(violations)) }
+    }
+
+    fn mode(&self, headers: &HeaderMap) -> Result<Mode<'_>, Problem> {
+        let media = MediaType::of(headers);
+        let mode = match (media.essence(), &self.bare) {
+            ("application/cloudevents+json", _) => Some(Mode::Structured).filter(|_| media.is_utf8()),
+            ("application/cloudevents-batch+json", _) => Some(Mode::Batched).filter(|_| media.is_utf8()),
+            // In a format that we do not read.
+            (essence, _) if essence.starts_with("application/cloudevents") => None,
+            _ if speaks_of_events(headers) => Some(Mode::Binary),
+            (_, Some(bare)) if media.is_json() && media.is_utf8() => Some(Mode::Bare(bare)),
+            _ => None,
+        };
+        mode.filter(|_| !is_compressed(headers)).ok_or(Problem::WrongMedia { bare: self.bare.is_some() })
+    }
+}
+
+impl Bare {
+    /// What such an event has before its data is known.
+    #[must_use]
+    pub fn attributes(&self, id: String, now: Timestamp) -> Incomplete {
+        Incomplete::made(id, &self.source, &self.kind, now)
+    }
+
+    /// The body is the data, as it is.
+    fn event(&self, headers: &HeaderMap, body: Bytes, id: Uuid, now: Timestamp) -> Result<CloudEvent, Problem> {
+        serde_json::from_str::<IgnoredAny>(text_of(&body)?).map_err(|why| Problem::Malformed(format!("is not JSON: {why}")))?;
+        let mut event = self.attributes(id.to_string(), now);
+        let media = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        event.attributes.insert(DATA_CONTENT_TYPE.to_owned(), media.to_owned());
+        event.data = Some(body);
+        event.complete().map_err(|broken| {
+            Problem::NotEvents(
+                broken.into_iter().map(|b| Fault::in_header("content-type", format!("{} {}", b.attribute, b.rule))).collect(),
+            )
+        })
+    }
+}
+
+fn text_of(body: &Bytes) -> Result<&str, Problem> {
+    std::str::from_utf8(body).map_err(|why| Problem::Malformed(format!("is not UTF-8: {why}")))
+}
+
+fn batch(text: &str) -> Result<Vec<CloudEvent>, Problem> {
+    batch_of_json(text, MAX_BATCH).map_err(|why| match why {
+        BatchError::Malformed(why) => Problem::Malformed(format!("is not a JSON array of events: {why}")),
+        BatchError::TooMany => Problem::TooManyEvents(MAX_BATCH),
+        BatchError::Faulty(faults) => Problem::NotEvents(faults),
+    })
+}

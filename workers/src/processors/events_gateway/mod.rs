@@ -1,0 +1,80 @@
+//! The `events-gateway` processor: takes events over HTTP, as CloudEvents in every content mode or as bare JSON, and writes them to
+//! the sink as CloudEvents in binary mode.
+//!
+//! An answer of success means that Kafka has acknowledged every event of the request, never less. Nothing of a request is written
+//! unless all of it is in order.
+
+mod intake;
+mod options;
+mod problem;
+mod routes;
+mod schema;
+mod unambiguous;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::Router;
+use penstock_crds::{processor::Options, worker::WorkerConfig};
+use prometheus_client::registry::Registry;
+use tower_http::cors::AllowHeaders;
+
+use self::{options::EventsOptions, problem::Problem, routes::Desk};
+use crate::{
+    error::{ConfigError, WorkerError},
+    front::{Front, FrontContext, Publish},
+    http::{Frame, HttpOptions, Traffic, cors, serve},
+    processor::BoxFuture,
+    runtime,
+};
+
+/// The front.
+#[derive(Debug)]
+pub struct EventsGateway {
+    http: HttpOptions,
+    events: EventsOptions,
+    traffic: Traffic,
+}
+
+impl EventsGateway {
+    /// Reads the processor's options.
+    ///
+    /// # Errors
+    /// When there is no sink, or an option cannot be used, such as a schema that is none.
+    pub fn new(options: &Options, config: &WorkerConfig) -> Result<Self, ConfigError> {
+        if config.sink.is_none() {
+            return Err(ConfigError::invalid("events-gateway needs a sink: the topic of the events"));
+        }
+        Ok(Self { http: HttpOptions::new(options)?, events: EventsOptions::new(options)?, traffic: Traffic::default() })
+    }
+
+    fn app(self, sink: Arc<dyn Publish>, health: Router) -> Router {
+        let Self { http, events, traffic } = self;
+        let max_body_bytes = http.max_body_bytes;
+        // An event may have any attribute, and each is a header of its own.
+        let cors = cors(http.cors_origin, AllowHeaders::mirror_request());
+        let frame = Frame { health, cors, max_body_bytes, traffic };
+        frame.around::<Problem>(routes::routes(Desk { events, sink, max_body_bytes }))
+    }
+}
+
+impl Front for EventsGateway {
+    fn publish_timeout(&self) -> Duration {
+        self.http.produce_timeout
+    }
+
+    fn register_metrics(&mut self, registry: &mut Registry) {
+        self.traffic.register(registry);
+    }
+
+    fn serve(self: Box<Self>, context: FrontContext) -> BoxFuture<'static, Result<(), WorkerError>> {
+        Box::pin(async move {
+            let FrontContext { port, sink, health, shutdown, .. } = context;
+            let listener = runtime::listen(port).await?;
+            serve(listener, self.app(sink, health), shutdown).await;
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

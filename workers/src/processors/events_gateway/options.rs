@@ -1,0 +1,53 @@
+//! What is the gateway's own among its options, read once and right ever after. Pure.
+
+use http::StatusCode;
+use jiff::Timestamp;
+use penstock_crds::processor::Options;
+
+use super::{
+    intake::{Bare, Intake},
+    schema::Schema,
+};
+use crate::error::ConfigError;
+
+/// The options.
+#[derive(Debug)]
+pub struct EventsOptions {
+    /// The path that events are posted to.
+    pub path: String,
+    /// What is taken.
+    pub intake: Intake,
+    /// The attribute that becomes the record's key.
+    pub key: String,
+    /// The status once Kafka has acknowledged everything.
+    pub accepted: StatusCode,
+    /// The status when it has not.
+    pub failure: StatusCode,
+}
+
+impl EventsOptions {
+    /// Reads options that the processor's own table has checked.
+    ///
+    /// # Errors
+    /// When `schema` is not a JSON Schema that can be compiled.
+    pub fn new(options: &Options) -> Result<Self, ConfigError> {
+        let given = |name: &str| options.text(name).ok_or_else(|| ConfigError::invalid(format!("option {name} is missing")));
+        let status = |name: &str| {
+            let status = given(name)?.parse::<StatusCode>();
+            status.map_err(|_| ConfigError::invalid(format!("option {name} is not a status of HTTP")))
+        };
+        let schema = options.text("schema").map(Schema::compile).transpose();
+        let bare = options.text("defaultType").zip(options.text("defaultSource"));
+        let bare = bare.map(|(kind, source)| Bare { kind: kind.to_owned(), source: source.to_owned() });
+        if bare.as_ref().is_some_and(|bare| bare.attributes(String::from("1"), Timestamp::UNIX_EPOCH).complete().is_err()) {
+            return Err(ConfigError::invalid("options defaultType and defaultSource: CloudEvents allow no such type or source"));
+        }
+        Ok(Self {
+            path: given("path")?.to_owned(),
+            intake: Intake { bare, schema: schema.map_err(|why| ConfigError::invalid(format!("option schema: {why}")))? },
+            key: given("key")?.to_owned(),
+            accepted: status("acceptedStatus")?,
+            failure: status("failureStatus")?,
+        })
+    }
+}
