@@ -32,9 +32,12 @@ const LAST_SETTLEMENT: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(10);
 const NOT_STORED: c_int = sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED as c_int;
 
+/// What stands in place of an offset that no broker has told.
+const NO_OFFSET: i64 = -1;
+
 /// What became of a record.
 pub(crate) enum Fate {
-    /// All in-sync replicas have it.
+    /// All in-sync replicas have it, if it has an offset. Without one the library only concludes that.
     Stored(RecordPosition),
     Failed {
         code: ErrorCode,
@@ -71,7 +74,7 @@ struct Reports<S>(Arc<S>);
 
 impl<S: Settle> Deliveries for Reports<S> {
     unsafe fn take(&self, report: &Event) -> usize {
-        let mut count = 0;
+        let (mut count, mut is_placed) = (0, true);
         loop {
             // SAFETY: the event is alive, and so are its messages as long as it.
             let message = unsafe { sys::rd_kafka_event_message_next(report.ptr()) };
@@ -79,7 +82,12 @@ impl<S: Settle> Deliveries for Reports<S> {
                 return count;
             }
             // SAFETY: as above. Each message is met once, so that its ticket is taken back once, as the type it was given as.
-            let (ticket, fate) = unsafe { (S::Ticket::from_ptr((*message)._private), read_fate(message)) };
+            let (ticket, mut fate) = unsafe { (S::Ticket::from_ptr((*message)._private), read_fate(message)) };
+            // Behind the first of a batch the library counts on, also from no offset at all.
+            if let Fate::Stored(RecordPosition { offset, .. }) = &mut fate {
+                is_placed &= *offset >= 0;
+                *offset = if is_placed { *offset } else { NO_OFFSET };
+            }
             self.0.settle(ticket, fate);
             count += 1;
         }

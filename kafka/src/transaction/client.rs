@@ -20,7 +20,7 @@ const START_PAUSE: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_millis(500);
 
 /// How long a transaction may stand still before it is asked whether it has failed.
-const STANDSTILL: Duration = Duration::from_millis(500);
+const STANDSTILL: Duration = Duration::from_secs(3);
 
 /// What a producer was started with, and another like it can be.
 pub(super) struct Setup {
@@ -74,7 +74,11 @@ impl Core {
                 let is_heard = native.flush_blocking(STANDSTILL.min(left(deadline)));
                 match writer.listener().failed() {
                     Some(Failed { first, in_doubt: true, .. }) => return Err(first.into()),
-                    None if !is_heard && !left(deadline).is_zero() => {}
+                    None if is_heard || offsets.is_none() => return native.commit_transaction_blocking(left(deadline)),
+                    None if left(deadline).is_zero() => {
+                        return Err(Error::Timeout { reason: "not every record was acknowledged".to_owned() }.into());
+                    }
+                    None => {}
                     _ => return native.commit_transaction_blocking(left(deadline)),
                 }
             }

@@ -16,7 +16,7 @@ use super::{
     bounds::{Bounds, Tally},
     lanes::Lanes,
     partition::{Partition, Settled, Slot, Stage},
-    precedence::Precedence,
+    precedence::{Consequence, Precedence},
     ticket::{ASSIGNMENTS, Assignment, Ticket, Token},
     tiers::{Incoming, Station, Tiers},
     verdict::{Letter, Verdict},
@@ -244,10 +244,11 @@ impl Books {
     fn in_turn(&mut self, ticket: Ticket, verdict: Verdict) -> Option<(Ticket, Verdict)> {
         let Some(lane) = self.lane_of_preceding(ticket) else { return Some((ticket, verdict)) };
         let consequence = verdict.consequence();
+        let now = self.precedence.as_mut()?.decide(lane, consequence, (ticket, verdict));
         if let Some(slot) = self.slot(ticket) {
-            slot.precedes = consequence.precedes();
+            slot.precedes = now.is_some() || consequence == Consequence::Retried;
         }
-        self.precedence.as_mut()?.decide(lane, consequence, (ticket, verdict))
+        now
     }
 
     /// The lane in which it matters what is settled before what.
@@ -353,10 +354,17 @@ impl Books {
         waits
     }
 
-    /// A letter that cannot be written now waits, and holds up no revocation meanwhile.
+    /// A letter that cannot be written now waits, and holds up no revocation and no other record meanwhile.
     pub fn rest(&mut self, ticket: Ticket) {
+        let lane = self.lane_of_preceding(ticket);
         if let Some(partition) = self.partitions.get_mut(&ticket.assignment) {
             partition.busy -= 1;
+        }
+        if let (Some(lane), Some(slot)) = (lane, self.slot(ticket))
+            && std::mem::take(&mut slot.precedes)
+            && let Some(precedence) = &mut self.precedence
+        {
+            self.emittable.extend(precedence.settle(&lane));
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! A record that waits in a retry topic, or is held back, is found there by whoever reads the partition next, before it reads
 //! again what was not committed. So what is put beside must not be in Kafka before what follows from every earlier record of the
-//! lane: else, after a crash, the earlier one would be read again and handled behind it. What is held back needs not wait for
-//! what is held back: it goes to one partition, where the client keeps the order.
+//! lane: else, after a crash, the earlier one would be handled for the first time behind it. What is held back needs not wait for
+//! what is held back: it goes to one partition, where the client keeps the order once the broker knows the producer. So one
+//! goes ahead, and others follow it together.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,13 +20,6 @@ pub(crate) enum Consequence {
     Retried,
     /// It is held back.
     HeldBack,
-}
-
-impl Consequence {
-    /// Whether what is put beside the topic later waits for Kafka's acknowledgement of it.
-    pub fn precedes(self) -> bool {
-        self != Self::HeldBack
-    }
 }
 
 /// What is under way in lanes.
@@ -62,23 +56,16 @@ impl<T> Lane<T> {
             return None;
         }
         let (consequence, item) = self.waiting.pop_front()?;
-        self.preceding += u32::from(consequence.precedes());
+        self.preceding += u32::from(consequence == Consequence::Retried);
         Some(item)
     }
 }
 
 impl<K: Eq + Hash, T> Precedence<K, T> {
-    /// It is decided what follows from the next record of a lane. Gives back what may be written now.
+    /// It is decided what follows from the next record of a lane. Gives it back if it may be written now: others wait for it then.
     pub fn decide(&mut self, lane: K, consequence: Consequence, item: T) -> Option<T> {
-        let at_once = match self.0.get(&lane) {
-            Some(known) => consequence == Consequence::Effect || (known.waiting.is_empty() && known.may_write(consequence)),
-            None => true,
-        };
-        if at_once && !consequence.precedes() {
-            return Some(item);
-        }
         let known = self.0.entry(lane).or_default();
-        if at_once {
+        if consequence == Consequence::Effect || (known.waiting.is_empty() && known.may_write(consequence)) {
             known.preceding += 1;
             return Some(item);
         }
@@ -86,12 +73,12 @@ impl<K: Eq + Hash, T> Precedence<K, T> {
         None
     }
 
-    /// Something that others wait for follows after all from a record that was to be held back.
+    /// Others wait for what follows from a record, though they did not when it was decided or do not any more.
     pub fn precede(&mut self, lane: K) {
         self.0.entry(lane).or_default().preceding += 1;
     }
 
-    /// Kafka has what follows from a record that others wait for. Gives back what may be written now.
+    /// Nothing waits any more for what follows from a record, as a rule because Kafka has it. Gives back what may be written now.
     pub fn settle(&mut self, lane: &K) -> Vec<T> {
         let Some(known) = self.0.get_mut(lane) else { return Vec::new() };
         known.preceding = known.preceding.saturating_sub(1);
@@ -117,7 +104,6 @@ mod tests {
     #[test]
     fn what_is_put_beside_waits_for_what_came_before_it_in_its_lane() {
         let mut precedence = Precedence::default();
-        assert_eq!(precedence.decide('k', HeldBack, 0), Some(0));
         assert_eq!(precedence.decide('k', Effect, 1), Some(1));
         assert_eq!(precedence.decide('k', Effect, 2), Some(2));
         assert_eq!(precedence.decide('k', Retried, 3), None);
@@ -127,10 +113,12 @@ mod tests {
         assert_eq!(precedence.settle(&'k'), [3]);
         assert_eq!(precedence.decide('k', HeldBack, 7), None);
         assert_eq!(precedence.settle(&'k'), [4, 5, 7]);
-        assert_eq!(precedence.decide('k', HeldBack, 8), Some(8));
+        // One goes ahead.
+        assert_eq!((precedence.decide('k', HeldBack, 8), precedence.decide('k', HeldBack, 9)), (Some(8), None));
+        assert_eq!(precedence.settle(&'k'), [9]);
         // It could not be held back, and became a dead letter.
         precedence.precede('k');
-        assert_eq!((precedence.decide('k', HeldBack, 9), precedence.settle(&'k')), (None, vec![9]));
+        assert_eq!((precedence.decide('k', HeldBack, 10), precedence.settle(&'k')), (None, vec![10]));
         assert!(precedence.settle(&'l').is_empty());
         assert!(precedence.0.is_empty());
     }
@@ -140,45 +128,43 @@ mod tests {
     }
 
     proptest! {
-        /// Whenever something put beside is with the client, nothing else that comes before it is.
+        /// Whenever something put beside is with the client, nothing else that comes before it is, but what is held back once
+        /// the first of it is acknowledged.
         #[test]
         fn nothing_put_beside_overtakes(records in prop::collection::vec(consequence(), 1..60), picks in prop::collection::vec(any::<prop::sample::Index>(), 200)) {
             let (mut precedence, mut coming) = (Precedence::default(), records.iter().copied().enumerate());
             let (mut written, mut under_way): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
             for pick in picks {
-                let free: Vec<usize> = if pick.index(2) == 0 || under_way.is_empty() {
-                    coming.next().and_then(|(at, consequence)| precedence.decide('k', consequence, at)).into_iter().collect()
+                let free: Vec<(usize, bool)> = if pick.index(2) == 0 || under_way.is_empty() {
+                    let decided = coming.next().and_then(|(at, consequence)| precedence.decide('k', consequence, at));
+                    decided.into_iter().map(|at| (at, true)).collect()
                 } else {
                     under_way.swap_remove(pick.index(under_way.len()));
-                    precedence.settle(&'k')
+                    precedence.settle(&'k').into_iter().map(|at| (at, records[at] == Retried)).collect()
                 };
-                for at in free {
+                for (at, precedes) in free {
                     if records[at] != Effect {
-                        prop_assert!(under_way.iter().all(|before| before > &at), "{at} is written while {under_way:?} are under way");
+                        prop_assert!(under_way.is_empty(), "{at} is written while {under_way:?} are under way");
                         prop_assert!(written.iter().all(|before| records[*before] == Effect || before < &at), "{at} overtakes");
                     }
                     written.push(at);
-                    if records[at].precedes() {
+                    if precedes {
                         under_way.push(at);
                     }
                 }
             }
-            while let Some(_at) = under_way.pop() {
+            let left = coming.count();
+            while under_way.pop().is_some() {
                 for at in precedence.settle(&'k') {
                     written.push(at);
-                    if records[at].precedes() {
+                    if records[at] == Retried {
                         under_way.push(at);
                     }
-                }
-            }
-            for (at, consequence) in coming {
-                written.extend(precedence.decide('k', consequence, at));
-                if consequence.precedes() {
-                    written.extend(precedence.settle(&'k'));
                 }
             }
             written.sort_unstable();
-            prop_assert_eq!(written, (0..records.len()).collect::<Vec<_>>());
+            prop_assert_eq!(written, (0..records.len() - left).collect::<Vec<_>>());
+            prop_assert!(precedence.0.is_empty());
         }
     }
 }

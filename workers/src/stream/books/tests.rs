@@ -83,10 +83,20 @@ fn nothing_is_put_beside_before_what_came_earlier_of_its_key_is_acknowledged() {
     books.emitted(failed, 1, Some(letter()));
     assert!(books.acknowledged(Token { is_letter: true, ..output(failed) }));
     assert_eq!(emittable(&mut books), [behind]);
-    // A partition that goes takes with it what waited.
+    // A letter that rests holds nothing up.
     let last = begun(&mut books, record(0, 4, Some("k")));
     assert_eq!(books.bury(behind, letter()), Some(Station::Held));
     assert_eq!(emittable(&mut books), [behind]);
+    waits(&mut books, last, Station::Held);
+    assert_eq!(emittable(&mut books), []);
+    books.rest(behind);
+    assert_eq!(emittable(&mut books), [last]);
+    books.emitted(last, 1, None);
+    assert!(books.acknowledged(output(last)));
+    // A partition that goes takes with it what waited.
+    assert!(books.wake(behind, letter()));
+    assert_eq!(emittable(&mut books), [behind]);
+    let last = begun(&mut books, record(0, 5, Some("k")));
     waits(&mut books, last, Station::Held);
     let gone = books.close(&partitions(&[0]));
     books.forget(&gone);
