@@ -36,7 +36,9 @@ pub fn of_headers(headers: &HeaderMap, body: Bytes) -> Result<CloudEvent, Vec<Fa
             _ => faults.push(Fault::in_header(header.as_str(), "is not UTF-8")),
         }
     }
-    if let Some(media) = headers.get(CONTENT_TYPE) {
+    if headers.get_all(CONTENT_TYPE).iter().nth(1).is_some() {
+        faults.push(Fault::in_header(CONTENT_TYPE.as_str(), "is given more than once"));
+    } else if let Some(media) = headers.get(CONTENT_TYPE) {
         match media.to_str() {
             Ok(media) => drop(event.attributes.insert(DATA_CONTENT_TYPE.to_owned(), media.to_owned())),
             Err(_) => faults.push(Fault::in_header(CONTENT_TYPE.as_str(), "is not text")),

@@ -98,6 +98,8 @@ fn rule_broken(name: &str, value: &str) -> Option<&'static str> {
         "source" if !is_uri_reference(value) => Some("must be a URI reference"),
         "dataschema" if !is_absolute_uri(value) => Some("must be a URI"),
         "time" if !is_rfc3339(value) => Some("must be a time such as 2026-01-31T12:00:00Z (RFC 3339)"),
+        // A reader of the record would take the data for the event (Kafka binding, section 3).
+        DATA_CONTENT_TYPE if is_of_events(value) => Some("must not be that of CloudEvents: it is the type of the data"),
         DATA_CONTENT_TYPE if !is_media_type(value) => Some("must be a media type such as application/json"),
         _ => None,
     }
@@ -114,6 +116,10 @@ fn is_rfc3339(text: &str) -> bool {
         None => rest,
     };
     matches!(offset, "Z" | "+00:00" | "-00:00") && text.parse::<Timestamp>().is_ok()
+}
+
+fn is_of_events(media: &str) -> bool {
+    media.trim_start().to_ascii_lowercase().starts_with("application/cloudevents")
 }
 
 fn is_media_type(text: &str) -> bool {
@@ -170,6 +176,7 @@ mod tests {
             ("datacontenttype", Some("text/plain; charset=utf-8"), None),
             ("datacontenttype", Some("json"), Some("media type")),
             ("datacontenttype", Some("a/"), Some("media type")),
+            ("datacontenttype", Some("Application/CloudEvents-batch+json; x=1"), Some("that of CloudEvents")),
             ("subject", Some(""), Some("not be empty")),
             ("partitionkey", Some(""), Some("not be empty")),
             ("tenant", Some(""), None),

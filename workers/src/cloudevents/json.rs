@@ -1,6 +1,7 @@
 //! The JSON format: one event in structured mode, many in batched mode.
 //!
-//! A member that is null counts as absent. One that is given twice is refused, since readers differ on which of the two counts.
+//! An attribute that is null counts as absent; data that is null is the JSON value null (section 3.1.1). A member that is given
+//! twice is refused, since readers differ on which of the two counts.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -104,15 +105,15 @@ fn attribute(name: &str, value: &RawValue) -> Result<Option<String>, &'static st
 
 /// The data as it stands, or why not and in which member.
 fn data(members: &BTreeMap<Cow<'_, str>, &RawValue>, media: Option<&str>) -> Result<Option<Bytes>, (&'static str, &'static str)> {
-    let member = |name| members.get(name).map(|value| value.get()).filter(|text| *text != "null");
-    match (member(DATA), member(DATA_BASE64)) {
+    let member = |name| members.get(name).map(|value| value.get());
+    match (member(DATA), member(DATA_BASE64).filter(|text| *text != "null")) {
         (Some(_), Some(_)) => Err((DATA_BASE64, "stands beside data: give one of the two")),
         (None, Some(text)) => {
             let encoded: String = serde_json::from_str(text).map_err(|_| (DATA_BASE64, "must be a string"))?;
             let bytes = BASE64_STANDARD.decode(encoded).map_err(|_| (DATA_BASE64, "is not Base64 (RFC 4648, section 4)"))?;
             Ok(Some(bytes.into()))
         }
-        (Some(json), None) if media.is_none_or(|media| MediaType::parse(media).is_json()) => {
+        (Some(json), None) if media.is_none_or(|media| MediaType::parse(media).declares_json()) => {
             Ok(Some(Bytes::copy_from_slice(json.as_bytes())))
         }
         (Some(json), None) => {
@@ -185,8 +186,9 @@ mod tests {
             (r#","data":"a\nb","datacontenttype":"text/plain""#, Some("a\nb")),
             (r#","data_base64":"aGFsbG8=""#, Some("hallo")),
             (r#","data_base64":"""#, Some("")),
-            (r#","data":null"#, None),
-            (r#","data":null,"data_base64":"aGFsbG8=""#, Some("hallo")),
+            (r#","data":null"#, Some("null")),
+            (r#","data":"text","datacontenttype":"text/json""#, Some("\"text\"")),
+            (r#","data_base64":null"#, None),
             ("", None),
         ] {
             assert_eq!(with(more).unwrap().data.as_deref(), data.map(str::as_bytes), "{more}");

@@ -16,10 +16,12 @@ impl MediaType {
         Self(text.to_ascii_lowercase())
     }
 
-    /// What the header `Content-Type` says; one that is absent or not text says nothing, and is of no kind.
+    /// What the header `Content-Type` says; one that is absent, not text or given twice says nothing, and is of no kind.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
-        Self::parse(headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default())
+        let mut values = headers.get_all(CONTENT_TYPE).iter();
+        let only = values.next().filter(|_| values.next().is_none());
+        Self::parse(only.and_then(|value| value.to_str().ok()).unwrap_or_default())
     }
 
     /// It without parameters, such as `application/json`.
@@ -35,6 +37,13 @@ impl MediaType {
         essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
     }
 
+    /// Whether it declares JSON for CloudEvents (JSON format, section 3.1): of any kind, such as `text/json` or `model/gltf+json`.
+    #[must_use]
+    pub fn declares_json(&self) -> bool {
+        let essence = self.essence();
+        essence.ends_with("/json") || (essence.contains('/') && essence.ends_with("+json"))
+    }
+
     /// Whether it is in UTF-8, which it also is where it does not say.
     #[must_use]
     pub fn is_utf8(&self) -> bool {
@@ -46,8 +55,8 @@ impl MediaType {
 /// Whether the body is compressed, or we cannot tell.
 #[must_use]
 pub fn is_compressed(headers: &HeaderMap) -> bool {
-    let encoding = headers.get(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or_default());
-    encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity"))
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or_default());
+    encodings.any(|encoding| !encoding.eq_ignore_ascii_case("identity"))
 }
 
 #[cfg(test)]
@@ -73,9 +82,23 @@ mod tests {
 
     #[test]
     fn what_is_compressed() {
-        for (encoding, compressed) in [(None, false), (Some("identity"), false), (Some("Identity"), false), (Some("gzip"), true)] {
-            let headers = encoding.map(|text| (CONTENT_ENCODING, text.parse().unwrap()));
-            assert_eq!(is_compressed(&HeaderMap::from_iter(headers)), compressed, "{encoding:?}");
+        for (encodings, compressed) in
+            [(&[][..], false), (&["identity"], false), (&["Identity"], false), (&["gzip"], true), (&["identity", "gzip"], true)]
+        {
+            let mut headers = HeaderMap::new();
+            for text in encodings {
+                headers.append(CONTENT_ENCODING, text.parse().unwrap());
+            }
+            assert_eq!(is_compressed(&headers), compressed, "{encodings:?}");
         }
+    }
+
+    #[test]
+    fn what_is_said_twice_is_not_said() {
+        let mut headers = HeaderMap::new();
+        headers.append(CONTENT_TYPE, "application/json".parse().unwrap());
+        assert!(MediaType::of(&headers).is_json());
+        headers.append(CONTENT_TYPE, "application/json".parse().unwrap());
+        assert_eq!(MediaType::of(&headers).essence(), "");
     }
 }

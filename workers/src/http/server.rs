@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 const MAX_CONNECTIONS: usize = 4_096;
 /// How long the head of a request may take, and how long a connection may stay idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most that is read ahead on a connection, which is also the longest head of a request.
+const MAX_HEAD_BYTES: usize = 64 << 10;
 /// The pause after the system could not give a connection, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -30,7 +32,7 @@ pub async fn serve(listener: TcpListener, app: Router, shutdown: CancellationTok
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
     while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener, &slots)).await {
         let (stream, slot) = match accepted {
             Ok(accepted) => accepted,
