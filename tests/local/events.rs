@@ -10,9 +10,7 @@ use penstock_crds::worker::{
     DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering, PipelineId,
     Producing, RetryPolicy, StartFrom, TransactionBounds, WorkerConfig, WorkerProcessor, WorkerSource,
 };
-use penstock_kafka::{
-    ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, ReaderEvent, ReaderSettings, Record, TopicAdmin, TopicReader,
-};
+use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
 use penstock_tests::{
     local::{BrokerSettings, Brokers, get, ports, post},
     scene::{LIMIT, Result, Waiting, until},
@@ -20,6 +18,8 @@ use penstock_tests::{
 use penstock_workers::{error::WorkerError, processors, runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::topic::read;
 
 const SCHEMA: &str = r#"{"type": "object", "required": ["n"]}"#;
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -62,16 +62,6 @@ fn records_of(topic: &str, dead_letters: &str) -> WorkerSource {
         held: BTreeMap::new(),
         dead_letter: DeadLetterTarget { topic: dead_letters.to_owned(), format: DeadLetterFormat::Record, headers: BTreeSet::new() },
     }))
-}
-
-async fn read(connection: &ConnectionSettings, topic: &str) -> Result<Vec<ConsumedRecord>> {
-    let reader = TopicReader::start(connection, &ReaderSettings::default(), &[topic])?;
-    let mut records = Vec::new();
-    while let ReaderEvent::Record(record) = reader.next().await? {
-        records.push(record);
-    }
-    reader.close().await;
-    Ok(records)
 }
 
 /// The value of a record, and its key.

@@ -11,6 +11,7 @@ mod positions;
 mod readiness;
 mod retry_topics;
 mod small_topics;
+mod topic;
 mod transactions;
 
 use std::time::Duration;

@@ -10,7 +10,7 @@ use penstock_crds::worker::{
     DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering, PipelineId,
     Producing, RetryPolicy, StartFrom, Tier, TransactionBounds, WorkerConfig, WorkerProcessor, WorkerSource,
 };
-use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, ReaderEvent, ReaderSettings, TopicAdmin, TopicReader};
+use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, TopicAdmin};
 use penstock_tests::{
     local::Brokers,
     scene::{LIMIT, Result},
@@ -26,6 +26,8 @@ use rdkafka::{
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::topic::read;
 
 pub const DELAYS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 /// Attempts in the source topic.
@@ -164,13 +166,7 @@ impl Pipeline {
 
     /// Everything that is committed in a topic.
     pub async fn read(&self, suffix: &str) -> Result<Vec<ConsumedRecord>> {
-        let reader = TopicReader::start(&self.connection, &ReaderSettings::default(), &[&self.name(suffix)])?;
-        let mut records = Vec::new();
-        while let ReaderEvent::Record(record) = reader.next().await? {
-            records.push(record);
-        }
-        reader.close().await;
-        Ok(records)
+        read(&self.connection, &self.name(suffix)).await
     }
 
     /// How much of the group's topics is not committed, the marks of transactions included.

@@ -13,9 +13,7 @@ use penstock_crds::worker::{
     Compression, DeadLetterFormat, DeadLetterHeaders, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
     PipelineId, Producing, RetryPolicy, StartFrom, TransactionBounds, WorkerConfig, WorkerProcessor, WorkerSource,
 };
-use penstock_kafka::{
-    ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, ReaderEvent, ReaderSettings, Record, TopicAdmin, TopicReader,
-};
+use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
 use penstock_tests::{
     local::{BrokerSettings, Brokers},
     scene::{LIMIT, Result, Waiting, until},
@@ -29,6 +27,8 @@ use penstock_workers::{
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::topic::read;
 
 /// What the topics take at once.
 const TAKES: &str = "10000";
@@ -66,16 +66,6 @@ async fn make_topic(connection: &ConnectionSettings, name: &str, config: (&str, 
         admin.wait_until_visible(&name, 1, LIMIT).await?;
     }
     Ok(())
-}
-
-async fn read(connection: &ConnectionSettings, topic: &str) -> Result<Vec<ConsumedRecord>> {
-    let reader = TopicReader::start(connection, &ReaderSettings::default(), &[topic])?;
-    let mut records = Vec::new();
-    while let ReaderEvent::Record(record) = reader.next().await? {
-        records.push(record);
-    }
-    reader.close().await;
-    Ok(records)
 }
 
 fn config(brokers: &Brokers, name: &str, source: WorkerSource, sink: String) -> WorkerConfig {

@@ -1,13 +1,12 @@
 //! Transactions of the `kafka` crate against a real broker, where librdkafka alone would not go on.
 
-use penstock_kafka::{
-    CommitError, ConnectionSettings, Error, NewTopic, ReaderEvent, ReaderSettings, RecordRef, TopicAdmin, TopicReader, TransactionSettings,
-    TransactionalProducer,
-};
+use penstock_kafka::{CommitError, ConnectionSettings, Error, NewTopic, RecordRef, TopicAdmin, TransactionSettings, TransactionalProducer};
 use penstock_tests::{
     local::{BrokerSettings, Brokers},
     scene::{LIMIT, Result},
 };
+
+use crate::topic::read;
 
 const TOPIC: &str = "small-records";
 
@@ -43,12 +42,7 @@ async fn a_producer_goes_on_after_its_topic_has_refused_a_record() -> Result {
         transaction.enqueue(record(&[round]), 0).await?;
         producer = transaction.commit().await?;
     }
-    let reader = TopicReader::start(&connection, &ReaderSettings::default(), &[TOPIC])?;
-    let mut stored = Vec::new();
-    while let ReaderEvent::Record(record) = reader.next().await? {
-        stored.extend(record.payload);
-    }
-    reader.close().await;
+    let stored: Vec<_> = read(&connection, TOPIC).await?.into_iter().filter_map(|record| record.payload).collect();
     assert_eq!(stored.concat(), [0, 1, 2]);
     Ok(())
 }

@@ -14,7 +14,7 @@ use axum::{
     routing::MethodRouter,
 };
 use http::{
-    HeaderName, HeaderValue, Method,
+    HeaderName, HeaderValue, Method, StatusCode,
     header::{self, RETRY_AFTER},
 };
 use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
@@ -53,7 +53,7 @@ pub enum Mishap {
     UnknownRoute,
     /// The address takes other methods; the answer names them in its header `Allow`.
     WrongMethod,
-    /// Too many requests at once. It should be answered with 503 and `Retry-After`.
+    /// Too many requests at once. It should be answered with 503.
     Overloaded,
     /// The handler panicked, which is logged.
     Panic,
@@ -85,7 +85,8 @@ impl Frame {
             .layer(DefaultBodyLimit::max(max_body_bytes))
             .layer(CatchPanicLayer::custom(answer_panic::<P>))
             .layer(cors)
-            .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+            .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
+            .layer(SetResponseHeaderLayer::if_not_present(RETRY_AFTER, retry_after));
         let app = SECURITY_HEADERS
             .into_iter()
             .fold(app, |app, (name, value)| app.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))));
@@ -120,6 +121,11 @@ pub fn cors(origin: AllowOrigin, headers: impl Into<AllowHeaders>) -> CorsLayer 
         .allow_headers(headers)
         .expose_headers([REQUEST_ID, RETRY_AFTER])
         .max_age(Duration::from_secs(600))
+}
+
+/// Who is turned away for a while is told when to come back, in seconds.
+fn retry_after<B>(response: &http::Response<B>) -> Option<HeaderValue> {
+    (response.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| HeaderValue::from_static("1"))
 }
 
 fn answer_panic<P: From<Mishap> + IntoResponse>(panic: Box<dyn Any + Send>) -> Response {

@@ -5,10 +5,7 @@
 //! brings an answer that is much longer than itself.
 
 use axum::response::{IntoResponse, Response};
-use http::{
-    HeaderValue, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER},
-};
+use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::Serialize;
 
 use crate::{
@@ -152,9 +149,6 @@ impl IntoResponse for Problem {
         let mut response = axum::Json(Body { title, status: status.as_u16(), detail, errors, events }).into_response();
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
         response
     }
 }
