@@ -8,6 +8,8 @@ mod cluster;
 mod code;
 mod configs;
 mod copies;
+#[cfg(librdkafka_5280_mended)]
+mod leader_discovery;
 mod membership;
 mod native;
 mod offsets;
