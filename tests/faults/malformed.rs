@@ -1,10 +1,10 @@
 //! Objects that the operator cannot parse, as an older or newer version of the API leaves them behind: each is told what
 //! is wrong, and none of its neighbours notices.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::{api::events::v1::Event, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition};
 use kube::{
     Api, Resource,
-    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
     core::NamespaceResourceScope,
 };
 use penstock_crds::{EventPipeline, KafkaTopic};
@@ -107,12 +107,27 @@ where
     .await
 }
 
+/// Waits for an Event on an object with these words.
+async fn event_says(scene: &Scene, object: &str, words: &str) -> Result {
+    until(&format!("an Event on {object}"), LIMIT, async || {
+        let events = scene.api::<Event>().list(&ListParams::default()).await?.items;
+        let own = events.into_iter().filter(|event| event.regarding.as_ref().and_then(|about| about.name.as_deref()) == Some(object));
+        let notes: Vec<String> = own.filter_map(|event| event.note).collect();
+        if notes.iter().any(|note| note.contains(words)) { Ok(()) } else { Err(format!("{notes:?}").into()) }
+    })
+    .await
+}
+
 fn reader(input: &str) -> Value {
     json!({
         "source": {"kafka": {"topics": [input]}}, "delivery": "AtLeastOnce",
         "processor": {"builtin": "payments"}, "sink": {"kafka": {"topic": "out"}},
     })
 }
+
+/// A topic that was made while no operator ran. Once the schema is back, the apiserver takes no status for it: it cannot evaluate
+/// whether the partitions have grown.
+const UNSEEN: &str = "broken-unseen";
 
 /// A spec that cannot be parsed, and how it is.
 struct Broken {
@@ -183,11 +198,20 @@ async fn broken_objects_are_told_and_their_neighbours_do_not_notice() {
             scene.topic(name, json!({"partitions": 1, "replicationFactor": 1})).await?;
         }
         let loosened = Loosened::begin(scene).await?;
-        let created = create_all(scene).await;
+        let created = async {
+            create_all(scene).await?;
+            all_told(scene).await?;
+            scene.stop_operator().await?;
+            create::<KafkaTopic>(scene, UNSEEN, json!({"partitions": "many"})).await
+        }
+        .await;
         loosened.end().await?;
         created?;
         refused_again::<KafkaTopic>(scene, json!({"partitions": "many"})).await?;
         refused_again::<EventPipeline>(scene, json!({"replicas": 1})).await?;
+        scene.start_operator().await?;
+        event_says(scene, UNSEEN, "delete it and make it anew").await?;
+        untyped::<KafkaTopic>(scene).delete(UNSEEN, &DeleteParams::default()).await?;
         all_told(scene).await?;
 
         let good = async |name: &str| -> Result {

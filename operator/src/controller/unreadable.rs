@@ -1,6 +1,7 @@
 //! Tells an object that it cannot be read: its `Ready` condition says what the parser said. Lets one that is deleted go.
 //!
-//! The status is written only when it differs, so that telling it causes no further change.
+//! The status is written only when it differs, so that telling it causes no further change. Where the apiserver takes no status,
+//! because a rule of the schema cannot even be evaluated over the spec, an Event says so alone.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{
@@ -14,6 +15,9 @@ use penstock_crds::{
 use serde_json::json;
 
 use crate::{context::Context, events::Notice, guarded::Unreadable, watch::Watched};
+
+/// The status of an answer: what was sent, or what it would make of the object, breaks the schema.
+const INVALID: u16 = 422;
 
 /// Writes the condition, if the object does not carry it yet; or takes our finalizer off, if the object is being deleted.
 pub(super) async fn report<K: Watched>(context: &Context, error: &Unreadable) -> kube::Result<()> {
@@ -36,11 +40,16 @@ async fn state<K: Watched>(context: &Context, api: &Api<DynamicObject>, object: 
         return Ok(());
     }
     let patch = json!({"status": {"conditions": after}});
-    api.patch_status(&object.name_any(), &written_by_us(), &Patch::Merge(patch)).await?;
-    if !statement.is_told_by(&before) {
-        let notice = Notice::warning(statement.reason.as_str(), statement.message);
-        context.events.publish::<K>(&object.metadata, "Read", notice).await;
-    }
+    let message = match api.patch_status(&object.name_any(), &written_by_us(), &Patch::Merge(patch)).await {
+        Ok(_) if statement.is_told_by(&before) => return Ok(()),
+        Ok(_) => statement.message,
+        Err(kube::Error::Api(status)) if status.code == INVALID => {
+            format!("{}; Kubernetes lets nobody change it, its status included: delete it and make it anew", statement.message)
+        }
+        Err(error) => return Err(error),
+    };
+    let notice = Notice::warning(statement.reason.as_str(), message);
+    context.events.publish::<K>(&object.metadata, "Read", notice).await;
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! What a test does to the parts: kill a container's process, stop Kafka and start it again.
 
-use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    core::v1::Pod,
+};
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
@@ -45,6 +48,36 @@ impl Scene {
             pods.delete(&pod.name_any(), &DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() }).await?;
         }
         Ok(())
+    }
+
+    /// Stops the operator, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It does not stop.
+    pub async fn stop_operator(&self) -> Result {
+        self.scale_operator(0).await
+    }
+
+    /// Starts the operator again, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start_operator(&self) -> Result {
+        self.scale_operator(1).await
+    }
+
+    async fn scale_operator(&self, replicas: i32) -> Result {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), install::NAMESPACE);
+        let scale = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        deployments.patch_scale(install::RELEASE, &PatchParams::default(), &scale).await?;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), install::NAMESPACE);
+        until(&format!("{replicas} operators"), LIMIT, async || {
+            let ready = deployments.get(install::RELEASE).await?.status.and_then(|status| status.ready_replicas).unwrap_or(0);
+            let exist = pods.list(&ListParams::default().labels(install::OPERATOR)).await?.items.len();
+            let done = ready == replicas && i32::try_from(exist) == Ok(replicas);
+            if done { Ok(()) } else { Err(format!("{ready} ready of {exist}").into()) }
+        })
+        .await
     }
 
     /// Stops every broker, and waits until none is left. Their data stays.

@@ -7,7 +7,7 @@ use kube::{
     ResourceExt,
     api::{ListParams, LogParams},
 };
-use penstock_crds::name::LABEL_PIPELINE;
+use penstock_crds::{name::LABEL_PIPELINE, worker::ADMIN_PORT_NAME};
 use serde_json::Value;
 
 use super::{LIMIT, Result, Scene, until};
@@ -95,6 +95,14 @@ impl Scene {
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
         Ok(Reply { status, body })
     }
+}
+
+/// The port of a worker's `/metrics`.
+pub(super) fn admin_port(pod: &Pod) -> Option<u16> {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
+    let port = ports.find(|port| port.name.as_deref() == Some(ADMIN_PORT_NAME))?;
+    u16::try_from(port.container_port).ok()
 }
 
 fn is_ready(pod: &Pod) -> bool {
