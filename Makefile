@@ -48,7 +48,7 @@ RUST := cargo=Rust,from,https://rustup.rs
 PLATFORM := $(RUST) go=Go,1.26,or,newer,from,https://go.dev/dl jlink=apt-get,install,openjdk-17-jdk-headless mvn=apt-get,install,maven
 DENY := cargo-deny=cargo,install,cargo-deny,--locked
 
-.PHONY: help demo demo-down shell test check fmt lint unit docs e2e local chaos bench-worker images generate deny clean
+.PHONY: help demo demo-down examples shell test check fmt lint unit docs e2e local chaos bench-worker images generate deny clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -68,6 +68,15 @@ demo-down: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
 demo-down: ## remove what `make demo` made
 	@$(call need,$(RUST))
 	$(CLUSTER) down
+
+examples: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
+examples: ## every example end to end on the demo's cluster, which stays up; ARGS=coffee for one
+	@$(call need,$(PLATFORM))
+	$(CLUSTER) up
+	$(CLUSTER) kafka up
+	$(CLUSTER) build
+	$(CARGO) build --quiet -p penstock-tests --bin try-examples
+	$(CLUSTER) exec -- $(CARGO) run --quiet -p penstock-tests --bin try-examples -- $(ARGS)
 
 shell: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
 shell: ## a shell beside the demo's cluster, with kubectl, helm, kind and docker pointed at it
@@ -107,6 +116,7 @@ test: ## everything: format, lints, unit tests, docs, end-to-end tests on a clus
 	step "cluster" $(CLUSTER) up
 	step "Kafka" $(CLUSTER) kafka up
 	step "images" $(CLUSTER) build
+	step "Prometheus" $(CLUSTER) prometheus
 	step "compiling the end-to-end tests" $(E2E) --test faults --no-run --quiet
 	step "end-to-end tests" $(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)
 	step "end-to-end tests with faults" $(CLUSTER) exec -- $(FAULTS) -- --test-threads=1 $(ARGS)
@@ -146,6 +156,7 @@ e2e: ## end-to-end tests on the demo's cluster, which stays up: the fast way whi
 	$(CLUSTER) up
 	$(CLUSTER) kafka up
 	$(CLUSTER) build
+	$(CLUSTER) prometheus
 	$(E2E) --test faults --no-run --quiet
 	$(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)
 	$(CLUSTER) exec -- $(FAULTS) -- --test-threads=1 $(ARGS)

@@ -51,6 +51,24 @@ pub struct Producer {
     /// How batches are compressed.
     #[serde(default)]
     pub compression: Compression,
+    /// When a front stops trying for a while, and refuses at once what it could only keep waiting. Only with `source.http`. Default:
+    /// never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreaker>,
+}
+
+/// When a front stops trying, and for how long. Then it lets one record through: if Kafka acknowledges it, all others follow.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CircuitBreaker {
+    /// After how many records in a row that Kafka has not acknowledged in time. Default: 5.
+    #[schemars(range(min = 1, max = 10_000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<i32>,
+    /// For how long it refuses records then, such as `10s`. From 1s to 5m. Default: 10s.
+    #[schemars(schema_with = "crate::schema::breaker_pause")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<String>,
 }
 
 /// How batches of records are compressed.

@@ -3,6 +3,8 @@
 //! It becomes a Deployment of workers. What one object can decide alone is decided by the schema and its CEL rules;
 //! what depends on topics, clusters or a processor's options is decided by the operator and said in conditions.
 
+mod processor;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
@@ -13,6 +15,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::processor::{ByType, Handler, Processor};
 use crate::{
     clients::{Fetch, Producer},
     topic::ClusterRef,
@@ -47,6 +50,8 @@ use crate::{
         .message("transaction goes with source.kafka and `delivery: ExactlyOnce`"),
     validation = Rule::new("has(self.source.http) || !has(self.table)")
         .message("table goes with source.http: it is what the HTTP front answers from"),
+    validation = Rule::new("has(self.source.http) || !has(self.producer) || !has(self.producer.circuitBreaker)")
+        .message("producer.circuitBreaker goes with source.http: a worker that reads from Kafka waits until it can write"),
     validation = Rule::new("!has(self.ordering) || self.ordering != 'None' || (has(oldSelf.ordering) && oldSelf.ordering == 'None') || !has(oldSelf.retry) || !has(oldSelf.retry.delays) || size(oldSelf.retry.delays) == 0")
         .message("ordering cannot become None while there are retry.delays: records may still be held back behind others; make a new EventPipeline"),
     validation = Rule::new("(has(self.retry) && has(self.retry.delays) ? size(self.retry.delays) : 0) >= (has(oldSelf.retry) && has(oldSelf.retry.delays) ? size(oldSelf.retry.delays) : 0)")
@@ -203,21 +208,6 @@ pub struct HttpSource {
     /// The port that workers listen on, and that the Service has.
     #[schemars(range(min = 1024, max = 65535))]
     pub port: u16,
-}
-
-/// The code that handles an event.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.builtin)").message("processor needs builtin: the name of a processor that is compiled into the worker"))]
-pub struct Processor {
-    /// A processor that is compiled into the worker.
-    #[schemars(schema_with = "crate::schema::builtin")]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub builtin: Option<String>,
-    /// The processor's own options. Each processor says which it takes; the operator refuses others.
-    #[schemars(schema_with = "crate::schema::options")]
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub options: BTreeMap<String, String>,
 }
 
 /// Where the processor's output goes.

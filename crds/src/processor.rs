@@ -4,11 +4,16 @@
 //! same tables, so both always agree. Pure.
 
 mod builtins;
+mod choice;
 mod kind;
 
 use std::{collections::BTreeMap, time::Duration};
 
-pub use self::{builtins::BUILTINS, kind::OptionKind};
+pub use self::{
+    builtins::BUILTINS,
+    choice::{Choice, ChoiceError, Configured, Shape},
+    kind::OptionKind,
+};
 use crate::{duration, name};
 
 /// A processor that is compiled into the worker.
@@ -28,6 +33,8 @@ pub struct Builtin {
     pub options: &'static [OptionSpec],
     /// Options that are given both or not at all.
     pub together: &'static [[&'static str; 2]],
+    /// Options of which one is given at most.
+    pub apart: &'static [[&'static str; 2]],
 }
 
 /// A kind of source.
@@ -86,19 +93,38 @@ pub fn find(name: &str) -> Option<&'static Builtin> {
 pub struct Options(BTreeMap<&'static str, String>);
 
 impl Builtin {
-    /// Checks options and fills in what is not given.
+    /// What it asks of the pipeline around it.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        Shape { source: self.source, sink: self.sink, table: self.table }
+    }
+
+    /// Checks the options of a pipeline's one processor, and fills in what is not given.
     ///
     /// # Errors
     /// One message per option that is unknown or has a value that it does not take.
     pub fn options(&self, given: &BTreeMap<String, String>, pipeline: &str) -> Result<Options, Vec<String>> {
+        self.decide(given, self.options.iter().collect(), pipeline)
+    }
+
+    /// Checks the options of a handler of one type, and fills in what is not given. What names the worker is not among them.
+    ///
+    /// # Errors
+    /// The same as of [`Builtin::options`].
+    pub fn handler_options(&self, given: &BTreeMap<String, String>) -> Result<Options, Vec<String>> {
+        self.decide(given, self.options.iter().filter(|o| o.fallback != Fallback::PipelineName).collect(), "")
+    }
+
+    fn decide(&self, given: &BTreeMap<String, String>, taken: Vec<&OptionSpec>, pipeline: &str) -> Result<Options, Vec<String>> {
+        let names = || taken.iter().map(|o| o.name).collect::<Vec<_>>().join(", ");
         let mut problems: Vec<String> = given
             .keys()
-            .filter(|k| self.options.iter().all(|o| o.name != k.as_str()))
-            .map(|k| format!("`{k}` is not an option of {}: it takes {}", self.name, self.option_names()))
+            .filter(|k| taken.iter().all(|o| o.name != k.as_str()))
+            .map(|k| format!("`{k}` is not an option of {}: it takes {}", self.name, names()))
             .collect();
         let named_after = name::owned_name(pipeline);
         let mut values = BTreeMap::new();
-        for option in self.options {
+        for option in &taken {
             let fallback = match option.fallback {
                 Fallback::Value(value) => Some(value),
                 Fallback::PipelineName => Some(named_after.as_str()),
@@ -115,11 +141,12 @@ impl Builtin {
                 problems.push(format!("options {one} and {other} go together: give both or neither"));
             }
         }
+        for [one, other] in self.apart {
+            if given.contains_key(*one) && given.contains_key(*other) {
+                problems.push(format!("options {one} and {other} exclude each other: give one of them"));
+            }
+        }
         if problems.is_empty() { Ok(Options(values)) } else { Err(problems) }
-    }
-
-    fn option_names(&self) -> String {
-        self.options.iter().map(|o| o.name).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -128,6 +155,11 @@ impl Options {
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// Every option that has a value, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().map(|(name, value)| (*name, value.as_str()))
     }
 
     /// An option as a number from 0 to 1.
@@ -193,6 +225,8 @@ mod tests {
             (&[("defaultType", "order.placed"), ("defaultSource", "/orders")][..], None),
             (&[("defaultType", "order.placed")], Some("options defaultType and defaultSource go together")),
             (&[("defaultSource", "/orders")], Some("options defaultType and defaultSource go together")),
+            (&[("key", "id"), ("dataKey", "/id")], Some("options key and dataKey exclude each other")),
+            (&[("dataKey", "/id")], None),
             (&[("schema", "[]")], Some("option schema: is not a JSON Schema")),
             (&[("path", "/health")], Some("option path: the worker itself answers /health")),
             (&[("failureStatus", "502")], Some("option failureStatus: `502` is not one of 500, 503")),

@@ -2,7 +2,10 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use crate::{pipeline::DeadLetterHeaders, processor};
+use crate::{
+    pipeline::{DeadLetterHeaders, Handler},
+    processor,
+};
 
 /// A DNS-1123 subdomain: what Kubernetes allows as the name of most objects.
 const OBJECT_NAME: &str = "^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$";
@@ -70,6 +73,18 @@ pub(crate) fn builtin(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": names})
 }
 
+pub(crate) fn handlers(generator: &mut SchemaGenerator) -> Schema {
+    let handler = generator.subschema_for::<Handler>();
+    json_schema!({
+        "type": "array", "minItems": 1, "maxItems": 64, "items": handler,
+        "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"],
+    })
+}
+
+pub(crate) fn event_type(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": r"^\P{Cc}+$"})
+}
+
 pub(crate) fn options(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object", "maxProperties": 32,
@@ -102,6 +117,10 @@ pub(crate) fn fetch_wait(_: &mut SchemaGenerator) -> Schema {
 
 pub(crate) fn linger(_: &mut SchemaGenerator) -> Schema {
     duration("0ms", "1s")
+}
+
+pub(crate) fn breaker_pause(_: &mut SchemaGenerator) -> Schema {
+    duration("1s", "5m")
 }
 
 pub(crate) fn retry_delays(_: &mut SchemaGenerator) -> Schema {

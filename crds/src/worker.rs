@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::{
     clients::Compression,
     pipeline::{DeadLetterFormat, DeadLetterHeaders, Delivery, GroupProtocol, Ordering, StartFrom},
+    processor::Choice,
 };
 
 /// The key of the file in the ConfigMap, and its name in [`CONFIG_DIR`].
@@ -42,7 +43,7 @@ pub struct WorkerConfig {
     /// Where events come from.
     pub source: WorkerSource,
     /// The code that handles them.
-    pub processor: WorkerProcessor,
+    pub processor: Choice,
     /// The topic that output goes to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sink: Option<String>,
@@ -160,12 +161,32 @@ pub struct Producing {
     pub linger: Duration,
     /// How batches are compressed.
     pub compression: Compression,
+    /// When a front stops trying for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<Breaking>,
+}
+
+/// When a front stops trying, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Breaking {
+    /// After how many failures in a row.
+    pub failures: u32,
+    /// For how long.
+    #[serde(with = "crate::duration::text")]
+    pub pause: Duration,
+}
+
+impl Default for Breaking {
+    fn default() -> Self {
+        Self { failures: 5, pause: Duration::from_secs(10) }
+    }
 }
 
 impl Default for Producing {
     /// Batches are smaller than the limit that a topic has by default.
     fn default() -> Self {
-        Self { batch_bytes: 1_000_000, linger: Duration::from_millis(10), compression: Compression::default() }
+        Self { batch_bytes: 1_000_000, linger: Duration::from_millis(10), compression: Compression::default(), circuit_breaker: None }
     }
 }
 
@@ -230,17 +251,6 @@ pub struct DeadLetterTarget {
     pub headers: BTreeSet<DeadLetterHeaders>,
 }
 
-/// The code that handles events.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct WorkerProcessor {
-    /// The name of a built-in processor.
-    pub builtin: String,
-    /// Its options.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub options: BTreeMap<String, String>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,7 +283,7 @@ mod tests {
                     headers: BTreeSet::from([DeadLetterHeaders::Spring, DeadLetterHeaders::Connect]),
                 },
             })),
-            processor: WorkerProcessor { builtin: "payments".into(), options: BTreeMap::new() },
+            processor: Choice::builtin("payments", BTreeMap::new()),
             sink: Some("payments".into()),
             table: vec![],
             producer: Producing::default(),

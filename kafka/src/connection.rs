@@ -147,6 +147,14 @@ impl ConnectionSettings {
     }
 }
 
+/// Logs those of these settings that a client is given, as the library understands them.
+pub(crate) fn tell(client: &str, config: &ClientConfig, settings: &[&str]) {
+    let Ok(native) = config.create_native_config() else { return };
+    let value = |name: &&str| Some(format!("{name}={}", config.get(name).and_then(|_| native.get(name).ok())?));
+    let settings: Vec<String> = settings.iter().filter_map(value).collect();
+    tracing::info!(client, settings = settings.join(" "), "a Kafka client starts");
+}
+
 pub(crate) fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }

@@ -130,6 +130,12 @@ pub enum Error {
         /// The broker's own words.
         message: String,
     },
+    /// The producer refuses records for a while, because too many have failed in a row. Nothing was sent.
+    #[error("the circuit is open after too many failures in a row: nothing is sent for another {} ms", .retry_after.as_millis())]
+    CircuitOpen {
+        /// How long to wait before the next attempt.
+        retry_after: std::time::Duration,
+    },
     /// The settings of the client are wrong.
     #[error(transparent)]
     InvalidSettings(#[from] InvalidSettings),
@@ -149,7 +155,7 @@ pub enum Error {
 impl Error {
     /// The same call may succeed later without a change. After [`Error::outcome_unknown`] look before repeating.
     pub fn is_retriable(&self) -> bool {
-        matches!(self, Error::Unreachable { .. } | Error::Timeout { .. } | Error::NotReady { .. })
+        matches!(self, Error::Unreachable { .. } | Error::Timeout { .. } | Error::NotReady { .. } | Error::CircuitOpen { .. })
     }
 
     /// The client object is of no use any more: drop it and build a new one.

@@ -17,6 +17,10 @@
 //! Settings are typed and bounded; properties of librdkafka cannot be passed through. Connections are plaintext.
 //! Logs go to [`tracing`] with the target `librdkafka`.
 //!
+//! librdkafka 2.12 reads memory that nobody has written when a broker comes back and does not know the leaders of all partitions yet
+//! ([issue 5280](https://github.com/confluentinc/librdkafka/issues/5280)): a process that consumes may end with a segmentation fault.
+//! Programs that are built with the flags of `.cargo/config.toml` in this repository have that mended. Copy them into yours.
+//!
 //! Runnable programs are in the crate's `examples` folder: `produce`, `consume`, `exactly_once` and `manage_topics`. In short:
 //!
 //! ```no_run
@@ -64,7 +68,7 @@ pub use consumer::{
 };
 pub use error::{Error, Result};
 pub use health::{ClientState, Health};
-pub use producer::{BulkProducer, Compression, Delivery, Enqueued, Producer, ProducerSettings, Settled};
+pub use producer::{BreakerSettings, BulkProducer, Compression, Delivery, Enqueued, Producer, ProducerSettings, Settled};
 pub use reader::{ReaderEvent, ReaderSettings, TopicReader, read_span};
 pub use record::{ConsumedRecord, Header, Record, RecordPosition, RecordRef, TimestampType, TopicPartition};
 pub use topic::{

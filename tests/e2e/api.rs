@@ -1,7 +1,7 @@
 //! What the apiserver itself decides about Penstock's objects: every CEL rule and every bound of the three kinds, one
 //! accepted and one refused object at least, with words that a person can act on. A rule without a case fails a test.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
@@ -60,6 +60,17 @@ fn front() -> Value {
         "clusterRef": {"name": NOWHERE}, "source": {"http": {"port": 3001}}, "processor": {"builtin": "orders-gateway"},
         "sink": {"kafka": {"topic": "out"}}, "table": {"topics": ["out"]},
     })
+}
+
+fn breaker(change: Value) -> Value {
+    json!({"producer": {"circuitBreaker": change}})
+}
+/// A pipeline with a handler for each type, as a change of [`reader`].
+fn by_type(handlers: &[Value]) -> Value {
+    json!({"processor": {"builtin": null, "byType": {"handlers": handlers}}})
+}
+fn log(kind: &str) -> Value {
+    json!({"type": kind, "builtin": "log"})
 }
 
 /// A value changed by a JSON merge patch (RFC 7386): a null removes.
@@ -186,10 +197,22 @@ fn pipeline_rules() -> Vec<RuleCase> {
         rule(
             KIND,
             "spec.processor",
-            "processor needs builtin",
+            "processor needs exactly one",
             reader(),
-            vec![json!({"processor": {"builtin": "payments", "options": {"successRate": "1"}}})],
-            vec![json!({"processor": {"builtin": null}}), json!({"processor": {"builtin": null, "options": {"successRate": "1"}}})],
+            vec![json!({"processor": {"builtin": "payments", "options": {"successRate": "1"}}}), by_type(&[log("a")])],
+            vec![
+                json!({"processor": {"builtin": null}}),
+                json!({"processor": {"builtin": null, "options": {"successRate": "1"}}}),
+                changed(by_type(&[log("a")]), &json!({"processor": {"builtin": "log"}})),
+            ],
+        ),
+        rule(
+            KIND,
+            "spec.processor",
+            "processor.options goes with",
+            reader(),
+            vec![json!({"processor": {"options": {"successRate": "1"}}})],
+            vec![changed(by_type(&[log("a")]), &json!({"processor": {"options": {"maxBytes": "1"}}}))],
         ),
         rule(
             KIND,
@@ -305,6 +328,23 @@ fn pipeline_rules() -> Vec<RuleCase> {
                 json!({"retry": {}}),
                 json!({"deadLetter": {}}),
             ],
+        ),
+        rule(KIND, "spec", "producer.circuitBreaker goes with", front(), vec![json!({"producer": {"circuitBreaker": {}}})], vec![]),
+        rule(
+            KIND,
+            "spec",
+            "producer.circuitBreaker goes with",
+            reader(),
+            vec![json!({"producer": {"linger": "1ms"}})],
+            vec![json!({"producer": {"circuitBreaker": {}}})],
+        ),
+        rule(
+            KIND,
+            "spec.producer.circuitBreaker.pause",
+            "must be from",
+            front(),
+            vec![breaker(json!({"pause": "1s"})), breaker(json!({"pause": "5m"}))],
+            vec![breaker(json!({"pause": "999ms"})), breaker(json!({"pause": "301s"}))],
         ),
         rule(KIND, "spec", "table goes with source.http", front(), vec![json!({})], vec![]),
         rule(KIND, "spec", "table goes with source.http", reader(), vec![json!({})], vec![json!({"table": {"topics": ["in"]}})]),
@@ -621,6 +661,8 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         bound(KIND, "spec.source.kafka.fetch.maxWait", reader(), &[json!("1s")], &pauses),
         number(KIND, "spec.producer.batchBytes", reader(), 1024, 1_048_576),
         bound(KIND, "spec.producer.linger", reader(), &[json!("20ms")], &pauses),
+        number(KIND, "spec.producer.circuitBreaker.failures", front(), 1, 10_000),
+        bound(KIND, "spec.producer.circuitBreaker.pause", front(), &[json!("20s")], &pauses),
         choice(KIND, "spec.producer.compression", reader(), &["None", "Gzip", "Snappy", "Lz4", "Zstd"]),
         choice(KIND, "spec.source.kafka.startFrom", reader(), &["Earliest", "Latest"]),
         choice(KIND, "spec.deadLetter.format", reader(), &["Record", "Envelope"]),
@@ -664,8 +706,50 @@ fn pipeline_bounds() -> Vec<BoundCase> {
     cases
 }
 
+/// Bounds of `processor.byType`, with changes of one handler.
+fn handler_bounds() -> Vec<BoundCase> {
+    const KIND: &str = "EventPipeline";
+    let many = |count: usize| by_type(&(0..count).map(|n| log(&format!("t{n}"))).collect::<Vec<_>>());
+    let handler = |change: Value| by_type(&[changed(log("a"), &change)]);
+    let kind = |kind: &str| handler(json!({"type": kind}));
+    let options = |count: usize, long: usize| {
+        handler(json!({"options": (0..count).map(|i| (format!("k{i}"), "v".repeat(long))).collect::<BTreeMap<_, _>>()}))
+    };
+    let case = |at, within, beyond| BoundCase { kind: KIND, at, base: reader(), within, beyond };
+    vec![
+        case("spec.processor.byType", vec![], vec![(json!({"processor": {"builtin": null, "byType": {}}}), NEEDED)]),
+        case(
+            "spec.processor.byType.handlers",
+            vec![many(1), many(64)],
+            vec![
+                (many(0), FEW),
+                (many(65), MANY),
+                (by_type(&[log("a"), log("a")]), TWICE),
+                (handler(json!({"type": null})), NEEDED),
+                (handler(json!({"builtin": null})), NEEDED),
+            ],
+        ),
+        case(
+            "spec.processor.byType.handlers[0].type",
+            vec![kind("user.created"), kind("Größe 7"), kind(&"a".repeat(253))],
+            vec![(kind(""), EMPTY), (kind(&"a".repeat(254)), LONG), (kind("a\nb"), PATTERN)],
+        ),
+        case(
+            "spec.processor.byType.handlers[0].builtin",
+            vec![handler(json!({"builtin": "payments"}))],
+            vec![(handler(json!({"builtin": "sms"})), CHOICE)],
+        ),
+        case(
+            "spec.processor.byType.handlers[0].options",
+            vec![options(32, 1), options(1, 16_384)],
+            vec![(options(33, 1), MANY), (options(1, 16_385), LONG)],
+        ),
+    ]
+}
+
 fn bound_cases() -> Vec<BoundCase> {
-    let mut cases: Vec<BoundCase> = topic_bounds().into_iter().chain(cluster_bounds()).chain(pipeline_bounds()).collect();
+    let pipelines = pipeline_bounds().into_iter().chain(handler_bounds());
+    let mut cases: Vec<BoundCase> = topic_bounds().into_iter().chain(cluster_bounds()).chain(pipelines).collect();
     cases.push(BoundCase { kind: "KafkaCluster", at: "spec", base: json!({}), within: vec![cluster()], beyond: vec![(json!({}), NEEDED)] });
     cases
 }
@@ -673,7 +757,9 @@ fn bound_cases() -> Vec<BoundCase> {
 #[test]
 fn every_bound_has_a_refused_case() {
     const BOUNDS: [&str; 9] = ["minimum", "maximum", "enum", "pattern", "minLength", "maxLength", "minItems", "maxItems", "maxProperties"];
-    let covered: BTreeSet<(&str, &str)> = bound_cases().iter().filter(|c| !c.beyond.is_empty()).map(|c| (c.kind, c.at)).collect();
+    let cases = bound_cases();
+    let covered: BTreeSet<(&str, String)> =
+        cases.iter().filter(|c| !c.beyond.is_empty()).map(|c| (c.kind, c.at.replace("[0]", ""))).collect();
     let mut found = 0;
     for definition in manifest::definitions().unwrap() {
         let kind = definition.spec.names.kind.as_str();
@@ -681,7 +767,7 @@ fn every_bound_has_a_refused_case() {
             let bounded = BOUNDS.iter().any(|b| !schema[b].is_null()) || schema["required"].is_array() && !path.is_empty();
             if bounded {
                 found += 1;
-                assert!(covered.contains(&(kind, path.as_str())), "no case goes beyond the bounds of {kind} {path}");
+                assert!(covered.contains(&(kind, path.clone())), "no case goes beyond the bounds of {kind} {path}");
             }
         }
     }

@@ -5,6 +5,8 @@
 
 mod api;
 mod coffee;
+mod commerce;
+mod events;
 mod orders;
 mod pipelines;
 mod topics;

@@ -16,6 +16,10 @@ use penstock_tests::{
 };
 use serde_json::json;
 
+/// What makes objects of the Prometheus Operator.
+const MONITORING: [&str; 3] =
+    ["monitoring.rules.create=true", "monitoring.podMonitor.create=true", "monitoring.podMonitor.labels.release=x"];
+
 /// `helm ARGUMENTS`, where `CHART` stands for the chart.
 async fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
     let chart = cluster.repository().join("helm/penstock");
@@ -34,7 +38,9 @@ async fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
 async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
     let cluster = Cluster::current().await.unwrap();
     let brokers = "kafkaCluster.bootstrapServers={kafka:9092}";
-    for values in [&[][..], &["kafkaCluster.create=true", brokers], &["crds.install=false", "rbac.create=false", "log.format=text"]] {
+    for values in
+        [&[][..], &["kafkaCluster.create=true", brokers], &["crds.install=false", "rbac.create=false", "log.format=text"], &MONITORING]
+    {
         let flags: Vec<&str> = values.iter().flat_map(|v| ["--set", v]).collect();
         helm(&cluster, &[&["lint", "--strict", "CHART"], &flags[..]].concat()).await.unwrap();
         helm(&cluster, &[&["template", "x", "CHART"], &flags[..]].concat()).await.unwrap();
@@ -55,6 +61,9 @@ async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
         (&["crds.keep=true"], "keep"),
         (&["metrics.service.port=80"], "port"),
         (&["serviceAccount.name=Not_A_Name"], "name"),
+        (&["monitoring.rules.enabled=true"], "enabled"),
+        (&["monitoring.podMonitor.create=yes"], "create"),
+        (&["monitoring.podMonitor.interval=1m"], "interval"),
         (&["env.A=b"], "env"),
     ] {
         let flags: Vec<&str> = values.iter().flat_map(|v| ["--set", v]).collect();

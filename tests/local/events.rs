@@ -7,8 +7,8 @@ use std::{
 };
 
 use penstock_crds::worker::{
-    DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering, PipelineId,
-    Producing, RetryPolicy, StartFrom, TransactionBounds, WorkerConfig, WorkerProcessor, WorkerSource,
+    Choice, DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
+    PipelineId, Producing, RetryPolicy, StartFrom, TransactionBounds, WorkerConfig, WorkerSource,
 };
 use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
 use penstock_tests::{
@@ -31,10 +31,7 @@ fn start(brokers: &Brokers, builtin: &str, options: &[(&str, &str)], source: Wor
         pipeline: PipelineId { namespace: "local".into(), name: builtin.to_owned() },
         bootstrap_servers: brokers.bootstrap(),
         source,
-        processor: WorkerProcessor {
-            builtin: builtin.to_owned(),
-            options: options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>(),
-        },
+        processor: Choice::builtin(builtin, options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()),
         sink: sink.map(str::to_owned),
         table: vec![],
         producer: Producing::default(),

@@ -7,8 +7,8 @@ use std::{
 };
 
 use penstock_crds::worker::{
-    DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering, PipelineId,
-    Producing, RetryPolicy, StartFrom, Tier, TransactionBounds, WorkerConfig, WorkerProcessor, WorkerSource,
+    Choice, DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
+    PipelineId, Producing, RetryPolicy, StartFrom, Tier, TransactionBounds, WorkerConfig, WorkerSource,
 };
 use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, TopicAdmin};
 use penstock_tests::{
@@ -120,7 +120,7 @@ impl Pipeline {
             pipeline: PipelineId { namespace: "local".into(), name: prefix.clone() },
             bootstrap_servers: brokers.bootstrap(),
             source: WorkerSource::Kafka(Box::new(input)),
-            processor: WorkerProcessor { builtin: "payments".into(), options: BTreeMap::new() },
+            processor: Choice::builtin("payments", BTreeMap::new()),
             sink: Some(name("out")),
             table: vec![],
             producer: Producing::default(),

@@ -10,8 +10,8 @@ use std::{
 use bytes::Bytes;
 use futures::future::join_all;
 use penstock_crds::worker::{
-    Compression, DeadLetterFormat, DeadLetterHeaders, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
-    PipelineId, Producing, RetryPolicy, StartFrom, TransactionBounds, WorkerConfig, WorkerProcessor, WorkerSource,
+    Choice, Compression, DeadLetterFormat, DeadLetterHeaders, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
+    PipelineId, Producing, RetryPolicy, StartFrom, TransactionBounds, WorkerConfig, WorkerSource,
 };
 use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
 use penstock_tests::{
@@ -73,7 +73,7 @@ fn config(brokers: &Brokers, name: &str, source: WorkerSource, sink: String) -> 
         pipeline: PipelineId { namespace: "local".into(), name: name.to_owned() },
         bootstrap_servers: brokers.bootstrap(),
         source,
-        processor: WorkerProcessor { builtin: "payments".into(), options: BTreeMap::new() },
+        processor: Choice::builtin("payments", BTreeMap::new()),
         sink: Some(sink),
         table: vec![],
         producer: Producing { linger: Duration::from_millis(20), compression: Compression::Snappy, ..Producing::default() },

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use penstock_crds::{
     name,
-    worker::{Compression, GroupProtocol, KafkaInput, Producing},
+    worker::{Breaking, Compression, GroupProtocol, KafkaInput, Producing},
 };
-use penstock_kafka::{ConsumerSettings, ProducerSettings, StartFrom, TransactionSettings};
+use penstock_kafka::{BreakerSettings, ConsumerSettings, ProducerSettings, StartFrom, TransactionSettings};
 
 /// The broker's limit is the one that counts.
 pub(crate) const MAX_RECORD_BYTES: u32 = 16 << 20;
@@ -63,6 +63,7 @@ pub(crate) fn front(producing: &Producing, longest: Duration) -> ProducerSetting
     let mut settings = ProducerSettings::default();
     // What was answered with an error must not turn up much later.
     settings.delivery_timeout = longest.max(SHORTEST);
+    settings.breaker = producing.circuit_breaker.map(|Breaking { failures, pause }| BreakerSettings { failures, pause });
     batching(&mut settings, &Producing { linger: producing.linger.min(longest / 2), ..*producing });
     settings
 }
@@ -151,7 +152,8 @@ mod tests {
 
     #[test]
     fn every_producer_is_set_as_declared() {
-        let declared = Producing { batch_bytes: 16_384, linger: Duration::from_millis(50), compression: Compression::Snappy };
+        let declared =
+            Producing { batch_bytes: 16_384, linger: Duration::from_millis(50), compression: Compression::Snappy, circuit_breaker: None };
         let longest = Duration::from_secs(5);
         for (producing, compression) in
             [(declared, penstock_kafka::Compression::Snappy), (Producing::default(), penstock_kafka::Compression::Lz4)]

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use penstock_crds::{
-    processor::{self, Builtin, Need, SourceKind},
+    processor::{Choice, Need, SourceKind},
     worker::{KafkaInput, WorkerConfig, WorkerSource},
 };
 use penstock_kafka::{ConnectionSettings, validate_topic_name};
@@ -53,10 +53,7 @@ pub fn check(config: &WorkerConfig) -> Result<(), ConfigError> {
         }
         WorkerSource::Http { .. } => {}
     }
-    match processor::find(&config.processor.builtin) {
-        Some(builtin) => check_shape(builtin, config, &mut problems),
-        None => problems.push(format!("processor.builtin: there is no processor `{}`", config.processor.builtin)),
-    }
+    check_processor(config, &mut problems);
     if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid { problems }) }
 }
 
@@ -76,8 +73,10 @@ pub(crate) fn pipeline(config: &WorkerConfig) -> String {
 
 /// The name that `/health` answers with.
 pub(crate) fn service(config: &WorkerConfig) -> String {
-    let options = processor::find(&config.processor.builtin)
-        .and_then(|builtin| builtin.options(&config.processor.options, &config.pipeline.name).ok());
+    let options = match &config.processor {
+        Choice::Builtin(one) => one.options(&config.pipeline.name).ok(),
+        Choice::ByType { .. } => None,
+    };
     options.and_then(|options| options.text("serviceName").map(str::to_owned)).unwrap_or_else(|| config.pipeline.name.clone())
 }
 
@@ -106,22 +105,28 @@ fn check_input(input: &KafkaInput, problems: &mut Vec<String>) {
     }
 }
 
-fn check_shape(builtin: &Builtin, config: &WorkerConfig, problems: &mut Vec<String>) {
+fn check_processor(config: &WorkerConfig, problems: &mut Vec<String>) {
+    let choice = &config.processor;
+    let shape = match choice.shape() {
+        Ok(shape) => shape,
+        Err(error) => return problems.push(format!("processor: {error}")),
+    };
     let source = match config.source {
         WorkerSource::Kafka(_) => SourceKind::Kafka,
         WorkerSource::Http { .. } => SourceKind::Http,
     };
-    if builtin.source != source {
-        problems.push(format!("source: {} handles {:?}, not {source:?}", builtin.name, builtin.source));
+    let name = choice.name();
+    if shape.source != source {
+        problems.push(format!("source: {name} handles {:?}, not {source:?}", shape.source));
     }
-    for (part, need, given) in [("sink", builtin.sink, config.sink.is_some()), ("table", builtin.table, !config.table.is_empty())] {
+    for (part, need, given) in [("sink", shape.sink, config.sink.is_some()), ("table", shape.table, !config.table.is_empty())] {
         if (need == Need::Required) != given {
             let verb = if given { "takes no" } else { "needs a" };
-            problems.push(format!("{part}: {} {verb} {part}", builtin.name));
+            problems.push(format!("{part}: {name} {verb} {part}"));
         }
     }
-    if let Err(wrong) = builtin.options(&config.processor.options, &config.pipeline.name) {
-        problems.extend(wrong);
+    if let Err(error) = choice.with_every_option(&config.pipeline.name) {
+        problems.push(format!("processor: {error}"));
     }
 }
 
@@ -162,9 +167,12 @@ mod tests {
             ("/source/kafka/retry/attempts", json!(0), Some("attempts")),
             ("/source/kafka/retry/initialBackoff", json!("6s"), Some("initialBackoff")),
             ("/source/kafka/deadLetter/topic", json!("orders"), Some("feed itself")),
-            ("/processor/builtin", json!("nothing"), Some("no processor `nothing`")),
+            ("/processor/builtin", json!("nothing"), Some("`nothing` is not a built-in processor")),
             ("/processor/builtin", json!("orders-gateway"), Some("source: orders-gateway handles Http")),
             ("/processor/options", json!({"speed": "fast"}), Some("`speed` is not an option")),
+            ("/processor", json!({"byType": {"a": {"builtin": "payments"}}}), None),
+            ("/processor", json!({"byType": {"a": {"builtin": "log"}}}), Some("sink: by-type takes no sink")),
+            ("/processor", json!({"byType": {"a": {"builtin": "orders-gateway"}}}), Some("the handler of `a` is orders-gateway")),
             ("/sink", json!(null), Some("sink: payments needs a sink")),
             ("/source", json!({"http": {"port": 3002}}), Some("not adminPort")),
         ] {

@@ -63,6 +63,9 @@ pub enum PublishError {
     /// Kafka did not acknowledge it in time: it may or may not be written. Try again later, with the same key.
     #[error("Kafka did not acknowledge the record in time: {0}")]
     Unavailable(String),
+    /// It was not sent, because too many before it were not acknowledged (`producer.circuitBreaker`). Try again later.
+    #[error("the record was not sent: {0}")]
+    NotSent(String),
     /// The record is too large for Kafka or for the topic; it will never be written.
     #[error("the record is too large for the topic: {0}")]
     TooLarge(String),

@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::processor::Outcome;
+use crate::{processor::Outcome, stream::progress::Progress};
 
 /// What all names begin with.
 pub const PREFIX: &str = "penstock_worker";
@@ -130,7 +130,7 @@ pub struct MoveLabel {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     /// Records taken from the source.
-    pub consumed: Family<TopicLabel, Counter>,
+    pub consumed: Family<PartitionLabel, Counter>,
     /// Answers of the processor, one per attempt.
     pub outcomes: Family<OutcomeLabel, Counter>,
     /// Pauses before another attempt.
@@ -167,6 +167,8 @@ pub struct Metrics {
     pub table_records: Family<TopicLabel, Counter>,
     /// Times that records of the table were deleted before they were read.
     pub table_records_lost: Counter,
+    /// How far it has come in each partition.
+    pub(crate) progress: Progress,
 }
 
 impl OutcomeKind {
@@ -205,6 +207,7 @@ impl Metrics {
             table_caught_up: Gauge::default(),
             table_records: Family::default(),
             table_records_lost: Counter::default(),
+            progress: Progress::default(),
         };
         let m = metrics.clone();
         registry.register("records_consumed", "Records taken from the source", m.consumed);
@@ -226,6 +229,7 @@ impl Metrics {
         registry.register("table_caught_up", "1 while the table has been read to its end", m.table_caught_up);
         registry.register("table_records", "Records read into the table", m.table_records);
         registry.register("table_records_lost", "Times that records of the table were deleted unread", m.table_records_lost);
+        registry.register_collector(Box::new(m.progress));
         metrics
     }
 

@@ -141,7 +141,7 @@ impl Worker {
             pipeline: self.pipeline.clone(),
             worker: self.name.clone(),
             processor,
-            processor_name: self.config.processor.builtin.clone(),
+            processor_name: self.config.processor.name().to_owned(),
             topics: KnownTopics::new(&self.connection)?,
             drain_timeout: self.config.drain_timeout,
             metrics: self.metrics.clone(),

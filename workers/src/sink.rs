@@ -69,6 +69,10 @@ impl Sink {
             Ok(_) => {
                 self.metrics.produced.inc();
             }
+            Err(error @ Error::CircuitOpen { .. }) => {
+                self.metrics.produce_failures.inc();
+                tracing::debug!(%error, topic = self.topic, "a record was not sent");
+            }
             Err(error) => {
                 self.metrics.produce_failures.inc();
                 tracing::warn!(%error, topic = self.topic, "a record was not written");
@@ -144,6 +148,7 @@ fn refusal(error: Error) -> PublishError {
         | Error::InvalidRequest { .. }
         | Error::InvalidTopicName { .. }
         | Error::PolicyViolation { .. } => PublishError::Refused(error.to_string()),
+        Error::CircuitOpen { .. } => PublishError::NotSent(error.to_string()),
         error => PublishError::Unavailable(error.to_string()),
     }
 }

@@ -35,6 +35,36 @@ const CORS_ORIGIN: OptionSpec = OptionSpec {
 /// Every built-in processor, by name.
 pub const BUILTINS: &[Builtin] = &[
     Builtin {
+        name: "enrich",
+        summary: "adds to each JSON event when and where it was read, and writes it under another key",
+        source: SourceKind::Kafka,
+        sink: Need::Required,
+        table: Need::Forbidden,
+        options: &[
+            SERVICE_NAME,
+            OptionSpec {
+                name: "key",
+                summary: "a JSON Pointer to the field that becomes the key; without it the key stays",
+                kind: OptionKind::JsonPointer { max: 200 },
+                fallback: Fallback::Absent,
+            },
+            OptionSpec {
+                name: "session",
+                summary: "a JSON Pointer to the field that names the session which the event belongs to",
+                kind: OptionKind::JsonPointer { max: 200 },
+                fallback: Fallback::Absent,
+            },
+            OptionSpec {
+                name: "member",
+                summary: "the member of the event in which that stands",
+                kind: OptionKind::Text { max: 64 },
+                fallback: Fallback::Value("metadata"),
+            },
+        ],
+        together: &[],
+        apart: &[],
+    },
+    Builtin {
         name: "events-gateway",
         summary: "takes events over HTTP, as CloudEvents or bare JSON, and produces them",
         source: SourceKind::Http,
@@ -50,9 +80,15 @@ pub const BUILTINS: &[Builtin] = &[
             },
             OptionSpec {
                 name: "key",
-                summary: "the attribute of an event that becomes the record's key; an event without it has no key",
+                summary: "the attribute of an event that becomes the record's key (partitionkey); an event without it has no key",
                 kind: OptionKind::Attribute,
-                fallback: Fallback::Value("partitionkey"),
+                fallback: Fallback::Absent,
+            },
+            OptionSpec {
+                name: "dataKey",
+                summary: "a JSON Pointer to the field of an event's data that becomes the record's key, instead of an attribute",
+                kind: OptionKind::JsonPointer { max: 200 },
+                fallback: Fallback::Absent,
             },
             OptionSpec {
                 name: "defaultType",
@@ -89,6 +125,7 @@ pub const BUILTINS: &[Builtin] = &[
             CORS_ORIGIN,
         ],
         together: &[["defaultType", "defaultSource"]],
+        apart: &[["key", "dataKey"]],
     },
     Builtin {
         name: "log",
@@ -98,6 +135,12 @@ pub const BUILTINS: &[Builtin] = &[
         table: Need::Forbidden,
         options: &[
             SERVICE_NAME,
+            OptionSpec {
+                name: "message",
+                summary: "the message of the line",
+                kind: OptionKind::Text { max: 200 },
+                fallback: Fallback::Value("record"),
+            },
             OptionSpec {
                 name: "maxBytes",
                 summary: "how many bytes of a key and of a value are logged",
@@ -112,6 +155,7 @@ pub const BUILTINS: &[Builtin] = &[
             },
         ],
         together: &[],
+        apart: &[],
     },
     Builtin {
         name: "orders-gateway",
@@ -121,6 +165,7 @@ pub const BUILTINS: &[Builtin] = &[
         table: Need::Required,
         options: &[SERVICE_NAME, MAX_BODY_BYTES, PRODUCE_TIMEOUT, CORS_ORIGIN],
         together: &[],
+        apart: &[],
     },
     Builtin {
         name: "payments",
@@ -138,5 +183,6 @@ pub const BUILTINS: &[Builtin] = &[
             },
         ],
         together: &[],
+        apart: &[],
     },
 ];

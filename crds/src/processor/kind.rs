@@ -41,6 +41,11 @@ pub enum OptionKind {
         /// The most characters.
         max: usize,
     },
+    /// A JSON Pointer (RFC 6901) to a field, such as `/user_id`.
+    JsonPointer {
+        /// The most characters.
+        max: usize,
+    },
     /// A JSON Schema: only that it is JSON, and an object or a boolean. The worker compiles it, and refuses the rest.
     JsonSchema {
         /// The most bytes.
@@ -79,6 +84,7 @@ impl OptionKind {
             Self::UriReference { max } => check_text(value, max).and_then(|()| {
                 if cloudevents::is_uri_reference(value) { Ok(()) } else { Err(format!("`{shown}` is not a URI reference such as /orders")) }
             }),
+            Self::JsonPointer { max } => check_pointer(value, max),
             Self::JsonSchema { max } => check_schema(value, max),
         }
     }
@@ -106,6 +112,16 @@ fn check_path(value: &str) -> Result<(), String> {
             Shown(value)
         )),
     }
+}
+
+/// The empty one, which points to the whole, is no field.
+fn check_pointer(value: &str, max: usize) -> Result<(), String> {
+    check_text(value, max)?;
+    let mut escapes = value.split('~').skip(1);
+    if value.starts_with('/') && escapes.all(|escape| escape.starts_with(['0', '1'])) {
+        return Ok(());
+    }
+    Err(format!("`{}` is not a JSON Pointer such as /user_id (RFC 6901)", Shown(value)))
 }
 
 fn check_schema(value: &str, max: usize) -> Result<(), String> {
@@ -154,6 +170,11 @@ mod tests {
                 OptionKind::UriReference { max: 20 },
                 &["/orders", "urn:shop:orders", "shop.example"],
                 &["", "a b", "%zz", "a\nb", "<x>", &long],
+            ),
+            (
+                OptionKind::JsonPointer { max: 20 },
+                &["/user_id", "/a/0/b", "/a~1b~0c", "/", "/ä b"],
+                &["", "user_id", "/a~2", "/a~", "/a\nb", &long],
             ),
             (
                 OptionKind::JsonSchema { max: 20 },

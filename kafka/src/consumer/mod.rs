@@ -18,7 +18,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use crate::buffer::Buffer;
-use crate::connection::{ConnectionSettings, InvalidSettings};
+use crate::connection::{ConnectionSettings, InvalidSettings, tell};
 use crate::error::{Error, Result};
 use crate::ffi;
 use crate::health::Health;
@@ -31,6 +31,7 @@ use rebalance::{Context, commit_blocking};
 pub use group::GroupMetadata;
 pub use held::Held;
 pub use rebalance::{CommitOffsets, CommittedOffset, GroupOffset, RebalanceListener};
+use settings::TOLD;
 pub(crate) use settings::reading;
 pub use settings::{ConsumerSettings, GroupProtocol, Isolation, StartFrom};
 
@@ -116,6 +117,7 @@ impl Consumer {
         topics.iter().try_for_each(|topic| validate_topic_name(topic))?;
         let mut config = connection.client_config();
         settings.apply(&mut config);
+        tell("consumer", &config, &TOLD);
         let buffer = Buffer::new(settings.buffer_records, settings.prefetch_bytes as usize);
         let context = Context::new(buffer, Box::new(listener), settings.start_from == StartFrom::AsTold);
         let client: BaseConsumer<Context> = config.create_with_context(context).map_err(|error| Error::from_rdkafka(&error, None))?;

@@ -88,6 +88,20 @@ pub struct ConsumerSettings {
     pub co_partitioned: bool,
 }
 
+/// The library's settings that are told when a consumer starts.
+pub(super) const TOLD: [&str; 10] = [
+    "group.id",
+    "group.protocol",
+    "session.timeout.ms",
+    "max.poll.interval.ms",
+    "enable.auto.commit",
+    "isolation.level",
+    "fetch.max.bytes",
+    "fetch.message.max.bytes",
+    "fetch.min.bytes",
+    "fetch.wait.max.ms",
+];
+
 impl ConsumerSettings {
     /// The defaults for a group.
     pub fn new(group: impl Into<String>) -> Self {

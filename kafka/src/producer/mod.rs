@@ -3,6 +3,7 @@
 //! A delivery is `Ok` only once all in-sync replicas have the record (`acks=all`); retries inside the client neither
 //! duplicate nor reorder (idempotence). A full buffer makes the caller wait; it is never an error.
 
+mod breaker;
 mod bulk;
 mod settings;
 mod writer;
@@ -11,7 +12,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -21,6 +22,9 @@ use crate::ffi::Served;
 use crate::health::Health;
 use crate::record::{Record, RecordPosition};
 
+use breaker::{Breaker, Change};
+
+pub use breaker::BreakerSettings;
 pub use bulk::{BulkProducer, Settled};
 pub use settings::{Compression, ProducerSettings};
 pub use writer::Enqueued;
@@ -29,14 +33,36 @@ pub(crate) use writer::{Listen, Writer};
 type Outcome = Result<RecordPosition>;
 
 /// Tells each caller the fate of its record.
-struct Callers;
+#[derive(Default)]
+struct Callers {
+    breaker: Option<Breaker>,
+}
 
 impl Listen for Callers {
     type Ticket = Box<oneshot::Sender<Outcome>>;
 
     fn delivered(&self, caller: Self::Ticket, outcome: Outcome) {
+        self.report(outcome.as_ref().err());
         // The caller may not care about the outcome.
         let _ = caller.send(outcome);
+    }
+}
+
+impl Callers {
+    fn new(settings: &ProducerSettings) -> Self {
+        Self { breaker: settings.breaker.map(|breaker| Breaker::new(breaker, settings.delivery_timeout)) }
+    }
+
+    fn report(&self, refused: Option<&Error>) {
+        let Some(breaker) = &self.breaker else { return };
+        match breaker.report(refused, Instant::now()) {
+            Some(Change::Opened) => {
+                let why = refused.map(ToString::to_string);
+                tracing::warn!(why, "too many records failed in a row: the circuit opens");
+            }
+            Some(Change::Closed) => tracing::info!("Kafka answers again: the circuit closes"),
+            None => {}
+        }
     }
 }
 
@@ -73,7 +99,7 @@ impl Producer {
         settings.validate()?;
         let mut config = connection.client_config();
         settings.apply(&mut config);
-        Ok(Self { writer: Writer::start(&config, Served::InBackground, Callers)? })
+        Ok(Self { writer: Writer::start(&config, Served::InBackground, Callers::new(settings))? })
     }
 
     /// Writes one record and waits until Kafka has acknowledged it.
@@ -88,9 +114,12 @@ impl Producer {
     /// full. Records that are enqueued one after the other stay in this order within a partition.
     ///
     /// # Errors
-    /// The record can never be sent (invalid topic name, too large, unknown partition), or the client has failed for
-    /// good ([`Error::is_fatal`]).
+    /// The record can never be sent (invalid topic name, too large, unknown partition), the client has failed for
+    /// good ([`Error::is_fatal`]), or it refuses records for a while ([`Error::CircuitOpen`]).
     pub async fn enqueue(&self, record: Record) -> Result<Delivery> {
+        if let Some(breaker) = &self.writer.listener().breaker {
+            breaker.admit(Instant::now())?;
+        }
         let (sender, receiver) = oneshot::channel();
         self.writer.write(&(&record).into(), Box::new(sender)).await?;
         Ok(Delivery { receiver })
@@ -161,6 +190,21 @@ mod tests {
             assert!(producer.enqueue(record).await.is_err(), "{what}");
             assert_eq!(producer.in_flight(), 0, "{what}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_open_circuit_refuses_at_once() {
+        let connection = ConnectionSettings::parse("localhost:1").unwrap();
+        let breaker = BreakerSettings { failures: 2, pause: Duration::from_secs(60) };
+        let delivery_timeout = Duration::from_secs(1);
+        let settings = ProducerSettings { breaker: Some(breaker), delivery_timeout, ..ProducerSettings::default() };
+        let producer = Producer::new(&connection, &settings).unwrap();
+        for _ in 0..2 {
+            assert!(producer.send(Record::to("t")).await.unwrap_err().is_retriable());
+        }
+        assert!(
+            matches!(producer.send(Record::to("t")).await, Err(Error::CircuitOpen { retry_after }) if retry_after > Duration::from_secs(50))
+        );
     }
 
     #[tokio::test]

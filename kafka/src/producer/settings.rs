@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
+use super::breaker::BreakerSettings;
 use crate::connection::InvalidSettings;
 
 /// How batches are compressed.
@@ -65,6 +66,8 @@ pub struct ProducerSettings {
     pub buffer_records: u32,
     /// How many bytes may wait. 1 MiB to 1 GiB; default 32 MiB.
     pub buffer_bytes: u32,
+    /// When a [`crate::Producer`] stops trying for a while; other producers go on. Default: never.
+    pub breaker: Option<BreakerSettings>,
 }
 
 impl Default for ProducerSettings {
@@ -77,9 +80,22 @@ impl Default for ProducerSettings {
             max_record_bytes: 1_000_000,
             buffer_records: 10_000,
             buffer_bytes: 32 << 20,
+            breaker: None,
         }
     }
 }
+
+/// The library's settings that are told when a producer starts.
+pub(crate) const TOLD: [&str; 8] = [
+    "acks",
+    "enable.idempotence",
+    "transactional.id",
+    "batch.size",
+    "linger.ms",
+    "compression.type",
+    "delivery.timeout.ms",
+    "message.max.bytes",
+];
 
 impl ProducerSettings {
     pub(crate) fn validate(&self) -> std::result::Result<(), InvalidSettings> {
@@ -105,7 +121,7 @@ impl ProducerSettings {
         if !(1 << 20..=1 << 30).contains(&self.buffer_bytes) {
             return wrong("buffer_bytes must be between 1 MiB and 1 GiB");
         }
-        Ok(())
+        self.breaker.as_ref().map_or(Ok(()), BreakerSettings::validate)
     }
 
     pub(crate) fn apply(&self, config: &mut ClientConfig) {
@@ -142,6 +158,7 @@ mod tests {
             max_record_bytes: 2_000_000,
             buffer_records: 7,
             buffer_bytes: 2 << 20,
+            breaker: None,
         };
         let mut config = ClientConfig::new();
         settings.apply(&mut config);
@@ -164,7 +181,7 @@ mod tests {
     #[test]
     fn settings_have_bounds() {
         type Change = fn(&mut ProducerSettings);
-        let table: [(&str, Change, bool); 9] = [
+        let table: [(&str, Change, bool); 10] = [
             ("default", |_| {}, true),
             ("linger", |s| s.linger = Duration::from_secs(2), false),
             ("batch", |s| s.batch_bytes = 0, false),
@@ -173,6 +190,7 @@ mod tests {
             ("record", |s| s.max_record_bytes = 0, false),
             ("records", |s| s.buffer_records = 0, false),
             ("bytes", |s| s.buffer_bytes = 0, false),
+            ("breaker", |s| s.breaker = Some(BreakerSettings { failures: 0, pause: Duration::from_secs(1) }), false),
             ("no linger", |s| s.linger = Duration::ZERO, true),
         ];
         for (name, change, valid) in table {

@@ -10,6 +10,8 @@ use rdkafka::util::IntoOpaque;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::settings::TOLD;
+use crate::connection::tell;
 use crate::detached::Detached;
 use crate::error::{Error, Result};
 use crate::ffi::{Fate, Producing, Refused, Served, Settle};
@@ -115,6 +117,7 @@ impl<L: Listen> Clone for Writer<L> {
 
 impl<L: Listen> Writer<L> {
     pub(crate) fn start(config: &ClientConfig, served: Served, listener: L) -> Result<Self> {
+        tell("producer", config, &TOLD);
         let health = Arc::new(HealthSource::new());
         let tally = Arc::new(Tally {
             health: Arc::clone(&health),

@@ -82,7 +82,7 @@ pub fn derived_topic(
 
 pub(super) fn labels(worker: &WorkerConfig) -> BTreeMap<String, String> {
     let mut labels = selector(&worker.pipeline.name);
-    labels.insert(name::LABEL_NAME.to_owned(), worker.processor.builtin.clone());
+    labels.insert(name::LABEL_NAME.to_owned(), worker.processor.name().to_owned());
     with_common(labels)
 }
 

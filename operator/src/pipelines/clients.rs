@@ -3,10 +3,10 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use penstock_crds::{
-    clients::{Fetch, Producer},
+    clients::{CircuitBreaker, Fetch, Producer},
     duration,
     pipeline::KafkaSource,
-    worker::{DEFAULT_SESSION_TIMEOUT, Fetching, GroupProtocol, Producing},
+    worker::{Breaking, DEFAULT_SESSION_TIMEOUT, Fetching, GroupProtocol, Producing},
 };
 
 use super::validate::invalid;
@@ -19,6 +19,8 @@ const MAX_WAIT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration:
 const SESSION_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(6)..=Duration::from_secs(300);
 const BATCH_BYTES: RangeInclusive<u32> = 1 << 10..=1 << 20;
 const LINGER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(1);
+const FAILURES: RangeInclusive<u32> = 1..=10_000;
+const BREAK: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 
 /// How records are fetched.
 ///
@@ -27,9 +29,9 @@ const LINGER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(1)
 pub fn fetching(declared: Option<&Fetch>) -> Result<Fetching, Refusal> {
     let mut fetching = Fetching::default();
     let Some(Fetch { min_bytes, max_bytes, partition_max_bytes, max_wait }) = declared else { return Ok(fetching) };
-    set_bytes(&mut fetching.min_bytes, *min_bytes, &MIN_BYTES, "source.kafka.fetch.minBytes")?;
-    set_bytes(&mut fetching.max_bytes, *max_bytes, &MAX_BYTES, "source.kafka.fetch.maxBytes")?;
-    set_bytes(&mut fetching.partition_max_bytes, *partition_max_bytes, &PARTITION_MAX_BYTES, "source.kafka.fetch.partitionMaxBytes")?;
+    set_number(&mut fetching.min_bytes, *min_bytes, &MIN_BYTES, "source.kafka.fetch.minBytes")?;
+    set_number(&mut fetching.max_bytes, *max_bytes, &MAX_BYTES, "source.kafka.fetch.maxBytes")?;
+    set_number(&mut fetching.partition_max_bytes, *partition_max_bytes, &PARTITION_MAX_BYTES, "source.kafka.fetch.partitionMaxBytes")?;
     set_duration(&mut fetching.max_wait, max_wait.as_deref(), &MAX_WAIT, "source.kafka.fetch.maxWait")?;
     if max_bytes.is_none() {
         fetching.max_bytes = fetching.max_bytes.max(fetching.partition_max_bytes);
@@ -58,18 +60,26 @@ pub fn session_timeout(source: &KafkaSource) -> Result<Duration, Refusal> {
 /// `InvalidSpec`, when a number or duration is out of its bounds.
 pub fn producing(declared: Option<&Producer>) -> Result<Producing, Refusal> {
     let mut producing = Producing::default();
-    let Some(Producer { batch_bytes, linger, compression }) = declared else { return Ok(producing) };
-    set_bytes(&mut producing.batch_bytes, *batch_bytes, &BATCH_BYTES, "producer.batchBytes")?;
+    let Some(Producer { batch_bytes, linger, compression, circuit_breaker }) = declared else { return Ok(producing) };
+    set_number(&mut producing.batch_bytes, *batch_bytes, &BATCH_BYTES, "producer.batchBytes")?;
     set_duration(&mut producing.linger, linger.as_deref(), &LINGER, "producer.linger")?;
     producing.compression = *compression;
+    producing.circuit_breaker = circuit_breaker.as_ref().map(breaking).transpose()?;
     Ok(producing)
 }
 
-fn set_bytes(bytes: &mut u32, declared: Option<i32>, bounds: &RangeInclusive<u32>, field: &str) -> Result<(), Refusal> {
+fn breaking(declared: &CircuitBreaker) -> Result<Breaking, Refusal> {
+    let mut breaking = Breaking::default();
+    set_number(&mut breaking.failures, declared.failures, &FAILURES, "producer.circuitBreaker.failures")?;
+    set_duration(&mut breaking.pause, declared.pause.as_deref(), &BREAK, "producer.circuitBreaker.pause")?;
+    Ok(breaking)
+}
+
+fn set_number(number: &mut u32, declared: Option<i32>, bounds: &RangeInclusive<u32>, field: &str) -> Result<(), Refusal> {
     let Some(declared) = declared else { return Ok(()) };
-    *bytes = u32::try_from(declared)
+    *number = u32::try_from(declared)
         .ok()
-        .filter(|bytes| bounds.contains(bytes))
+        .filter(|number| bounds.contains(number))
         .ok_or_else(|| invalid(format!("{field} is {declared}: it must be from {} to {}", bounds.start(), bounds.end())))?;
     Ok(())
 }
@@ -141,7 +151,12 @@ mod tests {
 
     #[test]
     fn producing_has_defaults_and_bounds() {
-        let defaults = Producing { batch_bytes: 1_000_000, linger: Duration::from_millis(10), compression: Compression::Lz4 };
+        let defaults =
+            Producing { batch_bytes: 1_000_000, linger: Duration::from_millis(10), compression: Compression::Lz4, circuit_breaker: None };
+        let breaking = |failures, seconds| {
+            let pause = Duration::from_secs(seconds);
+            Producing { circuit_breaker: Some(Breaking { failures, pause }), ..defaults }
+        };
         for (given, expected) in [
             (json!({}), Ok(defaults)),
             (json!({"batchBytes": 16_384}), Ok(Producing { batch_bytes: 16_384, ..defaults })),
@@ -153,6 +168,10 @@ mod tests {
             (json!({"batchBytes": 1023}), Err("producer.batchBytes is 1023: it must be from 1024 to 1048576")),
             (json!({"batchBytes": 1_048_577}), Err("producer.batchBytes")),
             (json!({"linger": "1001ms"}), Err("producer.linger: `1001ms` is out of bounds")),
+            (json!({"circuitBreaker": {}}), Ok(breaking(5, 10))),
+            (json!({"circuitBreaker": {"failures": 1, "pause": "5m"}}), Ok(breaking(1, 300))),
+            (json!({"circuitBreaker": {"failures": 0}}), Err("producer.circuitBreaker.failures is 0: it must be from 1 to 10000")),
+            (json!({"circuitBreaker": {"pause": "500ms"}}), Err("producer.circuitBreaker.pause")),
         ] {
             said(producing(Some(&serde_json::from_value(given.clone()).unwrap())), expected, &given);
         }

@@ -14,9 +14,9 @@ use penstock_crds::{
     EventPipeline, EventPipelineSpec, KafkaTopic,
     condition::Reason,
     pipeline::{KafkaSource, Resources},
-    processor::{self, Builtin, Need, SourceKind},
+    processor::{Choice, ChoiceError, Need, Shape, SourceKind},
     topic,
-    worker::{self, DeadLetterTarget, KafkaInput, PipelineId, WorkerConfig, WorkerProcessor, WorkerSource},
+    worker::{self, DeadLetterTarget, KafkaInput, PipelineId, WorkerConfig, WorkerSource},
 };
 
 use super::{
@@ -106,6 +106,9 @@ fn parse(
     let spec = &pipeline.spec;
     let processor = processor(spec, around.pipeline)?;
     let (admin_port, placement) = (admin_port(spec)?, placement(spec)?);
+    if spec.source.http.is_none() && spec.producer.as_ref().is_some_and(|producer| producer.circuit_breaker.is_some()) {
+        return Err(invalid("producer.circuitBreaker goes with source.http: a worker that reads from Kafka waits until it can write"));
+    }
     let cluster = references.cluster.as_ref().map_err(Clone::clone)?;
     if let Some(refusal) = &topics.refusal {
         return Err(refusal.clone());
@@ -126,33 +129,36 @@ fn parse(
     Ok(ValidatedPipeline { owner, worker, replicas: replicas(spec), placement })
 }
 
-fn processor(spec: &EventPipelineSpec, pipeline: &str) -> Result<WorkerProcessor, Refusal> {
-    let name = spec.processor.builtin.as_deref().ok_or_else(|| invalid("processor.builtin is missing: name a built-in processor"))?;
-    let builtin = processor::find(name).ok_or_else(|| {
-        let known: Vec<&str> = processor::BUILTINS.iter().map(|b| b.name).collect();
-        invalid(format!("`{name}` is not a built-in processor: this version has {}", known.join(", ")))
-    })?;
-    check_shape(spec, builtin)?;
-    let options =
-        builtin.options(&spec.processor.options, pipeline).map_err(|problems| Refusal::new(Reason::InvalidOptions, problems.join("; ")))?;
+fn processor(spec: &EventPipelineSpec, pipeline: &str) -> Result<Choice, Refusal> {
+    let choice = spec.processor.choice().map_err(invalid)?;
+    check_shape(spec, &choice)?;
     // The file names every option, so that one that is given at its default runs as if it were not given.
-    let decided = builtin.options.iter().filter_map(|o| options.text(o.name).map(|value| (o.name.to_owned(), value.to_owned())));
-    Ok(WorkerProcessor { builtin: builtin.name.to_owned(), options: decided.collect() })
+    choice.with_every_option(pipeline).map_err(refused_choice)
 }
 
-fn check_shape(spec: &EventPipelineSpec, builtin: &Builtin) -> Result<(), Refusal> {
+fn refused_choice(error: ChoiceError) -> Refusal {
+    let reason = match error {
+        ChoiceError::Unknown { .. } => Reason::InvalidSpec,
+        ChoiceError::NoHandler { .. } => Reason::ProcessorMismatch,
+        ChoiceError::Options(_) => Reason::InvalidOptions,
+    };
+    Refusal::new(reason, error.to_string())
+}
+
+fn check_shape(spec: &EventPipelineSpec, choice: &Choice) -> Result<(), Refusal> {
+    let Shape { source, sink, table } = choice.shape().map_err(refused_choice)?;
     let mut problems = vec![];
-    match (builtin.source, spec.source.kafka.is_some()) {
+    match (source, spec.source.kafka.is_some()) {
         (SourceKind::Kafka, false) => problems.push("source.kafka: it handles records"),
         (SourceKind::Http, true) => problems.push("source.http: it answers requests"),
         _ => {}
     }
-    match (builtin.sink, spec.sink.is_some()) {
+    match (sink, spec.sink.is_some()) {
         (Need::Required, false) => problems.push("sink: it produces records"),
         (Need::Forbidden, true) => problems.push("no sink: it produces nothing"),
         _ => {}
     }
-    match (builtin.table, spec.table.is_some()) {
+    match (table, spec.table.is_some()) {
         (Need::Required, false) => problems.push("table: it answers from topics"),
         (Need::Forbidden, true) => problems.push("no table: it answers nothing"),
         _ => {}
@@ -160,7 +166,7 @@ fn check_shape(spec: &EventPipelineSpec, builtin: &Builtin) -> Result<(), Refusa
     if problems.is_empty() {
         return Ok(());
     }
-    Err(Refusal::new(Reason::ProcessorMismatch, format!("processor `{}` needs {}", builtin.name, problems.join("; and "))))
+    Err(Refusal::new(Reason::ProcessorMismatch, format!("processor `{}` needs {}", choice.name(), problems.join("; and "))))
 }
 
 fn admin_port(spec: &EventPipelineSpec) -> Result<u16, Refusal> {

@@ -9,8 +9,8 @@ use std::{
 use penstock_crds::{
     position::{MoveReason, Note},
     worker::{
-        DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering, PipelineId,
-        Producing, RetryPolicy, StartFrom, TransactionBounds, WorkerConfig, WorkerProcessor, WorkerSource,
+        Choice, DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
+        PipelineId, Producing, RetryPolicy, StartFrom, TransactionBounds, WorkerConfig, WorkerSource,
     },
 };
 use penstock_kafka::{
@@ -124,7 +124,7 @@ impl Pipeline {
             pipeline: PipelineId { namespace: "local".into(), name },
             bootstrap_servers: brokers.bootstrap(),
             source: WorkerSource::Kafka(Box::new(input)),
-            processor: WorkerProcessor { builtin: "payments".into(), options: [].into() },
+            processor: Choice::builtin("payments", BTreeMap::new()),
             sink: None,
             table: vec![],
             producer: Producing::default(),

@@ -27,6 +27,7 @@ mod node_image;
 pub(crate) mod orphans;
 pub(crate) mod packages;
 pub(crate) mod progress;
+pub mod prometheus;
 mod recipe;
 mod rootfs;
 mod site;

@@ -72,7 +72,7 @@ fn manifests_of(folder: &Path) -> Result<Vec<Manifest>> {
 mod tests {
     use penstock_crds::{
         EventPipelineSpec,
-        worker::{DRAIN_TIMEOUT, PipelineId, Producing, WorkerConfig, WorkerProcessor, WorkerSource},
+        worker::{DRAIN_TIMEOUT, PipelineId, Producing, WorkerConfig, WorkerSource},
     };
     use penstock_workers::processors;
 
@@ -93,7 +93,7 @@ mod tests {
                     bootstrap_servers: vec!["localhost:9092".into()],
                     // Whether the source fits is looked at when it runs.
                     source: WorkerSource::Http { port: 3000 },
-                    processor: WorkerProcessor { builtin: spec.processor.builtin.unwrap(), options: spec.processor.options },
+                    processor: spec.processor.choice().unwrap(),
                     sink: spec.sink.map(|sink| sink.kafka.topic),
                     table: spec.table.map(|table| table.topics).unwrap_or_default(),
                     producer: Producing::default(),

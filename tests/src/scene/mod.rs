@@ -6,6 +6,7 @@ mod faults;
 pub mod install;
 mod manifests;
 mod objects;
+mod prometheus;
 mod records;
 mod report;
 mod wait;
@@ -25,6 +26,7 @@ use serde_json::json;
 use crate::cluster::Cluster;
 
 pub use objects::{condition, refusal};
+pub use prometheus::Prometheus;
 pub use wait::{LIMIT, Waiting, until};
 pub use workers::Reply;
 

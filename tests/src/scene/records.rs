@@ -1,5 +1,6 @@
 //! Kafka's side of a test: what lies on a topic, and putting records there past the gateway.
 
+use futures::future::try_join_all;
 use penstock_kafka::{ConsumedRecord, Producer, ProducerSettings, ReaderEvent, ReaderSettings, Record, RecordPosition, TopicReader};
 use serde_json::Value;
 
@@ -41,5 +42,15 @@ impl Scene {
     pub async fn produce(&self, record: Record) -> Result<RecordPosition> {
         let producer = Producer::new(&self.kafka, &ProducerSettings::default())?;
         Ok(producer.send(record).await?)
+    }
+
+    /// Writes many records, each as [`Scene::produce`] does, and waits until Kafka has acknowledged all.
+    ///
+    /// # Errors
+    /// Kafka does not take one.
+    pub async fn produce_all(&self, records: impl IntoIterator<Item = Record>) -> Result {
+        let producer = Producer::new(&self.kafka, &ProducerSettings::default())?;
+        try_join_all(records.into_iter().map(|record| producer.send(record))).await?;
+        Ok(())
     }
 }

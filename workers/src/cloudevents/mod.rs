@@ -14,4 +14,5 @@ pub use self::{
     event::{Broken, CloudEvent, DATA_CONTENT_TYPE, Incomplete},
     fault::{Fault, Place, pointer},
     json::{BatchError, batch_of_json, event_of_json},
+    kafka::{NoType, type_of},
 };

@@ -16,6 +16,7 @@ use crate::{
 /// The processor.
 #[derive(Debug)]
 pub struct Log {
+    message: String,
     max_bytes: usize,
     requires_json: bool,
 }
@@ -28,8 +29,9 @@ impl Log {
     pub fn new(options: &Options) -> Result<Self, ConfigError> {
         let missing = |name: &str| ConfigError::invalid(format!("option {name} is missing"));
         let max_bytes = options.integer("maxBytes").and_then(|n| usize::try_from(n).ok()).ok_or_else(|| missing("maxBytes"))?;
+        let message = options.text("message").ok_or_else(|| missing("message"))?.to_owned();
         let requires_json = options.text("require").ok_or_else(|| missing("require"))? == "Json";
-        Ok(Self { max_bytes, requires_json })
+        Ok(Self { message, max_bytes, requires_json })
     }
 }
 
@@ -44,7 +46,7 @@ impl Processor for Log {
             tracing::warn!(%topic, partition, offset, key, value, bytes, why, "a record is not JSON");
             return Outcome::Reject(Failure::new("ParseError", format!("the value is not JSON: {why}")));
         }
-        tracing::info!(%topic, partition, offset, key, value, bytes, "record");
+        tracing::info!(%topic, partition, offset, key, value, bytes, "{}", self.message);
         Outcome::Drop
     }
 }

@@ -1,17 +1,23 @@
 //! The processors that are compiled into the worker, and which one a configuration asks for. Pure: builds them, starts nothing.
 
+mod by_type;
+mod enrich;
 mod events_gateway;
 mod log;
 mod orders;
 mod orders_gateway;
 pub mod payments;
+mod pointed;
+mod unambiguous;
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use penstock_crds::{
-    processor::{self, Options},
+    processor::{Choice, ChoiceError, Options},
     worker::WorkerConfig,
 };
+
+use self::by_type::ByType;
 
 use crate::{error::ConfigError, front::Front, processor::DynProcessor};
 
@@ -37,30 +43,48 @@ impl fmt::Debug for BuiltProcessor {
 /// # Errors
 /// When there is none of that name, or it does not take its options or the rest of the configuration.
 pub fn build(config: &WorkerConfig) -> Result<BuiltProcessor, ConfigError> {
-    let name = config.processor.builtin.as_str();
-    let known = || processor::BUILTINS.iter().map(|b| b.name).collect::<Vec<_>>().join(", ");
-    let unknown = || ConfigError::invalid(format!("there is no built-in processor `{name}`; there are {}", known()));
-    let builtin = processor::find(name).ok_or_else(unknown)?;
-    let options =
-        builtin.options(&config.processor.options, &config.pipeline.name).map_err(|problems| ConfigError::Invalid { problems })?;
-    construct(name, &options, config)?.ok_or_else(unknown)
+    match &config.processor {
+        Choice::Builtin(one) => {
+            let options = one.options(&config.pipeline.name).map_err(refused)?;
+            construct(&one.builtin, &options, config)
+        }
+        Choice::ByType { by_type } => {
+            let mut handlers = BTreeMap::new();
+            for (kind, one) in by_type {
+                let options = one.handler_options(kind).map_err(refused)?;
+                match construct(&one.builtin, &options, config)? {
+                    BuiltProcessor::Record(handler) => drop(handlers.insert(kind.clone(), handler)),
+                    BuiltProcessor::Front(_) => return Err(ConfigError::invalid(format!("{} handles no records", one.builtin))),
+                }
+            }
+            Ok(BuiltProcessor::Record(Arc::new(ByType::new(handlers))))
+        }
+    }
 }
 
-fn construct(name: &str, options: &Options, config: &WorkerConfig) -> Result<Option<BuiltProcessor>, ConfigError> {
-    Ok(Some(match name {
+fn construct(name: &str, options: &Options, config: &WorkerConfig) -> Result<BuiltProcessor, ConfigError> {
+    Ok(match name {
+        "enrich" => BuiltProcessor::Record(Arc::new(enrich::Enrich::new(options)?)),
         "events-gateway" => BuiltProcessor::Front(Box::new(events_gateway::EventsGateway::new(options, config)?)),
         "log" => BuiltProcessor::Record(Arc::new(log::Log::new(options)?)),
         "orders-gateway" => BuiltProcessor::Front(Box::new(orders_gateway::OrdersGateway::new(options, config)?)),
         "payments" => BuiltProcessor::Record(Arc::new(payments::Payments::new(options)?)),
-        _ => return Ok(None),
-    }))
+        _ => return Err(refused(ChoiceError::Unknown { name: name.to_owned() })),
+    })
+}
+
+fn refused(error: ChoiceError) -> ConfigError {
+    ConfigError::invalid(error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, time::Duration};
+    use std::time::Duration;
 
-    use penstock_crds::worker::{PipelineId, Producing, WorkerProcessor, WorkerSource};
+    use penstock_crds::{
+        processor::{self, Configured, SourceKind},
+        worker::{PipelineId, Producing, WorkerSource},
+    };
 
     use super::*;
 
@@ -69,7 +93,7 @@ mod tests {
             pipeline: PipelineId { namespace: "shop".into(), name: "orders".into() },
             bootstrap_servers: vec!["localhost:9092".into()],
             source: WorkerSource::Http { port: 3001 },
-            processor: WorkerProcessor { builtin: builtin.into(), options: BTreeMap::new() },
+            processor: Choice::builtin(builtin, BTreeMap::new()),
             sink: Some("orders".into()),
             table: vec!["orders".into(), "payments".into()],
             producer: Producing::default(),
@@ -78,22 +102,34 @@ mod tests {
         }
     }
 
+    fn named(builtin: &str, options: &[(&str, &str)]) -> Choice {
+        Choice::builtin(builtin, options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    fn by_type(builtin: &str) -> Choice {
+        let handler = Configured { builtin: builtin.to_owned(), options: BTreeMap::new() };
+        Choice::ByType { by_type: BTreeMap::from([("user.created".to_owned(), handler)]) }
+    }
+
     #[test]
     fn every_built_in_can_be_built() {
         for builtin in processor::BUILTINS {
             build(&config(builtin.name)).unwrap();
+            let handler = build(&WorkerConfig { processor: by_type(builtin.name), ..config(builtin.name) });
+            assert_eq!(handler.is_ok(), builtin.source == SourceKind::Kafka, "{}", builtin.name);
         }
     }
 
     #[test]
     fn what_cannot_be_built_says_what_to_change() {
         type Change = fn(&mut WorkerConfig);
-        let cases: [(Change, &str); 5] = [
-            (|c| c.processor.builtin = "sms".into(), "there are events-gateway, log, orders-gateway, payments"),
+        let cases: [(Change, &str); 6] = [
+            (|c| c.processor = named("sms", &[]), "this version has enrich, events-gateway, log, orders-gateway, payments"),
             (|c| c.sink = None, "needs a sink"),
             (|c| c.table = vec!["payments".into()], "must follow the topic orders"),
-            (|c| drop(c.processor.options.insert("corsOrigin".into(), "shop".into())), "corsOrigin"),
-            (|c| drop(c.processor.options.insert("speed".into(), "9".into())), "`speed` is not an option"),
+            (|c| c.processor = named("orders-gateway", &[("corsOrigin", "")]), "corsOrigin"),
+            (|c| c.processor = named("orders-gateway", &[("speed", "9")]), "`speed` is not an option"),
+            (|c| c.processor = by_type("orders-gateway"), "the handler of `user.created` is orders-gateway"),
         ];
         for (change, part) in cases {
             let mut config = config("orders-gateway");

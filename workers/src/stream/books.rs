@@ -15,7 +15,7 @@ use penstock_kafka::{ConsumedRecord, GroupOffset, TopicPartition};
 use super::{
     bounds::{Bounds, Tally},
     lanes::Lanes,
-    partition::{Partition, Settled, Slot, Stage},
+    partition::{Partition, Reached, Settled, Slot, Stage},
     precedence::{Consequence, Precedence},
     ticket::{ASSIGNMENTS, Assignment, Ticket, Token},
     tiers::{Incoming, Station, Tiers},
@@ -69,6 +69,7 @@ pub(crate) struct Books {
     /// Settled records that waited beside their source topics.
     ended: Vec<Waited>,
     last_assignment: Assignment,
+    has_progressed: bool,
     taken: Tally,
     held: Tally,
 }
@@ -88,6 +89,7 @@ impl Books {
             emittable: VecDeque::new(),
             ended: Vec::new(),
             last_assignment: 0,
+            has_progressed: false,
             taken: Tally::default(),
             held: Tally::default(),
         }
@@ -128,11 +130,12 @@ impl Books {
     pub fn take(&mut self, record: ConsumedRecord, tiers: &Tiers) -> Option<Ticket> {
         let assignment = self.assignment(&record.topic, record.partition)?;
         let partition = self.partitions.get_mut(&assignment)?;
-        let (offset, bytes) = (record.offset, record.size());
+        let (offset, timestamp_ms, bytes) = (record.offset, record.timestamp_ms, record.size());
         let Incoming { event, station } = tiers.read(record);
         let event = Arc::new(event);
         let number = partition.push(Slot {
             offset,
+            timestamp_ms,
             bytes,
             station,
             waits: None,
@@ -425,6 +428,7 @@ impl Books {
     pub fn begin_at(&mut self, assignment: Assignment, offset: i64, note: Arc<str>, is_committed: bool) {
         if let Some(partition) = self.partitions.get_mut(&assignment) {
             partition.begin(offset, note, is_committed);
+            self.has_progressed = true;
         }
     }
 
@@ -525,8 +529,17 @@ impl Books {
         for Position { assignment, offset } in positions {
             if let Some(partition) = self.partitions.get_mut(assignment) {
                 partition.committed(offset.next_offset);
+                self.has_progressed = true;
             }
         }
+    }
+
+    /// The positions that Kafka has since this was asked last.
+    pub fn take_progress(&mut self) -> Vec<Reached> {
+        if !std::mem::take(&mut self.has_progressed) {
+            return Vec::new();
+        }
+        self.partitions.values_mut().filter_map(Partition::take_progress).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use penstock_kafka::TopicPartition;
 use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 
 use super::retry::Burial;
-use crate::metrics::{DeathKind, DeathLabel, Metrics, OutcomeKind, OutcomeLabel, RebalanceKind, TopicLabel};
+use crate::metrics::{DeathKind, DeathLabel, Metrics, OutcomeKind, OutcomeLabel, PartitionLabel, RebalanceKind};
 
 /// The metrics of a stream.
 pub(crate) struct Counters {
@@ -24,8 +24,8 @@ pub(crate) struct Counters {
     panicked: Counter,
     buried_rejected: Counter,
     buried_exhausted: Counter,
-    /// Records of the topic that came last, not counted yet.
-    consumed: Option<(Arc<str>, u64)>,
+    /// Records of the partition that came last, not counted yet.
+    consumed: Option<(Arc<str>, i32, u64)>,
     metrics: Metrics,
 }
 
@@ -71,19 +71,26 @@ impl Counters {
     }
 
     /// Counts a record, at the latest with the next [`Counters::flush`].
-    pub fn consumed(&mut self, topic: &Arc<str>) {
+    pub fn consumed(&mut self, topic: &Arc<str>, partition: i32) {
         match &mut self.consumed {
-            Some((last, count)) if Arc::ptr_eq(last, topic) => *count += 1,
+            Some((last, number, count)) if *number == partition && Arc::ptr_eq(last, topic) => *count += 1,
             _ => {
                 self.flush();
-                self.consumed = Some((Arc::clone(topic), 1));
+                self.consumed = Some((Arc::clone(topic), partition, 1));
             }
         }
     }
 
     pub fn flush(&mut self) {
-        if let Some((topic, count)) = self.consumed.take() {
-            self.metrics.consumed.get_or_create(&TopicLabel { topic: topic.to_string() }).inc_by(count);
+        if let Some((topic, partition, count)) = self.consumed.take() {
+            self.metrics.consumed.get_or_create(&PartitionLabel { topic: topic.to_string(), partition }).inc_by(count);
+        }
+    }
+
+    /// Partitions came: what is counted of each begins at 0.
+    pub fn begin(&self, partitions: &[TopicPartition]) {
+        for TopicPartition { topic, partition } in partitions.iter().cloned() {
+            drop(self.metrics.consumed.get_or_create(&PartitionLabel { topic, partition }));
         }
     }
 

@@ -33,6 +33,7 @@ use super::{
     lookup::{Found, Lookup},
     outbox::Outbox,
     parked::{Parked, Spot},
+    progress::Progress,
     retry::{self, Next, Standing},
     session::{Breakdown, Needs},
     ticket::{Assignment, Ticket},
@@ -67,6 +68,7 @@ pub(crate) struct Parts<O> {
     pub lookup: Arc<Lookup>,
     pub decisions: UnboundedReceiver<Rebalance>,
     pub counters: Counters,
+    pub progress: Progress,
     pub needs: Needs,
 }
 
@@ -271,6 +273,10 @@ impl<O: Outbox> Engine<O> {
         self.parts.outbox.commit_if_due(&mut self.parts.books);
         self.let_go_on();
         self.parts.counters.in_flight(self.parts.books.records());
+        let progress = self.parts.books.take_progress();
+        if !progress.is_empty() {
+            self.parts.progress.reached(progress, Timestamp::now().as_millisecond());
+        }
         Ok(())
     }
 
@@ -302,7 +308,7 @@ impl<O: Outbox> Engine<O> {
             if self.stands_still(&record) {
                 continue;
             }
-            self.parts.counters.consumed(&record.topic);
+            self.parts.counters.consumed(&record.topic, record.partition);
             if let Some(ticket) = self.parts.books.take(record, &self.parts.addresses.tiers) {
                 self.start(ticket).await;
             }
@@ -395,6 +401,7 @@ impl<O: Outbox> Engine<O> {
         let (kind, gone) = match &decision {
             Rebalance::Assigned(partitions) => {
                 self.parts.books.assign(partitions);
+                self.parts.counters.begin(partitions);
                 self.place(partitions);
                 (RebalanceKind::Assigned, Vec::new())
             }
@@ -408,6 +415,7 @@ impl<O: Outbox> Engine<O> {
         self.parts.books.forget(&gone);
         self.parked.forget(&gone);
         self.forget_places(&gone);
+        self.parts.progress.keep(|partition| self.parts.books.current_of(partition).is_some());
         self.parts.counters.assigned(self.parts.books.assigned());
         if let Rebalance::Lost(_) = decision { self.parts.outbox.lost() } else { Ok(()) }
     }

@@ -24,6 +24,7 @@
 //! | `engine` | the task that works | |
 //! | `causes` | the causes of dead letters, for the log | |
 //! | `counters` | the metrics of a stream | |
+//! | `progress` | how far the worker has come in each partition, for the metrics | |
 //! | `session` | one consumer and one producer, until told to stop or broken | |
 
 pub(crate) mod books;
@@ -41,6 +42,7 @@ pub(crate) mod parked;
 pub(crate) mod partition;
 pub(crate) mod positions;
 pub(crate) mod precedence;
+pub(crate) mod progress;
 pub mod retry;
 pub(crate) mod session;
 pub(crate) mod ticket;

@@ -41,6 +41,8 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub offset: i64,
+    /// When it was written.
+    pub timestamp_ms: Option<i64>,
     pub bytes: usize,
     /// Where it was read.
     pub station: Station,
@@ -62,6 +64,16 @@ pub(crate) struct Settled {
     pub bytes: usize,
 }
 
+/// A position that Kafka has acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub partition: TopicPartition,
+    /// The offset after the record handled last.
+    pub position: i64,
+    /// When that record was written, in milliseconds since the Unix epoch.
+    pub event_ms: Option<i64>,
+}
+
 /// One assignment of a partition to this worker.
 #[derive(Debug)]
 pub(crate) struct Partition {
@@ -80,18 +92,34 @@ pub(crate) struct Partition {
     is_begun: bool,
     /// What stands beside its committed offset.
     note: Option<Arc<str>>,
+    /// When the record was written that was settled last of those at the head.
+    settled_ms: Option<i64>,
+    /// Whether an offset was committed, or found, that nobody was told of.
+    has_progressed: bool,
 }
 
 impl Partition {
     pub fn new(name: TopicPartition) -> Self {
-        Self { name, closing: false, busy: 0, slots: VecDeque::new(), first: 0, next: None, committed: None, is_begun: false, note: None }
+        Self {
+            name,
+            closing: false,
+            busy: 0,
+            slots: VecDeque::new(),
+            first: 0,
+            next: None,
+            committed: None,
+            is_begun: false,
+            note: None,
+            settled_ms: None,
+            has_progressed: false,
+        }
     }
 
     /// The group begins there, with that beside each offset. Unless it has committed just that, it does at once.
     pub fn begin(&mut self, offset: i64, note: Arc<str>, is_committed: bool) {
         self.next = Some(offset);
         self.committed = is_committed.then_some(offset);
-        (self.is_begun, self.note) = (true, Some(note));
+        (self.is_begun, self.note, self.has_progressed) = (true, Some(note), is_committed);
     }
 
     /// What stands beside its committed offset.
@@ -136,7 +164,8 @@ impl Partition {
         slot.stage = Stage::Settled;
         let settled = Settled { precedes: slot.precedes, event: slot.event.take(), station: slot.station, bytes: slot.bytes };
         while self.slots.front().is_some_and(|slot| matches!(slot.stage, Stage::Settled)) {
-            self.slots.pop_front();
+            let slot = self.slots.pop_front();
+            self.settled_ms = slot.and_then(|slot| slot.timestamp_ms).or(self.settled_ms);
             self.first += 1;
         }
         Some(settled)
@@ -165,6 +194,13 @@ impl Partition {
     /// Kafka has acknowledged the commit of this offset.
     pub fn committed(&mut self, offset: i64) {
         self.committed = Some(offset);
+        self.has_progressed = true;
+    }
+
+    /// The position that Kafka has, if it is another one than when this was asked last.
+    pub fn take_progress(&mut self) -> Option<Reached> {
+        let position = self.committed.filter(|_| std::mem::take(&mut self.has_progressed))?;
+        Some(Reached { partition: self.name.clone(), position, event_ms: self.settled_ms.take() })
     }
 
     /// Whether something that follows from a record is with the client.
@@ -189,7 +225,16 @@ mod tests {
     }
 
     fn slot(offset: i64) -> Slot {
-        Slot { offset, bytes: 1, station: Station::Source, waits: None, precedes: false, event: None, stage: Stage::Waiting }
+        Slot {
+            offset,
+            timestamp_ms: Some(offset * 10),
+            bytes: 1,
+            station: Station::Source,
+            waits: None,
+            precedes: false,
+            event: None,
+            stage: Stage::Waiting,
+        }
     }
 
     #[test]
@@ -246,6 +291,22 @@ mod tests {
         assert_eq!(partition.to_commit(), None);
         partition.push(slot(1));
         assert_eq!((partition.to_commit(), partition.unsettled().count()), (None, 1));
+    }
+
+    #[test]
+    fn progress_is_told_once_with_the_time_of_the_last_record() {
+        let mut partition = partition();
+        let reached = |position, event_ms| Some(Reached { partition: TopicPartition::new("t", 0), position, event_ms });
+        partition.begin(5, "note".into(), true);
+        assert_eq!((partition.take_progress(), partition.take_progress()), (reached(5, None), None));
+        let numbers: Vec<u64> = [5, 6, 7].map(|offset| partition.push(slot(offset))).into();
+        partition.settle(numbers[1]);
+        partition.settle(numbers[0]);
+        assert_eq!(partition.take_progress(), None, "nothing is committed yet");
+        partition.committed(7);
+        assert_eq!(partition.take_progress(), reached(7, Some(60)));
+        partition.committed(8);
+        assert_eq!(partition.take_progress(), reached(8, None), "only the end came nearer");
     }
 
     proptest! {

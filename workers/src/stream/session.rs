@@ -226,6 +226,7 @@ impl Stream {
         connection::watch(consumer.health(), self.needs.consumer.clone(), &end);
         connection::watch(producer, self.needs.producer.clone(), &end);
         self.needs.can_read();
+        self.metrics.progress.count(&self.input.topics);
         let books = Books::new(self.input.ordering, O::EMISSION, BOUNDS);
         let mut engine = Engine::new(Parts {
             processor: Arc::clone(&self.processor),
@@ -240,6 +241,7 @@ impl Stream {
             lookup: Arc::clone(&lookup),
             decisions,
             counters: Counters::of(&self.metrics),
+            progress: self.metrics.progress.clone(),
             needs: self.needs.clone(),
         });
         let work = async {
@@ -258,6 +260,7 @@ impl Stream {
         let worked = tokio::select! {
             worked = work => worked,
             topic = lookup.recreated() => Err(Breakdown::Recreated(topic)),
+            never = self.metrics.progress.watch(lookup.admin()) => match never {},
             () = late => {
                 tracing::warn!("not everything was finished in time: the rest will be handled again");
                 Ok(())
@@ -291,11 +294,12 @@ impl Stream {
         }
     }
 
-    fn counting(&self) -> impl Fn(bool) + Send + Sync + use<> {
+    fn counting(&self) -> impl Fn(bool, u64) + Send + Sync + use<> {
         let (metrics, needs) = (self.metrics.clone(), self.needs.clone());
         let writes_too = self.input.delivery == Delivery::ExactlyOnce;
-        move |ok| {
+        move |ok, unwritten| {
             metrics.count_commit(ok);
+            metrics.produce_failures.inc_by(unwritten);
             if ok && writes_too {
                 needs.can_write();
             }

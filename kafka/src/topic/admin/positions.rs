@@ -53,6 +53,18 @@ impl TopicAdmin {
         Ok(edges.collect())
     }
 
+    /// Where partitions end, records of open transactions included (their high watermarks), in one request per broker.
+    ///
+    /// # Errors
+    /// The call as a whole failed; see [`TopicAdmin`].
+    pub async fn ends(&self, partitions: &[TopicPartition]) -> Result<PerPartition<i64>> {
+        partitions.iter().try_for_each(|partition| validate_topic_name(&partition.topic))?;
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        Ok(read(self.native.get()?.list_offsets(partitions, Edge::End, self.timeout).await)?.into_iter().collect())
+    }
+
     /// All that a group has committed, with what stands beside it. Offsets in transactions that are still open do not count.
     /// Empty for a group that has committed nothing, or that does not exist. The first call opens a connection of its own.
     ///

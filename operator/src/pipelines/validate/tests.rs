@@ -8,6 +8,15 @@ fn only(topics: Vec<KafkaTopic>, names: &[&str]) -> Vec<KafkaTopic> {
     topics.into_iter().filter(|t| names.contains(&t.metadata.name.as_deref().unwrap())).collect()
 }
 
+fn options_of(choice: &Choice) -> &BTreeMap<String, String> {
+    let Choice::Builtin(one) = choice else { panic!("{choice:?}") };
+    &one.options
+}
+
+fn by_type(handlers: Value) -> Value {
+    json!({"builtin": null, "byType": {"handlers": handlers}})
+}
+
 #[test]
 fn the_example_is_valid() {
     for pipeline in [payments(json!({})), gateway(json!({}))] {
@@ -17,19 +26,34 @@ fn the_example_is_valid() {
         assert_eq!(valid.worker.bootstrap_servers, ["kafka-0:9092", "kafka-1:9092"]);
         assert_eq!(valid.owner.uid, UID);
         assert_eq!(valid.owner.controller, Some(true));
-        assert_eq!(valid.worker.processor.options.get("serviceName"), pipeline.metadata.name.as_ref());
+        let options = options_of(&valid.worker.processor);
+        assert_eq!(options.get("serviceName"), pipeline.metadata.name.as_ref());
     }
 }
 
 #[test]
 fn a_spec_that_makes_no_sense_is_refused() {
     let kafka = |patch: Value| payments(patch);
+    let log = || json!({"type": "user.created", "builtin": "log"});
     let rows: Vec<(EventPipeline, Reason, &str)> = vec![
-        (kafka(json!({"processor": {"builtin": null}})), Reason::InvalidSpec, "processor.builtin is missing"),
+        (kafka(json!({"processor": {"builtin": null}})), Reason::InvalidSpec, "exactly one of builtin and byType"),
+        (kafka(json!({"processor": by_type(json!([]))})), Reason::InvalidSpec, "at least one handler"),
+        (kafka(json!({"processor": by_type(json!([log(), log()]))})), Reason::InvalidSpec, "one for each type"),
+        (kafka(json!({"processor": by_type(json!([log()]))})), Reason::ProcessorMismatch, "`by-type` needs no sink"),
+        (
+            kafka(json!({"processor": by_type(json!([{"type": "a", "builtin": "events-gateway"}]))})),
+            Reason::ProcessorMismatch,
+            "the handler of `a` is events-gateway",
+        ),
+        (
+            kafka(json!({"sink": null, "processor": by_type(json!([{"type": "a", "builtin": "log", "options": {"speed": "9"}}]))})),
+            Reason::InvalidOptions,
+            "handler of `a`: `speed` is not an option of log",
+        ),
         (
             kafka(json!({"processor": {"builtin": "nope"}})),
             Reason::InvalidSpec,
-            "`nope` is not a built-in processor: this version has events-gateway, log, orders-gateway, payments",
+            "`nope` is not a built-in processor: this version has enrich, events-gateway, log, orders-gateway, payments",
         ),
         (kafka(json!({"processor": {"builtin": "orders-gateway"}})), Reason::ProcessorMismatch, "needs source.http"),
         (kafka(json!({"sink": null})), Reason::ProcessorMismatch, "`payments` needs sink"),
@@ -52,6 +76,7 @@ fn a_spec_that_makes_no_sense_is_refused() {
         (kafka(json!({"transaction": {"records": 0}})), Reason::InvalidSpec, "transaction.records"),
         (kafka(json!({"source": {"kafka": {"sessionTimeout": "1s"}}})), Reason::InvalidSpec, "source.kafka.sessionTimeout"),
         (kafka(json!({"source": {"kafka": {"fetch": {"maxBytes": 1}}}})), Reason::InvalidSpec, "source.kafka.fetch.maxBytes"),
+        (kafka(json!({"producer": {"circuitBreaker": {}}})), Reason::InvalidSpec, "goes with source.http"),
         (kafka(json!({"producer": {"batchBytes": 1}})), Reason::InvalidSpec, "producer.batchBytes"),
         (gateway(json!({"producer": {"linger": "1m"}})), Reason::InvalidSpec, "producer.linger"),
         (kafka(json!({"source": {"kafka": null}})), Reason::ProcessorMismatch, "needs source.kafka"),
@@ -82,8 +107,8 @@ fn an_option_that_may_be_absent_is_not_in_the_worker_s_file() {
     {
         let pipeline = gateway(json!({"table": null, "processor": {"builtin": "events-gateway", "options": options}}));
         let worker = validate(&pipeline, &references(example_topics())).pipeline.unwrap().worker;
-        let given = ["defaultType", "schema"].map(|name| worker.processor.options.contains_key(name));
-        assert_eq!((given, worker.processor.options.contains_key("path")), (expected, true), "{options}");
+        let given = ["defaultType", "schema"].map(|name| options_of(&worker.processor).contains_key(name));
+        assert_eq!((given, options_of(&worker.processor).contains_key("path")), (expected, true), "{options}");
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
-use super::{problem::Problem, schema::Schema};
+use super::{key::KeyOf, problem::Problem, schema::Schema};
 use crate::{
     cloudevents::{
         BatchError, CloudEvent, DATA_CONTENT_TYPE, Fault, Incomplete, batch_of_json, event_of_json, of_headers, speaks_of_events,
@@ -24,6 +24,17 @@ pub struct Intake {
     pub bare: Option<Bare>,
     /// What the data of every event must satisfy.
     pub schema: Option<Schema>,
+    /// What becomes the key of a record.
+    pub key: KeyOf,
+}
+
+/// An event that is taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// The event.
+    pub event: CloudEvent,
+    /// The key of its record.
+    pub key: Option<Bytes>,
 }
 
 /// The attributes of an event that is posted as bare JSON.
@@ -48,17 +59,30 @@ impl Intake {
     ///
     /// # Errors
     /// Everything that is wrong with the first thing that is: its form, then its attributes, then its data.
-    pub fn read(&self, headers: &HeaderMap, body: Bytes, id: Uuid, now: Timestamp) -> Result<Vec<CloudEvent>, Problem> {
+    pub fn read(&self, headers: &HeaderMap, body: Bytes, id: Uuid, now: Timestamp) -> Result<Vec<Taken>, Problem> {
         let (events, place): (Vec<CloudEvent>, fn(usize) -> String) = match self.mode(headers)? {
             Mode::Structured => (vec![event_of_json(text_of(&body)?, "").map_err(Problem::NotEvents)?], |_| "/data".to_owned()),
             Mode::Batched => (batch(text_of(&body)?)?, |n| format!("/{n}/data")),
             Mode::Binary => (vec![of_headers(headers, body).map_err(Problem::NotEvents)?], |_| String::new()),
             Mode::Bare(bare) => (vec![bare.event(headers, body, id, now)?], |_| String::new()),
         };
-        let Some(schema) = &self.schema else { return Ok(events) };
-        let violations: Vec<Fault> =
-            events.iter().enumerate().flat_map(|(n, event)| schema.violations(event, &place(n))).take(Problem::MORE_THAN_IS_TOLD).collect();
-        if violations.is_empty() { Ok(events) } else { Err(Problem::Violations(violations)) }
+        let (mut taken, mut violations) = (Vec::with_capacity(events.len()), Vec::new());
+        for (n, event) in events.into_iter().enumerate() {
+            match self.judge(&event, &place(n)) {
+                Ok(key) => taken.push(Taken { event, key }),
+                Err(found) => violations.extend(found),
+            }
+            if violations.len() >= Problem::MORE_THAN_IS_TOLD {
+                break;
+            }
+        }
+        if violations.is_empty() { Ok(taken) } else { Err(Problem::Violations(violations)) }
+    }
+
+    /// The key of an event whose data is in order. `at` points to the data.
+    fn judge(&self, event: &CloudEvent, at: &str) -> Result<Option<Bytes>, Vec<Fault>> {
+        let violations = self.schema.as_ref().map(|schema| schema.violations(event, at)).unwrap_or_default();
+        if violations.is_empty() { self.key.of(event, at).map_err(|fault| vec![fault]) } else { Err(violations) }
     }
 
     fn mode(&self, headers: &HeaderMap) -> Result<Mode<'_>, Problem> {

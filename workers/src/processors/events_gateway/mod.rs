@@ -5,11 +5,11 @@
 //! unless all of it is in order.
 
 mod intake;
+mod key;
 mod options;
 mod problem;
 mod routes;
 mod schema;
-mod unambiguous;
 
 use std::{sync::Arc, time::Duration};
 

@@ -6,9 +6,13 @@ use penstock_crds::processor::Options;
 
 use super::{
     intake::{Bare, Intake},
+    key::KeyOf,
     schema::Schema,
 };
 use crate::error::ConfigError;
+
+/// The attribute that becomes the key where nothing is said: that of the extension for partitioning.
+const USUAL_KEY: &str = "partitionkey";
 
 /// The options.
 #[derive(Debug)]
@@ -17,8 +21,6 @@ pub struct EventsOptions {
     pub path: String,
     /// What is taken.
     pub intake: Intake,
-    /// The attribute that becomes the record's key.
-    pub key: String,
     /// The status once Kafka has acknowledged everything.
     pub accepted: StatusCode,
     /// The status when it has not.
@@ -42,10 +44,13 @@ impl EventsOptions {
         if bare.as_ref().is_some_and(|bare| bare.attributes(String::from("1"), Timestamp::UNIX_EPOCH).complete().is_err()) {
             return Err(ConfigError::invalid("options defaultType and defaultSource: CloudEvents allow no such type or source"));
         }
+        let key = match options.text("dataKey") {
+            Some(pointer) => KeyOf::Data(pointer.to_owned()),
+            None => KeyOf::Attribute(options.text("key").unwrap_or(USUAL_KEY).to_owned()),
+        };
         Ok(Self {
             path: given("path")?.to_owned(),
-            intake: Intake { bare, schema: schema.map_err(|why| ConfigError::invalid(format!("option schema: {why}")))? },
-            key: given("key")?.to_owned(),
+            intake: Intake { bare, schema: schema.map_err(|why| ConfigError::invalid(format!("option schema: {why}")))?, key },
             accepted: status("acceptedStatus")?,
             failure: status("failureStatus")?,
         })

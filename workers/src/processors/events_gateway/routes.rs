@@ -16,11 +16,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
+    intake::Taken,
     options::EventsOptions,
     problem::{Fate, Problem},
 };
 use crate::{
-    cloudevents::CloudEvent,
     front::{Publish, PublishError},
     http::{limited, read_body},
 };
@@ -55,9 +55,9 @@ async fn take(State(desk): State<Arc<Desk>>, request: Request) -> Result<Respons
 
 impl Desk {
     /// Writes events and gives their ids. They are handed over in their order.
-    async fn write(&self, events: Vec<CloudEvent>) -> Result<Vec<String>, Problem> {
-        let ids: Vec<String> = events.iter().map(|event| event.id().to_owned()).collect();
-        let written = join_all(events.into_iter().map(|event| self.sink.publish(event.into_output(&self.events.key)))).await;
+    async fn write(&self, events: Vec<Taken>) -> Result<Vec<String>, Problem> {
+        let ids: Vec<String> = events.iter().map(|taken| taken.event.id().to_owned()).collect();
+        let written = join_all(events.into_iter().map(|Taken { event, key }| self.sink.publish(event.into_output(key)))).await;
         match failure_status(&written, self.events.failure) {
             None => Ok(ids),
             Some(status) => {
@@ -73,7 +73,7 @@ impl Desk {
 /// What weighs most: what may work the next time, then what somebody must change, then what never will.
 fn failure_status(written: &[Result<RecordPosition, PublishError>], failure: StatusCode) -> Option<StatusCode> {
     let weight = |why: &PublishError| match why {
-        PublishError::Unavailable(_) => (0, failure),
+        PublishError::Unavailable(_) | PublishError::NotSent(_) => (0, failure),
         PublishError::Refused(_) => (1, StatusCode::INTERNAL_SERVER_ERROR),
         PublishError::TooLarge(_) => (2, StatusCode::PAYLOAD_TOO_LARGE),
     };
@@ -83,6 +83,7 @@ fn failure_status(written: &[Result<RecordPosition, PublishError>], failure: Sta
 fn detail(written: &Result<RecordPosition, PublishError>) -> Option<&'static str> {
     match written.as_ref().err()? {
         PublishError::Unavailable(_) => Some("was not acknowledged in time: it may or may not be written"),
+        PublishError::NotSent(_) => Some("was not sent, since too many before it were not acknowledged: it is not written"),
         PublishError::Refused(_) => Some("was refused, and is not written; the log tells more under the answer's x-request-id"),
         PublishError::TooLarge(_) => Some("is too large to be stored, and is not written"),
     }

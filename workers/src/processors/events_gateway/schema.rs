@@ -6,10 +6,10 @@
 use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::Value;
 
-use super::unambiguous::Unambiguous;
 use crate::{
     cloudevents::{CloudEvent, DATA_CONTENT_TYPE, Fault, pointer},
     http::MediaType,
+    processors::unambiguous::Unambiguous,
 };
 
 /// The most violations that are looked for in one event.

@@ -2,17 +2,13 @@
 //! says.
 
 use std::{
-    collections::BTreeMap,
     future,
     sync::{Mutex, PoisonError},
 };
 
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode};
-use penstock_crds::{
-    processor,
-    worker::{PipelineId, Producing, WorkerProcessor, WorkerSource},
-};
+use penstock_crds::worker::{Choice, PipelineId, Producing, WorkerSource};
 use penstock_kafka::RecordPosition;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -32,6 +28,7 @@ impl Publish for Stand {
     fn publish(&self, output: Output) -> BoxFuture<'_, Result<RecordPosition, PublishError>> {
         let answer = match output.key.as_deref() {
             Some(b"unavailable") => Err(PublishError::Unavailable("broker 10.0.0.1 down".into())),
+            Some(b"unsent") => Err(PublishError::NotSent("the circuit is open".into())),
             Some(b"refused") => Err(PublishError::Refused("topic orders: not authorized".into())),
             Some(b"large") => Err(PublishError::TooLarge("1 MB".into())),
             Some(b"panic") => panic!("the sink is broken"),
@@ -53,10 +50,10 @@ fn config(options: &[(&str, &str)]) -> WorkerConfig {
         pipeline: PipelineId { namespace: "n".into(), name: "p".into() },
         bootstrap_servers: vec!["localhost:9092".into()],
         source: WorkerSource::Http { port: 3000 },
-        processor: WorkerProcessor {
-            builtin: "events-gateway".into(),
-            options: options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>(),
-        },
+        processor: Choice::builtin(
+            "events-gateway",
+            options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        ),
         sink: Some("events".into()),
         table: vec![],
         producer: Producing::default(),
@@ -67,7 +64,8 @@ fn config(options: &[(&str, &str)]) -> WorkerConfig {
 
 fn gateway(options: &[(&str, &str)]) -> Result<EventsGateway, ConfigError> {
     let config = config(options);
-    let options = processor::find("events-gateway").unwrap().options(&config.processor.options, "p").unwrap();
+    let Choice::Builtin(one) = &config.processor else { panic!("{config:?}") };
+    let options = one.options("p").unwrap();
     EventsGateway::new(&options, &config)
 }
 
@@ -333,6 +331,29 @@ async fn path_and_key_are_as_the_options_say_and_a_browser_may_send_attributes()
     let reply = bench.send(preflight.body(Body::empty()).unwrap()).await;
     assert_eq!((reply.status, &reply.headers["access-control-allow-origin"]), (200, &"*".parse().unwrap()));
     assert!(reply.headers["access-control-allow-headers"].to_str().unwrap().contains("ce-tenant"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn the_key_may_be_a_field_of_the_data() {
+    let keyed = [("dataKey", "/user/id"), BARE[0], BARE[1]];
+    for (headers, body, expected) in [
+        (&JSON, r#"{"user": {"id": "u-1"}}"#.to_owned(), Ok("u-1")),
+        (&JSON, r#"{"user": {"id": 7}}"#.to_owned(), Ok("7")),
+        (&JSON, r#"{"user": {"id": null}}"#.to_owned(), Err("/user/id")),
+        (&STRUCTURED, event("1", "k", r#"{"user": {"id": "u-2"}}"#), Ok("u-2")),
+        (&STRUCTURED, event("1", "k", "{}"), Err("/data/user/id")),
+        (&STRUCTURED, event("1", "k", r#"{"user": {"id": "a", "id": "b"}}"#), Err("/data")),
+    ] {
+        let bench = bench(&keyed);
+        let reply = bench.post(headers, &body).await;
+        match expected {
+            Ok(key) => assert_eq!((reply.status, bench.taken()[0].key.as_deref()), (202, Some(key.as_bytes())), "{reply:?}"),
+            Err(at) => {
+                assert_eq!((reply.status, bench.taken().len()), (422, 0), "{reply:?}");
+                assert_eq!(reply.body["errors"][0]["pointer"], at, "{reply:?}");
+            }
+        }
+    }
 }
 
 #[test]

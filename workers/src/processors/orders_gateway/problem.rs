@@ -39,6 +39,8 @@ pub enum Problem {
     Taken(Uuid),
     /// Kafka did not acknowledge the order in time.
     Unacknowledged(Uuid),
+    /// The order was not sent: too many before it were not acknowledged.
+    NotSent,
     /// Too many requests at once.
     Overloaded,
     /// The order may exist: this replica has not read everything yet.
@@ -66,7 +68,7 @@ impl Problem {
             Self::UnknownOrder | Self::UnknownRoute => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Taken(_) => StatusCode::CONFLICT,
-            Self::Unacknowledged(_) | Self::Overloaded | Self::NotCaughtUp => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unacknowledged(_) | Self::NotSent | Self::Overloaded | Self::NotCaughtUp => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -89,6 +91,9 @@ impl Problem {
                 "Service unavailable",
                 format!("order {id} was not confirmed in time and may or may not appear later; send the same order again to be sure"),
             ),
+            Self::NotSent => {
+                ("Service unavailable", "the order was not sent, since Kafka did not confirm those before it; try again".to_owned())
+            }
             Self::Overloaded => ("Service unavailable", "too many requests at once; try again".to_owned()),
             Self::NotCaughtUp => {
                 ("Service unavailable", "the order is not known here yet, and not everything has been read; try again".to_owned())

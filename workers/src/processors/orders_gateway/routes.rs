@@ -98,6 +98,7 @@ impl Desk {
                 tracing::warn!(order_id = %order.order_id, %why, "order not acknowledged");
                 Err(Problem::Unacknowledged(order.order_id))
             }
+            Err(PublishError::NotSent(_)) => Err(Problem::NotSent),
             Err(why @ PublishError::Refused(_)) => Err(internal("produce the order", &why)),
         }
     }

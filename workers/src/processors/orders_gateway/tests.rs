@@ -169,6 +169,7 @@ async fn every_field_at_fault_is_named() {
 async fn what_is_not_acknowledged_is_never_accepted_nor_known() {
     for (sink, status, error) in [
         (Broken::Failing(PublishError::Unavailable("broker 10.0.0.1 down".into())), 503, "Service unavailable"),
+        (Broken::Failing(PublishError::NotSent("open".into())), 503, "Service unavailable"),
         (Broken::Failing(PublishError::TooLarge("1 MB".into())), 413, "Payload too large"),
         (Broken::Failing(PublishError::Refused("topic orders: not authorized".into())), 500, "Internal server error"),
         (Broken::Panicking, 500, "Internal server error"),

@@ -47,6 +47,7 @@ impl<O: Outbox> Engine<O> {
             };
             self.parts.books.emitted(ticket, written.records, letter);
             if let Some((token, error)) = written.refused {
+                self.parts.counters.produce_failures.inc_by(u64::from(!token.is_letter));
                 self.undelivered(token, error)?;
             }
         }
@@ -73,6 +74,7 @@ impl<O: Outbox> Engine<O> {
         if letters > 0 {
             needs.dead_letter.met();
         }
+        counters.produce_failures.inc_by(answers.failed.iter().map(|(token, _)| u64::from(!token.is_letter)).sum::<u64>());
         counters.produced.inc_by(answers.committed.outputs);
         for burial in answers.committed.burials {
             counters.buried(burial);
@@ -103,7 +105,6 @@ impl<O: Outbox> Engine<O> {
     /// The sink does not have an output: the record is at fault and goes to the dead letter topic, or the sink is, and no
     /// record gets past it.
     fn refused(&mut self, ticket: Ticket, error: Error) -> Result<(), Breakdown> {
-        self.parts.counters.produce_failures.inc();
         let error_type = match &error {
             Error::RecordTooLarge { .. } => "OutputTooLarge",
             Error::InvalidRequest { .. } | Error::PolicyViolation { .. } => "OutputRefused",

@@ -41,20 +41,20 @@ pub(crate) struct AtLeastOnce {
     addresses: Addresses,
     committing: Option<Commit>,
     committed: Option<(Vec<Position>, penstock_kafka::Result<()>)>,
-    count: Box<dyn Fn(bool) + Send + Sync>,
+    count: Box<dyn Fn(bool, u64) + Send + Sync>,
     has_moved: bool,
     next_commit: Instant,
     failures: u32,
 }
 
 impl AtLeastOnce {
-    /// `count` is told of each commit whether it worked.
+    /// `count` is told of each commit whether it worked, and how many outputs are not in Kafka because it did not.
     pub fn new(
         producer: BulkProducer,
         batch_bytes: u32,
         consumer: Arc<Consumer>,
         addresses: Addresses,
-        count: impl Fn(bool) + Send + Sync + 'static,
+        count: impl Fn(bool, u64) + Send + Sync + 'static,
     ) -> Self {
         Self {
             producer,
@@ -96,7 +96,7 @@ impl AtLeastOnce {
 
     fn conclude(&mut self, books: &mut Books) {
         let Some((positions, result)) = self.committed.take() else { return };
-        (self.count)(result.is_ok());
+        (self.count)(result.is_ok(), 0);
         match result {
             Ok(()) => {
                 books.committed(&positions);
@@ -242,7 +242,7 @@ mod tests {
             tiers: Arc::default(),
             sender: Sender { pipeline: "a/b".into(), group: "g".into(), processor: "p".into() },
         };
-        AtLeastOnce::new(producer, 1_024, Arc::new(consumer), addresses, |_| ())
+        AtLeastOnce::new(producer, 1_024, Arc::new(consumer), addresses, |_, _| ())
     }
 
     #[tokio::test]

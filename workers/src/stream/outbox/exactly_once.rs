@@ -107,7 +107,7 @@ pub(crate) struct ExactlyOnce {
     instead: Option<Large>,
     /// What was to wait, and does not.
     unwaiting: Vec<(Arc<Event>, Station)>,
-    count: Box<dyn Fn(bool) + Send + Sync>,
+    count: Box<dyn Fn(bool, u64) + Send + Sync>,
 }
 
 impl ExactlyOnce {
@@ -117,7 +117,7 @@ impl ExactlyOnce {
         consumer: Arc<Consumer>,
         addresses: Addresses,
         cut: Cut,
-        count: impl Fn(bool) + Send + Sync + 'static,
+        count: impl Fn(bool, u64) + Send + Sync + 'static,
     ) -> Self {
         Self {
             state: State::Between(producer),
@@ -206,7 +206,7 @@ impl ExactlyOnce {
             return Ok(Contents::default());
         }
         let State::Ended(result) = std::mem::replace(&mut self.state, State::Gone) else { return Ok(Contents::default()) };
-        (self.count)(result.is_ok());
+        (self.count)(result.is_ok(), if result.is_ok() { 0 } else { self.contents.outputs });
         let (mut contents, positions) = (std::mem::take(&mut self.contents), std::mem::take(&mut self.positions));
         match result {
             Ok(producer) => {

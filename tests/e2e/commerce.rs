@@ -1,0 +1,206 @@
+//! System 5, the commerce stream, from the manifests of `examples/commerce`, with a real Prometheus for its alerts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::api::{Patch, PatchParams};
+use penstock_crds::{EventPipeline, KafkaTopic};
+use penstock_kafka::{ConsumedRecord, Record, TransactionSettings, TransactionalProducer};
+use penstock_tests::scene::{LIMIT, Prometheus, Result, Scene, play, until};
+use serde_json::{Value, json};
+
+const PORT: u16 = 3000;
+const RAW: &str = "raw-events";
+const ENRICHED: &str = "enriched-events";
+const QUEUE: &str = "dead-letter-queue";
+
+/// The example, running.
+struct Example<'a> {
+    scene: &'a Scene,
+    collector: String,
+    enrichers: Vec<String>,
+}
+
+impl<'a> Example<'a> {
+    async fn applied(scene: &'a Scene) -> Result<Self> {
+        scene.apply_example("commerce").await?;
+        for pipeline in ["collector", "enricher"] {
+            scene.ready::<EventPipeline>(pipeline).await?;
+        }
+        let collector = scene.ready_workers("collector", 1).await?.remove(0);
+        Ok(Self { scene, collector, enrichers: scene.ready_workers("enricher", 2).await? })
+    }
+
+    async fn post(&self, event: &Value) -> Result<u16> {
+        Ok(self.scene.post(&self.collector, PORT, "/events", event).await?.status)
+    }
+
+    async fn records(&self, topic: &str) -> Result<Vec<ConsumedRecord>> {
+        self.scene.records(&self.scene.kafka_name(topic)).await
+    }
+
+    /// Waits until a topic has that many records.
+    async fn has(&self, topic: &str, count: usize) -> Result<Vec<ConsumedRecord>> {
+        until(&format!("{count} records in {topic}"), LIMIT, async || {
+            let records = self.records(topic).await?;
+            if records.len() == count { Ok(records) } else { Err(format!("{} are there", records.len()).into()) }
+        })
+        .await
+    }
+
+    /// Sets one more key of a topic's configuration.
+    async fn configure(&self, topic: &str, key: &str, value: &str) -> Result {
+        let patch = Patch::Merge(json!({"spec": {"config": {key: value}}}));
+        self.scene.api::<KafkaTopic>().patch(topic, &PatchParams::default(), &patch).await?;
+        let name = self.scene.kafka_name(topic);
+        until(&format!("{key}={value} on {topic}"), LIMIT, async || {
+            let set = self.scene.admin.describe_configs(&[&name]).await?.remove(&name).ok_or("no answer")??.overrides();
+            if set.get(key).is_some_and(|found| found == value) { Ok(()) } else { Err(format!("{set:?}").into()) }
+        })
+        .await
+    }
+
+    /// What the clients of a worker say that they are set to.
+    async fn settings(&self, pod: &str, client: &str) -> Result<String> {
+        let lines = self.scene.log(pod).await?;
+        let own = lines.iter().filter(|line| line["message"] == "a Kafka client starts" && line["client"] == client);
+        let settings: Vec<&str> = own.filter_map(|line| line["settings"].as_str()).collect();
+        Ok(format!("{} ", settings.join(" ")))
+    }
+}
+
+fn event(user: &str, kind: &str) -> Value {
+    json!({"user_id": user, "event_type": kind, "price": 1.5})
+}
+
+fn key_of(record: &ConsumedRecord) -> String {
+    String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned()
+}
+
+fn value_of(record: &ConsumedRecord) -> Value {
+    serde_json::from_slice(record.payload.as_deref().unwrap_or_default()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn raw_events_are_enriched_and_keyed_by_type() {
+    play("commerce", async |scene| {
+        let example = Example::applied(scene).await?;
+        let sent: Vec<Value> = (0..12).map(|n| event(&format!("u-{}", n % 4), ["view", "cart", "buy"][n % 3])).collect();
+        for event in &sent {
+            assert_eq!(example.post(event).await?, 202);
+        }
+        assert_eq!(example.post(&json!({"event_type": "view"})).await?, 422);
+        scene.produce(Record::to(scene.kafka_name(RAW)).with_payload("poison")).await?;
+
+        let enriched = example.has(ENRICHED, sent.len()).await?;
+        let raw = example.has(RAW, sent.len() + 1).await?;
+        let mut partitions = BTreeMap::<String, BTreeSet<i32>>::new();
+        for record in &raw {
+            partitions.entry(key_of(record)).or_default().insert(record.partition);
+            let value = value_of(record);
+            assert!(value.is_null() || value["user_id"] == key_of(record), "{value}");
+        }
+        assert!(partitions.iter().all(|(user, of)| user.is_empty() || of.len() == 1), "a session in one partition: {partitions:?}");
+        for record in &enriched {
+            let mut value = value_of(record);
+            let metadata = value.as_object_mut().and_then(|members| members.remove("metadata")).ok_or("no metadata")?;
+            assert!(sent.contains(&value) && value["event_type"] == key_of(record), "{value}");
+            let (source, session) = (&metadata["source"], &metadata["session"]);
+            let of =
+                raw.iter().find(|raw| raw.partition == source["partition"] && raw.offset == source["offset"]).ok_or("no such raw event")?;
+            assert_eq!((value_of(of), &source["topic"]), (value.clone(), &json!(scene.kafka_name(RAW))));
+            assert_eq!(session, &json!({"id": value["user_id"], "partition": of.partition}));
+            assert!(metadata["processedAt"].as_str().is_some_and(|at| at.parse::<jiff::Timestamp>().is_ok()), "{metadata}");
+        }
+        let letters = example.has(QUEUE, 1).await?;
+        assert_eq!(letters[0].payload.as_deref(), Some(&b"poison"[..]));
+
+        let days = |days: u64| (days * 24 * 60 * 60 * 1_000).to_string();
+        for (topic, partitions, retention) in [(RAW, 3, days(7)), (ENRICHED, 3, days(30)), (QUEUE, 1, days(90))] {
+            let name = scene.kafka_name(topic);
+            let described = scene.admin.describe(&[&name]).await?.remove(&name).ok_or("no answer")??;
+            let config = scene.admin.describe_configs(&[&name]).await?.remove(&name).ok_or("no answer")??.overrides();
+            assert_eq!((described.partitions.len(), config.get("retention.ms")), (partitions, Some(&retention)), "{topic}");
+        }
+        let producer = ["acks=-1 ", "enable.idempotence=true ", "batch.size=16384 ", "linger.ms=5 ", "compression.type=snappy "];
+        let consumer =
+            ["session.timeout.ms=30000 ", "enable.auto.commit=false ", "isolation.level=read_committed ", "fetch.max.bytes=1048576 "];
+        for (pod, client, expected) in [
+            (&example.collector, "producer", &producer[..]),
+            (&example.enrichers[0], "producer", &producer),
+            (&example.enrichers[0], "consumer", &consumer),
+        ] {
+            let settings = example.settings(pod, client).await?;
+            for setting in expected {
+                assert!(settings.contains(setting), "{client} of {pod}: {setting} in {settings}");
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_alert_fires_when_it_should_and_not_before() {
+    play("commerce-alerts", async |scene| {
+        let example = Example::applied(scene).await?;
+        let prometheus = Prometheus::start(scene).await?;
+        until("Prometheus has seen everything that the alerts are about", LIMIT, async || {
+            // Only what goes on has a rate.
+            assert_eq!(example.post(&event("u-1", "view")).await?, 202);
+            let mut missing = Vec::new();
+            for (series, pipeline) in [
+                ("penstock:producer_lag:seconds", "enricher"),
+                ("penstock:consumer_lag:records", "enricher"),
+                ("penstock:events:per_second", "enricher"),
+                ("penstock:errors:per_minute", "enricher"),
+                ("penstock:error_rate:ratio_rate5m", "enricher"),
+                ("penstock:producer_send_failures:per_minute", "collector"),
+            ] {
+                if prometheus.query(&format!("{series}{{pipeline=\"{pipeline}\"}}")).await?.is_empty() {
+                    missing.push(series);
+                }
+            }
+            if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} are missing").into()) }
+        })
+        .await?;
+        assert_eq!(prometheus.firing().await?, Vec::<Value>::new(), "all is well");
+
+        let raw = scene.kafka_name(RAW);
+        scene.produce_all((0..5).map(|_| Record::to(&raw).with_payload("poison"))).await?;
+        fires(scene, &prometheus, "PenstockErrorRate", "enricher").await?;
+
+        // What is larger than the topic takes is not acknowledged.
+        example.configure(RAW, "max.message.bytes", "2000").await?;
+        let large: String = (0..200).map(|_| uuid::Uuid::new_v4().to_string()).collect();
+        for n in 0..15 {
+            let status = example.post(&json!({"user_id": format!("u-{n}"), "event_type": "view", "large": large})).await?;
+            assert_eq!(status, 413);
+        }
+        fires(scene, &prometheus, "PenstockProducerSendFailures", "collector").await?;
+        example.configure(RAW, "max.message.bytes", "1048588").await?;
+
+        // What is not committed is written, and nobody who reads only what is committed gets past it.
+        let settings = TransactionSettings::new(format!("{}.test", scene.namespace)).with_timeout(LIMIT * 2);
+        let transaction = TransactionalProducer::start(&scene.kafka, &settings).await?.begin().await?;
+        for n in 0..1_100 {
+            let record = Record::to(&raw).with_key(format!("u-{n}")).with_payload(event("u-1", "view").to_string());
+            transaction.enqueue(&record, n).await?;
+        }
+        fires(scene, &prometheus, "PenstockConsumerLag", "enricher").await?;
+        transaction.abort().await?;
+        Ok(())
+    })
+    .await;
+}
+
+/// Waits until an alert fires for a pipeline of the scene.
+async fn fires(scene: &Scene, prometheus: &Prometheus, alert: &str, pipeline: &str) -> Result {
+    until(&format!("{alert} fires for {pipeline}"), LIMIT, async || {
+        let firing = prometheus.firing().await?;
+        let is_it = |labels: &Value| {
+            labels["alertname"] == alert && labels["pipeline"] == pipeline && labels["namespace"].as_str() == Some(&scene.namespace)
+        };
+        if firing.iter().any(is_it) { Ok(()) } else { Err(format!("{firing:?}").into()) }
+    })
+    .await
+}

@@ -1,0 +1,173 @@
+//! `try-examples`: runs every example end to end on a cluster that is up, as its README says.
+//!
+//! `make examples` calls it after bringing up the cluster and Kafka. Each example is applied, tried with its own script, and removed
+//! again unless it was there before. It prints one line for each.
+
+#![allow(clippy::print_stdout, reason = "printing is what it is for")]
+
+use std::{
+    process::{ExitCode, Stdio},
+    time::Instant,
+};
+
+use clap::{Parser, ValueEnum};
+use penstock_tests::{
+    cluster::Tool,
+    scene::{LIMIT, Result, Scene, example, install, until},
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+/// Applies each example, tries it with its own script, and removes it again.
+#[derive(Parser)]
+#[command(name = "try-examples")]
+struct Arguments {
+    /// Only these. Default: all.
+    #[arg(value_enum)]
+    only: Vec<Example>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Example {
+    Orders,
+    Coffee,
+    Events,
+    Commerce,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Arguments { only } = Arguments::parse();
+    let chosen = Example::value_variants().iter().filter(|example| only.is_empty() || only.contains(example));
+    let (mut tried, mut failed) = (0, 0);
+    for example in chosen {
+        let begin = Instant::now();
+        let done = example.run().await;
+        let seconds = begin.elapsed().as_secs();
+        match done {
+            Ok(said) => println!("{}: ok in {seconds} s: {said}", example.folder()),
+            Err(error) => {
+                failed += 1;
+                println!("{}: FAILED after {seconds} s: {error}", example.folder());
+            }
+        }
+        tried += 1;
+    }
+    println!("RESULT examples={tried} failed={failed}");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+impl Example {
+    /// Below `examples`.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Orders => "orders",
+            Self::Coffee => "coffee",
+            Self::Events => "events",
+            Self::Commerce => "commerce",
+        }
+    }
+
+    fn namespace(self) -> &'static str {
+        match self {
+            Self::Orders => example::NAMESPACE,
+            Self::Coffee | Self::Events | Self::Commerce => self.folder(),
+        }
+    }
+
+    async fn run(self) -> Result<String> {
+        let scene = Scene::at(self.namespace()).await?;
+        install::once(&scene.cluster).await?;
+        let path = format!("examples/{}", self.folder());
+        let was_there = kubectl(&scene, &["get", "namespace", self.namespace()]).await.is_ok();
+        let tried = async {
+            kubectl(&scene, &["apply", "-f", &path]).await?;
+            let ready = ["wait", "--for=condition=Ready", "kafkatopics,eventpipelines", "--all", "--timeout=120s", "-n", self.namespace()];
+            kubectl(&scene, &ready).await?;
+            self.attempt(&scene).await
+        }
+        .await;
+        if !was_there {
+            kubectl(&scene, &["delete", "-f", &path]).await?;
+        }
+        tried
+    }
+
+    /// Does what its README says; gives the last line that was printed.
+    async fn attempt(self, scene: &Scene) -> Result<String> {
+        match self {
+            Self::Orders => {
+                let gateways = scene.ready_workers(example::GATEWAY, 2).await?;
+                let (one, other) = (gateways.first().ok_or("no gateway")?, gateways.last().ok_or("no gateway")?);
+                let order = example::order();
+                let reply = scene.post(one, example::GATEWAY_PORT, "/orders", &order).await?;
+                let settled = scene.settled(other, example::id_of(&order)).await?;
+                Ok(format!("{} on one replica, {} on the other", reply.status, settled.get("status").unwrap_or_default()))
+            }
+            Self::Coffee => {
+                let before = lines(scene, "consumer", "\"message\":\"record\"").await?;
+                let (_forward, port) = forward(scene, "gateway").await?;
+                let url = format!("http://localhost:{port}/order");
+                let said = script(scene, "examples/coffee/load.sh", &["--url", &url, "--count", "200", "--bad", "10"]).await?;
+                until("200 orders are logged", LIMIT, async || {
+                    let logged = lines(scene, "consumer", "\"message\":\"record\"").await? - before;
+                    if logged >= 200 { Ok(()) } else { Err(format!("{logged} are").into()) }
+                })
+                .await?;
+                Ok(said)
+            }
+            Self::Events => script(scene, "examples/events/demo.sh", &[]).await,
+            Self::Commerce => {
+                let before = scene.records("enriched-events").await?.len();
+                let (_forward, port) = forward(scene, "collector").await?;
+                let url = format!("http://localhost:{port}/events");
+                let said = script(scene, "examples/commerce/load.sh", &["--url", &url, "--count", "2000"]).await?;
+                until("2000 events are enriched", LIMIT, async || {
+                    let enriched = scene.records("enriched-events").await?.len() - before;
+                    if enriched == 2_000 { Ok(()) } else { Err(format!("{enriched} are").into()) }
+                })
+                .await?;
+                Ok(said)
+            }
+        }
+    }
+}
+
+async fn kubectl(scene: &Scene, arguments: &[&str]) -> Result<String> {
+    let mut command = scene.cluster.tool(Tool::Kubectl);
+    command.args(arguments).current_dir(scene.cluster.repository());
+    install::run(command).await
+}
+
+/// How many lines of a pipeline's logs have that text.
+async fn lines(scene: &Scene, pipeline: &str, text: &str) -> Result<usize> {
+    let selector = format!("penstock.dev/pipeline={pipeline}");
+    let logs = kubectl(scene, &["logs", "-n", &scene.namespace, "-l", &selector, "--tail=-1"]).await?;
+    Ok(logs.lines().filter(|line| line.contains(text)).count())
+}
+
+/// Runs a script of an example; gives the last line that it printed.
+async fn script(scene: &Scene, path: &str, arguments: &[&str]) -> Result<String> {
+    let mut command = scene.cluster.command("bash");
+    command.arg(scene.cluster.repository().join(path)).args(arguments);
+    let said = install::run(command).await?;
+    Ok(said.lines().last().unwrap_or_default().to_owned())
+}
+
+/// `kubectl port-forward` to a service, until it is dropped; and the local port.
+async fn forward(scene: &Scene, service: &str) -> Result<(Child, u16)> {
+    let mut command: Command = scene.cluster.tool(Tool::Kubectl);
+    command.args(["-n", &scene.namespace, "port-forward", &format!("service/{service}"), ":3000"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let mut printed = BufReader::new(child.stdout.take().ok_or("kubectl has no output")?).lines();
+    while let Some(line) = printed.next_line().await? {
+        if let Some(port) = line.strip_prefix("Forwarding from 127.0.0.1:").and_then(|rest| rest.split(' ').next()?.parse().ok()) {
+            // It stops forwarding once nobody reads what it prints.
+            tokio::spawn(async move { while let Ok(Some(_)) = printed.next_line().await {} });
+            return Ok((child, port));
+        }
+    }
+    Err(format!("kubectl port-forward of {service} ended: {}", child.wait().await?).into())
+}
