@@ -152,9 +152,16 @@ mod tests {
 
     #[test]
     fn every_producer_is_set_as_declared() {
-        let declared =
-            Producing { batch_bytes: 16_384, linger: Duration::from_millis(50), compression: Compression::Snappy, circuit_breaker: None };
+        let (failures, pause) = (3, Duration::from_secs(20));
+        let declared = Producing {
+            batch_bytes: 16_384,
+            linger: Duration::from_millis(50),
+            compression: Compression::Snappy,
+            circuit_breaker: Some(Breaking { failures, pause }),
+        };
         let longest = Duration::from_secs(5);
+        assert_eq!(front(&declared, longest).breaker, Some(BreakerSettings { failures, pause }));
+        assert_eq!((front(&Producing::default(), longest).breaker, bulk(&declared).breaker), (None, None), "who reads Kafka waits");
         for (producing, compression) in
             [(declared, penstock_kafka::Compression::Snappy), (Producing::default(), penstock_kafka::Compression::Lz4)]
         {
