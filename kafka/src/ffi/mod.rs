@@ -8,7 +8,9 @@ mod cluster;
 mod code;
 mod configs;
 mod copies;
-#[cfg(librdkafka_5280_mended)]
+#[cfg(librdkafka_mended)]
+mod heartbeat;
+#[cfg(librdkafka_mended)]
 mod leader_discovery;
 mod membership;
 mod native;
