@@ -164,9 +164,10 @@ async fn consume(consumer: &Consumer, arguments: &Arguments, stop: &Cancellation
             tokio::time::sleep(Duration::from_millis(arguments.work)).await;
             println!("{}/{} {:?}", record.topic_partition(), record.offset, record.payload);
             count += 1;
-            done.insert(record.topic_partition(), record.offset + 1);
+            done.insert(record.topic_partition(), GroupOffset::after(&record));
         }
-        let offsets: Vec<_> = done.into_iter().map(|(at, next)| GroupOffset::new(at.topic, at.partition, next)).collect();
+        // The last of each partition stands for those before it.
+        let offsets: Vec<GroupOffset> = done.into_values().collect();
         match consumer.commit(&offsets).await {
             Ok(()) => handled += count,
             // Nothing is lost: a later commit of the partition covers them, or they come again to another member.

@@ -161,7 +161,11 @@ mod tests {
         };
         let longest = Duration::from_secs(5);
         assert_eq!(front(&declared, longest).circuit_breaker, Some(BreakerSettings { failures, pause }));
-        assert_eq!((front(&Producing::default(), longest).circuit_breaker, bulk(&declared).circuit_breaker), (None, None), "who reads Kafka waits");
+        assert_eq!(
+            (front(&Producing::default(), longest).circuit_breaker, bulk(&declared).circuit_breaker),
+            (None, None),
+            "who reads Kafka waits"
+        );
         for (producing, compression) in
             [(declared, penstock_kafka::Compression::Snappy), (Producing::default(), penstock_kafka::Compression::Lz4)]
         {

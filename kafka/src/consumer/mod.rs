@@ -81,8 +81,7 @@ impl Received {
 /// loop {
 ///     let record = consumer.recv().await?;
 ///     // ... process it, and only then:
-///     let done = GroupOffset::new(&*record.topic, record.partition, record.offset + 1);
-///     consumer.commit(&[done]).await?;
+///     consumer.commit(&[GroupOffset::after(&record)]).await?;
 /// }
 /// # }
 /// ```
