@@ -48,7 +48,7 @@ RUST := cargo=Rust,from,https://rustup.rs
 PLATFORM := $(RUST) go=Go,1.26,or,newer,from,https://go.dev/dl jlink=apt-get,install,openjdk-17-jdk-headless mvn=apt-get,install,maven
 DENY := cargo-deny=cargo,install,cargo-deny,--locked
 
-.PHONY: help demo demo-down examples shell test check fmt lint unit docs e2e local chaos bench-worker images generate deny clean
+.PHONY: help demo demo-down examples shell test check fmt lint unit docs pack package e2e local chaos bench-worker images generate deny clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -130,6 +130,8 @@ check: ## the part of `make test` that needs no cluster
 	$(MAKE) unit
 	echo "==> rustdoc"
 	$(MAKE) docs
+	echo "==> the kafka crate as a package"
+	$(MAKE) pack
 
 fmt: ## is everything formatted?
 	@$(call need,$(RUST))
@@ -149,6 +151,19 @@ docs: export RUSTDOCFLAGS := -D warnings
 docs: ## rustdoc with warnings denied
 	@$(call need,$(RUST))
 	$(CARGO) doc --quiet --workspace --no-deps
+
+pack: ## pack the kafka crate as for a registry, without compiling it
+	@$(call need,$(RUST))
+	$(CARGO) package --quiet --no-verify --allow-dirty -p penstock-kafka
+
+# Without the flags of .cargo/config.toml, which a stranger does not have, and with a lock file of its own.
+package: pack ## compile the packed kafka crate and its examples outside of the workspace (the first time some minutes)
+	@target=$$($(CARGO) metadata --no-deps --format-version=1 | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
+	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT
+	tar -xzf "$$(ls -t "$$target"/package/penstock-kafka-*.crate | head -n 1)" -C "$$folder" --strip-components=1
+	cd "$$folder"
+	CARGO_TARGET_DIR="$$target/stranger" $(CARGO) build --locked --examples
+	CARGO_TARGET_DIR="$$target/stranger" $(CARGO) build --locked --no-default-features
 
 e2e: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
 e2e: ## end-to-end tests on the demo's cluster, which stays up: the fast way while developing

@@ -93,8 +93,7 @@ async fn consume(consumer: &Consumer, arguments: &Arguments) -> anyhow::Result<(
         if count % arguments.every == 0 {
             print(&record);
             // Everything up to this record of its partition is done: Kafka has acknowledged that when this returns.
-            let done = GroupOffset::new(&*record.topic, record.partition, record.offset + 1);
-            if let Err(error) = consumer.commit(&[done]).await {
+            if let Err(error) = consumer.commit(&[GroupOffset::after(&record)]).await {
                 println!("not committed: {error}");
             }
         }

@@ -10,18 +10,41 @@ use serde::{Deserialize, Serialize};
 
 const DEFAULT_CLIENT_ID: &str = "penstock";
 const MAX_SERVERS: usize = 64;
+const SERVERS: &str = "bootstrap_servers";
 const MAX_CLIENT_ID: usize = 249;
 
 /// Settings that no client can be made from; the message says what to change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid settings: {message}")]
 pub struct InvalidSettings {
+    field: Option<&'static str>,
     message: String,
 }
 
 impl InvalidSettings {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into() }
+        Self { field: None, message: message.into() }
+    }
+
+    /// A field of the settings that breaks this rule.
+    pub(crate) fn field_must(field: &'static str, rule: &str) -> Self {
+        Self { field: Some(field), message: format!("{field} {rule}") }
+    }
+
+    fn about(field: &'static str, message: impl Into<String>) -> Self {
+        Self { field: Some(field), message: message.into() }
+    }
+
+    /// What is expected of the field, without its name.
+    #[cfg(feature = "config")]
+    pub(crate) fn rule(&self) -> &str {
+        let rule = self.field.and_then(|field| self.message.strip_prefix(field));
+        rule.unwrap_or(&self.message).trim_start()
+    }
+
+    /// The field at fault, such as `linger` of [`crate::ProducerSettings`]; `None` where it is not one field.
+    pub fn field(&self) -> Option<&str> {
+        self.field
     }
 
     /// What is wrong and what is expected, without a prefix.
@@ -79,13 +102,13 @@ impl ConnectionSettings {
     {
         let bootstrap_servers: Vec<String> = bootstrap_servers.into_iter().map(Into::into).collect();
         if bootstrap_servers.is_empty() || bootstrap_servers.len() > MAX_SERVERS {
-            return Err(InvalidSettings::new(format!("give between 1 and {MAX_SERVERS} bootstrap servers")));
+            return Err(InvalidSettings::about(SERVERS, format!("give between 1 and {MAX_SERVERS} bootstrap servers, each host:port")));
         }
         let mut seen = BTreeSet::new();
         for server in &bootstrap_servers {
             check_server(server)?;
             if !seen.insert(server) {
-                return Err(InvalidSettings::new(format!("bootstrap server {server:?} is listed twice")));
+                return Err(InvalidSettings::about(SERVERS, format!("bootstrap server {server:?} is listed twice")));
             }
         }
         Ok(Self { bootstrap_servers, client_id: DEFAULT_CLIENT_ID.to_owned() })
@@ -106,9 +129,8 @@ impl ConnectionSettings {
     pub fn with_client_id(mut self, id: impl Into<String>) -> Result<Self, InvalidSettings> {
         let id = id.into();
         if id.is_empty() || id.len() > MAX_CLIENT_ID || !id.bytes().all(is_name_byte) {
-            return Err(InvalidSettings::new(format!(
-                "client id {id:?} must have 1 to {MAX_CLIENT_ID} characters of a-z, A-Z, 0-9, '.', '_' and '-'"
-            )));
+            let rule = format!("client id {id:?} must have 1 to {MAX_CLIENT_ID} characters of a-z, A-Z, 0-9, '.', '_' and '-'");
+            return Err(InvalidSettings::about("client_id", rule));
         }
         self.client_id = id;
         Ok(self)
@@ -160,7 +182,7 @@ pub(crate) fn is_name_byte(byte: u8) -> bool {
 }
 
 fn check_server(server: &str) -> Result<(), InvalidSettings> {
-    let wrong = |why: &str| InvalidSettings::new(format!("bootstrap server {server:?} {why}; expected host:port"));
+    let wrong = |why: &str| InvalidSettings::about(SERVERS, format!("bootstrap server {server:?} {why}; expected host:port"));
     let (host, port) = server.rsplit_once(':').ok_or_else(|| wrong("has no port"))?;
     match port.parse::<u16>() {
         Ok(port) if port > 0 => {}

@@ -1,4 +1,5 @@
-//! Kafka for applications, on top of librdkafka.
+#![cfg_attr(feature = "config", doc = include_str!("../README.md"))]
+//! # Types
 //!
 //! | type | what it does | what it promises |
 //! |---|---|---|
@@ -9,44 +10,13 @@
 //! | [`TopicReader`] | follows whole topics, for state in memory | every partition from its first record on; says when it has caught up and when it must start over |
 //! | [`TopicAdmin`] | describes, creates, changes and deletes topics | many topics per call, one answer each, with the broker's own words |
 //!
-//! All are async, start without waiting for Kafka and reconnect by themselves. None blocks the async runtime; what blocks
-//! in the C library runs on threads of its own. [`Health`] tells whether a client has a connection, [`Error`] what to do
-//! about a failure: retry ([`Error::is_retriable`]), look before repeating ([`Error::outcome_unknown`]) or rebuild the
-//! client ([`Error::is_fatal`]).
-//!
-//! Settings are typed and bounded; properties of librdkafka cannot be passed through. Connections are plaintext.
-//! Logs go to [`tracing`] with the target `librdkafka`.
-//!
-//! librdkafka 2.12 reads memory that nobody has written when a broker comes back and does not know the leaders of all partitions yet
-//! ([issue 5280](https://github.com/confluentinc/librdkafka/issues/5280)): a process that consumes may end with a segmentation fault.
-//! Programs that are built with the flags of `.cargo/config.toml` in this repository have that mended. Copy them into yours.
-//!
-//! Runnable programs are in the crate's `examples` folder: `produce`, `consume`, `exactly_once` and `manage_topics`. In short:
-//!
-//! ```no_run
-//! use penstock_kafka::{
-//!     ConnectionSettings, Consumer, ConsumerSettings, GroupOffset, NewTopic, Producer, ProducerSettings, Record, TopicAdmin,
-//! };
-//!
-//! # async fn example() -> penstock_kafka::Result<()> {
-//! let connection = ConnectionSettings::parse("localhost:9092")?.with_client_id("example")?;
-//!
-//! let admin = TopicAdmin::new(&connection)?;
-//! admin.create(&[NewTopic::new("orders").with_partitions(3)]).await?;
-//!
-//! let producer = Producer::new(&connection, &ProducerSettings::default())?;
-//! producer.send(Record::to("orders").with_key("o-1").with_payload("{}")).await?;
-//!
-//! let consumer = Consumer::subscribe(&connection, &ConsumerSettings::new("billing"), &["orders"], ())?;
-//! let record = consumer.recv().await?;
-//! let done = GroupOffset::new(&*record.topic, record.partition, record.offset + 1);
-//! consumer.commit(&[done]).await?;
-//! consumer.close().await;
-//! # Ok(())
-//! # }
-//! ```
+//! None blocks the async runtime: what blocks in the C library runs on threads of its own. A client starts without waiting for Kafka.
+//! Properties of librdkafka cannot be passed through. [`Health`] tells whether a client has a connection, [`Error`] what to do about a
+//! failure: retry ([`Error::is_retriable`]), look before repeating ([`Error::outcome_unknown`]) or rebuild the client ([`Error::is_fatal`]).
 
 mod buffer;
+#[cfg(feature = "config")]
+mod config;
 mod connection;
 mod consumer;
 mod detached;
@@ -61,6 +31,8 @@ mod topic;
 mod transaction;
 mod wire;
 
+#[cfg(feature = "config")]
+pub use config::{ConfigError, ConfigLayers, ConsumerConfig, KafkaConfig};
 pub use connection::{ConnectionSettings, InvalidSettings};
 pub use consumer::{
     CommitOffsets, CommittedOffset, Consumer, ConsumerSettings, GroupMetadata, GroupOffset, GroupProtocol, Held, Isolation,
@@ -68,7 +40,7 @@ pub use consumer::{
 };
 pub use error::{Error, Result};
 pub use health::{ClientState, Health};
-pub use producer::{BreakerSettings, BulkProducer, Compression, Delivery, Enqueued, Producer, ProducerSettings, Settled};
+pub use producer::{BreakerSettings, BulkProducer, CircuitState, Compression, Delivery, Enqueued, Producer, ProducerSettings, Settled};
 pub use reader::{ReaderEvent, ReaderSettings, TopicReader, read_span};
 pub use record::{ConsumedRecord, Header, Record, RecordPosition, RecordRef, TimestampType, TopicPartition};
 pub use topic::{

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod events;
+mod examples;
 mod held_back;
 mod pipeline;
 mod positions;

@@ -81,8 +81,7 @@ impl Received {
 /// loop {
 ///     let record = consumer.recv().await?;
 ///     // ... process it, and only then:
-///     let done = GroupOffset::new(&*record.topic, record.partition, record.offset + 1);
-///     consumer.commit(&[done]).await?;
+///     consumer.commit(&[GroupOffset::after(&record)]).await?;
 /// }
 /// # }
 /// ```
@@ -107,13 +106,14 @@ impl Consumer {
     pub fn subscribe(
         connection: &ConnectionSettings,
         settings: &ConsumerSettings,
-        topics: &[&str],
+        topics: &[impl AsRef<str>],
         listener: impl RebalanceListener,
     ) -> Result<Self> {
         settings.validate()?;
         if topics.is_empty() {
             return Err(InvalidSettings::new("give at least one topic to consume").into());
         }
+        let topics: Vec<&str> = topics.iter().map(AsRef::as_ref).collect();
         topics.iter().try_for_each(|topic| validate_topic_name(topic))?;
         let mut config = connection.client_config();
         settings.apply(&mut config);
@@ -121,7 +121,7 @@ impl Consumer {
         let buffer = Buffer::new(settings.buffer_records, settings.prefetch_bytes as usize);
         let context = Context::new(buffer, Box::new(listener), settings.start_from == StartFrom::AsTold);
         let client: BaseConsumer<Context> = config.create_with_context(context).map_err(|error| Error::from_rdkafka(&error, None))?;
-        client.subscribe(topics).map_err(|error| Error::from_rdkafka(&error, None))?;
+        client.subscribe(&topics).map_err(|error| Error::from_rdkafka(&error, None))?;
         let context = Arc::clone(client.context());
         let client = Arc::new(client);
         let weak = Arc::downgrade(&client);

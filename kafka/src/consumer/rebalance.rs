@@ -17,7 +17,7 @@ use crate::buffer::Buffer;
 use crate::error::{Error, Result};
 use crate::ffi::{Member, Move, offset_list, rebalance_at_close};
 use crate::health::{HealthSource, client_context};
-use crate::record::TopicPartition;
+use crate::record::{ConsumedRecord, TopicPartition};
 
 /// An offset to be committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,11 @@ impl GroupOffset {
     /// An offset with nothing beside it.
     pub fn new(topic: impl Into<String>, partition: i32, next_offset: i64) -> Self {
         Self { topic: topic.into(), partition, next_offset, metadata: None }
+    }
+
+    /// The offset behind a record: what to commit once this record and those before it in its partition are done.
+    pub fn after(record: &ConsumedRecord) -> Self {
+        Self::new(&*record.topic, record.partition, record.offset + 1)
     }
 }
 

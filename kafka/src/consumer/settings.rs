@@ -3,42 +3,51 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use serde::{Deserialize, Serialize};
 
 use crate::connection::InvalidSettings;
 
 const MAX_GROUP: usize = 255;
 
 /// Where a group starts in a partition for which it has no committed offset, or one that no longer exists there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StartFrom {
     /// With the first record there is.
     #[default]
+    #[serde(alias = "earliest")]
     Earliest,
     /// With the next record written.
+    #[serde(alias = "latest")]
     Latest,
     /// Where [`crate::Consumer::begin`] says, in every partition, whatever the group has committed: until then it stands still.
-    /// One whose position is gone is not moved either, but reported ([`crate::Received::OutOfRange`]).
+    /// One whose position is gone is not moved either, but reported ([`crate::Received::OutOfRange`]). Not in a configuration file: the
+    /// program must know of it.
+    #[serde(skip)]
     AsTold,
 }
 
 /// How a group shares its partitions among its members.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GroupProtocol {
     /// The members agree among themselves, by the cooperative-sticky strategy: a rebalance moves only what has to move.
     #[default]
+    #[serde(alias = "classic")]
     Classic,
     /// The brokers decide (KIP-848, Kafka 4.0 and newer): members never wait for each other. A group that has members with
     /// `Classic` can be moved over one member after the other.
+    #[serde(alias = "consumer")]
     Consumer,
 }
 
 /// Which records a consumer sees of those that were written in transactions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Isolation {
     /// Those of committed transactions. A transaction that is still open holds up what was written behind it.
     #[default]
+    #[serde(alias = "read_committed")]
     ReadCommitted,
     /// All, those of aborted transactions too.
+    #[serde(alias = "read_uncommitted")]
     ReadUncommitted,
 }
 
@@ -122,31 +131,31 @@ impl ConsumerSettings {
         }
     }
 
-    pub(super) fn validate(&self) -> Result<(), InvalidSettings> {
-        let wrong = |message: &str| Err(InvalidSettings::new(message));
+    pub(crate) fn validate(&self) -> Result<(), InvalidSettings> {
+        let wrong = |field, rule| Err(InvalidSettings::field_must(field, rule));
         if self.group.is_empty() || self.group.len() > MAX_GROUP || self.group.contains('\0') {
-            return wrong("group must have 1 to 255 characters and no zero byte");
+            return wrong("group", "must have 1 to 255 characters and no zero byte");
         }
         if !(Duration::from_secs(6)..=Duration::from_secs(1800)).contains(&self.session_timeout) {
-            return wrong("session_timeout must be between 6 s and 30 min");
+            return wrong("session_timeout", "must be between 6 s and 30 min");
         }
         if !(self.session_timeout..=Duration::from_secs(86_400)).contains(&self.max_poll_interval) {
-            return wrong("max_poll_interval must be between session_timeout and 24 h");
+            return wrong("max_poll_interval", "must be at least the session timeout and at most 24 h");
         }
         if !(1..=1_000_000).contains(&self.buffer_records) {
-            return wrong("buffer_records must be between 1 and 1,000,000");
+            return wrong("buffer_records", "must be between 1 and 1,000,000");
         }
         if !(1 << 20..=1 << 30).contains(&self.prefetch_bytes) {
-            return wrong("prefetch_bytes must be between 1 MiB and 1 GiB");
+            return wrong("prefetch_bytes", "must be between 1 MiB and 1 GiB");
         }
         if !(1 << 10..=100 << 20).contains(&self.partition_fetch_bytes) {
-            return wrong("partition_fetch_bytes must be between 1 KiB and 100 MiB");
+            return wrong("partition_fetch_bytes", "must be between 1 KiB and 100 MiB");
         }
         if !(1..=100_000_000).contains(&self.fetch_min_bytes) {
-            return wrong("fetch_min_bytes must be between 1 B and 100 MB");
+            return wrong("fetch_min_bytes", "must be between 1 B and 100 MB");
         }
         if !(Duration::from_millis(1)..=Duration::from_secs(30)).contains(&self.fetch_wait) {
-            return wrong("fetch_wait must be between 1 ms and 30 s");
+            return wrong("fetch_wait", "must be between 1 ms and 30 s");
         }
         Ok(())
     }

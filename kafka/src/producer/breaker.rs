@@ -10,22 +10,41 @@ use std::time::{Duration, Instant};
 use crate::connection::InvalidSettings;
 use crate::error::{Error, Result};
 
-/// When a producer stops trying, and for how long.
+/// When a [`crate::Producer`] stops trying, and for how long. Then it lets one record through: if Kafka acknowledges it, all others
+/// follow; if not, the pause begins anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
-    /// After how many failures in a row. 1 to 10,000.
+    /// After how many records in a row that Kafka has not acknowledged. 1 to 10,000; default 5.
     pub failures: u32,
-    /// For how long it refuses records then. 100 ms to 10 min.
+    /// For how long it refuses records then. 100 ms to 10 min; default 10 s.
     pub pause: Duration,
+}
+
+impl Default for BreakerSettings {
+    fn default() -> Self {
+        Self { failures: 5, pause: Duration::from_secs(10) }
+    }
+}
+
+/// Whether a [`crate::Producer`] takes records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CircuitState {
+    /// It does.
+    Closed,
+    /// It refuses them, after too many failures in a row.
+    Open {
+        /// For how long at most. Zero: the next record is let through, to see whether Kafka is back.
+        retry_after: Duration,
+    },
 }
 
 impl BreakerSettings {
     pub(super) fn validate(&self) -> std::result::Result<(), InvalidSettings> {
         if !(1..=10_000).contains(&self.failures) {
-            return Err(InvalidSettings::new("breaker.failures must be between 1 and 10,000"));
+            return Err(InvalidSettings::field_must("circuit_breaker.failures", "must be between 1 and 10,000"));
         }
         if !(Duration::from_millis(100)..=Duration::from_secs(600)).contains(&self.pause) {
-            return Err(InvalidSettings::new("breaker.pause must be between 100 ms and 10 min"));
+            return Err(InvalidSettings::field_must("circuit_breaker.pause", "must be between 100 ms and 10 min"));
         }
         Ok(())
     }
@@ -63,22 +82,47 @@ impl Breaker {
         Self { settings, patience, state: Mutex::new(State::Closed { failures: 0 }) }
     }
 
-    /// Whether a record may be sent now.
+    /// For how long it refuses records once it has opened.
+    pub fn pause(&self) -> Duration {
+        self.settings.pause
+    }
+
+    /// How it stands, for who looks on.
+    pub fn circuit(&self, now: Instant) -> CircuitState {
+        self.wait(&self.state(), now)
+    }
+
+    /// Whether a record may be sent now. One that is not sent after all must be told: see [`Breaker::withdraw`].
     ///
     /// # Errors
     /// [`Error::CircuitOpen`]: how long to wait.
     pub fn admit(&self, now: Instant) -> Result<()> {
         let mut state = self.state();
-        let wait = match *state {
-            State::Closed { .. } => return Ok(()),
-            State::Open { until } => until.saturating_duration_since(now),
-            State::Trying { since } => (since + self.patience).saturating_duration_since(now),
-        };
-        if wait.is_zero() {
-            *state = State::Trying { since: now };
-            return Ok(());
+        match self.wait(&state, now) {
+            CircuitState::Closed => Ok(()),
+            CircuitState::Open { retry_after: Duration::ZERO } => {
+                *state = State::Trying { since: now };
+                Ok(())
+            }
+            CircuitState::Open { retry_after } => Err(Error::CircuitOpen { retry_after }),
         }
-        Err(Error::CircuitOpen { retry_after: wait })
+    }
+
+    /// A record that was let through is not sent: it shows nothing, and another one may be the trial.
+    pub fn withdraw(&self, now: Instant) {
+        let mut state = self.state();
+        if let State::Trying { .. } = *state {
+            *state = State::Open { until: now };
+        }
+    }
+
+    fn wait(&self, state: &State, now: Instant) -> CircuitState {
+        let until = match *state {
+            State::Closed { .. } => return CircuitState::Closed,
+            State::Open { until } => until,
+            State::Trying { since } => since + self.patience,
+        };
+        CircuitState::Open { retry_after: until.saturating_duration_since(now) }
     }
 
     /// What became of a record that was let through: why Kafka has not stored it, or nothing.
@@ -124,6 +168,7 @@ mod tests {
     enum Step {
         Admitted,
         Refused(u64),
+        Withdrawn,
         Failed(Option<Change>),
         Stored(Option<Change>),
         TooLarge(Option<Change>),
@@ -131,7 +176,7 @@ mod tests {
 
     #[test]
     fn it_opens_after_failures_in_a_row_and_closes_when_one_gets_through() {
-        use Step::{Admitted, Failed, Refused, Stored, TooLarge};
+        use Step::{Admitted, Failed, Refused, Stored, TooLarge, Withdrawn};
         let (opened, closed) = (Some(Change::Opened), Some(Change::Closed));
         for steps in [
             vec![(0, Failed(None)), (1, Failed(None)), (2, Stored(None)), (3, Failed(None)), (4, Failed(None)), (5, Admitted)],
@@ -174,6 +219,19 @@ mod tests {
                 (15, Admitted),
                 (15, Refused(5)),
             ],
+            // A trial that is not sent is followed by another at once; without a trial nothing changes.
+            vec![
+                (0, Failed(None)),
+                (0, Failed(None)),
+                (0, Withdrawn),
+                (0, Failed(opened)),
+                (1, Withdrawn),
+                (9, Refused(1)),
+                (10, Admitted),
+                (11, Withdrawn),
+                (11, Admitted),
+                (11, Refused(5)),
+            ],
             // Who says that a record is too large is there.
             vec![(0, Failed(None)), (0, Failed(None)), (0, TooLarge(None)), (0, Failed(None)), (0, Failed(None)), (0, Admitted)],
         ] {
@@ -188,6 +246,7 @@ mod tests {
                         let expected = Err(Error::CircuitOpen { retry_after: Duration::from_secs(seconds) });
                         assert_eq!(breaker.admit(now), expected, "step {number}");
                     }
+                    Withdrawn => breaker.withdraw(now),
                     Failed(change) => assert_eq!(breaker.report(Some(&unreachable), now), change, "step {number}"),
                     Stored(change) => assert_eq!(breaker.report(None, now), change, "step {number}"),
                     TooLarge(change) => {

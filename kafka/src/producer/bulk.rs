@@ -95,7 +95,7 @@ impl BulkProducer {
     /// # Errors
     /// [`crate::Error::InvalidSettings`] names the setting that is out of its bounds.
     pub fn new(connection: &ConnectionSettings, settings: &ProducerSettings) -> Result<Self> {
-        settings.validate()?;
+        settings.validate_unbroken()?;
         let mut config = connection.client_config();
         settings.apply(&mut config);
         Ok(Self { writer: Writer::start(&config, Served::ByOwner, Tokens::default())?, serving: Mutex::default() })

@@ -24,7 +24,7 @@ use crate::record::{Record, RecordPosition};
 
 use breaker::{Breaker, Change};
 
-pub use breaker::BreakerSettings;
+pub use breaker::{BreakerSettings, CircuitState};
 pub use bulk::{BulkProducer, Settled};
 pub use settings::{Compression, ProducerSettings};
 pub use writer::Enqueued;
@@ -33,9 +33,10 @@ pub(crate) use writer::{Listen, Writer};
 type Outcome = Result<RecordPosition>;
 
 /// Tells each caller the fate of its record.
-#[derive(Default)]
 struct Callers {
     breaker: Option<Breaker>,
+    /// Who tells of the circuit in the log.
+    client: String,
 }
 
 impl Listen for Callers {
@@ -49,20 +50,42 @@ impl Listen for Callers {
 }
 
 impl Callers {
-    fn new(settings: &ProducerSettings) -> Self {
-        Self { breaker: settings.breaker.map(|breaker| Breaker::new(breaker, settings.delivery_timeout)) }
+    fn new(connection: &ConnectionSettings, settings: &ProducerSettings) -> Self {
+        let breaker = settings.circuit_breaker.map(|breaker| Breaker::new(breaker, settings.delivery_timeout));
+        Self { breaker, client: connection.client_id().to_owned() }
     }
 
     fn report(&self, refused: Option<&Error>) {
         let Some(breaker) = &self.breaker else { return };
         match breaker.report(refused, Instant::now()) {
             Some(Change::Opened) => {
-                let why = refused.map(ToString::to_string);
-                tracing::warn!(why, "too many records failed in a row: the circuit opens");
+                let (why, pause) = (refused.map(ToString::to_string), breaker.pause());
+                tracing::warn!(client = self.client, why, ?pause, "too many records failed in a row: the circuit opens");
             }
-            Some(Change::Closed) => tracing::info!("Kafka answers again: the circuit closes"),
+            Some(Change::Closed) => tracing::info!(client = self.client, "Kafka answers again: the circuit closes"),
             None => {}
         }
+    }
+}
+
+/// A record that the breaker has let through. Dropped, it was not sent: the client refused it, or nobody waits for room any more.
+struct Admitted<'a>(&'a Breaker);
+
+impl<'a> Admitted<'a> {
+    fn by(breaker: &'a Breaker) -> Result<Self> {
+        breaker.admit(Instant::now())?;
+        Ok(Self(breaker))
+    }
+
+    /// What becomes of it is reported from now on.
+    fn sent(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.0.withdraw(Instant::now());
     }
 }
 
@@ -99,7 +122,7 @@ impl Producer {
         settings.validate()?;
         let mut config = connection.client_config();
         settings.apply(&mut config);
-        Ok(Self { writer: Writer::start(&config, Served::InBackground, Callers::new(settings))? })
+        Ok(Self { writer: Writer::start(&config, Served::InBackground, Callers::new(connection, settings))? })
     }
 
     /// Writes one record and waits until Kafka has acknowledged it.
@@ -117,12 +140,22 @@ impl Producer {
     /// The record can never be sent (invalid topic name, too large, unknown partition), the client has failed for
     /// good ([`Error::is_fatal`]), or it refuses records for a while ([`Error::CircuitOpen`]).
     pub async fn enqueue(&self, record: Record) -> Result<Delivery> {
-        if let Some(breaker) = &self.writer.listener().breaker {
-            breaker.admit(Instant::now())?;
-        }
+        let admitted = match &self.writer.listener().breaker {
+            Some(breaker) => Some(Admitted::by(breaker)?),
+            None => None,
+        };
         let (sender, receiver) = oneshot::channel();
         self.writer.write(&(&record).into(), Box::new(sender)).await?;
+        if let Some(admitted) = admitted {
+            admitted.sent();
+        }
         Ok(Delivery { receiver })
+    }
+
+    /// Whether the producer takes records; see [`ProducerSettings::circuit_breaker`]. The change from one to the other is logged, too.
+    pub fn circuit(&self) -> CircuitState {
+        let breaker = self.writer.listener().breaker.as_ref();
+        breaker.map_or(CircuitState::Closed, |breaker| breaker.circuit(Instant::now()))
     }
 
     /// Waits until every record enqueued so far is acknowledged or has failed.
@@ -197,7 +230,7 @@ mod tests {
         let connection = ConnectionSettings::parse("localhost:1").unwrap();
         let breaker = BreakerSettings { failures: 2, pause: Duration::from_secs(60) };
         let delivery_timeout = Duration::from_secs(1);
-        let settings = ProducerSettings { breaker: Some(breaker), delivery_timeout, ..ProducerSettings::default() };
+        let settings = ProducerSettings { circuit_breaker: Some(breaker), delivery_timeout, ..ProducerSettings::default() };
         let producer = Producer::new(&connection, &settings).unwrap();
         for _ in 0..2 {
             assert!(producer.send(Record::to("t")).await.unwrap_err().is_retriable());
@@ -205,6 +238,26 @@ mod tests {
         assert!(
             matches!(producer.send(Record::to("t")).await, Err(Error::CircuitOpen { retry_after }) if retry_after > Duration::from_secs(50))
         );
+        assert!(matches!(producer.circuit(), CircuitState::Open { retry_after } if retry_after > Duration::from_secs(50)));
+    }
+
+    #[tokio::test]
+    async fn a_record_that_cannot_be_sent_is_no_trial() {
+        let connection = ConnectionSettings::parse("localhost:1").unwrap();
+        let breaker = BreakerSettings { failures: 1, pause: Duration::from_millis(100) };
+        let delivery_timeout = Duration::from_secs(1);
+        let settings = ProducerSettings { circuit_breaker: Some(breaker), delivery_timeout, ..ProducerSettings::default() };
+        let producer = Producer::new(&connection, &settings).unwrap();
+        assert_eq!(producer.circuit(), CircuitState::Closed);
+        assert!(producer.send(Record::to("t")).await.unwrap_err().is_retriable());
+        let refused = loop {
+            match producer.enqueue(Record::to("a b")).await.unwrap_err() {
+                Error::CircuitOpen { retry_after } => tokio::time::sleep(retry_after).await,
+                refused => break refused,
+            }
+        };
+        assert!(!refused.is_retriable(), "{refused:?}");
+        assert_eq!(producer.circuit(), CircuitState::Open { retry_after: Duration::ZERO });
     }
 
     #[tokio::test]

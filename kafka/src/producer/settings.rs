@@ -3,23 +3,29 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use serde::{Deserialize, Serialize};
 
 use super::breaker::BreakerSettings;
 use crate::connection::InvalidSettings;
 
 /// How batches are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Compression {
     /// Not at all.
+    #[serde(alias = "none")]
     None,
     /// zlib's gzip.
+    #[serde(alias = "gzip")]
     Gzip,
     /// Snappy: about as fast and as good as LZ4.
+    #[serde(alias = "snappy")]
     Snappy,
     /// LZ4: fast, a fair ratio.
     #[default]
+    #[serde(alias = "lz4")]
     Lz4,
     /// Zstandard: the best ratio, needs Kafka 2.1.
+    #[serde(alias = "zstd")]
     Zstd,
 }
 
@@ -66,8 +72,8 @@ pub struct ProducerSettings {
     pub buffer_records: u32,
     /// How many bytes may wait. 1 MiB to 1 GiB; default 32 MiB.
     pub buffer_bytes: u32,
-    /// When a [`crate::Producer`] stops trying for a while; other producers go on. Default: never.
-    pub breaker: Option<BreakerSettings>,
+    /// When the producer stops trying for a while. Only a [`crate::Producer`] does; other producers refuse the setting. Default: never.
+    pub circuit_breaker: Option<BreakerSettings>,
 }
 
 impl Default for ProducerSettings {
@@ -80,7 +86,7 @@ impl Default for ProducerSettings {
             max_record_bytes: 1_000_000,
             buffer_records: 10_000,
             buffer_bytes: 32 << 20,
-            breaker: None,
+            circuit_breaker: None,
         }
     }
 }
@@ -99,29 +105,37 @@ pub(crate) const TOLD: [&str; 8] = [
 
 impl ProducerSettings {
     pub(crate) fn validate(&self) -> std::result::Result<(), InvalidSettings> {
-        let wrong = |message: &str| Err(InvalidSettings::new(message));
+        let wrong = |field, rule| Err(InvalidSettings::field_must(field, rule));
         if self.linger > Duration::from_secs(1) {
-            return wrong("linger must be at most 1 s");
+            return wrong("linger", "must be at most 1 s");
         }
         if !(1..=16 << 20).contains(&self.batch_bytes) {
-            return wrong("batch_bytes must be between 1 B and 16 MiB");
+            return wrong("batch_bytes", "must be between 1 B and 16 MiB");
         }
         if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&self.delivery_timeout) {
-            return wrong("delivery_timeout must be between 1 s and 1 h");
+            return wrong("delivery_timeout", "must be between 1 s and 1 h");
         }
         if self.delivery_timeout <= self.linger {
-            return wrong("delivery_timeout must be longer than linger");
+            return wrong("delivery_timeout", "must be longer than linger");
         }
         if !(1 << 10..=100 << 20).contains(&self.max_record_bytes) {
-            return wrong("max_record_bytes must be between 1 KiB and 100 MiB");
+            return wrong("max_record_bytes", "must be between 1 KiB and 100 MiB");
         }
         if !(1..=10_000_000).contains(&self.buffer_records) {
-            return wrong("buffer_records must be between 1 and 10,000,000");
+            return wrong("buffer_records", "must be between 1 and 10,000,000");
         }
         if !(1 << 20..=1 << 30).contains(&self.buffer_bytes) {
-            return wrong("buffer_bytes must be between 1 MiB and 1 GiB");
+            return wrong("buffer_bytes", "must be between 1 MiB and 1 GiB");
         }
-        self.breaker.as_ref().map_or(Ok(()), BreakerSettings::validate)
+        self.circuit_breaker.as_ref().map_or(Ok(()), BreakerSettings::validate)
+    }
+
+    /// The same for a producer that has no circuit breaker.
+    pub(crate) fn validate_unbroken(&self) -> std::result::Result<(), InvalidSettings> {
+        match self.circuit_breaker {
+            Some(_) => Err(InvalidSettings::field_must("circuit_breaker", "must be left out: only a Producer has one")),
+            None => self.validate(),
+        }
     }
 
     pub(crate) fn apply(&self, config: &mut ClientConfig) {
@@ -158,7 +172,7 @@ mod tests {
             max_record_bytes: 2_000_000,
             buffer_records: 7,
             buffer_bytes: 2 << 20,
-            breaker: None,
+            circuit_breaker: None,
         };
         let mut config = ClientConfig::new();
         settings.apply(&mut config);
@@ -190,7 +204,7 @@ mod tests {
             ("record", |s| s.max_record_bytes = 0, false),
             ("records", |s| s.buffer_records = 0, false),
             ("bytes", |s| s.buffer_bytes = 0, false),
-            ("breaker", |s| s.breaker = Some(BreakerSettings { failures: 0, pause: Duration::from_secs(1) }), false),
+            ("breaker", |s| s.circuit_breaker = Some(BreakerSettings { failures: 0, pause: Duration::from_secs(1) }), false),
             ("no linger", |s| s.linger = Duration::ZERO, true),
         ];
         for (name, change, valid) in table {

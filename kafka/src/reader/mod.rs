@@ -56,18 +56,18 @@ impl Default for ReaderSettings {
 
 impl ReaderSettings {
     fn validate(&self) -> std::result::Result<(), InvalidSettings> {
-        let wrong = |message: &str| Err(InvalidSettings::new(message));
+        let wrong = |field, rule| Err(InvalidSettings::field_must(field, rule));
         if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&self.refresh_interval) {
-            return wrong("refresh_interval must be between 1 s and 1 h");
+            return wrong("refresh_interval", "must be between 1 s and 1 h");
         }
         if !(1..=1_000_000).contains(&self.buffer_records) {
-            return wrong("buffer_records must be between 1 and 1,000,000");
+            return wrong("buffer_records", "must be between 1 and 1,000,000");
         }
         if !(1 << 20..=1 << 30).contains(&self.prefetch_bytes) {
-            return wrong("prefetch_bytes must be between 1 MiB and 1 GiB");
+            return wrong("prefetch_bytes", "must be between 1 MiB and 1 GiB");
         }
         if !(Duration::from_millis(1)..=Duration::from_secs(30)).contains(&self.fetch_wait) {
-            return wrong("fetch_wait must be between 1 ms and 30 s");
+            return wrong("fetch_wait", "must be between 1 ms and 30 s");
         }
         Ok(())
     }
@@ -130,19 +130,19 @@ impl TopicReader {
     ///
     /// # Errors
     /// [`Error::InvalidSettings`] or [`Error::InvalidTopicName`].
-    pub fn start(connection: &ConnectionSettings, settings: &ReaderSettings, topics: &[&str]) -> Result<Self> {
+    pub fn start(connection: &ConnectionSettings, settings: &ReaderSettings, topics: &[impl AsRef<str>]) -> Result<Self> {
         settings.validate()?;
         if topics.is_empty() {
             return Err(InvalidSettings::new("give at least one topic to follow").into());
         }
-        topics.iter().try_for_each(|topic| validate_topic_name(topic))?;
+        topics.iter().try_for_each(|topic| validate_topic_name(topic.as_ref()))?;
         let mut config = reading_client(connection, settings.prefetch_bytes, settings.fetch_wait);
         // A position that no longer exists is reported instead of silently skipped.
         config.set("auto.offset.reset", "error");
         let native = Native::for_reading(&config)?;
         let health = native.health();
         let events = Arc::new(Buffer::new(settings.buffer_records, settings.prefetch_bytes as usize));
-        let progress = Progress::new(topics.iter().map(|topic| (*topic).to_owned()));
+        let progress = Progress::new(topics.iter().map(|topic| topic.as_ref().to_owned()));
         let following = Following::new(native, Arc::clone(&events), progress, settings.refresh_interval);
         let thread = Thread::start("kafka-reader", move |stop| following.run(&stop))?;
         Ok(Self { events, caught_up: AtomicBool::new(false), health, thread })

@@ -5,6 +5,7 @@
 mod positions;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,12 @@ pub struct TopicAdmin {
     groups: Arc<Groups>,
     settings: ConnectionSettings,
     timeout: Duration,
+}
+
+impl fmt::Debug for TopicAdmin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TopicAdmin").field("connection", &self.settings).field("timeout", &self.timeout).finish_non_exhaustive()
+    }
 }
 
 impl TopicAdmin {

@@ -14,4 +14,6 @@ pub use model::{
     BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, NewTopic, OffsetRange, PartitionEdges, PartitionInfo,
     PerPartition, PerTopic, TopicConfig, TopicDescription, TopicSummary,
 };
+#[cfg(feature = "config")]
+pub(crate) use request::check_new_topic;
 pub use version::KafkaVersion;

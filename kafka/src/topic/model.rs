@@ -13,6 +13,7 @@ pub type PerTopic<T> = BTreeMap<String, Result<T>>;
 pub type PerPartition<T> = BTreeMap<TopicPartition, Result<T>>;
 
 /// A topic as the brokers describe it.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicDescription {
     /// The name.
@@ -43,6 +44,7 @@ impl TopicDescription {
 }
 
 /// One partition of a topic.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionInfo {
     /// The number, from 0.
@@ -56,6 +58,7 @@ pub struct PartitionInfo {
 }
 
 /// A line of [`crate::TopicAdmin::list`].
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSummary {
     /// The name.
@@ -65,6 +68,7 @@ pub struct TopicSummary {
 }
 
 /// The configuration of a topic: every key the broker knows for topics, with where its value comes from.
+#[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicConfig {
     /// By key.
@@ -80,6 +84,7 @@ impl TopicConfig {
 }
 
 /// The value of one configuration key.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigEntry {
     /// The value in force; `None` if it is null or sensitive.
@@ -95,6 +100,7 @@ pub struct ConfigEntry {
 }
 
 /// Where a configuration value comes from, nearest first.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigSource {
     /// Set on the topic.
@@ -171,6 +177,7 @@ pub struct ConfigDelta {
 }
 
 /// The offsets of one partition.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffsetRange {
     /// The first offset that can still be read.

@@ -47,6 +47,12 @@ pub(super) fn check_names<'a, T>(names: &[&'a str]) -> Checked<'a, (), T> {
     check(names.into_iter().map(|name| (name, ())), |()| Ok(()))
 }
 
+/// Whether a topic could be created at all.
+#[cfg(feature = "config")]
+pub(crate) fn check_new_topic(topic: &NewTopic) -> Result<()> {
+    valid_new_topic(&topic)
+}
+
 pub(super) fn valid_new_topic(topic: &&NewTopic) -> Result<()> {
     if let Some(partitions) = topic.partitions {
         valid_partitions(&partitions)?;

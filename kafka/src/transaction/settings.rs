@@ -53,21 +53,21 @@ impl TransactionSettings {
     }
 
     pub(super) fn validate(&self) -> Result<(), InvalidSettings> {
-        let wrong = |message: &str| Err(InvalidSettings::new(message));
+        let wrong = |field, rule| Err(InvalidSettings::field_must(field, rule));
         let id = &self.transactional_id;
         if id.is_empty() || id.len() > MAX_ID || id.contains('\0') {
-            return wrong("transactional_id must have 1 to 255 characters and no zero byte");
+            return wrong("transactional_id", "must have 1 to 255 characters and no zero byte");
         }
         if !(Duration::from_secs(1)..=Duration::from_secs(900)).contains(&self.timeout) {
-            return wrong("timeout must be between 1 s and 15 min");
+            return wrong("timeout", "must be between 1 s and 15 min");
         }
         if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&self.start_timeout) {
-            return wrong("start_timeout must be between 1 s and 1 h");
+            return wrong("start_timeout", "must be between 1 s and 1 h");
         }
         if self.producer.delivery_timeout > self.timeout {
-            return wrong("delivery_timeout of a transactional producer must be at most its timeout");
+            return wrong("producer.delivery_timeout", "of a transactional producer must be at most its timeout");
         }
-        self.producer.validate()
+        self.producer.validate_unbroken()
     }
 
     pub(super) fn apply(&self, config: &mut ClientConfig) {
@@ -93,7 +93,7 @@ mod tests {
         type Change = fn(&mut TransactionSettings);
         let second = Duration::from_secs(1);
         assert!(TransactionSettings::new("a").with_timeout(second).validate().is_ok());
-        let table: [(&str, Change, bool); 8] = [
+        let table: [(&str, Change, bool); 9] = [
             ("default", |_| {}, true),
             ("id", |s| s.transactional_id.clear(), false),
             ("long id", |s| s.transactional_id = "x".repeat(256), false),
@@ -102,6 +102,7 @@ mod tests {
             ("start", |s| s.start_timeout = Duration::ZERO, false),
             ("delivery", |s| s.producer.delivery_timeout = Duration::from_secs(11), false),
             ("batch", |s| s.producer.batch_bytes = 0, false),
+            ("breaker", |s| s.producer.circuit_breaker = Some(crate::BreakerSettings::default()), false),
         ];
         for (name, change, valid) in table {
             let mut settings = TransactionSettings::new("a");

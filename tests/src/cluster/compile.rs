@@ -18,11 +18,7 @@ const PACKAGES: [&str; 2] = ["penstock-operator", "penstock-workers"];
 /// # Errors
 /// cargo fails; its log is named.
 pub(crate) async fn release(binaries: &[&str], log: &Path) -> Result<PathBuf> {
-    let mut metadata = Command::new("cargo");
-    metadata.args(["metadata", "--format-version=1", "--no-deps"]).current_dir(repository());
-    let text = output(&mut metadata, Duration::from_secs(60)).await?;
-    let metadata: serde_json::Value = serde_json::from_str(&text).map_err(|e| HarnessError::Input(format!("cargo metadata: {e}")))?;
-    let target = metadata.get("target_directory").and_then(serde_json::Value::as_str).unwrap_or("target");
+    let target = target().await?;
     let mut build = Command::new("cargo");
     forget_cargo(&mut build);
     build.args(["build", "--release"]).current_dir(repository());
@@ -33,5 +29,27 @@ pub(crate) async fn release(binaries: &[&str], log: &Path) -> Result<PathBuf> {
         build.args(["--bin", binary]);
     }
     logged("cargo build --release (the first time several minutes)", build, log).await?;
-    Ok(Path::new(target).join("release"))
+    Ok(target.join("release"))
+}
+
+/// Compiles the examples of all crates; the folder that they are in then.
+///
+/// # Errors
+/// cargo fails; its log is named.
+pub(crate) async fn examples(log: &Path) -> Result<PathBuf> {
+    let target = target().await?;
+    let mut build = Command::new("cargo");
+    forget_cargo(&mut build);
+    // All crates, so that the examples share what their tests were compiled with.
+    build.args(["build", "--workspace", "--examples"]).current_dir(repository());
+    logged("cargo build --examples (the first time some minutes)", build, log).await?;
+    Ok(target.join("debug").join("examples"))
+}
+
+async fn target() -> Result<PathBuf> {
+    let mut metadata = Command::new("cargo");
+    metadata.args(["metadata", "--format-version=1", "--no-deps"]).current_dir(repository());
+    let text = output(&mut metadata, Duration::from_secs(60)).await?;
+    let metadata: serde_json::Value = serde_json::from_str(&text).map_err(|e| HarnessError::Input(format!("cargo metadata: {e}")))?;
+    Ok(metadata.get("target_directory").and_then(serde_json::Value::as_str).unwrap_or("target").into())
 }

@@ -8,6 +8,7 @@
 //! that a killed program left behind go when the next one starts.
 
 mod brokers;
+mod examples;
 mod folder;
 mod http;
 mod keeper;
@@ -18,6 +19,7 @@ mod usage;
 mod worker;
 
 pub use brokers::{BrokerSettings, Brokers};
+pub use examples::examples;
 pub use folder::Folder;
 pub use http::{Answer, get, post};
 pub use keeper::{cores, pin};

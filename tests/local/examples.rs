@@ -1,0 +1,118 @@
+//! The examples of the kafka crate against a real broker, as one would start them.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use penstock_kafka::{ConnectionSettings, TopicAdmin};
+use penstock_tests::{
+    local::{self, BrokerSettings, Brokers, Folder, Process},
+    scene::{LIMIT, Result, Waiting, until},
+};
+use tokio::{process::Command, time::timeout};
+
+const RECORDS: usize = 20;
+
+struct Examples {
+    folder: PathBuf,
+    brokers: Brokers,
+}
+
+impl Examples {
+    async fn start() -> Result<Self> {
+        Ok(Self { folder: local::examples().await?, brokers: Brokers::start(1, BrokerSettings::default()).await? })
+    }
+
+    fn bootstrap(&self) -> String {
+        self.brokers.bootstrap().join(",")
+    }
+
+    /// Runs one to its end; what it has printed.
+    async fn run(&self, arguments: &str) -> Result<String> {
+        let mut words = arguments.split(' ');
+        let mut command = Command::new(self.folder.join(words.next().unwrap_or_default()));
+        command.args(words).env("KAFKA_BOOTSTRAP", self.bootstrap()).stdin(Stdio::null()).kill_on_drop(true);
+        let ended = timeout(LIMIT, command.output()).await.map_err(|_| format!("{arguments}: it does not end"))??;
+        let printed = String::from_utf8_lossy(&ended.stdout).into_owned();
+        if ended.status.success() {
+            return Ok(printed);
+        }
+        Err(format!("{arguments}: {}\n{printed}{}", ended.status, String::from_utf8_lossy(&ended.stderr)).into())
+    }
+}
+
+#[tokio::test]
+async fn each_does_what_it_says() -> Result {
+    let examples = Examples::start().await?;
+    for (arguments, line, lines) in [
+        ("manage_topics create orders --partitions 3 --config retention.ms=60000", "retention.ms", 0),
+        ("manage_topics create copies --partitions 1", "copies", 1),
+        ("manage_topics list", "orders (3 partitions)", 1),
+        ("manage_topics describe orders", "\"retention.ms\": \"60000\"", 1),
+        ("produce --topic orders --count 20", "20 records acknowledged, 0 failed", 1),
+        ("consume --topic orders --group readers --count 20", "payload=Some(\"payload ", RECORDS),
+        ("exactly_once --from orders --to copies --group copiers --id copier-0 --count 20", "", 0),
+        ("consume --topic copies --count 20", "payload=Some(\"PAYLOAD ", RECORDS),
+        ("speed --records 1000 --rounds 1", "read, Consumer", 1),
+    ] {
+        let printed = examples.run(arguments).await?;
+        let found = printed.lines().filter(|printed| printed.contains(line)).count();
+        assert!(lines == 0 || found >= lines, "{arguments}: {printed}");
+    }
+    Ok(())
+}
+
+/// Waits until a program has logged or printed a line with these words; all that it has by then.
+async fn says(process: &Process, words: &str) -> Result<String> {
+    until(words, LIMIT, async || {
+        let log = std::fs::read_to_string(process.log()).map_err(|error| Waiting::from(error.to_string()))?;
+        process.must_run().map_err(|error| Waiting::Never(error.into()))?;
+        if log.contains(words) { Ok(log) } else { Err(Waiting::from(log.lines().last().unwrap_or("nothing").to_owned())) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_service_from_a_file_survives_its_broker_and_stops_in_good_order() -> Result {
+    let examples = Examples::start().await?;
+    let folder = Folder::new("from-config")?;
+    let mut command = std::process::Command::new(examples.folder.join("from_config"));
+    command.arg("--config").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../kafka/examples/app.yaml")).args(["--every", "10"]);
+    command.env("PENSTOCK_KAFKA_CONNECTION_BOOTSTRAP_SERVERS", examples.bootstrap());
+    for (field, value) in [("PRODUCER_DELIVERY_TIMEOUT", "1s"), ("PRODUCER_CIRCUIT_BREAKER_PAUSE", "500ms"), ("CONSUMER_GROUP", "service")]
+    {
+        command.env(format!("PENSTOCK_KAFKA_{field}"), value);
+    }
+    let service = Process::start("from_config", &command, &folder.path().join("log"), None)?;
+    says(&service, "orders/").await?;
+
+    examples.brokers.kill(0)?;
+    says(&service, "the circuit opens").await?;
+    says(&service, "not sent: the circuit is open").await?;
+    examples.brokers.restart(0).await?;
+    let log = says(&service, "the circuit closes").await?;
+
+    // What it writes is read on, too.
+    let before = log.lines().filter(|line| line.starts_with("orders/")).count();
+    until("records after the outage", LIMIT, async || {
+        let log = std::fs::read_to_string(service.log()).map_err(|error| Waiting::from(error.to_string()))?;
+        let count = log.lines().filter(|line| line.starts_with("orders/")).count();
+        if count > before { Ok(()) } else { Err(Waiting::from(format!("{count} records"))) }
+    })
+    .await?;
+
+    service.terminate();
+    let status = service.wait(Duration::from_secs(30)).await?;
+    let log = std::fs::read_to_string(service.log())?;
+    assert!(status.success(), "{log}");
+    assert!(log.lines().last().is_some_and(|line| line.ends_with("handled and committed")), "{log}");
+    // Everything that it has handled is committed: nobody would handle it again.
+    let admin = TopicAdmin::new(&ConnectionSettings::new(examples.brokers.bootstrap())?)?;
+    let committed: i64 = admin.group_offsets("service").await?.values().map(|committed| committed.offset).sum();
+    let handled = log.lines().filter(|line| line.starts_with("orders/")).filter_map(|line| line.split(' ').next()).collect::<BTreeSet<_>>();
+    assert_eq!(usize::try_from(committed)?, handled.len(), "{log}");
+    Ok(())
+}
