@@ -75,6 +75,7 @@ examples: ## every example end to end on the demo's cluster, which stays up; ARG
 	$(CLUSTER) up
 	$(CLUSTER) kafka up
 	$(CLUSTER) build
+	$(CLUSTER) handlers
 	$(CARGO) build --quiet -p penstock-tests --bin try-examples
 	$(CLUSTER) exec -- $(CARGO) run --quiet -p penstock-tests --bin try-examples -- $(ARGS)
 
@@ -116,6 +117,7 @@ test: ## everything: format, lints, unit tests, docs, end-to-end tests on a clus
 	step "cluster" $(CLUSTER) up
 	step "Kafka" $(CLUSTER) kafka up
 	step "images" $(CLUSTER) build
+	step "images of handlers" $(CLUSTER) handlers
 	step "Prometheus" $(CLUSTER) prometheus
 	step "compiling the end-to-end tests" $(E2E) --test faults --no-run --quiet
 	step "end-to-end tests" $(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)
@@ -171,6 +173,7 @@ e2e: ## end-to-end tests on the demo's cluster, which stays up: the fast way whi
 	$(CLUSTER) up
 	$(CLUSTER) kafka up
 	$(CLUSTER) build
+	$(CLUSTER) handlers
 	$(CLUSTER) prometheus
 	$(E2E) --test faults --no-run --quiet
 	$(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)

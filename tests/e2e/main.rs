@@ -7,6 +7,7 @@ mod api;
 mod coffee;
 mod commerce;
 mod events;
+mod handlers;
 mod orders;
 mod pipelines;
 mod topics;

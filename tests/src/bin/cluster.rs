@@ -51,6 +51,8 @@ enum Action {
     },
     /// Compile operator and worker, build their images and load them into the cluster.
     Build,
+    /// Build the images of handlers, the examples' and the tests', and load them into the cluster.
+    Handlers,
     /// Get the Prometheus that the tests of the alerts need: the machine's own, or Debian's, unpacked into the cache.
     Prometheus,
     /// Kafka in the cluster.
@@ -89,6 +91,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         Action::Status => print(&cluster::report(&site).await?),
         Action::Exec { program, arguments } => return exec(&site, &program, &arguments),
         Action::Build => return or_interrupted(cluster::build(&site)).await,
+        Action::Handlers => return or_interrupted(cluster::handlers(&site)).await,
         Action::Prometheus => return or_interrupted(cluster::prometheus::ensure()).await,
         Action::Kafka(Kafka::Up { brokers }) => {
             let size = if brokers == "3" { KafkaSize::Three } else { KafkaSize::One };

@@ -35,6 +35,7 @@ enum Example {
     Coffee,
     Events,
     Commerce,
+    Handlers,
 }
 
 #[tokio::main]
@@ -67,13 +68,14 @@ impl Example {
             Self::Coffee => "coffee",
             Self::Events => "events",
             Self::Commerce => "commerce",
+            Self::Handlers => "handlers",
         }
     }
 
     fn namespace(self) -> &'static str {
         match self {
             Self::Orders => example::NAMESPACE,
-            Self::Coffee | Self::Events | Self::Commerce => self.folder(),
+            Self::Coffee | Self::Events | Self::Commerce | Self::Handlers => self.folder(),
         }
     }
 
@@ -119,6 +121,7 @@ impl Example {
                 Ok(said)
             }
             Self::Events => script(scene, "examples/events/demo.sh", &[]).await,
+            Self::Handlers => script(scene, "examples/handlers/demo.sh", &[]).await,
             Self::Commerce => {
                 let before = scene.records("enriched-events").await?.len();
                 let (_forward, port) = forward(scene, "collector").await?;

@@ -53,13 +53,16 @@ pub(crate) async fn ensure(site: &Site) -> Result<()> {
         Ground::Stock => missing(BUILD.iter()),
         Ground::Local => missing(BUILD.iter().chain(LOCAL)),
     };
-    if !packages.is_empty() {
-        install(site, &packages).await?;
-    }
+    install(site, &packages).await?;
     if site.ground == Ground::Local && !rustix::process::geteuid().is_root() {
         return Err(HarnessError::Input("no Docker daemon answers, and making one needs root. Start Docker, or run this as root".into()));
     }
     Ok(())
+}
+
+/// Makes sure that these are there, besides what every cluster needs.
+pub(crate) async fn provide(site: &Site, needs: &[Need]) -> Result<()> {
+    install(site, &missing(needs.iter())).await
 }
 
 /// Refuses when a program is missing that is never installed from here; the second part of a need says how to get it.
@@ -73,6 +76,9 @@ pub(crate) fn require(needs: &[Need]) -> Result<()> {
 }
 
 async fn install(site: &Site, packages: &[&'static str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
     let list = packages.join(" ");
     if !rustix::process::geteuid().is_root() || !is_there("apt-get") {
         return Err(HarnessError::Missing {

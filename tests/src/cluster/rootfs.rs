@@ -29,7 +29,8 @@ pub(crate) fn identity(root: &Path, user: &str, id: u32) -> Result<()> {
     write(&root.join("etc/group"), &format!("{user}:x:{id}:\n"))
 }
 
-fn under(root: &Path, absolute: &Path) -> PathBuf {
+/// The place of an absolute path under `root`.
+pub(crate) fn under(root: &Path, absolute: &Path) -> PathBuf {
     root.join(absolute.strip_prefix("/").unwrap_or(absolute))
 }
 

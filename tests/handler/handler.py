@@ -1,0 +1,90 @@
+"""A handler that does what the record tells it to, so that a test can have every way in which a handler may fail.
+
+The record is JSON: {"id": …, "do": […]}. The first attempt does the first thing in `do`, the second the second, and so on; after the
+last one the id is answered. Which attempt it is, this counts itself, in a file that outlives a crash of the container.
+
+"crash"           the process ends
+"hang"            no answer for longer than any time-out
+"slow:SECONDS"    the id is answered after that long
+"STATUS"          this status
+"STATUS:SECONDS"  this status, with Retry-After
+"""
+
+import json
+import os
+import signal
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+NOTES = "/tmp/attempts"
+LOCK = threading.Lock()
+in_process = 0
+
+
+def attempt(record: str) -> int:
+    """How often this was called for a record before, in all lives of this container."""
+    with LOCK, open(NOTES, "a+", encoding="utf-8") as notes:
+        notes.seek(0)
+        before = sum(1 for line in notes if line == record + "\n")
+        notes.write(record + "\n")
+        notes.flush()
+        os.fsync(notes.fileno())
+        return before
+
+
+def count(change: int) -> int:
+    global in_process
+    with LOCK:
+        in_process += change
+        return in_process
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        at_once = count(1)
+        try:
+            self.answer(json.loads(body), at_once)
+        finally:
+            count(-1)
+
+    def answer(self, order: dict, at_once: int):
+        record = self.headers["ce-id"]
+        nth = attempt(record)
+        print(f"{record} {nth + 1}", flush=True)
+        things = order.get("do", [])
+        thing, _, argument = (things[nth] if nth < len(things) else "200").partition(":")
+        if thing == "crash":
+            os._exit(1)
+        if thing == "hang":
+            time.sleep(3600)
+        if thing == "slow":
+            time.sleep(float(argument))
+            thing = "200"
+        said = {"id": order["id"], "attempt": nth + 1, "record": record, "pod": os.environ["HOSTNAME"], "atOnce": at_once}
+        said["traceparent"] = self.headers.get("traceparent")
+        text = json.dumps(said).encode() if thing == "200" else f"told to say {thing}".encode()
+        self.send_response(int(thing))
+        if argument and thing != "200":
+            self.send_header("retry-after", argument)
+        self.send_header("content-type", "application/json" if thing == "200" else "text/plain")
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+        self.wfile.flush()
+
+    def log_request(self, code="-", size="-"):
+        """What matters is printed above."""
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 256
+
+
+# It does not wait for what it has begun: at SIGTERM it is gone. A worker that is stopped with it must have ended before.
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+Server(("", int(os.environ["PORT"])), Handler).serve_forever()
