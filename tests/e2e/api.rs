@@ -70,6 +70,18 @@ fn breaker(change: Value) -> Value {
 fn by_type(handlers: &[Value]) -> Value {
     json!({"processor": {"builtin": null, "byType": {"handlers": handlers}}})
 }
+/// A pipeline with a handler over HTTP, as a change of [`reader`].
+fn handled(change: Value) -> Value {
+    let mut http = json!({"image": "shop/handler:1", "port": 9000});
+    for (key, value) in change.as_object().into_iter().flatten() {
+        http[key] = value.clone();
+    }
+    json!({"processor": {"builtin": null, "http": http}})
+}
+/// A pipeline with a worker of its own, as a change of [`reader`].
+fn imaged(image: &str) -> Value {
+    json!({"processor": {"builtin": null, "image": image}})
+}
 fn log(kind: &str) -> Value {
     json!({"type": kind, "builtin": "log"})
 }

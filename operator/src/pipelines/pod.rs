@@ -25,6 +25,8 @@ use penstock_crds::{
 
 use super::{
     build::{labels, ports, selector},
+    handler,
+    own_code::OwnCode,
     validate::ValidatedPipeline,
 };
 
@@ -47,14 +49,21 @@ pub(super) fn template(pipeline: &ValidatedPipeline, image: &str, config_hash: &
         ..ObjectMeta::default()
     };
     let placement = &pipeline.placement;
+    let (image, handler) = match &pipeline.own_code {
+        OwnCode::None => (image, None),
+        OwnCode::Worker(own) => (own.as_str(), None),
+        OwnCode::Handler(handler) => (image, Some(handler)),
+    };
+    let grace = GRACE + handler.map_or(Duration::ZERO, |_| handler::GRACE);
     let owned = name::owned_name(&worker.pipeline.name);
     let spec = PodSpec {
+        init_containers: handler.map(|handler| vec![handler::container(handler)]),
         containers: vec![container(pipeline, image)],
-        volumes: Some(vec![config_volume(&owned)]),
+        volumes: Some([config_volume(&owned)].into_iter().chain(handler.map(|_| handler::volume())).collect()),
         service_account_name: Some(owned),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
-        termination_grace_period_seconds: Some(seconds(worker.drain_timeout + GRACE)),
+        termination_grace_period_seconds: Some(seconds(worker.drain_timeout + grace)),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
             run_as_user: Some(USER),
@@ -94,12 +103,7 @@ fn container(pipeline: &ValidatedPipeline, image: &str) -> Container {
         liveness_probe: Some(probe("/healthz", 10, 3)),
         readiness_probe: Some(probe("/readyz", 2, 2)),
         lifecycle: lifecycle(&worker.source),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(locked_down()),
         volume_mounts: Some(vec![VolumeMount {
             name: CONFIG_VOLUME.to_owned(),
             mount_path: CONFIG_DIR.to_owned(),
@@ -109,6 +113,16 @@ fn container(pipeline: &ValidatedPipeline, image: &str) -> Container {
         // What a worker says last is what a person wants to read in the pipeline's conditions.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
+    }
+}
+
+/// What the *restricted* Pod Security Standard wants of a container, and a file system that nobody writes to.
+pub(super) fn locked_down() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+        ..SecurityContext::default()
     }
 }
 
@@ -125,7 +139,7 @@ fn environment() -> Vec<EnvVar> {
     vec![from_pod("POD_NAME", "metadata.name"), from_pod("POD_NAMESPACE", "metadata.namespace"), json]
 }
 
-fn from_pod(name: &str, field: &str) -> EnvVar {
+pub(super) fn from_pod(name: &str, field: &str) -> EnvVar {
     EnvVar {
         name: name.to_owned(),
         value_from: Some(EnvVarSource {
@@ -160,8 +174,8 @@ fn lifecycle(source: &WorkerSource) -> Option<Lifecycle> {
     }
 }
 
-/// What a worker may use: what the spec says, else a little that the scheduler can count on.
-fn resources(declared: Option<&Resources>) -> ResourceRequirements {
+/// What a container may use: what the spec says, else a little that the scheduler can count on.
+pub(super) fn resources(declared: Option<&Resources>) -> ResourceRequirements {
     let amounts = |a: &ResourceAmounts| -> BTreeMap<String, Quantity> {
         [("cpu", &a.cpu), ("memory", &a.memory)].into_iter().filter_map(|(k, v)| v.clone().map(|v| (k.to_owned(), v))).collect()
     };

@@ -55,6 +55,7 @@ pub fn status(pipeline: &EventPipeline, findings: &Findings<'_>, now: &Time) -> 
         observed_generation: meta.generation,
         replicas: counts.and_then(|s| s.replicas).unwrap_or_default(),
         ready_replicas: counts.and_then(|s| s.ready_replicas).unwrap_or_default(),
+        processor: pipeline.spec.processor.choice().ok().map(|choice| choice.name().to_owned()),
         selector: Some(selector_text(own_name)),
         group: group(pipeline),
         dead_letter_topic: topics.dead_letter.as_ref().and_then(|d| topics.kafka_name(d.object())),

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::{child::ChildKind, pod::CONTAINER};
+use super::{child::ChildKind, handler, pod};
 
 /// Where everything is ours, as JSON pointers (RFC 6901). None of these gets a default from the apiserver.
 fn ours(kind: ChildKind) -> &'static [&'static str] {
@@ -25,8 +25,11 @@ fn ours(kind: ChildKind) -> &'static [&'static str] {
     }
 }
 
-/// The fields of the worker's container where everything is ours.
-const IN_CONTAINER: &[&str] = &["command", "env", "envFrom", "resources", "volumeMounts"];
+/// Our containers, and the list that each stands in.
+const CONTAINERS: &[(&str, &str)] =
+    &[("/spec/template/spec/containers", pod::CONTAINER), ("/spec/template/spec/initContainers", handler::CONTAINER)];
+/// The fields of our containers where everything is ours.
+const IN_CONTAINER: &[&str] = &["command", "args", "env", "envFrom", "resources", "volumeMounts"];
 
 /// What is in `live` and not in `desired` where everything is ours, as pointers into `live`; the last of a list first.
 #[must_use]
@@ -35,7 +38,8 @@ pub fn surplus(kind: ChildKind, live: &Value, desired: &Value) -> Vec<String> {
     for pointer in ours(kind) {
         compare(live.pointer(pointer), desired.pointer(pointer), pointer, &mut found);
     }
-    if let (Some(here), Some(there)) = (container(live), container(desired)) {
+    for (list, container) in CONTAINERS {
+        let (Some(here), Some(there)) = (find(live, list, container), find(desired, list, container)) else { continue };
         for field in IN_CONTAINER {
             let (here, there) = (format!("{here}/{field}"), format!("{there}/{field}"));
             compare(live.pointer(&here), desired.pointer(&there), &here, &mut found);
@@ -53,10 +57,9 @@ pub fn removal(pointers: &[String], version: Option<&str>) -> Value {
     std::iter::once(unchanged).chain(removals).collect()
 }
 
-fn container(object: &Value) -> Option<String> {
-    const CONTAINERS: &str = "/spec/template/spec/containers";
-    let at = object.pointer(CONTAINERS)?.as_array()?.iter().position(|c| name(c) == Some(CONTAINER))?;
-    Some(format!("{CONTAINERS}/{at}"))
+fn find(object: &Value, list: &str, container: &str) -> Option<String> {
+    let at = object.pointer(list)?.as_array()?.iter().position(|c| name(c) == Some(container))?;
+    Some(format!("{list}/{at}"))
 }
 
 fn compare(live: Option<&Value>, desired: Option<&Value>, pointer: &str, found: &mut Vec<String>) {
@@ -148,6 +151,17 @@ mod tests {
             expected.sort();
             assert_eq!(got, expected, "{live}");
         }
+    }
+
+    #[test]
+    fn additions_to_a_handler() {
+        let handler = json!({"name": "handler", "env": [{"name": "PORT"}]});
+        let desired = deployment(json!({"containers": [{"name": "worker"}], "initContainers": [handler]}));
+        let added = json!([{"name": "first"}, {"name": "handler", "env": [{"name": "PORT"}, {"name": "X"}], "args": ["x"], "tty": false}]);
+        let mut got =
+            surplus(ChildKind::Deployment, &deployment(json!({"containers": [{"name": "worker"}], "initContainers": added})), &desired);
+        got.sort();
+        assert_eq!(got, ["0", "1/args", "1/env/1"].map(|at| format!("/spec/template/spec/initContainers/{at}")));
     }
 
     #[test]

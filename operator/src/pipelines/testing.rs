@@ -31,6 +31,11 @@ pub fn payments(patch: Value) -> EventPipeline {
     )
 }
 
+/// A patch of the payments pipeline that has a handler instead.
+pub fn handled(http: Value) -> Value {
+    json!({"processor": {"builtin": null, "http": with(json!({"image": "shop/handler:1", "port": 9000}), http)}})
+}
+
 /// The gateway pipeline with a JSON merge patch over its spec.
 pub fn gateway(patch: Value) -> EventPipeline {
     pipeline(

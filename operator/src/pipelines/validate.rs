@@ -21,6 +21,7 @@ use penstock_crds::{
 
 use super::{
     clients::{fetching, producing, session_timeout},
+    own_code::{OwnCode, own_code},
     quantity,
     retry::{retry_policy, tiers, waiting},
     topics::{self, DeadLetterChoice, FoundTopics, Surroundings, WaitsFor},
@@ -47,6 +48,8 @@ pub struct ValidatedPipeline {
     pub replicas: i32,
     /// What a worker may use, and where it may run.
     pub placement: Placement,
+    /// What of the tenant's code runs in a worker's pod.
+    pub own_code: OwnCode,
 }
 
 /// What a worker may use, and where it may run.
@@ -106,6 +109,7 @@ fn parse(
     let spec = &pipeline.spec;
     let processor = processor(spec, around.pipeline)?;
     let (admin_port, placement) = (admin_port(spec)?, placement(spec)?);
+    let own_code = own_code(spec, &processor, admin_port)?;
     if spec.source.http.is_none() && spec.producer.as_ref().is_some_and(|producer| producer.circuit_breaker.is_some()) {
         return Err(invalid("producer.circuitBreaker goes with source.http: a worker that reads from Kafka waits until it can write"));
     }
@@ -126,7 +130,7 @@ fn parse(
         drain_timeout: worker::DRAIN_TIMEOUT,
     };
     let owner = pipeline.controller_owner_ref(&()).ok_or_else(|| invalid("the object has no name or uid yet"))?;
-    Ok(ValidatedPipeline { owner, worker, replicas: replicas(spec), placement })
+    Ok(ValidatedPipeline { owner, worker, replicas: replicas(spec), placement, own_code })
 }
 
 fn processor(spec: &EventPipelineSpec, pipeline: &str) -> Result<Choice, Refusal> {
@@ -233,7 +237,7 @@ const DEFAULT_CONCURRENCY: u16 = 16;
 const MAX_CONCURRENCY: u16 = 256;
 
 fn placement(spec: &EventPipelineSpec) -> Result<Placement, Refusal> {
-    check_amounts(spec.resources.as_ref())?;
+    check_amounts(spec.resources.as_ref(), "resources")?;
     Ok(Placement {
         resources: spec.resources.clone(),
         node_selector: spec.node_selector.clone(),
@@ -244,13 +248,13 @@ fn placement(spec: &EventPipelineSpec) -> Result<Placement, Refusal> {
 }
 
 /// The apiserver answers an amount that it cannot read as if it had broken itself.
-fn check_amounts(resources: Option<&Resources>) -> Result<(), Refusal> {
+pub(super) fn check_amounts(resources: Option<&Resources>, of: &str) -> Result<(), Refusal> {
     let (requests, limits) = (resources.and_then(|r| r.requests.as_ref()), resources.and_then(|r| r.limits.as_ref()));
     for (field, amounts) in [("requests", requests), ("limits", limits)] {
         let given = amounts.into_iter().flat_map(|a| [("cpu", &a.cpu), ("memory", &a.memory)]);
         for (name, amount) in given.filter_map(|(name, amount)| amount.as_ref().map(|a| (name, &a.0))) {
             if !quantity::is_amount(amount) {
-                return Err(invalid(format!("resources.{field}.{name}: `{amount}` is not an amount: write one such as `250m` or `64Mi`")));
+                return Err(invalid(format!("{of}.{field}.{name}: `{amount}` is not an amount: write one such as `250m` or `64Mi`")));
             }
         }
     }

@@ -10,6 +10,8 @@ use k8s_openapi::api::{
 };
 use penstock_crds::condition::{ConditionType, Reason, Statement};
 
+use super::{handler, pod};
+
 /// The most characters of a crashed worker's last words.
 const MAX_LAST_WORDS: usize = 300;
 
@@ -141,7 +143,23 @@ fn failure(pod: &Pod) -> Option<(Reason, String)> {
         let why = condition.message.clone().unwrap_or_default();
         return Some((Reason::WorkersUnavailable, format!("no node takes it: {why}")));
     }
-    status.container_statuses.iter().flatten().find_map(container_failure).map(|what| (Reason::WorkersFailing, what))
+    // A handler is started before the worker, which cannot do without it.
+    let handlers = status.init_container_statuses.iter().flatten();
+    let containers = || handlers.clone().chain(status.container_statuses.iter().flatten());
+    let failing = containers().find_map(|c| container_failure(c).map(|what| (Reason::WorkersFailing, of_container(c, &what))));
+    failing.or_else(|| containers().find_map(|c| not_listening(c).map(|what| (Reason::WorkersUnavailable, of_container(c, what)))))
+}
+
+/// With its name, where it is not the worker itself.
+fn of_container(container: &ContainerStatus, what: &str) -> String {
+    if container.name == pod::CONTAINER { what.to_owned() } else { format!("container `{}`: {what}", container.name) }
+}
+
+/// A handler that runs, and is not reached on its port.
+fn not_listening(container: &ContainerStatus) -> Option<&'static str> {
+    let runs = container.state.as_ref().is_some_and(|state| state.running.is_some());
+    (container.name == handler::CONTAINER && runs && !container.ready)
+        .then_some("accepts no connections on its port yet; it must listen on the port in the variable PORT, on all addresses")
 }
 
 fn container_failure(container: &ContainerStatus) -> Option<String> {

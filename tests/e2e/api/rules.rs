@@ -6,7 +6,7 @@ use penstock_crds::manifest;
 use penstock_tests::scene::{Result, play, refusal};
 use serde_json::{Value, json};
 
-use super::{breaker, by_type, changed, create, exactly, front, log, places, reader, topic, untyped};
+use super::{breaker, by_type, changed, create, exactly, front, handled, imaged, log, places, reader, topic, untyped};
 
 /// Cases of one CEL rule: changes of a spec that it accepts and that it refuses. A rule about a transition gets them as
 /// updates of an object that exists, the others as new objects.
@@ -113,11 +113,19 @@ fn pipeline_rules() -> Vec<RuleCase> {
             "spec.processor",
             "processor needs exactly one",
             reader(),
-            vec![json!({"processor": {"builtin": "payments", "options": {"successRate": "1"}}}), by_type(&[log("a")])],
+            vec![
+                json!({"processor": {"builtin": "payments", "options": {"successRate": "1"}}}),
+                by_type(&[log("a")]),
+                handled(json!({})),
+                imaged("shop/worker:1"),
+            ],
             vec![
                 json!({"processor": {"builtin": null}}),
                 json!({"processor": {"builtin": null, "options": {"successRate": "1"}}}),
                 changed(by_type(&[log("a")]), &json!({"processor": {"builtin": "log"}})),
+                changed(handled(json!({})), &json!({"processor": {"builtin": "log"}})),
+                json!({"processor": {"builtin": null, "image": "shop/worker:1", "http": {"image": "shop/handler:1", "port": 9000}}}),
+                changed(by_type(&[log("a")]), &imaged("shop/worker:1")),
             ],
         ),
         rule(
@@ -125,8 +133,46 @@ fn pipeline_rules() -> Vec<RuleCase> {
             "spec.processor",
             "processor.options goes with",
             reader(),
-            vec![json!({"processor": {"options": {"successRate": "1"}}})],
-            vec![changed(by_type(&[log("a")]), &json!({"processor": {"options": {"maxBytes": "1"}}}))],
+            vec![
+                json!({"processor": {"options": {"successRate": "1"}}}),
+                changed(imaged("shop/worker:1"), &json!({"processor": {"options": {"speed": "9"}}})),
+            ],
+            vec![
+                changed(by_type(&[log("a")]), &json!({"processor": {"options": {"maxBytes": "1"}}})),
+                changed(handled(json!({})), &json!({"processor": {"options": {"speed": "9"}}})),
+            ],
+        ),
+        rule(
+            KIND,
+            "spec.processor.http.timeout",
+            "must be from",
+            reader(),
+            vec![handled(json!({"timeout": "1s"})), handled(json!({"timeout": "5m"}))],
+            vec![handled(json!({"timeout": "999ms"})), handled(json!({"timeout": "301s"}))],
+        ),
+        rule(
+            KIND,
+            "spec",
+            "processor.http and processor.image go with",
+            reader(),
+            vec![handled(json!({})), imaged("shop/worker:1")],
+            vec![],
+        ),
+        rule(
+            KIND,
+            "spec",
+            "processor.http and processor.image go with",
+            changed(front(), &json!({"table": null})),
+            vec![],
+            vec![handled(json!({})), imaged("shop/worker:1")],
+        ),
+        rule(
+            KIND,
+            "spec",
+            "processor.http.port and admin.port",
+            reader(),
+            vec![handled(json!({"port": 8081})), changed(handled(json!({"port": 8080})), &json!({"admin": {"port": 8081}}))],
+            vec![handled(json!({"port": 8080})), changed(handled(json!({"port": 9000})), &json!({"admin": {"port": 9000}}))],
         ),
         rule(
             KIND,

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::pipelines::{
-    testing::{example_topics, gateway, payments, references, topic},
+    testing::{example_topics, gateway, handled, payments, references, topic},
     topics::DeadLetterChoice,
     validate::validate,
 };
@@ -39,6 +39,31 @@ fn golden_kafka_pipeline() {
         "admin": {"port": 3002},
     }));
     insta::assert_yaml_snapshot!(bodies(built(&pipeline)));
+}
+
+#[test]
+fn golden_handler() {
+    let resources = json!({"requests": {"memory": "64Mi"}, "limits": {"cpu": "1"}});
+    let pipeline = payments(handled(json!({"path": "/events", "timeout": "30s", "resources": resources})));
+    let built = built(&pipeline);
+    let file = built.iter().find_map(|m| m.body.pointer("/data/worker.json")).unwrap().as_str().unwrap();
+    let file: Value = serde_json::from_str(file).unwrap();
+    insta::assert_yaml_snapshot!(json!({"processor": file["processor"], "template": pod_template(&built)}));
+}
+
+#[test]
+fn an_image_of_one_s_own_takes_the_place_of_the_worker_s() {
+    let own = json!({"processor": {"builtin": null, "image": "shop/worker:1", "options": {"speed": "9"}}});
+    let (stock, own) = (built(&payments(json!({}))), built(&payments(own)));
+    let mut expected = pod_template(&stock).clone();
+    for (pointer, value) in [("/spec/containers/0/image", "shop/worker:1"), ("/metadata/labels/app.kubernetes.io~1name", "image")] {
+        *expected.pointer_mut(pointer).unwrap() = json!(value);
+    }
+    const HASH: &str = "/metadata/annotations/penstock.dev~1config-hash";
+    let hash = pod_template(&own).pointer(HASH).cloned().unwrap();
+    assert_ne!(expected.pointer(HASH), Some(&hash));
+    *expected.pointer_mut(HASH).unwrap() = hash;
+    assert_eq!(pod_template(&own), &expected);
 }
 
 #[test]
@@ -121,7 +146,8 @@ fn what_others_do_to_the_objects_does_not_roll_the_pods() {
 
 #[test]
 fn the_configuration_file_is_what_a_worker_reads() {
-    for pipeline in [payments(json!({})), gateway(json!({}))] {
+    let own = json!({"processor": {"builtin": null, "image": "shop/worker:1", "options": {"speed": "9"}}});
+    for pipeline in [payments(json!({})), gateway(json!({})), payments(handled(json!({}))), payments(own)] {
         let manifests = built(&pipeline);
         let config_map = manifests.iter().find(|m| m.kind == ChildKind::ConfigMap).unwrap();
         let file = config_map.body.pointer("/data/worker.json").unwrap().as_str().unwrap();

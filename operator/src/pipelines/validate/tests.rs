@@ -2,7 +2,7 @@ use penstock_crds::condition::Reason;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::pipelines::testing::{UID, cluster, derived_by, example_topics, gateway, payments, references, topic, unready, with};
+use crate::pipelines::testing::{UID, cluster, derived_by, example_topics, gateway, handled, payments, references, topic, unready, with};
 
 fn only(topics: Vec<KafkaTopic>, names: &[&str]) -> Vec<KafkaTopic> {
     topics.into_iter().filter(|t| names.contains(&t.metadata.name.as_deref().unwrap())).collect()
@@ -36,7 +36,7 @@ fn a_spec_that_makes_no_sense_is_refused() {
     let kafka = |patch: Value| payments(patch);
     let log = || json!({"type": "user.created", "builtin": "log"});
     let rows: Vec<(EventPipeline, Reason, &str)> = vec![
-        (kafka(json!({"processor": {"builtin": null}})), Reason::InvalidSpec, "exactly one of builtin and byType"),
+        (kafka(json!({"processor": {"builtin": null}})), Reason::InvalidSpec, "exactly one of builtin, byType, http and image"),
         (kafka(json!({"processor": by_type(json!([]))})), Reason::InvalidSpec, "at least one handler"),
         (kafka(json!({"processor": by_type(json!([log(), log()]))})), Reason::InvalidSpec, "one for each type"),
         (kafka(json!({"processor": by_type(json!([log()]))})), Reason::ProcessorMismatch, "`by-type` needs no sink"),
@@ -54,6 +54,22 @@ fn a_spec_that_makes_no_sense_is_refused() {
             kafka(json!({"processor": {"builtin": "nope"}})),
             Reason::InvalidSpec,
             "`nope` is not a built-in processor: this version has enrich, events-gateway, log, orders-gateway, payments",
+        ),
+        (kafka(handled(json!({"port": 8080}))), Reason::InvalidSpec, "processor.http.port and admin.port are both 8080"),
+        (kafka(with(handled(json!({})), json!({"admin": {"port": 9000}}))), Reason::InvalidSpec, "are both 9000"),
+        (kafka(handled(json!({"timeout": "6m"}))), Reason::InvalidSpec, "processor.http.timeout: `6m` is out of bounds"),
+        (kafka(handled(json!({"image": "a b"}))), Reason::InvalidSpec, "processor.http.image: `a b` is not the name of an image"),
+        (
+            kafka(handled(json!({"resources": {"limits": {"cpu": "lots"}}}))),
+            Reason::InvalidSpec,
+            "processor.http.resources.limits.cpu: `lots` is not an amount",
+        ),
+        (kafka(json!({"processor": {"builtin": null, "image": ""}})), Reason::InvalidSpec, "processor.image"),
+        (gateway(handled(json!({}))), Reason::ProcessorMismatch, "`http` needs source.kafka"),
+        (
+            gateway(json!({"processor": {"builtin": null, "image": "w:1"}})),
+            Reason::ProcessorMismatch,
+            "`image` needs source.kafka",
         ),
         (kafka(json!({"processor": {"builtin": "orders-gateway"}})), Reason::ProcessorMismatch, "needs source.http"),
         (kafka(json!({"sink": null})), Reason::ProcessorMismatch, "`payments` needs sink"),
@@ -96,6 +112,18 @@ fn a_spec_that_makes_no_sense_is_refused() {
         let problem = validate(&pipeline, &references(example_topics())).pipeline.unwrap_err();
         assert_eq!(problem.reason, reason, "{problem}");
         assert!(problem.message.contains(part), "{part}: {problem}");
+    }
+}
+
+#[test]
+fn own_code_may_go_without_a_sink() {
+    let image = json!({"processor": {"builtin": null, "image": "w:1", "options": {"a": "b"}}});
+    for (mut patch, name) in [(handled(json!({})), "http"), (image, "image")] {
+        for (sink, expected) in [(json!({"kafka": {"topic": "payments"}}), Some("payments")), (Value::Null, None)] {
+            patch["sink"] = sink;
+            let worker = validate(&payments(patch.clone()), &references(example_topics())).pipeline.unwrap().worker;
+            assert_eq!((worker.processor.name(), worker.sink.as_deref()), (name, expected));
+        }
     }
 }
 

@@ -119,6 +119,55 @@ fn what_pods_say() {
 }
 
 #[test]
+fn a_handler_that_fails_is_named() {
+    let status = |name: &str, ready: bool, state: Value, last_state: Value| json!({"name": name, "image": "shop/handler:1", "imageID": "", "ready": ready, "restartCount": 1, "state": state, "lastState": last_state});
+    let both = |handler: Value, worker: Value| pod(json!({"initContainerStatuses": [handler], "containerStatuses": [worker]}));
+    let handler = |ready, state, last_state| status("handler", ready, state, last_state);
+    let initializing = || status("worker", false, json!({"waiting": {"reason": "PodInitializing"}}), json!({}));
+    let running = |ready| status("worker", ready, json!({"running": {}}), json!({}));
+    let waiting = |reason: &str| json!({"waiting": {"reason": reason}});
+    let crash = |code, message: &str| json!({"terminated": {"exitCode": code, "reason": "Error", "message": message}});
+    for (pod, reason, words) in [
+        (
+            both(handler(false, waiting("ImagePullBackOff"), json!({})), initializing()),
+            Reason::WorkersFailing,
+            "container `handler`: image `shop/handler:1` cannot be pulled",
+        ),
+        (
+            both(handler(false, waiting("CrashLoopBackOff"), crash(1, "Traceback:\nImportError: flask\n")), initializing()),
+            Reason::WorkersFailing,
+            "container `handler`: crashed (Error, exit code 1): ImportError: flask",
+        ),
+        // Later, while the worker is as it shall be.
+        (
+            both(handler(false, waiting("CrashLoopBackOff"), crash(2, "")), running(true)),
+            Reason::WorkersFailing,
+            "container `handler`: crashed (Error, exit code 2)",
+        ),
+        (
+            both(handler(false, json!({"running": {}}), json!({})), initializing()),
+            Reason::WorkersUnavailable,
+            "container `handler`: accepts no connections on its port yet; it must listen on the port in the variable PORT, on all addresses",
+        ),
+        (both(handler(true, json!({"running": {}}), json!({})), running(false)), Reason::WorkersUnavailable, ""),
+        // What the worker says counts before a handler that starts again.
+        (
+            both(
+                handler(false, json!({"running": {}}), json!({})),
+                status("worker", false, waiting("CrashLoopBackOff"), crash(1, "no such topic")),
+            ),
+            Reason::WorkersFailing,
+            "crashed (Error, exit code 1): no such topic",
+        ),
+    ] {
+        let deployment = deployment(1, counts(1, 1, 1, 0));
+        let got = judge(Workers { deployment: Some(&deployment), pods: &[pod], wanted: 1 });
+        let expected = if words.is_empty() { String::new() } else { format!("; 1 of 1: {words}") };
+        assert_eq!((got.statement.reason, got.statement.message), (reason, format!("0 of 1 workers are ready{expected}")));
+    }
+}
+
+#[test]
 fn pods_that_kubernetes_refuses() {
     for (message, words) in [
         ("exceeded quota: pods=1", "exceeded quota: pods=1"),
