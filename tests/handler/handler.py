@@ -65,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
         if thing == "slow":
             time.sleep(float(argument))
             thing = "200"
-        said = {"id": order["id"], "attempt": nth + 1, "record": record, "pod": os.environ["HOSTNAME"], "atOnce": at_once}
+        said = {"id": order["id"], "attempt": nth + 1, "record": record, "pod": os.environ["POD_NAME"], "atOnce": at_once}
         said["traceparent"] = self.headers.get("traceparent")
         text = json.dumps(said).encode() if thing == "200" else f"told to say {thing}".encode()
         self.send_response(int(thing))
