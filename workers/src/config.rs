@@ -182,7 +182,11 @@ mod tests {
             ("/processor", json!({"byType": {"a": {"builtin": "log"}}}), Some("sink: by-type takes no sink")),
             ("/processor", json!({"byType": {"a": {"builtin": "orders-gateway"}}}), Some("the handler of `a` is orders-gateway")),
             ("/processor", json!({"http": {"port": 9000, "path": "/", "timeout": "10s"}}), None),
-            ("/processor", json!({"http": {"port": 3002, "path": "/", "timeout": "10s"}}), Some("processor.http.port must not be adminPort")),
+            (
+                "/processor",
+                json!({"http": {"port": 3002, "path": "/", "timeout": "10s"}}),
+                Some("processor.http.port must not be adminPort"),
+            ),
             ("/processor", json!({"image": {"options": {"a": "b"}}}), None),
             ("/sink", json!(null), Some("sink: payments needs a sink")),
             ("/source", json!({"http": {"port": 3002}}), Some("not adminPort")),

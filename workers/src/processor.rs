@@ -3,7 +3,7 @@
 //! A processor decides what an event means; the runtime decides when it is called and makes the answer last. The same
 //! event may come again, with the same [`Event::id`]: after a retry, after a crash, after a rebalance.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use penstock_kafka::{ConsumedRecord, RecordRef};
@@ -98,18 +98,27 @@ pub struct Failure {
     pub message: String,
     /// Where it happened, or whatever else helps; may have many lines.
     pub stack: Option<String>,
+    /// With [`Outcome::Retry`]: the next attempt is not made sooner than after this pause, however short the pipeline's own is.
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
     /// A failure without a stack.
     pub fn new(error_type: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { error_type: error_type.into(), message: message.into(), stack: None }
+        Self { error_type: error_type.into(), message: message.into(), stack: None, retry_after: None }
     }
 
     /// Adds where it happened.
     #[must_use]
     pub fn with_stack(mut self, stack: impl Into<String>) -> Self {
         self.stack = Some(stack.into());
+        self
+    }
+
+    /// Asks for a pause before the next attempt: of a service, say, that has told when it will be back.
+    #[must_use]
+    pub fn with_retry_after(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
         self
     }
 }
@@ -121,8 +130,8 @@ pub enum Outcome {
     Emit(Vec<Output>),
     /// It is done and causes nothing.
     Drop,
-    /// It may work later: the same event comes again after a pause, and goes to the dead letter topic once the attempts
-    /// are used up.
+    /// It may work later: the same event comes again after a pause, which is at least [`Failure::retry_after`], and goes to the
+    /// dead letter topic once the attempts are used up.
     Retry(Failure),
     /// It will never work: it goes to the dead letter topic at once.
     Reject(Failure),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_TYPE};
-use percent_encoding::percent_decode;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
 use super::{
     event::{CloudEvent, DATA_CONTENT_TYPE, Incomplete, MAX_ATTRIBUTES},
@@ -62,8 +62,19 @@ fn header_of(attribute: &str) -> String {
     if attribute == DATA_CONTENT_TYPE { CONTENT_TYPE.as_str().to_owned() } else { format!("{PREFIX}{attribute}") }
 }
 
-/// The value of an attribute: without the quotes that older senders put around it, then percent-decoded (section 3.1.3.2).
-fn text_of(value: &[u8]) -> Option<String> {
+/// What stays as it is in the value of a header: printable ASCII but space, quote and percent (section 3.1.3.2).
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+
+/// The value of a header for the value of an attribute, percent-encoded.
+#[must_use]
+pub fn encoded(value: &str) -> String {
+    utf8_percent_encode(value, ENCODED).to_string()
+}
+
+/// The value of an attribute: without the quotes that older senders put around it, then percent-decoded (section 3.1.3.2). None: it
+/// is not UTF-8.
+#[must_use]
+pub fn text_of(value: &[u8]) -> Option<String> {
     let quoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
     let plain = quoted.map_or(Cow::Borrowed(value), |inner| Cow::Owned(unescaped(inner)));
     String::from_utf8(percent_decode(&plain).collect()).ok()
@@ -120,6 +131,18 @@ mod tests {
             ("gr\u{fc}n", "grün"),
         ] {
             assert_eq!(read(&[("ce-subject", value)], "").unwrap().attribute("subject"), Some(expected), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_reads_back() {
+        for (value, expected) in [
+            ("plain~!", "plain~!"),
+            ("Euro € 😀", "Euro%20%E2%82%AC%20%F0%9F%98%80"),
+            ("100% \"sure\"", "100%25%20%22sure%22"),
+            ("a\nb\u{7f}", "a%0Ab%7F"),
+        ] {
+            assert_eq!((encoded(value).as_str(), text_of(encoded(value).as_bytes()).as_deref()), (expected, Some(value)));
         }
     }
 

@@ -99,7 +99,7 @@ fn rule_broken(name: &str, value: &str) -> Option<&'static str> {
         "dataschema" if !is_absolute_uri(value) => Some("must be a URI"),
         "time" if !is_rfc3339(value) => Some("must be a time such as 2026-01-31T12:00:00Z (RFC 3339)"),
         // A reader of the record would take the data for the event (Kafka binding, section 3).
-        DATA_CONTENT_TYPE if is_of_events(value) => Some("must not be that of CloudEvents: it is the type of the data"),
+        DATA_CONTENT_TYPE if is_of_events(value.as_bytes()) => Some("must not be that of CloudEvents: it is the type of the data"),
         DATA_CONTENT_TYPE if !is_media_type(value) => Some("must be a media type such as application/json"),
         _ => None,
     }
@@ -118,8 +118,11 @@ fn is_rfc3339(text: &str) -> bool {
     matches!(offset, "Z" | "+00:00" | "-00:00") && text.parse::<Timestamp>().is_ok()
 }
 
-fn is_of_events(media: &str) -> bool {
-    media.trim_start().to_ascii_lowercase().starts_with("application/cloudevents")
+/// Whether a media type says that something is an event as a whole, or many, in any format.
+#[must_use]
+pub fn is_of_events(media: &[u8]) -> bool {
+    const ALL: &[u8] = b"application/cloudevents";
+    media.trim_ascii_start().get(..ALL.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(ALL))
 }
 
 fn is_media_type(text: &str) -> bool {

@@ -10,8 +10,8 @@ mod json;
 mod kafka;
 
 pub use self::{
-    binary::{of_headers, speaks_of_events},
-    event::{Broken, CloudEvent, DATA_CONTENT_TYPE, Incomplete},
+    binary::{encoded, of_headers, speaks_of_events, text_of},
+    event::{Broken, CloudEvent, DATA_CONTENT_TYPE, Incomplete, SPEC_VERSION, is_of_events},
     fault::{Fault, Place, pointer},
     json::{BatchError, batch_of_json, event_of_json},
     kafka::{NoType, type_of},

@@ -1,8 +1,9 @@
-//! The processors that are compiled into the worker, and which one a configuration asks for. Pure: builds them, starts nothing.
+//! The processors that are compiled into the worker, the one that calls a handler over HTTP, and which one a configuration asks for. Pure: builds them, starts nothing.
 
 mod by_type;
 mod enrich;
 mod events_gateway;
+mod http;
 mod log;
 mod orders;
 mod orders_gateway;
@@ -59,7 +60,7 @@ pub fn build(config: &WorkerConfig) -> Result<BuiltProcessor, ConfigError> {
             }
             Ok(BuiltProcessor::Record(Arc::new(ByType::new(handlers))))
         }
-        Choice::Http(_) => Err(ConfigError::invalid("processor.http: this worker calls no handlers")),
+        Choice::Http(call) => Ok(BuiltProcessor::Record(Arc::new(http::HttpHandler::new(call, config.sink.is_some())?))),
         Choice::Image { .. } => Err(ConfigError::invalid(
             "processor.image: this is the stock worker, which has only built-in processors; name an image whose main runs its own",
         )),
@@ -86,7 +87,7 @@ mod tests {
     use std::time::Duration;
 
     use penstock_crds::{
-        processor::{self, Configured, SourceKind},
+        processor::{self, Configured, HttpCall, SourceKind},
         worker::{PipelineId, Producing, WorkerSource},
     };
 
@@ -127,6 +128,10 @@ mod tests {
     #[test]
     fn what_cannot_be_built_says_what_to_change() {
         type Change = fn(&mut WorkerConfig);
+        let http = |path: &str| Choice::Http(HttpCall { port: 9000, path: path.to_owned(), timeout: Duration::from_secs(1) });
+        assert!(matches!(build(&WorkerConfig { processor: http("/a"), ..config("log") }), Ok(BuiltProcessor::Record(_))));
+        let why = build(&WorkerConfig { processor: http("a b"), ..config("log") }).unwrap_err().to_string();
+        assert!(why.contains("`a b` is not a path"), "{why}");
         let cases: [(Change, &str); 7] = [
             (|c| c.processor = Choice::Image { options: BTreeMap::new() }, "this is the stock worker"),
             (|c| c.processor = named("sms", &[]), "this version has enrich, events-gateway, log, orders-gateway, payments"),

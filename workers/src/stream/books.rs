@@ -224,8 +224,8 @@ impl Books {
         self.release_lane(ticket);
         let Some(partition) = self.partitions.get_mut(&ticket.assignment) else { return };
         let Some(slot) = partition.slot(ticket.number) else { return };
-        if let Verdict::Wait(station) = &verdict {
-            slot.waits = Some(*station);
+        if let Verdict::Wait { at, .. } = &verdict {
+            slot.waits = Some(*at);
         }
         match self.emission {
             Emission::AtOnce => {

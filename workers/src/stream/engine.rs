@@ -329,7 +329,7 @@ impl<O: Outbox> Engine<O> {
         }
         let Some(event) = self.parts.books.begin(ticket) else { return };
         if start == Start::HoldBack {
-            return self.decide(ticket, Verdict::Wait(Station::Held));
+            return self.decide(ticket, Verdict::Wait { at: Station::Held, not_before: None });
         }
         let (number, begun) = (event.attempt, Instant::now());
         let mut answer = AssertUnwindSafe(Arc::clone(&self.parts.processor).handle(event)).catch_unwind();
@@ -367,7 +367,8 @@ impl<O: Outbox> Engine<O> {
             Next::Wait(level, failure) => {
                 tracing::debug!(error = failure.error_type, level, "a record waits for another attempt");
                 self.parts.counters.delayed.inc();
-                Verdict::Wait(Station::Tier(level))
+                let not_before = failure.retry_after.and_then(|pause| Timestamp::now().checked_add(pause).ok());
+                Verdict::Wait { at: Station::Tier(level), not_before }
             }
             Next::Again(pause) => return self.pause(ticket, pause),
         };
@@ -375,10 +376,10 @@ impl<O: Outbox> Engine<O> {
     }
 
     fn decide(&mut self, ticket: Ticket, verdict: Verdict) {
-        if let Verdict::Wait(station) = &verdict
+        if let Verdict::Wait { at, .. } = &verdict
             && let Some(event) = self.parts.books.event(ticket)
         {
-            self.holds.wait(&event, *station);
+            self.holds.wait(&event, *at);
         }
         self.parts.books.decide(ticket, verdict);
     }

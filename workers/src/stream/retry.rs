@@ -14,7 +14,7 @@ pub enum Next {
     Emit(Vec<Output>),
     /// Another attempt, after this pause.
     Again(Duration),
-    /// Another attempt once the delay of this level is over.
+    /// Another attempt once the delay of this level is over, and the pause that the failure asks for.
     Wait(Level, Failure),
     /// It goes to the dead letter topic.
     Bury(Failure, Burial),
@@ -41,7 +41,7 @@ pub struct Standing {
 }
 
 /// Decides what follows from the outcome of an attempt. In the source topic a record has as many attempts as the policy says,
-/// after each delay one more. Where the record stands is asked only if that matters; `chance` is from 0 to 1.
+/// after each delay one more. A failure that asks for a pause makes the pipeline's own longer, never shorter. Where the record stands is asked only if that matters; `chance` is from 0 to 1.
 #[must_use]
 pub fn next(outcome: Outcome, at: impl FnOnce() -> Standing, policy: &RetryPolicy, chance: impl FnOnce() -> f64) -> Next {
     match outcome {
@@ -50,7 +50,8 @@ pub fn next(outcome: Outcome, at: impl FnOnce() -> Standing, policy: &RetryPolic
         Outcome::Reject(failure) => Next::Bury(failure, Burial::Rejected),
         Outcome::Retry(failure) => match at() {
             at if at.level == 0 && at.attempt < policy.attempts => {
-                Next::Again(pause(policy.initial_backoff, policy.max_backoff, u32::from(at.attempt), chance()))
+                let own = pause(policy.initial_backoff, policy.max_backoff, u32::from(at.attempt), chance());
+                Next::Again(own.max(failure.retry_after.unwrap_or_default()))
             }
             at if at.level < at.levels => Next::Wait(at.level + 1, failure),
             _ => Next::Bury(failure, Burial::Exhausted),
@@ -83,6 +84,7 @@ mod tests {
         let failure = Failure::new("Busy", "later");
         let output = Output { payload: Some("x".into()), ..Output::default() };
         let retry = || Outcome::Retry(failure.clone());
+        let asking = |pause| failure.clone().with_retry_after(pause);
         let exhausted = || Next::Bury(failure.clone(), Burial::Exhausted);
         for (outcome, (attempt, level, levels), expected) in [
             (Outcome::Emit(vec![output.clone()]), (1, 0, 0), Next::Emit(vec![output])),
@@ -90,6 +92,9 @@ mod tests {
             (Outcome::Reject(failure.clone()), (1, 0, 2), Next::Bury(failure.clone(), Burial::Rejected)),
             (retry(), (1, 0, 0), Next::Again(ms(200))),
             (retry(), (2, 0, 2), Next::Again(ms(400))),
+            (Outcome::Retry(asking(ms(10))), (1, 0, 0), Next::Again(ms(200))),
+            (Outcome::Retry(asking(ms(90_000))), (1, 0, 0), Next::Again(ms(90_000))),
+            (Outcome::Retry(asking(ms(90_000))), (3, 0, 1), Next::Wait(1, asking(ms(90_000)))),
             (retry(), (3, 0, 0), exhausted()),
             (retry(), (u16::MAX, 0, 0), exhausted()),
             (retry(), (3, 0, 2), Next::Wait(1, failure.clone())),

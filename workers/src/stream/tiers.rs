@@ -164,17 +164,20 @@ impl Tiers {
         Incoming { event, station: *station }
     }
 
-    /// The record that waits at this station; None: its topic has no such.
+    /// The record that waits at this station, in a retry topic at least until `not_before`; None: its topic has no such.
     #[must_use]
-    pub fn waiting(&self, event: &Event, station: Station, now: Timestamp) -> Option<Record> {
-        let (topic, not_before, attempts) = match station {
+    pub fn waiting(&self, event: &Event, station: Station, not_before: Option<Timestamp>, now: Timestamp) -> Option<Record> {
+        let (topic, due, attempts) = match station {
             Station::Source => return None,
             Station::Held => (self.held.get(&*event.topic)?, None, event.attempt.saturating_sub(1)),
             Station::Tier(level) => {
                 let tier = usize::from(level).checked_sub(1)?;
                 let delay = i64::try_from(self.delays.get(tier)?.as_millis()).unwrap_or(i64::MAX);
                 let topic = self.tiers.get(&*event.topic)?.get(tier)?;
-                (topic, Some(now.as_millisecond().saturating_add(delay)), event.attempt)
+                let delayed = now.as_millisecond().saturating_add(delay);
+                // Up to the next millisecond: never too soon.
+                let asked = not_before.map_or(delayed, |at| at.as_millisecond().saturating_add(1));
+                (topic, Some(delayed.max(asked)), event.attempt)
             }
         };
         let mut record = Record {
@@ -189,7 +192,7 @@ impl Tiers {
             ("partition", event.partition.to_string()),
             ("offset", event.offset.to_string()),
         ];
-        let times = [("not-before", not_before), ("timestamp", event.timestamp_ms)];
+        let times = [("not-before", due), ("timestamp", event.timestamp_ms)];
         let times = times.into_iter().filter_map(|(name, ms)| Some((name, ms?.to_string())));
         // Without it the producer has set the timestamp, as it mostly is.
         let by_broker = event.timestamp_type == TimestampType::LogAppendTime;
@@ -258,13 +261,18 @@ mod tests {
     #[test]
     fn a_record_finds_back_to_what_it_was_and_counts_its_attempts() {
         let now = Timestamp::from_millisecond(1_000).unwrap();
-        let waiting = |event: &Event, station| tiers().waiting(event, station, now);
+        let waiting = |event: &Event, station| tiers().waiting(event, station, None, now);
         let (held, due) = read_back(waiting(&event(), Station::Held).unwrap(), "b.held");
         assert_eq!((&held, due), (&Incoming { event: event(), station: Station::Held }, None));
         let (first, due) = read_back(waiting(&held.event, Station::Tier(1)).unwrap(), "b.retry.1");
         assert_eq!((&first, due), (&Incoming { event: Event { attempt: 5, ..event() }, station: Station::Tier(1) }, Some(11_000)));
         let (second, due) = read_back(waiting(&first.event, Station::Tier(2)).unwrap(), "b.retry.2");
         assert_eq!((&second, due), (&Incoming { event: Event { attempt: 6, ..event() }, station: Station::Tier(2) }, Some(61_000)));
+        for (not_before, expected) in [(9_000, 11_000), (11_000, 11_001), (99_000, 99_001)] {
+            let asked = Timestamp::from_millisecond(not_before).unwrap();
+            let (_, due) = read_back(tiers().waiting(&event(), Station::Tier(1), Some(asked), now).unwrap(), "b.retry.1");
+            assert_eq!(due, Some(expected));
+        }
         for (topic, station) in
             [("b", Station::Tier(3)), ("b", Station::Tier(0)), ("b", Station::Source), ("c", Station::Tier(1)), ("c", Station::Held)]
         {

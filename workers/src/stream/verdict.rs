@@ -16,7 +16,12 @@ pub(crate) enum Verdict {
     /// These records go to the sink; there may be none.
     Emit(Vec<Output>),
     /// It waits there: for another attempt, or behind a record that does.
-    Wait(Station),
+    Wait {
+        /// Where.
+        at: Station,
+        /// It is not tried sooner, however short the delay of that station is.
+        not_before: Option<Timestamp>,
+    },
     /// It goes to the dead letter topic.
     Bury(Letter),
 }
@@ -25,8 +30,8 @@ impl Verdict {
     /// What that is to those that come after it.
     pub fn consequence(&self) -> Consequence {
         match self {
-            Self::Wait(Station::Held) => Consequence::HeldBack,
-            Self::Wait(_) => Consequence::Retried,
+            Self::Wait { at: Station::Held, .. } => Consequence::HeldBack,
+            Self::Wait { .. } => Consequence::Retried,
             Self::Emit(_) | Self::Bury(_) => Consequence::Effect,
         }
     }

@@ -83,7 +83,7 @@ mod tests {
             };
             let found = match addresses.checked(Verdict::Emit(outputs), || jiff::Timestamp::UNIX_EPOCH) {
                 Verdict::Bury(letter) => Some(letter.failure.error_type),
-                Verdict::Emit(_) | Verdict::Wait(_) => None,
+                Verdict::Emit(_) | Verdict::Wait { .. } => None,
             };
             assert_eq!(found.as_deref(), expected, "{sink}");
         }

@@ -58,7 +58,7 @@ fn begun(books: &mut Books, record: ConsumedRecord) -> Ticket {
 fn nothing_is_put_beside_before_what_came_earlier_of_its_key_is_acknowledged() {
     let mut books = books(Ordering::Key, Emission::AtOnce).holding_back();
     let emittable = |books: &mut Books| std::iter::from_fn(|| books.next_emittable()).map(|(ticket, _)| ticket).collect::<Vec<_>>();
-    let waits = |books: &mut Books, ticket, station| books.decide(ticket, Verdict::Wait(station));
+    let waits = |books: &mut Books, ticket, station| books.decide(ticket, Verdict::Wait { at: station, not_before: None });
     let [paid, failed, other] = [Some("k"), Some("k"), Some("l")].map(|key| books.take(record(0, 0, key), &Tiers::default()).unwrap());
     for ticket in [paid, failed, other] {
         books.begin(ticket).unwrap();

@@ -43,7 +43,7 @@ impl<O: Outbox> Engine<O> {
             let written = self.parts.outbox.write(ticket, &event, &verdict).await?;
             let letter = match verdict {
                 Verdict::Bury(letter) => Some(letter),
-                Verdict::Emit(_) | Verdict::Wait(_) => None,
+                Verdict::Emit(_) | Verdict::Wait { .. } => None,
             };
             self.parts.books.emitted(ticket, written.records, letter);
             if let Some((token, error)) = written.refused {

@@ -142,8 +142,8 @@ impl Outbox for AtLeastOnce {
                     }
                 }
             }
-            Verdict::Wait(station) => {
-                if let Some(record) = self.addresses.tiers.waiting(event, *station, Timestamp::now()) {
+            Verdict::Wait { at, not_before } => {
+                if let Some(record) = self.addresses.tiers.waiting(event, *at, *not_before, Timestamp::now()) {
                     let record = RecordRef::from(&record);
                     let token = self.token(&record, ticket, false);
                     Self::enqueue(&self.producer, record, token, &mut written).await?;

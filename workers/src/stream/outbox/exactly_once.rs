@@ -218,8 +218,8 @@ impl ExactlyOnce {
             Err(CommitError::Aborted { reason: reason @ Error::RecordTooLarge { .. }, producer, .. }) => {
                 // Nothing else was in it, so nothing else has to be read again.
                 let Some(large) = contents.alone.take() else { return Err(Breakdown::TooLarge) };
-                if let Verdict::Wait(station) = &large.verdict {
-                    self.unwaiting.push((Arc::clone(&large.event), *station));
+                if let Verdict::Wait { at, .. } = &large.verdict {
+                    self.unwaiting.push((Arc::clone(&large.event), *at));
                 }
                 let (event, (instead, fingerprint)) = (large.event.id(), large.shortened(&reason));
                 tracing::info!(event, %reason, fingerprint, "a dead letter, or a shorter one, is written in its place");
@@ -245,8 +245,8 @@ impl ExactlyOnce {
                     self.contents.outputs += 1;
                 }
             }
-            Verdict::Wait(station) => {
-                if let Some(record) = self.addresses.tiers.waiting(event, *station, Timestamp::now()) {
+            Verdict::Wait { at, not_before } => {
+                if let Some(record) = self.addresses.tiers.waiting(event, *at, *not_before, Timestamp::now()) {
                     self.enqueue(RecordRef::from(&record)).await.map_err(Breakdown::Produce)?;
                 }
             }
@@ -262,7 +262,7 @@ impl ExactlyOnce {
             Verdict::Emit(outputs) => outputs.iter().any(|output| is_alone(output.size())),
             Verdict::Bury(Letter { extent: Extent::Pointer, .. }) => false,
             Verdict::Bury(letter) => is_alone(self.addresses.letter_weight(event, letter)),
-            Verdict::Wait(_) => is_alone(event.size() + tiers::MAX_HEADERS),
+            Verdict::Wait { .. } => is_alone(event.size() + tiers::MAX_HEADERS),
         }
     }
 }
@@ -283,7 +283,9 @@ impl Large {
     fn shortened(self, reason: &Error) -> (Self, String) {
         let letter = match self.verdict {
             Verdict::Bury(letter) => Letter { extent: Extent::Pointer, ..letter },
-            Verdict::Emit(_) | Verdict::Wait(_) => Letter::unwritable(Failure::new("OutputTooLarge", reason.to_string()), Timestamp::now()),
+            Verdict::Emit(_) | Verdict::Wait { .. } => {
+                Letter::unwritable(Failure::new("OutputTooLarge", reason.to_string()), Timestamp::now())
+            }
         };
         let fingerprint = fingerprint(&letter.failure);
         (Self { event: self.event, verdict: Verdict::Bury(letter) }, fingerprint)
