@@ -81,9 +81,13 @@ async fn a_service_from_a_file_survives_its_broker_and_stops_in_good_order() -> 
     let folder = Folder::new("from-config")?;
     let mut command = std::process::Command::new(examples.folder.join("from_config"));
     command.arg("--config").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../kafka/examples/app.yaml")).args(["--every", "10"]);
-    command.env("PENSTOCK_KAFKA_CONNECTION_BOOTSTRAP_SERVERS", examples.bootstrap());
-    for (field, value) in [("PRODUCER_DELIVERY_TIMEOUT", "1s"), ("PRODUCER_CIRCUIT_BREAKER_PAUSE", "500ms"), ("CONSUMER_GROUP", "service")]
-    {
+    command.env_remove("RUST_LOG").env("PENSTOCK_KAFKA_CONNECTION_BOOTSTRAP_SERVERS", examples.bootstrap());
+    for (field, value) in [
+        ("PRODUCER_DELIVERY_TIMEOUT", "1s"),
+        ("PRODUCER_CIRCUIT_BREAKER_PAUSE", "500ms"),
+        ("CONSUMER_GROUP", "service"),
+        ("CONSUMER_SESSION_TIMEOUT", "6s"),
+    ] {
         command.env(format!("PENSTOCK_KAFKA_{field}"), value);
     }
     let service = Process::start("from_config", &command, &folder.path().join("log"), None)?;
