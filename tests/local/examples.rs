@@ -115,7 +115,10 @@ async fn a_service_from_a_file_survives_its_broker_and_stops_in_good_order() -> 
     assert!(log.lines().last().is_some_and(|line| line.ends_with("handled and committed")), "{log}");
     // Everything that it has handled is committed: nobody would handle it again.
     let admin = TopicAdmin::new(&ConnectionSettings::new(examples.brokers.bootstrap())?)?;
-    let committed: i64 = admin.group_offsets("service").await?.values().map(|committed| committed.offset).sum();
+    let mut committed = 0;
+    for offset in admin.group_offsets("service").await?.into_values() {
+        committed += offset?.offset;
+    }
     let handled = log.lines().filter(|line| line.starts_with("orders/")).filter_map(|line| line.split(' ').next()).collect::<BTreeSet<_>>();
     assert_eq!(usize::try_from(committed)?, handled.len(), "{log}");
     Ok(())
