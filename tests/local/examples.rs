@@ -81,9 +81,13 @@ async fn a_service_from_a_file_survives_its_broker_and_stops_in_good_order() -> 
     let folder = Folder::new("from-config")?;
     let mut command = std::process::Command::new(examples.folder.join("from_config"));
     command.arg("--config").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../kafka/examples/app.yaml")).args(["--every", "10"]);
-    command.env("PENSTOCK_KAFKA_CONNECTION_BOOTSTRAP_SERVERS", examples.bootstrap());
-    for (field, value) in [("PRODUCER_DELIVERY_TIMEOUT", "1s"), ("PRODUCER_CIRCUIT_BREAKER_PAUSE", "500ms"), ("CONSUMER_GROUP", "service")]
-    {
+    command.env_remove("RUST_LOG").env("PENSTOCK_KAFKA_CONNECTION_BOOTSTRAP_SERVERS", examples.bootstrap());
+    for (field, value) in [
+        ("PRODUCER_DELIVERY_TIMEOUT", "1s"),
+        ("PRODUCER_CIRCUIT_BREAKER_PAUSE", "500ms"),
+        ("CONSUMER_GROUP", "service"),
+        ("CONSUMER_SESSION_TIMEOUT", "6s"),
+    ] {
         command.env(format!("PENSTOCK_KAFKA_{field}"), value);
     }
     let service = Process::start("from_config", &command, &folder.path().join("log"), None)?;
@@ -111,7 +115,10 @@ async fn a_service_from_a_file_survives_its_broker_and_stops_in_good_order() -> 
     assert!(log.lines().last().is_some_and(|line| line.ends_with("handled and committed")), "{log}");
     // Everything that it has handled is committed: nobody would handle it again.
     let admin = TopicAdmin::new(&ConnectionSettings::new(examples.brokers.bootstrap())?)?;
-    let committed: i64 = admin.group_offsets("service").await?.values().map(|committed| committed.offset).sum();
+    let mut committed = 0;
+    for offset in admin.group_offsets("service").await?.into_values() {
+        committed += offset?.offset;
+    }
     let handled = log.lines().filter(|line| line.starts_with("orders/")).filter_map(|line| line.split(' ').next()).collect::<BTreeSet<_>>();
     assert_eq!(usize::try_from(committed)?, handled.len(), "{log}");
     Ok(())
