@@ -23,6 +23,7 @@ use crate::{
     shutdown,
     sink::Sink,
     stream::{
+        kafka::Kafka,
         lookup::KnownTopics,
         session::{Needs, Stream},
     },
@@ -134,7 +135,7 @@ impl Worker {
 
     async fn stream(&self, input: KafkaInput, processor: Arc<dyn DynProcessor>) -> Result<(), WorkerError> {
         let stream = Stream {
-            connection: self.connection.clone(),
+            world: Kafka::new(&self.connection)?,
             input,
             producing: self.config.producer,
             sink: self.config.sink.clone(),
@@ -142,7 +143,7 @@ impl Worker {
             worker: self.name.clone(),
             processor,
             processor_name: self.config.processor.name().to_owned(),
-            topics: KnownTopics::new(&self.connection)?,
+            topics: KnownTopics::default(),
             drain_timeout: self.config.drain_timeout,
             metrics: self.metrics.clone(),
             needs: Needs::new(&self.readiness),

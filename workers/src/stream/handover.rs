@@ -6,11 +6,14 @@ use std::{
         Arc, Mutex, PoisonError,
         mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use penstock_kafka::{CommitOffsets, RebalanceListener, TopicPartition};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::Instant,
+};
 
 /// What the group decided.
 #[derive(Debug)]
