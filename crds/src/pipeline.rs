@@ -15,7 +15,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::processor::{ByType, Handler, Processor};
+pub use self::processor::{ByType, Handler, HttpHandler, Processor};
 use crate::{
     clients::{Fetch, Producer},
     topic::ClusterRef,
@@ -35,7 +35,7 @@ use crate::{
     doc = "A source of events, the processor that handles each one, and where its output goes; run by a Deployment of workers.",
     scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(name = "Processor", type_ = "string", json_path = ".spec.processor.builtin"),
+    printcolumn(name = "Processor", type_ = "string", json_path = ".status.processor"),
     printcolumn(name = "Workers", type_ = "integer", json_path = ".status.readyReplicas"),
     printcolumn(name = "Desired", type_ = "integer", json_path = ".spec.replicas"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
@@ -64,6 +64,10 @@ use crate::{
         .message("clusterRef cannot change: make a new EventPipeline for the other cluster"),
     validation = Rule::new("!has(self.source.http) || (has(self.admin) ? self.admin.port : 8080) != self.source.http.port")
         .message("admin.port (default 8080) and source.http.port must differ"),
+    validation = Rule::new("has(self.source.kafka) || !(has(self.processor.http) || has(self.processor.image))")
+        .message("processor.http and processor.image go with source.kafka: they handle records"),
+    validation = Rule::new("!has(self.processor.http) || (has(self.admin) ? self.admin.port : 8080) != self.processor.http.port")
+        .message("processor.http.port and admin.port (default 8080) must differ: both are in one pod"),
 )]
 pub struct EventPipelineSpec {
     /// The Kafka cluster of all its topics. Cannot change.
@@ -396,6 +400,9 @@ pub struct EventPipelineStatus {
     /// Workers that are ready.
     #[serde(default)]
     pub ready_replicas: i32,
+    /// What handles events: the name of a built-in processor, `by-type`, `http` or `image`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor: Option<String>,
     /// The label selector of the workers, for the scale subresource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,

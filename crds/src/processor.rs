@@ -1,4 +1,4 @@
-//! The built-in processors: what source each one needs, whether it produces, and which options it takes.
+//! What handles events: the built-in processors, what source each one needs, whether it produces, and which options it takes.
 //!
 //! The operator refuses what a processor would not take before any pod starts; the worker reads its options through the
 //! same tables, so both always agree. Pure.
@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 pub use self::{
     builtins::BUILTINS,
-    choice::{Choice, ChoiceError, Configured, Shape},
+    choice::{Choice, ChoiceError, Configured, HttpCall, Shape},
     kind::OptionKind,
 };
 use crate::{duration, name};
@@ -51,6 +51,8 @@ pub enum SourceKind {
 pub enum Need {
     /// It must.
     Required,
+    /// It may.
+    Optional,
     /// It must not.
     Forbidden,
 }

@@ -85,6 +85,26 @@ pub(crate) fn event_type(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": r"^\P{Cc}+$"})
 }
 
+/// A reference to a container image, as <https://github.com/distribution/reference> has them: a registry, a path of lower
+/// case, a tag, a digest.
+const IMAGE: &str = concat!(
+    r"^((([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9A-Fa-f:]{2,39}\])(:[0-9]{1,5})?/)?",
+    r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*",
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[A-Za-z][A-Za-z0-9]*([-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9A-Fa-f]{32,128})?$",
+);
+
+pub(crate) fn image(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 500, "pattern": IMAGE})
+}
+
+pub(crate) fn handler_path(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^(/[A-Za-z0-9._~-]+)*/?$"})
+}
+
+pub(crate) fn handler_timeout(_: &mut SchemaGenerator) -> Schema {
+    duration("1s", "5m")
+}
+
 pub(crate) fn options(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object", "maxProperties": 32,

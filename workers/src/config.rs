@@ -75,7 +75,7 @@ pub(crate) fn pipeline(config: &WorkerConfig) -> String {
 pub(crate) fn service(config: &WorkerConfig) -> String {
     let options = match &config.processor {
         Choice::Builtin(one) => one.options(&config.pipeline.name).ok(),
-        Choice::ByType { .. } => None,
+        Choice::ByType { .. } | Choice::Http(_) | Choice::Image { .. } => None,
     };
     options.and_then(|options| options.text("serviceName").map(str::to_owned)).unwrap_or_else(|| config.pipeline.name.clone())
 }
@@ -115,12 +115,20 @@ fn check_processor(config: &WorkerConfig, problems: &mut Vec<String>) {
         WorkerSource::Kafka(_) => SourceKind::Kafka,
         WorkerSource::Http { .. } => SourceKind::Http,
     };
+    if matches!(choice, Choice::Http(call) if call.port == config.admin_port) {
+        problems.push("processor.http.port must not be adminPort".to_owned());
+    }
     let name = choice.name();
     if shape.source != source {
         problems.push(format!("source: {name} handles {:?}, not {source:?}", shape.source));
     }
     for (part, need, given) in [("sink", shape.sink, config.sink.is_some()), ("table", shape.table, !config.table.is_empty())] {
-        if (need == Need::Required) != given {
+        let fits = match need {
+            Need::Required => given,
+            Need::Optional => true,
+            Need::Forbidden => !given,
+        };
+        if !fits {
             let verb = if given { "takes no" } else { "needs a" };
             problems.push(format!("{part}: {name} {verb} {part}"));
         }
@@ -173,6 +181,9 @@ mod tests {
             ("/processor", json!({"byType": {"a": {"builtin": "payments"}}}), None),
             ("/processor", json!({"byType": {"a": {"builtin": "log"}}}), Some("sink: by-type takes no sink")),
             ("/processor", json!({"byType": {"a": {"builtin": "orders-gateway"}}}), Some("the handler of `a` is orders-gateway")),
+            ("/processor", json!({"http": {"port": 9000, "path": "/", "timeout": "10s"}}), None),
+            ("/processor", json!({"http": {"port": 3002, "path": "/", "timeout": "10s"}}), Some("processor.http.port must not be adminPort")),
+            ("/processor", json!({"image": {"options": {"a": "b"}}}), None),
             ("/sink", json!(null), Some("sink: payments needs a sink")),
             ("/source", json!({"http": {"port": 3002}}), Some("not adminPort")),
         ] {

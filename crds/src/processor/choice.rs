@@ -1,6 +1,6 @@
-//! What a pipeline runs: one built-in processor, or one for each type of event. Pure.
+//! What a pipeline runs: one built-in processor, one for each type of event, a handler over HTTP, or a worker's own. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,34 @@ pub enum Choice {
         /// By type.
         by_type: BTreeMap<String, Configured>,
     },
+    /// Another process of the pod, which is called for each record.
+    Http(HttpCall),
+    /// The one of the worker's own image. The stock worker has none.
+    Image {
+        /// Its options, which it checks itself.
+        options: BTreeMap<String, String>,
+    },
+}
+
+/// How a handler over HTTP is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpCall {
+    /// The port of the pod that it listens on.
+    pub port: u16,
+    /// The path that records are posted to.
+    pub path: String,
+    /// How long an answer is waited for.
+    #[serde(with = "crate::duration::text")]
+    pub timeout: Duration,
+}
+
+/// How the processor of an image of one's own stands in the configuration.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Own {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    options: BTreeMap<String, String>,
 }
 
 /// How it stands in the configuration.
@@ -29,17 +57,26 @@ struct Written {
     options: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     by_type: Option<BTreeMap<String, Configured>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<HttpCall>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<Own>,
 }
 
 impl TryFrom<Written> for Choice {
     type Error = &'static str;
 
-    fn try_from(Written { builtin, options, by_type }: Written) -> Result<Self, Self::Error> {
-        match (builtin, by_type) {
-            (Some(builtin), None) => Ok(Self::Builtin(Configured { builtin, options })),
-            (None, Some(by_type)) if options.is_empty() && !by_type.is_empty() => Ok(Self::ByType { by_type }),
-            (None, Some(_)) => Err("processor.byType needs at least one handler, and no options beside it"),
-            _ => Err("processor needs exactly one of builtin and byType"),
+    fn try_from(Written { builtin, options, by_type, http, image }: Written) -> Result<Self, Self::Error> {
+        if builtin.is_none() && !options.is_empty() {
+            return Err("processor.options goes with processor.builtin: byType and image take options within them");
+        }
+        match (builtin, by_type, http, image) {
+            (Some(builtin), None, None, None) => Ok(Self::Builtin(Configured { builtin, options })),
+            (None, Some(by_type), None, None) if !by_type.is_empty() => Ok(Self::ByType { by_type }),
+            (None, Some(_), None, None) => Err("processor.byType needs at least one handler"),
+            (None, None, Some(call), None) => Ok(Self::Http(call)),
+            (None, None, None, Some(Own { options })) => Ok(Self::Image { options }),
+            _ => Err("processor needs exactly one of builtin, byType, http and image"),
         }
     }
 }
@@ -47,8 +84,10 @@ impl TryFrom<Written> for Choice {
 impl From<Choice> for Written {
     fn from(choice: Choice) -> Self {
         match choice {
-            Choice::Builtin(Configured { builtin, options }) => Self { builtin: Some(builtin), options, by_type: None },
+            Choice::Builtin(Configured { builtin, options }) => Self { builtin: Some(builtin), options, ..Self::default() },
             Choice::ByType { by_type } => Self { by_type: Some(by_type), ..Self::default() },
+            Choice::Http(call) => Self { http: Some(call), ..Self::default() },
+            Choice::Image { options } => Self { image: Some(Own { options }), ..Self::default() },
         }
     }
 }
@@ -109,6 +148,8 @@ impl Choice {
         match self {
             Self::Builtin(one) => &one.builtin,
             Self::ByType { .. } => "by-type",
+            Self::Http(_) => "http",
+            Self::Image { .. } => "image",
         }
     }
 
@@ -128,6 +169,8 @@ impl Choice {
                 }
                 Ok(Shape { source: SourceKind::Kafka, sink, table: Need::Forbidden })
             }
+            // Only their authors know whether they produce.
+            Self::Http(_) | Self::Image { .. } => Ok(Shape { source: SourceKind::Kafka, sink: Need::Optional, table: Need::Forbidden }),
         }
     }
 
@@ -149,6 +192,7 @@ impl Choice {
                 }
                 if problems.is_empty() { Ok(Self::ByType { by_type: whole }) } else { Err(ChoiceError::Options(problems)) }
             }
+            Self::Http(_) | Self::Image { .. } => Ok(self.clone()),
         }
     }
 }
@@ -195,75 +239,4 @@ impl Configured {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn choice(json: Value) -> Choice {
-        serde_json::from_value(json).unwrap()
-    }
-
-    fn by_type(handler: Value) -> Choice {
-        choice(json!({"byType": {"user.created": {"builtin": "log"}, "user.deleted": handler}}))
-    }
-
-    #[test]
-    fn it_reads_back() {
-        for json in [
-            json!({"builtin": "payments", "options": {"successRate": "1"}}),
-            json!({"byType": {"user.created": {"builtin": "log", "options": {"maxBytes": "9"}}, "user.deleted": {"builtin": "log"}}}),
-        ] {
-            assert_eq!(serde_json::to_value(choice(json.clone())).unwrap(), json);
-        }
-        let handlers = || json!({"a": {"builtin": "log"}});
-        for (json, part) in [
-            (json!({"builtin": "payments", "speed": 1}), "unknown field `speed`"),
-            (json!({"byType": {"a": {"builtin": "log", "speed": 1}}}), "unknown field `speed`"),
-            (json!({"builtin": "payments", "byType": handlers()}), "exactly one of builtin and byType"),
-            (json!({}), "exactly one of builtin and byType"),
-            (json!({"byType": handlers(), "options": {"a": "b"}}), "no options beside it"),
-            (json!({"byType": {}}), "at least one handler"),
-        ] {
-            let why = serde_json::from_value::<Choice>(json).unwrap_err().to_string();
-            assert!(why.contains(part), "{part}: {why}");
-        }
-    }
-
-    #[test]
-    fn what_it_asks_for() {
-        let shape = |choice: &Choice| choice.shape().map(|shape| (shape.source, shape.sink, shape.table));
-        for (choice, expected) in [
-            (choice(json!({"builtin": "orders-gateway"})), (SourceKind::Http, Need::Required, Need::Required)),
-            (by_type(json!({"builtin": "log"})), (SourceKind::Kafka, Need::Forbidden, Need::Forbidden)),
-            (by_type(json!({"builtin": "payments"})), (SourceKind::Kafka, Need::Required, Need::Forbidden)),
-        ] {
-            assert_eq!(shape(&choice), Ok(expected), "{choice:?}");
-        }
-        for (choice, part) in [
-            (choice(json!({"builtin": "sms"})), "`sms` is not a built-in processor: this version has enrich, events-gateway"),
-            (by_type(json!({"builtin": "sms"})), "`sms` is not a built-in processor"),
-            (by_type(json!({"builtin": "orders-gateway"})), "the handler of `user.deleted` is orders-gateway, which answers requests"),
-        ] {
-            let why = shape(&choice).unwrap_err();
-            assert!(why.to_string().contains(part), "{why}");
-            assert_eq!(choice.with_every_option("p").unwrap_err(), why);
-        }
-    }
-
-    #[test]
-    fn options_are_filled_in_and_all_problems_are_told() {
-        let Choice::Builtin(one) = choice(json!({"builtin": "payments"})).with_every_option("p").unwrap() else { panic!() };
-        assert_eq!(one.options, BTreeMap::from([("serviceName", "p"), ("successRate", "0.8")].map(|(k, v)| (k.to_owned(), v.to_owned()))));
-        let Choice::ByType { by_type: handlers } = by_type(json!({"builtin": "payments"})).with_every_option("p").unwrap() else {
-            panic!()
-        };
-        let names: Vec<Vec<&str>> = handlers.values().map(|handler| handler.options.keys().map(String::as_str).collect()).collect();
-        assert_eq!(names, [vec!["maxBytes", "message", "require"], vec!["successRate"]], "what is the worker's is no handler's");
-
-        let why = by_type(json!({"builtin": "log", "options": {"serviceName": "s", "maxBytes": "0"}})).with_every_option("p").unwrap_err();
-        let ChoiceError::Options(problems) = why else { panic!("{why}") };
-        assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(problems[0].starts_with("handler of `user.deleted`: `serviceName` is not an option of log: it takes"), "{problems:?}");
-    }
-}
+mod tests;

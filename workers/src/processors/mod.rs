@@ -59,6 +59,10 @@ pub fn build(config: &WorkerConfig) -> Result<BuiltProcessor, ConfigError> {
             }
             Ok(BuiltProcessor::Record(Arc::new(ByType::new(handlers))))
         }
+        Choice::Http(_) => Err(ConfigError::invalid("processor.http: this worker calls no handlers")),
+        Choice::Image { .. } => Err(ConfigError::invalid(
+            "processor.image: this is the stock worker, which has only built-in processors; name an image whose main runs its own",
+        )),
     }
 }
 
@@ -123,7 +127,8 @@ mod tests {
     #[test]
     fn what_cannot_be_built_says_what_to_change() {
         type Change = fn(&mut WorkerConfig);
-        let cases: [(Change, &str); 6] = [
+        let cases: [(Change, &str); 7] = [
+            (|c| c.processor = Choice::Image { options: BTreeMap::new() }, "this is the stock worker"),
             (|c| c.processor = named("sms", &[]), "this version has enrich, events-gateway, log, orders-gateway, payments"),
             (|c| c.sink = None, "needs a sink"),
             (|c| c.table = vec!["payments".into()], "must follow the topic orders"),
