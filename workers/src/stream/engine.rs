@@ -6,10 +6,11 @@
 mod delivery;
 mod places;
 mod standstill;
+mod waiting;
 
 use std::{collections::VecDeque, future::Future, panic::AssertUnwindSafe, sync::Arc, task::Poll, time::Duration};
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{FutureExt, future::BoxFuture, stream::FuturesUnordered};
 use penstock_crds::worker::{Ordering, RetryPolicy};
 use penstock_kafka::{Error, Received, TopicPartition};
 use tokio::{
@@ -35,7 +36,7 @@ use super::{
     tiers::Station,
     unread::Unread,
     verdict::{Letter, Verdict},
-    world::{Member, World},
+    world::World,
     writing::Addresses,
 };
 use crate::{
@@ -43,6 +44,7 @@ use crate::{
     processor::{DynProcessor, Failure, Outcome},
 };
 use places::Places;
+use waiting::Happened;
 
 /// How many records are taken at once. Between two batches the group's decisions and Kafka's answers are looked at.
 const BATCH: usize = 256;
@@ -96,16 +98,6 @@ enum Wake {
     Begun(Result<(), Error>),
 }
 
-/// What the task waited for.
-enum Happened {
-    Told,
-    Decided(Rebalance),
-    Tried(Attempt),
-    Woken(Wake),
-    Received(Result<Vec<Received>, Error>),
-    Answered,
-}
-
 /// The task's state.
 pub(crate) struct Engine<W: World, O> {
     parts: Parts<W, O>,
@@ -121,6 +113,8 @@ pub(crate) struct Engine<W: World, O> {
     deferred: VecDeque<Rebalance>,
     running: FuturesUnordered<BoxFuture<'static, Attempt>>,
     pauses: FuturesUnordered<BoxFuture<'static, Wake>>,
+    /// What is looked at first.
+    turn: u8,
 }
 
 impl<W: World, O: Outbox> Engine<W, O> {
@@ -135,6 +129,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
             deferred: VecDeque::new(),
             running: FuturesUnordered::new(),
             pauses: FuturesUnordered::new(),
+            turn: 0,
         }
     }
 
@@ -197,25 +192,6 @@ impl<W: World, O: Outbox> Engine<W, O> {
                 Ok(happened) => self.react(happened).await?,
                 Err(_) => return Ok(false),
             }
-        }
-    }
-
-    /// Waits until there is something to do. Cancel-safe.
-    async fn happened(&mut self, may_take: bool, told: impl Future<Output = ()>) -> Happened {
-        let Self { parts, running, pauses, .. } = self;
-        tokio::select! {
-            // A partition's records come after the decision that it is ours.
-            biased;
-            () = told => Happened::Told,
-            Some(decision) = parts.decisions.recv() => Happened::Decided(decision),
-            happened = async {
-                tokio::select! {
-                    Some(attempt) = running.next(), if !running.is_empty() => Happened::Tried(attempt),
-                    Some(wake) = pauses.next(), if !pauses.is_empty() => Happened::Woken(wake),
-                    received = parts.member.recv_all(BATCH), if may_take => Happened::Received(received),
-                    () = parts.outbox.wait() => Happened::Answered,
-                }
-            } => happened,
         }
     }
 

@@ -168,14 +168,15 @@ impl<W: World> Outbox for AtLeastOnce<W> {
     async fn wait(&mut self) {
         let commit_is_due = self.has_moved && self.committing.is_none();
         tokio::select! {
-            () = self.producer.changed() => {}
-            () = sleep_until(self.next_commit), if commit_is_due => {}
+            biased;
             () = async {
                 match &mut self.committing {
                     Some(commit) => self.committed = Some(commit.await),
                     None => std::future::pending().await,
                 }
             } => self.committing = None,
+            () = self.producer.changed() => {}
+            () = sleep_until(self.next_commit), if commit_is_due => {}
         }
     }
 
