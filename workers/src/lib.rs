@@ -38,6 +38,7 @@
 //! | [`serve`], [`about!`] | the whole of `main` |
 //! | [`processor`] | what a processor gets and what it may answer; all of it is here at the root, too |
 //! | [`options`] | `processor.options` as a type of one's own |
+//! | `testing`, with the feature `testing` | runs a processor in tests as a worker would, without Kafka |
 //! | [`cloudevents`] | events as they come over HTTP and as they lie in Kafka |
 //!
 //! The other public modules are those of the stock worker (`penstock-worker`) and of this project's own tests. They change
@@ -71,6 +72,8 @@ mod sink;
 pub mod stream;
 #[doc(hidden)]
 pub mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 #[doc(hidden)]
 pub use serve::serve_builtins;
