@@ -6,6 +6,7 @@
 
 mod events;
 mod held_back;
+mod likeness;
 mod pipeline;
 mod positions;
 mod readiness;
