@@ -192,7 +192,7 @@ bench-worker: ## the worker beside plain loops: records a second, CPU, memory, l
 	$(CARGO) run --release -p penstock-tests --bin bench-worker -- $(ARGS)
 
 images: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
-images: ## build both images and load them into the cluster
+images: ## build the images and load them into the cluster
 	@$(call need,$(PLATFORM))
 	$(CLUSTER) up
 	$(CLUSTER) build

@@ -178,7 +178,9 @@ pub async fn run(path: &Path) -> Result {
     let processor: Arc<dyn DynProcessor> = Arc::new(Paying::new(payments, spec.service));
     match spec.subject {
         // Its port is its own, and stays so over its restarts.
-        Subject::Penstock => Ok(runtime::run(config, BuiltProcessor::Record(processor), format!("worker-{}", spec.admin_port)).await?),
+        Subject::Penstock => {
+            Ok(runtime::run(config, async { Ok(BuiltProcessor::Record(processor)) }, format!("worker-{}", spec.admin_port)).await?)
+        }
         Subject::Plain(bug) => plain::run(&spec, bug, processor).await,
     }
 }

@@ -6,6 +6,7 @@
 mod api;
 mod coffee;
 mod commerce;
+mod custom_worker;
 mod events;
 mod handlers;
 mod orders;

@@ -7,6 +7,7 @@
 mod events;
 mod examples;
 mod held_back;
+mod likeness;
 mod pipeline;
 mod positions;
 mod readiness;

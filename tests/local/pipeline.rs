@@ -171,20 +171,24 @@ impl Pipeline {
 
     /// How much of the group's topics is not committed, the marks of transactions included.
     pub async fn lag(&self) -> Result<i64> {
-        let (servers, group, topics) = (self.config.bootstrap_servers.join(","), self.name("group"), self.sources());
-        tokio::task::spawn_blocking(move || {
-            let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", servers).set("group.id", group).create()?;
-            let mut wanted = TopicPartitionList::new();
-            for topic in &topics {
-                wanted.add_partition_range(topic, 0, PARTITIONS - 1);
-            }
-            let mut lag = 0;
-            for element in client.committed_offsets(wanted, LIMIT)?.elements() {
-                let (start, end) = client.fetch_watermarks(element.topic(), element.partition(), LIMIT)?;
-                lag += end - if let Offset::Offset(offset) = element.offset() { offset } else { start };
-            }
-            Ok(lag)
-        })
-        .await?
+        lag_of(self.config.bootstrap_servers.join(","), self.name("group"), self.sources(), PARTITIONS).await
     }
+}
+
+/// How much of these topics, each of so many partitions, a group has not committed, the marks of transactions included.
+pub async fn lag_of(servers: String, group: String, topics: Vec<String>, partitions: i32) -> Result<i64> {
+    tokio::task::spawn_blocking(move || {
+        let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", servers).set("group.id", group).create()?;
+        let mut wanted = TopicPartitionList::new();
+        for topic in &topics {
+            wanted.add_partition_range(topic, 0, partitions - 1);
+        }
+        let mut lag = 0;
+        for element in client.committed_offsets(wanted, LIMIT)?.elements() {
+            let (start, end) = client.fetch_watermarks(element.topic(), element.partition(), LIMIT)?;
+            lag += end - if let Offset::Offset(offset) = element.offset() { offset } else { start };
+        }
+        Ok(lag)
+    })
+    .await?
 }

@@ -42,6 +42,9 @@ pub enum WorkerError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The processor of one's own could not be made of its options.
+    #[error("cannot build the processor: {0}")]
+    Processor(Box<dyn std::error::Error + Send + Sync>),
     /// A port is taken or may not be used.
     #[error("cannot listen on port {port}: {source}")]
     Listen {

@@ -150,6 +150,12 @@ pub trait Processor: Send + Sync + 'static {
     fn register_metrics(&self, registry: &mut Registry) {
         let _ = registry;
     }
+
+    /// Called once when the worker ends in order, after the last event is settled and committed: the place to close a pool or
+    /// to flush. It is cut off after 2 s, and a worker that is killed never calls it.
+    fn close(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// A future that a trait object returns.
@@ -162,6 +168,9 @@ pub trait DynProcessor: Send + Sync + 'static {
 
     /// [`Processor::register_metrics`].
     fn register(&self, registry: &mut Registry);
+
+    /// [`Processor::close`].
+    fn close(&self) -> BoxFuture<'_, ()>;
 }
 
 impl<P: Processor> DynProcessor for P {
@@ -171,5 +180,9 @@ impl<P: Processor> DynProcessor for P {
 
     fn register(&self, registry: &mut Registry) {
         self.register_metrics(registry);
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Processor::close(self))
     }
 }

@@ -1,6 +1,7 @@
 //! Runs one worker from its start to its orderly end.
 
 use std::{
+    future::Future,
     net::{Ipv6Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
@@ -9,7 +10,10 @@ use std::{
 use penstock_crds::worker::{KafkaInput, WorkerConfig, WorkerSource};
 use penstock_kafka::ConnectionSettings;
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, time::timeout_at};
+use tokio::{
+    net::TcpListener,
+    time::{timeout, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -23,6 +27,7 @@ use crate::{
     shutdown,
     sink::Sink,
     stream::{
+        kafka::Kafka,
         lookup::KnownTopics,
         session::{Needs, Stream},
     },
@@ -31,14 +36,25 @@ use crate::{
 
 /// How long a front goes on answering after SIGTERM, because the Service still sends it requests for a moment.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// How long a processor may take to close, within what Kubernetes waits beyond the drain time-out.
+const CLOSING: Duration = Duration::from_secs(2);
 
-/// Runs until SIGTERM or SIGINT, which it obeys within the drain time-out. A second signal ends the process at once. `name`
-/// names the worker among those of its pipeline: under the same name it takes up its own transactions after a restart.
+/// Builds the processor, then runs until SIGTERM or SIGINT, which it obeys within the drain time-out. A second signal ends the
+/// process at once. `name` names the worker among those of its pipeline: under the same name it takes up its own transactions
+/// after a restart.
 ///
 /// # Errors
 /// What a person must change; whatever Kafka may do meanwhile ends no worker.
-pub async fn run(config: WorkerConfig, processor: BuiltProcessor, name: String) -> Result<(), WorkerError> {
-    run_until(config, processor, name, shutdown::on_signal()?).await
+pub async fn run(
+    config: WorkerConfig,
+    processor: impl Future<Output = Result<BuiltProcessor, WorkerError>>,
+    name: String,
+) -> Result<(), WorkerError> {
+    let shutdown = shutdown::on_signal()?;
+    match shutdown.run_until_cancelled(processor).await {
+        Some(processor) => run_until(config, processor?, name, shutdown).await,
+        None => Ok(()),
+    }
 }
 
 /// Runs until `shutdown`, which it obeys within the drain time-out.
@@ -134,20 +150,24 @@ impl Worker {
 
     async fn stream(&self, input: KafkaInput, processor: Arc<dyn DynProcessor>) -> Result<(), WorkerError> {
         let stream = Stream {
-            connection: self.connection.clone(),
+            world: Kafka::new(&self.connection)?,
             input,
             producing: self.config.producer,
             sink: self.config.sink.clone(),
             pipeline: self.pipeline.clone(),
             worker: self.name.clone(),
-            processor,
+            processor: Arc::clone(&processor),
             processor_name: self.config.processor.name().to_owned(),
-            topics: KnownTopics::new(&self.connection)?,
+            topics: KnownTopics::default(),
             drain_timeout: self.config.drain_timeout,
             metrics: self.metrics.clone(),
             needs: Needs::new(&self.readiness),
         };
-        stream.run(self.shutdown.clone()).await
+        stream.run(self.shutdown.clone()).await?;
+        if timeout(CLOSING, processor.close()).await.is_err() {
+            tracing::warn!("the processor was not closed in time");
+        }
+        Ok(())
     }
 
     async fn front(&self, port: u16, front: Box<dyn Front>) -> Result<(), WorkerError> {

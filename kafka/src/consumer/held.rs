@@ -15,6 +15,14 @@ pub struct Held {
     number: u64,
 }
 
+impl Held {
+    /// A partition that stands still in something that stands in for a [`crate::Consumer`], for example in tests. To a consumer
+    /// one with a number that it has not given itself means nothing.
+    pub fn new(partition: TopicPartition, number: u64) -> Self {
+        Self { partition, number }
+    }
+}
+
 /// All that stand still.
 #[derive(Default)]
 pub(super) struct Holding(Mutex<Numbers>);

@@ -32,7 +32,7 @@ impl TopicId {
     }
 
     /// An id from its 16 bytes, most significant first.
-    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
     }
 

@@ -7,9 +7,9 @@ use super::TransactionalProducer;
 use crate::error::Error;
 use crate::ffi::Refusal;
 
-/// Why a transaction was not committed, or not known to be.
+/// Why a transaction was not committed, or not known to be. `P`: the producer that it was of.
 #[derive(Debug, thiserror::Error)]
-pub enum CommitError {
+pub enum CommitError<P = TransactionalProducer> {
     /// Nothing of the transaction counts, neither records nor offsets. The producer goes on. What was consumed for the
     /// transaction has to be read again from the committed offsets.
     #[error("the transaction was aborted: {reason}")]
@@ -19,7 +19,7 @@ pub enum CommitError {
         /// The token of the record at fault, if it was one.
         record: Option<usize>,
         /// The producer, ready for the next transaction.
-        producer: Box<TransactionalProducer>,
+        producer: Box<P>,
     },
     /// The producer is gone, and whether the transaction counts is not known: it does as a whole, or not at all. Start a
     /// producer with the same transactional id; after that the committed offsets tell, and reading goes on from them.
@@ -31,7 +31,7 @@ pub enum CommitError {
     },
 }
 
-impl CommitError {
+impl<P> CommitError<P> {
     /// Why the transaction was not committed.
     pub fn reason(&self) -> &Error {
         match self {
@@ -40,7 +40,7 @@ impl CommitError {
     }
 
     /// The producer, where it can go on.
-    pub fn into_producer(self) -> Option<TransactionalProducer> {
+    pub fn into_producer(self) -> Option<P> {
         match self {
             CommitError::Aborted { producer, .. } => Some(*producer),
             CommitError::ProducerLost { .. } => None,

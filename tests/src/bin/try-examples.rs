@@ -36,6 +36,7 @@ enum Example {
     Events,
     Commerce,
     Handlers,
+    CustomWorker,
 }
 
 #[tokio::main]
@@ -69,6 +70,7 @@ impl Example {
             Self::Events => "events",
             Self::Commerce => "commerce",
             Self::Handlers => "handlers",
+            Self::CustomWorker => "custom-worker",
         }
     }
 
@@ -76,6 +78,7 @@ impl Example {
         match self {
             Self::Orders => example::NAMESPACE,
             Self::Coffee | Self::Events | Self::Commerce | Self::Handlers => self.folder(),
+            Self::CustomWorker => "screening",
         }
     }
 
@@ -134,8 +137,33 @@ impl Example {
                 .await?;
                 Ok(said)
             }
+            Self::CustomWorker => screened(scene).await,
         }
     }
+}
+
+/// Two orders, of which one is suspicious.
+async fn screened(scene: &Scene) -> Result<String> {
+    let intake = scene.ready_workers("intake", 1).await?;
+    let intake = intake.first().ok_or("no gateway")?;
+    let orders = [20, 900].map(|amount| (uuid::Uuid::new_v4().to_string(), amount));
+    for (id, amount) in &orders {
+        let order = serde_json::json!({"orderId": id, "userId": "anna", "amount": amount});
+        let reply = scene.post(intake, 3000, "/orders", &order).await?;
+        if reply.status != 202 {
+            return Err(format!("{} {}", reply.status, reply.body).into());
+        }
+    }
+    let suspicious = until("both orders are screened", LIMIT, async || {
+        let mut found = Vec::new();
+        for (id, _) in &orders {
+            found.extend(scene.events("screening.verdicts", |verdict| verdict["orderId"] == **id).await?);
+        }
+        if found.len() == orders.len() { Ok(found) } else { Err(format!("{} are", found.len()).into()) }
+    })
+    .await?;
+    let suspicious = suspicious.iter().filter(|verdict| verdict["suspicious"] == true).count();
+    if suspicious == 1 { Ok("2 screened, 1 suspicious".to_owned()) } else { Err(format!("{suspicious} of 2 are suspicious").into()) }
 }
 
 async fn kubectl(scene: &Scene, arguments: &[&str]) -> Result<String> {

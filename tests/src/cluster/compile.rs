@@ -11,7 +11,7 @@ use super::layout::repository;
 
 /// What goes into images. All of it is named also where only one program is wanted: cargo compiles what they share for the
 /// packages that are named, so that naming others would compile it anew.
-const PACKAGES: [&str; 2] = ["penstock-operator", "penstock-workers"];
+const PACKAGES: [&str; 3] = ["penstock-operator", "penstock-workers", "order-screening"];
 
 /// Compiles these programs; the folder that they are in then.
 ///

@@ -1,4 +1,5 @@
-//! Penstock's own two images: compiled here, built by the repository's Dockerfile, loaded into the cluster.
+//! Penstock's own two images, and that of the example with a worker of its own: compiled here, built by their Dockerfiles, loaded
+//! into the cluster.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -15,11 +16,14 @@ use super::recipe::short_hex;
 use super::site::Site;
 use super::{compile, files, kind, lock, rootfs};
 
-/// A target of the Dockerfile, the binary in it, and the image that it makes.
+/// A target of a Dockerfile, the binary in it, and the image that it makes.
 pub(crate) struct Product {
-    pub(crate) target: &'static str,
-    pub(crate) binary: &'static str,
+    dockerfile: &'static str,
+    target: &'static str,
+    binary: &'static str,
     repository: &'static str,
+    /// Whether manifests name the image that was built last, and not that of one recipe.
+    is_named_by_manifests: bool,
 }
 
 impl Product {
@@ -32,12 +36,35 @@ impl Product {
     pub(crate) fn tagged(&self, tag: &str) -> String {
         format!("{}:{tag}", self.repository)
     }
+
+    fn dockerfile(&self) -> PathBuf {
+        repository().join(self.dockerfile)
+    }
 }
 
-/// What `cluster build` makes.
-pub(crate) const PRODUCTS: [Product; 2] = [
-    Product { target: "operator", binary: "penstock-operator", repository: "penstock/operator" },
-    Product { target: "worker", binary: "penstock-worker", repository: "penstock/worker" },
+/// What `cluster build` makes; first operator and worker.
+pub(crate) const PRODUCTS: [Product; 3] = [
+    Product {
+        dockerfile: "Dockerfile",
+        target: "operator",
+        binary: "penstock-operator",
+        repository: "penstock/operator",
+        is_named_by_manifests: false,
+    },
+    Product {
+        dockerfile: "Dockerfile",
+        target: "worker",
+        binary: "penstock-worker",
+        repository: "penstock/worker",
+        is_named_by_manifests: false,
+    },
+    Product {
+        dockerfile: "examples/custom-worker/Dockerfile",
+        target: "worker",
+        binary: "order-screening",
+        repository: "penstock/example-custom-worker",
+        is_named_by_manifests: true,
+    },
 ];
 
 /// The tags of the two images that were built last: operator and worker.
@@ -46,7 +73,7 @@ pub(crate) const PRODUCTS: [Product; 2] = [
 /// [`HarnessError::Input`] when they were not built.
 pub(crate) async fn tags(site: &Site) -> Result<Vec<String>> {
     let mut tags = Vec::new();
-    for product in &PRODUCTS {
+    for product in PRODUCTS.iter().take(2) {
         let recipe = image::recipe_in_daemon(site, &product.latest()).await;
         tags.push(recipe.ok_or_else(|| HarnessError::Input(format!("{} is not built: run `cluster build`", product.latest())))?);
     }
@@ -56,7 +83,7 @@ pub(crate) async fn tags(site: &Site) -> Result<Vec<String>> {
 /// The user that the images run as, the same as distroless' `nonroot`.
 const NONROOT: u32 = 65532;
 
-/// Compiles, builds and loads both images; what did not change is left as it is.
+/// Compiles, builds and loads all images; what did not change is left as it is.
 ///
 /// # Errors
 /// The step that failed, with its log; [`HarnessError::Down`] when there is no cluster to load into.
@@ -76,6 +103,9 @@ pub async fn build(site: &Site) -> Result<()> {
             docker_build(site, product, &recipe, &context).await?;
         }
         image::load(site, &product.tagged(&recipe), &recipe, &Source::Daemon).await?;
+        if product.is_named_by_manifests {
+            image::load(site, &product.latest(), &recipe, &Source::Daemon).await?;
+        }
         let size = image::size(site, &product.latest()).await.unwrap_or_default();
         note(&format!("{}: {:.1} MB", product.tagged(&recipe), megabytes(size)));
     }
@@ -117,16 +147,16 @@ async fn docker_build(site: &Site, product: &Product, recipe: &str, context: &Pa
     if let Some(base) = base(site) {
         command.args(["--build-arg", &format!("BASE={base}")]);
     }
-    command.arg("--file").arg(dockerfile()).arg(context);
-    logged(&format!("docker build {}", product.latest()), command, &site.instance.log(&format!("build-{}", product.target))).await
+    command.arg("--file").arg(product.dockerfile()).arg(context);
+    logged(&format!("docker build {}", product.latest()), command, &site.instance.log(&format!("build-{}", product.binary))).await
 }
 
-/// A hash of all that goes into one image; the other image's binary is not part of it.
+/// A hash of all that goes into one image; the other images' binaries are not part of it.
 fn recipe(site: &Site, product: &Product, context: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(base(site).unwrap_or_default());
     let others: Vec<_> = PRODUCTS.iter().map(|p| p.binary).filter(|name| *name != product.binary).map(OsStr::new).collect();
-    for file in std::iter::once(dockerfile()).chain(files::below(context)?) {
+    for file in std::iter::once(product.dockerfile()).chain(files::below(context)?) {
         if file.file_name().is_some_and(|name| others.contains(&name)) {
             continue;
         }
@@ -134,8 +164,4 @@ fn recipe(site: &Site, product: &Product, context: &Path) -> Result<String> {
         hash.update(Sha256::digest(std::fs::read(&file).map_err(at("read", &file))?));
     }
     Ok(short_hex(&hash.finalize()))
-}
-
-fn dockerfile() -> PathBuf {
-    repository().join("Dockerfile")
 }

@@ -72,7 +72,7 @@ fn manifests_of(folder: &Path) -> Result<Vec<Manifest>> {
 mod tests {
     use penstock_crds::{
         EventPipelineSpec,
-        worker::{DRAIN_TIMEOUT, PipelineId, Producing, WorkerConfig, WorkerSource},
+        worker::{Choice, DRAIN_TIMEOUT, PipelineId, Producing, WorkerConfig, WorkerSource},
     };
     use penstock_workers::processors;
 
@@ -88,12 +88,17 @@ mod tests {
                     continue;
                 }
                 let spec: EventPipelineSpec = serde_json::from_value(spec.into()).unwrap();
+                let processor = spec.processor.choice().unwrap();
+                if let Choice::Image { .. } = processor {
+                    // Only that worker knows its options: its own tests read them.
+                    continue;
+                }
                 let config = WorkerConfig {
                     pipeline: PipelineId { namespace: "n".into(), name: name.clone() },
                     bootstrap_servers: vec!["localhost:9092".into()],
                     // Whether the source fits is looked at when it runs.
                     source: WorkerSource::Http { port: 3000 },
-                    processor: spec.processor.choice().unwrap(),
+                    processor,
                     sink: spec.sink.map(|sink| sink.kafka.topic),
                     table: spec.table.map(|table| table.topics).unwrap_or_default(),
                     producer: Producing::default(),

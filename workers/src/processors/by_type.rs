@@ -79,6 +79,14 @@ impl DynProcessor for ByType {
         }
     }
 
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            for handler in self.handlers.values() {
+                handler.processor.close().await;
+            }
+        })
+    }
+
     /// What a handler counts itself is not told: two handlers that are the same processor would tell it under one name.
     fn register(&self, registry: &mut Registry) {
         registry.register("events_by_type", "Records handed to the handler of their type, one per attempt", self.handled.clone());

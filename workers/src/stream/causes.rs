@@ -1,10 +1,9 @@
 //! Tells the log why records go to the dead letter topic: each cause at once, and then at most once a minute with how many
 //! there were, so that a flood of letters is no flood of lines.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
+
+use tokio::time::Instant;
 
 use super::dead_letter::fingerprint;
 use crate::processor::{Event, Failure};

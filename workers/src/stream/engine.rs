@@ -6,21 +6,17 @@
 mod delivery;
 mod places;
 mod standstill;
+mod waiting;
 
-use std::{
-    collections::VecDeque,
-    future::Future,
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, future::Future, panic::AssertUnwindSafe, sync::Arc, task::Poll, time::Duration};
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use jiff::Timestamp;
+use futures::{FutureExt, future::BoxFuture, stream::FuturesUnordered};
 use penstock_crds::worker::{Ordering, RetryPolicy};
-use penstock_kafka::{ConnectionSettings, Consumer, Error, Received, TopicPartition};
-use tokio::{sync::mpsc::UnboundedReceiver, time::timeout_at};
+use penstock_kafka::{Error, Received, TopicPartition};
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -40,6 +36,7 @@ use super::{
     tiers::Station,
     unread::Unread,
     verdict::{Letter, Verdict},
+    world::World,
     writing::Addresses,
 };
 use crate::{
@@ -47,6 +44,7 @@ use crate::{
     processor::{DynProcessor, Failure, Outcome},
 };
 use places::Places;
+use waiting::Happened;
 
 /// How many records are taken at once. Between two batches the group's decisions and Kafka's answers are looked at.
 const BATCH: usize = 256;
@@ -54,7 +52,8 @@ const BATCH: usize = 256;
 const HELD_BOUNDS: Bounds = Bounds { records: 4_096, bytes: 2 << 20 };
 
 /// What the task works with.
-pub(crate) struct Parts<O> {
+pub(crate) struct Parts<W: World, O> {
+    pub world: W,
     pub processor: Arc<dyn DynProcessor>,
     pub books: Books,
     pub outbox: O,
@@ -63,9 +62,8 @@ pub(crate) struct Parts<O> {
     pub retry: RetryPolicy,
     /// How many records may be in process at once.
     pub concurrency: usize,
-    pub connection: ConnectionSettings,
-    pub consumer: Arc<Consumer>,
-    pub lookup: Arc<Lookup>,
+    pub member: Arc<W::Member>,
+    pub lookup: Arc<Lookup<W>>,
     pub decisions: UnboundedReceiver<Rebalance>,
     pub counters: Counters,
     pub progress: Progress,
@@ -100,19 +98,9 @@ enum Wake {
     Begun(Result<(), Error>),
 }
 
-/// What the task waited for.
-enum Happened {
-    Told,
-    Decided(Rebalance),
-    Tried(Attempt),
-    Woken(Wake),
-    Received(Result<Vec<Received>, Error>),
-    Answered,
-}
-
 /// The task's state.
-pub(crate) struct Engine<O> {
-    parts: Parts<O>,
+pub(crate) struct Engine<W: World, O> {
+    parts: Parts<W, O>,
     /// The partitions that stand still.
     parked: Parked,
     /// Which records wait behind others.
@@ -125,10 +113,12 @@ pub(crate) struct Engine<O> {
     deferred: VecDeque<Rebalance>,
     running: FuturesUnordered<BoxFuture<'static, Attempt>>,
     pauses: FuturesUnordered<BoxFuture<'static, Wake>>,
+    /// What is looked at first.
+    turn: u8,
 }
 
-impl<O: Outbox> Engine<O> {
-    pub fn new(parts: Parts<O>) -> Self {
+impl<W: World, O: Outbox> Engine<W, O> {
+    pub fn new(parts: Parts<W, O>) -> Self {
         let holds = Holds::new(parts.ordering, Arc::clone(&parts.addresses.tiers), HELD_BOUNDS);
         Self {
             parts,
@@ -139,6 +129,7 @@ impl<O: Outbox> Engine<O> {
             deferred: VecDeque::new(),
             running: FuturesUnordered::new(),
             pauses: FuturesUnordered::new(),
+            turn: 0,
         }
     }
 
@@ -196,30 +187,11 @@ impl<O: Outbox> Engine<O> {
             if is_idle {
                 return Ok(true);
             }
-            match timeout_at(deadline.into(), self.happened(false, std::future::pending())).await {
+            match timeout_at(deadline, self.happened(false, std::future::pending())).await {
                 Ok(Happened::Decided(decision)) => self.deferred.push_back(decision),
                 Ok(happened) => self.react(happened).await?,
                 Err(_) => return Ok(false),
             }
-        }
-    }
-
-    /// Waits until there is something to do. Cancel-safe.
-    async fn happened(&mut self, may_take: bool, told: impl Future<Output = ()>) -> Happened {
-        let Self { parts, running, pauses, .. } = self;
-        tokio::select! {
-            // A partition's records come after the decision that it is ours.
-            biased;
-            () = told => Happened::Told,
-            Some(decision) = parts.decisions.recv() => Happened::Decided(decision),
-            happened = async {
-                tokio::select! {
-                    Some(attempt) = running.next(), if !running.is_empty() => Happened::Tried(attempt),
-                    Some(wake) = pauses.next(), if !pauses.is_empty() => Happened::Woken(wake),
-                    received = parts.consumer.recv_all(BATCH), if may_take => Happened::Received(received),
-                    () = parts.outbox.wait() => Happened::Answered,
-                }
-            } => happened,
         }
     }
 
@@ -275,7 +247,7 @@ impl<O: Outbox> Engine<O> {
         self.parts.counters.in_flight(self.parts.books.records());
         let progress = self.parts.books.take_progress();
         if !progress.is_empty() {
-            self.parts.progress.reached(progress, Timestamp::now().as_millisecond());
+            self.parts.progress.reached(progress, self.parts.world.now().as_millisecond());
         }
         Ok(())
     }
@@ -356,14 +328,14 @@ impl<O: Outbox> Engine<O> {
                 Outcome::Reject(Failure::new("Panic", words))
             }
         };
-        let Parts { books, addresses, retry, .. } = &mut self.parts;
+        let Parts { world, books, addresses, retry, .. } = &mut self.parts;
         let standing = || {
             let levels = books.event(ticket).map_or(0, |event| addresses.tiers.levels_of(&event.topic));
             Standing { attempt: number, level: books.station(ticket).level(), levels }
         };
-        let verdict = match retry::next(outcome, standing, retry, rand::random) {
+        let verdict = match retry::next(outcome, standing, retry, || world.chance()) {
             Next::Emit(outputs) => Verdict::Emit(outputs),
-            Next::Bury(failure, burial) => Verdict::Bury(Letter::new(failure, burial, Timestamp::now())),
+            Next::Bury(failure, burial) => Verdict::Bury(Letter::new(failure, burial, world.now())),
             Next::Wait(level, failure) => {
                 tracing::debug!(error = failure.error_type, level, "a record waits for another attempt");
                 self.parts.counters.delayed.inc();

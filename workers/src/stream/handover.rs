@@ -2,15 +2,19 @@
 //! what is under way is finished and committed.
 
 use std::{
+    fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{RecvTimeoutError, sync_channel},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use penstock_kafka::{CommitOffsets, RebalanceListener, TopicPartition};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::Instant,
+};
 
 /// What the group decided.
 #[derive(Debug)]
@@ -23,10 +27,13 @@ pub(crate) enum Rebalance {
     Lost(Vec<TopicPartition>),
 }
 
+/// Its drop tells whoever waits.
+pub(crate) type Done = Box<dyn fmt::Debug + Send + Sync>;
+
 /// Lets revoked partitions go when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Consent {
-    _done: SyncSender<()>,
+    _done: Done,
     /// When they go in any case.
     pub deadline: Instant,
 }
@@ -68,6 +75,18 @@ impl Handover {
         (Self { decisions, patience }, receiver)
     }
 
+    /// These partitions came. Their records come after this, so whoever reads the decisions first knows of them in time.
+    pub fn assigned(&self, partitions: &[TopicPartition]) {
+        self.tell(Rebalance::Assigned(partitions.to_vec()));
+    }
+
+    /// These partitions go, once `done` is dropped. Gives back when they go in any case.
+    pub fn revoked(&self, partitions: &[TopicPartition], done: Done) -> Instant {
+        let deadline = self.patience.until();
+        self.tell(Rebalance::Revoked(partitions.to_vec(), Consent { _done: done, deadline }));
+        deadline
+    }
+
     fn tell(&self, decision: Rebalance) {
         // Nobody is there any more: the session has ended, and with it all work on the partitions.
         let _ = self.decisions.send(decision);
@@ -76,14 +95,12 @@ impl Handover {
 
 impl RebalanceListener for Handover {
     fn on_assigned(&self, partitions: &[TopicPartition]) {
-        // Their records come after this, so whoever reads the decisions first knows of them in time.
-        self.tell(Rebalance::Assigned(partitions.to_vec()));
+        self.assigned(partitions);
     }
 
     fn on_revoked(&self, partitions: &[TopicPartition], _commits: &dyn CommitOffsets) {
-        let deadline = self.patience.until();
-        let (done, consent) = sync_channel(0);
-        self.tell(Rebalance::Revoked(partitions.to_vec(), Consent { _done: done, deadline }));
+        let (done, consent) = sync_channel::<()>(0);
+        let deadline = self.revoked(partitions, Box::new(done));
         if let Err(RecvTimeoutError::Timeout) = consent.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             tracing::warn!("records were still under way when their partitions had to go: they will be handled again");
         }

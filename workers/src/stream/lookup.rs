@@ -7,51 +7,38 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use penstock_crds::{
     position::Note,
     worker::{KafkaInput, StartFrom},
 };
-use penstock_kafka::{
-    CommittedOffset, ConnectionSettings, Consumer, Error, Held, PartitionEdges, PerPartition, PerTopic, TopicAdmin, TopicDescription,
-    TopicPartition,
-};
+use penstock_kafka::{CommittedOffset, Error, Held, PartitionEdges, PerPartition, PerTopic, TopicDescription, TopicPartition};
 
 use super::{
     positions::{Begin, Remembered, Topic, begin},
     ticket::Assignment,
+    world::{Member, World},
 };
 
 /// How long one question may take.
-const LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const LIMIT: Duration = Duration::from_secs(2);
 /// How often topics are compared with what they were.
 const WATCH: Duration = Duration::from_secs(10);
 
 /// What a worker knows of topics for as long as it runs.
-#[derive(Clone)]
-pub(crate) struct KnownTopics {
-    admin: TopicAdmin,
-    remembered: Arc<Mutex<BTreeMap<String, Remembered>>>,
-}
+#[derive(Clone, Default)]
+pub(crate) struct KnownTopics(Arc<Mutex<BTreeMap<String, Remembered>>>);
 
 impl KnownTopics {
-    /// Knows nothing yet. Does not wait for Kafka.
-    ///
-    /// # Errors
-    /// No client can be made from the settings.
-    pub fn new(connection: &ConnectionSettings) -> Result<Self, Error> {
-        Ok(Self { admin: TopicAdmin::new(connection)?.with_timeout(LIMIT), remembered: Arc::default() })
-    }
-
     fn remembered(&self) -> MutexGuard<'_, BTreeMap<String, Remembered>> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Asks for one consumer.
-pub(crate) struct Lookup {
+pub(crate) struct Lookup<W: World> {
+    world: W,
     known: KnownTopics,
-    consumer: Arc<Consumer>,
+    member: Arc<W::Member>,
     topics: Vec<String>,
     /// Those of them in which the group may begin elsewhere than with the first record: what waits beside them must not be
     /// skipped.
@@ -89,12 +76,13 @@ struct Answers {
     group: PerPartition<CommittedOffset>,
 }
 
-impl Lookup {
-    pub fn new(known: KnownTopics, consumer: Arc<Consumer>, input: &KafkaInput) -> Self {
+impl<W: World> Lookup<W> {
+    pub fn new(world: W, known: KnownTopics, member: Arc<W::Member>, input: &KafkaInput) -> Self {
         let beside = input.tiers.iter().flat_map(|tier| tier.topics.values()).chain(input.held.values());
         Self {
+            world,
             known,
-            consumer,
+            member,
             topics: input.topics.iter().chain(beside).cloned().collect(),
             sources: input.topics.clone(),
             group: input.group.clone(),
@@ -103,15 +91,10 @@ impl Lookup {
         }
     }
 
-    /// Asks about topics.
-    pub fn admin(&self) -> &TopicAdmin {
-        &self.known.admin
-    }
-
     /// Finds out where partitions begin, as far as they still wait for it.
     pub async fn find(&self, waiting: Vec<Waiting>) -> Found {
         // What is found out holds for those that stand still since before it was asked.
-        let mut held: BTreeMap<_, _> = self.consumer.held().into_iter().map(|held| (held.partition.clone(), held)).collect();
+        let mut held: BTreeMap<_, _> = self.member.held().into_iter().map(|held| (held.partition.clone(), held)).collect();
         let waiting: Vec<_> = waiting.into_iter().filter(|(partition, _)| held.contains_key(partition)).collect();
         if waiting.is_empty() {
             return Found::default();
@@ -141,16 +124,16 @@ impl Lookup {
         let partitions: Vec<_> = waiting.iter().map(|(partition, _)| partition.clone()).collect();
         let topics: BTreeSet<&str> = partitions.iter().map(|partition| partition.topic.as_str()).collect();
         let topics: Vec<&str> = topics.into_iter().collect();
-        let admin = &self.known.admin;
+        let world = &self.world;
         let ends = async {
-            let topics = admin.describe(&topics).await?;
+            let topics = world.describe(&topics).await?;
             // One without a leader would keep the others waiting.
             let led: Vec<_> = partitions.iter().filter(|partition| has_leader(&topics, partition)).cloned().collect();
-            admin.edges(&led).await.map(|edges| (topics, edges))
+            world.edges(&led).await.map(|edges| (topics, edges))
         };
-        let ((topics, edges), committed) = tokio::try_join!(ends, self.consumer.committed(&partitions, LIMIT))?;
+        let ((topics, edges), committed) = tokio::try_join!(ends, self.member.committed(&partitions, LIMIT))?;
         let is_missing = committed.values().any(Option::is_none);
-        let group = if is_missing { admin.group_offsets(&self.group).await? } else { BTreeMap::new() };
+        let group = if is_missing { world.group_offsets(&self.group).await? } else { BTreeMap::new() };
         Ok(Answers { topics, edges, committed, group })
     }
 
@@ -166,7 +149,7 @@ impl Lookup {
             notes: notes(&answers.group, &partition.topic),
         };
         let start_from = if self.sources.contains(&partition.topic) { self.start_from } else { StartFrom::Earliest };
-        Ok(begin(partition.partition, committed, &topic, *edges, start_from, Timestamp::now()))
+        Ok(begin(partition.partition, committed, &topic, *edges, start_from, self.world.now()))
     }
 
     fn remember(&self, topic: &str, note: &Note) {
@@ -185,7 +168,7 @@ impl Lookup {
     pub async fn recreated(&self) -> String {
         // The first question opens the connection while the group is being joined.
         let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
-        let mut described = self.known.admin.describe(&topics).await;
+        let mut described = self.world.describe(&topics).await;
         loop {
             if let Ok(described) = described
                 && let Some(topic) = self.first_other(&described)
@@ -193,7 +176,7 @@ impl Lookup {
                 return topic;
             }
             tokio::time::sleep(WATCH).await;
-            described = self.known.admin.describe(&topics).await;
+            described = self.world.describe(&topics).await;
         }
     }
 

@@ -25,6 +25,8 @@
 //! | `causes` | the causes of dead letters, for the log | |
 //! | `counters` | the metrics of a stream | |
 //! | `progress` | how far the worker has come in each partition, for the metrics | |
+//! | `world` | what a session asks of Kafka, the clock and chance | |
+//! | `kafka` | the real one | |
 //! | `session` | one consumer and one producer, until told to stop or broken | |
 
 pub(crate) mod books;
@@ -35,6 +37,7 @@ pub mod dead_letter;
 pub(crate) mod engine;
 pub(crate) mod handover;
 pub(crate) mod holds;
+pub(crate) mod kafka;
 pub mod lanes;
 pub(crate) mod lookup;
 pub(crate) mod outbox;
@@ -49,4 +52,5 @@ pub(crate) mod ticket;
 pub mod tiers;
 pub(crate) mod unread;
 pub(crate) mod verdict;
+pub(crate) mod world;
 pub(crate) mod writing;

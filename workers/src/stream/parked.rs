@@ -3,7 +3,7 @@
 //! What is read of such a partition meanwhile is dropped: the reader goes back to the record that could not be taken once
 //! what hindered it is over.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use penstock_kafka::{ConsumedRecord, TopicPartition};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ struct Place {
 
 /// The partitions that stand still.
 #[derive(Debug, Default)]
-pub(crate) struct Parked(HashMap<TopicPartition, Place>);
+pub(crate) struct Parked(BTreeMap<TopicPartition, Place>);
 
 impl Parked {
     /// Whether the record is of a partition that stands still.

@@ -11,14 +11,14 @@ use std::{
     time::Duration,
 };
 
-use penstock_kafka::{TopicAdmin, TopicPartition};
+use penstock_kafka::TopicPartition;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder},
     metrics::{MetricType, gauge::ConstGauge},
 };
 
-use super::partition::Reached;
+use super::{partition::Reached, world::World};
 use crate::metrics::PartitionLabel;
 
 /// How often Kafka is asked where partitions end.
@@ -67,11 +67,11 @@ impl Progress {
     }
 
     /// Asks where the partitions end, again and again.
-    pub async fn watch(&self, admin: &TopicAdmin) -> Infallible {
+    pub async fn watch(&self, world: &impl World) -> Infallible {
         loop {
             tokio::time::sleep(LOOK).await;
             let partitions: Vec<_> = self.state().places.keys().cloned().collect();
-            match admin.ends(&partitions).await {
+            match world.ends(&partitions).await {
                 Ok(ends) => self.ends(ends.into_iter().filter_map(|(partition, end)| Some((partition, end.ok()?)))),
                 Err(error) => tracing::debug!(%error, "it is not known where partitions end"),
             }

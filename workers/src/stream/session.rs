@@ -3,14 +3,14 @@
 //! A session ends in one of two ways. Told to stop, it finishes what is under way and commits it. Broken, it drops what
 //! is under way; the next session begins at the committed offsets, so that nothing is lost and each lane keeps its order.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use penstock_crds::worker::{Delivery, KafkaInput, Producing};
-use penstock_kafka::{BulkProducer, CommitError, ConnectionSettings, Consumer, Error, Health, TransactionalProducer};
-use tokio::{sync::mpsc::UnboundedReceiver, time::timeout_at};
+use penstock_kafka::Error;
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -24,10 +24,11 @@ use super::{
     outbox::{AtLeastOnce, Cut, ExactlyOnce, Outbox},
     retry,
     tiers::Tiers,
+    world::{Bulk, Member, Producer, World},
     writing::Addresses,
 };
 use crate::{
-    clients, connection,
+    clients,
     error::WorkerError,
     metrics::Metrics,
     processor::DynProcessor,
@@ -52,9 +53,12 @@ pub(crate) enum Breakdown {
     /// A topic did not take a batch of small records.
     #[error("a topic takes no batch so large; smaller batches follow (is its max.message.bytes below producer.batchBytes?)")]
     TooLarge,
-    /// A transaction did not end well.
-    #[error("cannot commit: {0}")]
-    Commit(CommitError),
+    /// Nothing of a transaction counts.
+    #[error("cannot commit: the transaction was aborted: {0}")]
+    Aborted(Error),
+    /// A transaction counts as a whole, or not at all.
+    #[error("cannot commit: the producer is gone and the outcome of its transaction unknown: {0}")]
+    Doubt(Error),
     /// The consumer has failed for good.
     #[error("cannot consume: {0}")]
     Consume(Error),
@@ -76,8 +80,8 @@ pub(crate) enum Breakdown {
 }
 
 /// A pipeline with a Kafka source.
-pub(crate) struct Stream {
-    pub connection: ConnectionSettings,
+pub(crate) struct Stream<W> {
+    pub world: W,
     pub input: KafkaInput,
     pub producing: Producing,
     pub sink: Option<String>,
@@ -136,10 +140,12 @@ impl Needs {
         let (error, need) = match breakdown {
             Breakdown::Bury(error) => (error, &self.dead_letter),
             Breakdown::Produce(error) => (error, &self.sink),
-            Breakdown::Commit(error) => match error.reason() {
-                error @ Error::UnknownTopic { topic } if topic == dead_letter => (error, &self.dead_letter),
-                error => (error, &self.sink),
-            },
+            Breakdown::Aborted(error @ Error::UnknownTopic { topic }) | Breakdown::Doubt(error @ Error::UnknownTopic { topic })
+                if topic == dead_letter =>
+            {
+                (error, &self.dead_letter)
+            }
+            Breakdown::Aborted(error) | Breakdown::Doubt(error) => (error, &self.sink),
             _ => return,
         };
         if matches!(error, Error::UnknownTopic { .. } | Error::Authorization { .. } | Error::PolicyViolation { .. }) {
@@ -148,7 +154,7 @@ impl Needs {
     }
 }
 
-impl Stream {
+impl<W: World> Stream<W> {
     /// Runs sessions until `shutdown`, which it obeys within the drain time-out.
     ///
     /// # Errors
@@ -173,7 +179,7 @@ impl Stream {
             }
             failures = if is_new { 1 } else { failures + 1 };
             let (initial, max) = RESTART_BACKOFF;
-            let pause = retry::pause(initial, max, failures, rand::random());
+            let pause = retry::pause(initial, max, failures, self.world.chance());
             tracing::error!(error = %breakdown, ?pause, "the session broke down; a new one begins at the committed offsets");
             self.metrics.restarts.inc();
             if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
@@ -183,17 +189,24 @@ impl Stream {
     }
 
     async fn at_least_once(&self, producing: &Producing, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
-        let producer = BulkProducer::new(&self.connection, &clients::bulk(producing))?;
-        let health = producer.health();
+        let (producer, end) = (self.world.bulk(&clients::bulk(producing))?, CancellationToken::new());
+        producer.watch(self.needs.producer.clone(), &end);
         let addresses = self.addresses();
         let group = self.join(&addresses.tiers)?;
-        let outbox = AtLeastOnce::new(producer, producing.batch_bytes, Arc::clone(&group.consumer), addresses.clone(), self.counting());
-        Ok(self.session(group, outbox, addresses, health, shutdown).await)
+        let outbox = AtLeastOnce::new(
+            self.world.clone(),
+            producer,
+            producing.batch_bytes,
+            Arc::clone(&group.member),
+            addresses.clone(),
+            self.counting(),
+        );
+        Ok(self.session(group, outbox, addresses, end, shutdown).await)
     }
 
     async fn exactly_once(&self, producing: &Producing, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
         let settings = clients::transactional(&self.pipeline, &self.worker, producing);
-        let start = TransactionalProducer::start(&self.connection, &settings);
+        let start = self.world.transactional(&settings);
         let producer = match shutdown.run_until_cancelled(start).await {
             None => return Ok(Ok(())),
             Some(Err(Error::InvalidSettings(error))) => return Err(Error::InvalidSettings(error).into()),
@@ -203,28 +216,27 @@ impl Stream {
             }
             Some(Ok(producer)) => producer,
         };
-        let health = producer.health();
+        let end = CancellationToken::new();
+        producer.watch(self.needs.producer.clone(), &end);
         let addresses = self.addresses();
         let group = self.join(&addresses.tiers)?;
         let transaction = self.input.transaction;
         let cut = Cut { interval: transaction.interval, records: transaction.records, batch_bytes: producing.batch_bytes };
-        let outbox = ExactlyOnce::new(producer, Arc::clone(&group.consumer), addresses.clone(), cut, self.counting());
-        Ok(self.session(group, outbox, addresses, health, shutdown).await)
+        let outbox = ExactlyOnce::new(self.world.clone(), producer, Arc::clone(&group.member), addresses.clone(), cut, self.counting());
+        Ok(self.session(group, outbox, addresses, end, shutdown).await)
     }
 
     async fn session<O: Outbox>(
         &self,
-        group: Group,
+        group: Group<W>,
         outbox: O,
         addresses: Addresses,
-        producer: Health,
+        end: CancellationToken,
         shutdown: &CancellationToken,
     ) -> Result<(), Breakdown> {
-        let Group { consumer, lookup, decisions, patience } = group;
-        let end = CancellationToken::new();
+        let Group { member, lookup, decisions, patience } = group;
         let _end = end.clone().drop_guard();
-        connection::watch(consumer.health(), self.needs.consumer.clone(), &end);
-        connection::watch(producer, self.needs.producer.clone(), &end);
+        member.watch(self.needs.consumer.clone(), &end);
         self.needs.can_read();
         self.metrics.progress.count(&self.input.topics);
         let books = Books::new(self.input.ordering, O::EMISSION, BOUNDS);
@@ -236,8 +248,8 @@ impl Stream {
             ordering: self.input.ordering,
             retry: self.input.retry,
             concurrency: usize::from(self.input.concurrency.max(1)),
-            connection: self.connection.clone(),
-            consumer: Arc::clone(&consumer),
+            world: self.world.clone(),
+            member: Arc::clone(&member),
             lookup: Arc::clone(&lookup),
             decisions,
             counters: Counters::of(&self.metrics),
@@ -249,7 +261,7 @@ impl Stream {
             let deadline = Instant::now() + self.drain_timeout;
             patience.end_at(deadline);
             engine.drain(deadline - self.drain_timeout / 5).await?;
-            engine.leave(consumer.close()).await?;
+            engine.leave(member.close()).await?;
             engine.stranded().map_or(Ok(()), |why| Err(Breakdown::OutOfRange(why)))
         };
         // Once told to stop, it does so in time, whatever it waits for.
@@ -260,7 +272,7 @@ impl Stream {
         let worked = tokio::select! {
             worked = work => worked,
             topic = lookup.recreated() => Err(Breakdown::Recreated(topic)),
-            never = self.metrics.progress.watch(lookup.admin()) => match never {},
+            never = self.metrics.progress.watch(&self.world) => match never {},
             () = late => {
                 tracing::warn!("not everything was finished in time: the rest will be handled again");
                 Ok(())
@@ -269,20 +281,19 @@ impl Stream {
         // What the client still holds must not come after what the next owner of the partitions writes.
         drop(engine);
         patience.end_at(Instant::now());
-        if timeout_at((Instant::now() + self.drain_timeout / 5).into(), consumer.close()).await.is_err() {
+        if timeout_at(Instant::now() + self.drain_timeout / 5, member.close()).await.is_err() {
             tracing::warn!("Kafka did not answer in time: the group goes on once this worker's session is over");
         }
         worked
     }
 
-    fn join(&self, tiers: &Tiers) -> Result<Group, WorkerError> {
+    fn join(&self, tiers: &Tiers) -> Result<Group<W>, WorkerError> {
         let patience = Patience::new(self.drain_timeout);
         let (handover, decisions) = Handover::new(patience.clone());
         let topics: Vec<&str> = self.input.topics.iter().map(String::as_str).chain(tiers.topics()).collect();
-        let consumer = Consumer::subscribe(&self.connection, &clients::consumer(&self.input, self.drain_timeout), &topics, handover)?;
-        let consumer = Arc::new(consumer);
-        let lookup = Arc::new(Lookup::new(self.topics.clone(), Arc::clone(&consumer), &self.input));
-        Ok(Group { consumer, lookup, decisions, patience })
+        let member = Arc::new(self.world.join(&clients::consumer(&self.input, self.drain_timeout), &topics, handover)?);
+        let lookup = Arc::new(Lookup::new(self.world.clone(), self.topics.clone(), Arc::clone(&member), &self.input));
+        Ok(Group { member, lookup, decisions, patience })
     }
 
     fn addresses(&self) -> Addresses {
@@ -294,7 +305,7 @@ impl Stream {
         }
     }
 
-    fn counting(&self) -> impl Fn(bool, u64) + Send + Sync + use<> {
+    fn counting(&self) -> impl Fn(bool, u64) + Send + Sync + use<W> {
         let (metrics, needs) = (self.metrics.clone(), self.needs.clone());
         let writes_too = self.input.delivery == Delivery::ExactlyOnce;
         move |ok, unwritten| {
@@ -308,9 +319,9 @@ impl Stream {
 }
 
 /// A membership in the group.
-struct Group {
-    consumer: Arc<Consumer>,
-    lookup: Arc<Lookup>,
+struct Group<W: World> {
+    member: Arc<W::Member>,
+    lookup: Arc<Lookup<W>>,
     decisions: UnboundedReceiver<Rebalance>,
     patience: Patience,
 }

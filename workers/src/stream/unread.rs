@@ -7,11 +7,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use penstock_kafka::{ConnectionSettings, Error, TopicAdmin, TopicPartition, read_span};
+use penstock_kafka::{Error, TopicPartition};
 
 use super::{
     holds::Family,
     tiers::{Incoming, Station, Tiers},
+    world::World,
 };
 use crate::processor::Event;
 
@@ -25,14 +26,9 @@ pub(crate) type Unread = BTreeMap<Family, Vec<(Station, Event)>>;
 ///
 /// # Errors
 /// Kafka cannot be reached or refuses.
-pub(crate) async fn unread(
-    connection: &ConnectionSettings,
-    admin: &TopicAdmin,
-    tiers: &Arc<Tiers>,
-    starts: BTreeMap<TopicPartition, i64>,
-) -> Result<Unread, Error> {
+pub(crate) async fn unread(world: &impl World, tiers: &Arc<Tiers>, starts: BTreeMap<TopicPartition, i64>) -> Result<Unread, Error> {
     let topics: BTreeSet<&str> = starts.keys().map(|partition| partition.topic.as_str()).collect();
-    let ranges = admin.offsets(&topics.into_iter().collect::<Vec<_>>()).await?;
+    let ranges = world.offsets(&topics.into_iter().collect::<Vec<_>>()).await?;
     let mut spans = BTreeMap::new();
     for (partition, start) in starts {
         let range = match ranges.get(&partition.topic) {
@@ -55,6 +51,6 @@ pub(crate) async fn unread(
             found.lock().unwrap_or_else(PoisonError::into_inner).entry(family).or_default().push((station, event));
         }
     };
-    read_span(connection, spans, PATIENCE, visit).await?;
+    world.read_span(spans, PATIENCE, visit).await?;
     Ok(std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner)))
 }

@@ -66,11 +66,7 @@ fn a_spec_that_makes_no_sense_is_refused() {
         ),
         (kafka(json!({"processor": {"builtin": null, "image": ""}})), Reason::InvalidSpec, "processor.image"),
         (gateway(handled(json!({}))), Reason::ProcessorMismatch, "`http` needs source.kafka"),
-        (
-            gateway(json!({"processor": {"builtin": null, "image": "w:1"}})),
-            Reason::ProcessorMismatch,
-            "`image` needs source.kafka",
-        ),
+        (gateway(json!({"processor": {"builtin": null, "image": "w:1"}})), Reason::ProcessorMismatch, "`image` needs source.kafka"),
         (kafka(json!({"processor": {"builtin": "orders-gateway"}})), Reason::ProcessorMismatch, "needs source.http"),
         (kafka(json!({"sink": null})), Reason::ProcessorMismatch, "`payments` needs sink"),
         (kafka(json!({"table": {"topics": ["orders"]}})), Reason::ProcessorMismatch, "needs no table"),

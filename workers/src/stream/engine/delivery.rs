@@ -1,9 +1,9 @@
 //! What follows from records goes to Kafka, and what becomes of it there.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use jiff::Timestamp;
 use penstock_kafka::Error;
+use tokio::time::Instant;
 
 use super::{Engine, Parts, Wake};
 use crate::{
@@ -15,13 +15,14 @@ use crate::{
         session::Breakdown,
         ticket::{Ticket, Token},
         verdict::{Letter, Verdict},
+        world::World,
     },
 };
 
 /// The pause between two attempts to write a dead letter: the first, and the longest.
 const BURIAL_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
-impl<O: Outbox> Engine<O> {
+impl<W: World, O: Outbox> Engine<W, O> {
     /// Writes what may be written.
     pub(super) async fn write(&mut self) -> Result<(), Breakdown> {
         self.parts.outbox.write_first().await?;
@@ -29,7 +30,7 @@ impl<O: Outbox> Engine<O> {
             && let Some((ticket, verdict)) = self.parts.books.next_emittable()
         {
             let Some(event) = self.parts.books.event(ticket) else { continue };
-            let verdict = self.parts.addresses.checked(verdict, Timestamp::now);
+            let verdict = self.parts.addresses.checked(verdict, || self.parts.world.now());
             if !self.parts.outbox.takes(&event, &verdict) {
                 self.parts.books.put_back(ticket, verdict);
                 self.parts.outbox.hurry();
@@ -114,7 +115,7 @@ impl<O: Outbox> Engine<O> {
             }
         };
         let failure = Failure::new(error_type, error.to_string());
-        let letter = Letter::unwritable(failure, Timestamp::now());
+        let letter = Letter::unwritable(failure, self.parts.world.now());
         let event = self.parts.books.event(ticket);
         if let Some((event, station)) = event.zip(self.parts.books.bury(ticket, letter)) {
             self.does_not_wait(&event, station);
@@ -136,7 +137,7 @@ impl<O: Outbox> Engine<O> {
         }
         letter.failures = letter.failures.saturating_add(1);
         let (initial, max) = BURIAL_BACKOFF;
-        let pause = retry::pause(initial, max, letter.failures, rand::random());
+        let pause = retry::pause(initial, max, letter.failures, self.parts.world.chance());
         tracing::debug!(%error, topic = self.parts.addresses.dead_letter.topic, ?pause, "a dead letter was not written");
         self.parts.books.rest(ticket);
         self.wake_after(pause, Wake::Letter(ticket, letter));

@@ -14,6 +14,7 @@ use crate::stream::{
     outbox::Outbox,
     retry,
     ticket::Assignment,
+    world::{Member, World},
 };
 
 /// The pause before another attempt to find out where to begin: the first, and the longest.
@@ -29,7 +30,7 @@ pub(super) struct Places {
     stranded: HashMap<Assignment, String>,
 }
 
-impl<O: Outbox> Engine<O> {
+impl<W: World, O: Outbox> Engine<W, O> {
     /// Partitions came: finds out where they begin.
     pub(super) fn place(&mut self, partitions: &[TopicPartition]) {
         let books = &self.parts.books;
@@ -66,8 +67,8 @@ impl<O: Outbox> Engine<O> {
         }
         if !begun.is_empty() {
             self.see_families(&begun.iter().map(|(held, _)| held.partition.clone()).collect::<Vec<_>>());
-            let consumer = Arc::clone(&self.parts.consumer);
-            self.pauses.push(async move { Wake::Begun(consumer.begin(&begun).await) }.boxed());
+            let member = Arc::clone(&self.parts.member);
+            self.pauses.push(async move { Wake::Begun(member.begin(&begun).await) }.boxed());
             self.parts.outbox.moved(false);
         }
         let left: Vec<Waiting> = left.into_iter().filter(|(_, assignment)| self.places.waiting.contains_key(assignment)).collect();
@@ -78,7 +79,7 @@ impl<O: Outbox> Engine<O> {
             let why = why.map_or_else(String::new, |why| why.to_string());
             self.parts.needs.positions.missing(format!("it is not known where to begin in {} partitions: {why}", left.len()));
             let (initial, max) = LOOK_AGAIN;
-            self.look(left, retry::pause(initial, max, self.places.failures, rand::random()));
+            self.look(left, retry::pause(initial, max, self.places.failures, self.parts.world.chance()));
         }
         self.tell_places();
     }

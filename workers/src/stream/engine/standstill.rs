@@ -5,7 +5,6 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use jiff::Timestamp;
 use penstock_kafka::{ConsumedRecord, TopicPartition};
 
 use super::{Engine, Parts, Wake};
@@ -18,6 +17,7 @@ use crate::{
         ticket::Ticket,
         tiers::Station,
         unread::{Unread, unread},
+        world::{Member, World},
     },
 };
 
@@ -26,14 +26,14 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 /// The pause before another attempt to go back to a record, or to see what waits.
 const AGAIN: Duration = Duration::from_secs(1);
 
-impl<O: Outbox> Engine<O> {
+impl<W: World, O: Outbox> Engine<W, O> {
     /// Whether a record cannot be taken now. Then its partition stands still.
     pub(super) fn stands_still(&mut self, record: &ConsumedRecord) -> bool {
         if self.parked.is_parked(record) {
             return true;
         }
         let early = self.parts.addresses.tiers.due(record).and_then(|due| {
-            let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
+            let left = Duration::try_from(due.duration_since(self.parts.world.now())).unwrap_or_default();
             (!left.is_zero()).then_some(left.max(SHORTEST_WAIT))
         });
         // What is not due cannot be taken, whatever else hinders it.
@@ -43,9 +43,9 @@ impl<O: Outbox> Engine<O> {
         }
         let Some(assignment) = self.parts.books.current(&record.topic, record.partition) else { return true };
         let (spot, over) = self.parked.park(record, assignment, hindrance);
-        let consumer = Arc::clone(&self.parts.consumer);
+        let member = Arc::clone(&self.parts.member);
         let waited = async move {
-            if let Err(error) = consumer.pause(std::slice::from_ref(&spot.partition)).await {
+            if let Err(error) = member.pause(&spot.partition).await {
                 tracing::debug!(%error, partition = %spot.partition, "a partition that waits was not paused");
             }
             match early {
@@ -63,9 +63,9 @@ impl<O: Outbox> Engine<O> {
         if !self.parked.holds(&spot) {
             return;
         }
-        let consumer = Arc::clone(&self.parts.consumer);
+        let member = Arc::clone(&self.parts.member);
         let sought = async move {
-            match consumer.seek(&spot.partition, spot.offset).await {
+            match member.seek(&spot.partition, spot.offset).await {
                 Ok(()) => Wake::Sought(spot),
                 Err(error) => {
                     tracing::debug!(%error, partition = %spot.partition, "a partition that waited was not taken up; trying again");
@@ -82,9 +82,9 @@ impl<O: Outbox> Engine<O> {
         if !self.parked.release(&spot) {
             return;
         }
-        let consumer = Arc::clone(&self.parts.consumer);
+        let member = Arc::clone(&self.parts.member);
         let resumed = async move {
-            if let Err(error) = consumer.resume(std::slice::from_ref(&spot.partition)).await {
+            if let Err(error) = member.resume(&spot.partition).await {
                 tracing::debug!(%error, partition = %spot.partition, "a partition that waited is gone");
             }
             Wake::Resumed
@@ -102,15 +102,15 @@ impl<O: Outbox> Engine<O> {
         if looks.is_empty() {
             return;
         }
-        let Parts { books, lookup, addresses, connection, .. } = &self.parts;
+        let Parts { world, books, addresses, .. } = &self.parts;
         // Nothing of a family is read before it is known what waits there, so the reader is where it begins.
         let beside = looks.iter().flat_map(|Look { family, .. }| {
             addresses.tiers.beside(&family.source).map(|topic| TopicPartition::new(topic, family.partition))
         });
         let starts = beside.filter_map(|partition| books.position_of(&partition).map(|start| (partition, start))).collect();
-        let (connection, lookup, tiers) = (connection.clone(), Arc::clone(lookup), Arc::clone(&addresses.tiers));
+        let (world, tiers) = (world.clone(), Arc::clone(&addresses.tiers));
         let seen = async move {
-            let seen = unread(&connection, lookup.admin(), &tiers, starts).await;
+            let seen = unread(&world, &tiers, starts).await;
             if seen.is_err() {
                 tokio::time::sleep(AGAIN).await;
             }

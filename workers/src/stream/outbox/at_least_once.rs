@@ -1,15 +1,11 @@
 //! At least once: a record is settled once Kafka has acknowledged what follows from it, and offsets are committed after
 //! that, a few times a second, one commit at a time.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
-use jiff::Timestamp;
-use penstock_kafka::{BulkProducer, Consumer, RecordRef, Settled};
-use tokio::time::{sleep_until, timeout_at};
+use penstock_kafka::{RecordRef, Settled};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Answers, Outbox, Written};
 use crate::{
@@ -21,6 +17,7 @@ use crate::{
         session::Breakdown,
         ticket::{Assignment, Ticket, Token},
         verdict::Verdict,
+        world::{Bulk, Member, World},
         writing::Addresses,
     },
 };
@@ -33,11 +30,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 type Commit = BoxFuture<'static, (Vec<Position>, penstock_kafka::Result<()>)>;
 
 /// Writes at once and commits what is settled.
-pub(crate) struct AtLeastOnce {
-    producer: BulkProducer,
+pub(crate) struct AtLeastOnce<W: World> {
+    world: W,
+    producer: W::Bulk,
     /// How large the producer's batches are.
     batch_bytes: u32,
-    consumer: Arc<Consumer>,
+    member: Arc<W::Member>,
     addresses: Addresses,
     committing: Option<Commit>,
     committed: Option<(Vec<Position>, penstock_kafka::Result<()>)>,
@@ -47,19 +45,21 @@ pub(crate) struct AtLeastOnce {
     failures: u32,
 }
 
-impl AtLeastOnce {
+impl<W: World> AtLeastOnce<W> {
     /// `count` is told of each commit whether it worked, and how many outputs are not in Kafka because it did not.
     pub fn new(
-        producer: BulkProducer,
+        world: W,
+        producer: W::Bulk,
         batch_bytes: u32,
-        consumer: Arc<Consumer>,
+        member: Arc<W::Member>,
         addresses: Addresses,
         count: impl Fn(bool, u64) + Send + Sync + 'static,
     ) -> Self {
         Self {
+            world,
             producer,
             batch_bytes,
-            consumer,
+            member,
             addresses,
             committing: None,
             committed: None,
@@ -74,7 +74,7 @@ impl AtLeastOnce {
         Token { ticket, is_letter, is_alone: clients::is_alone(record.size(), self.batch_bytes) }
     }
 
-    async fn enqueue(producer: &BulkProducer, record: RecordRef<'_>, token: Token, written: &mut Written) -> Result<(), Breakdown> {
+    async fn enqueue(producer: &W::Bulk, record: RecordRef<'_>, token: Token, written: &mut Written) -> Result<(), Breakdown> {
         written.records += 1;
         match producer.enqueue(record, token.into()).await {
             Err(error) if error.is_fatal() => return Err(Breakdown::Produce(error)),
@@ -85,10 +85,10 @@ impl AtLeastOnce {
     }
 
     fn begin_commit(&mut self, positions: Vec<Position>) {
-        let consumer = Arc::clone(&self.consumer);
+        let member = Arc::clone(&self.member);
         let commit = async move {
             let offsets: Vec<_> = positions.iter().map(|position| position.offset.clone()).collect();
-            let result = consumer.commit(&offsets).await;
+            let result = member.commit(&offsets).await;
             (positions, result)
         };
         self.committing = Some(commit.boxed());
@@ -120,7 +120,7 @@ impl AtLeastOnce {
     }
 }
 
-impl Outbox for AtLeastOnce {
+impl<W: World> Outbox for AtLeastOnce<W> {
     const EMISSION: Emission = Emission::AtOnce;
 
     fn is_open(&self) -> bool {
@@ -143,7 +143,7 @@ impl Outbox for AtLeastOnce {
                 }
             }
             Verdict::Wait { at, not_before } => {
-                if let Some(record) = self.addresses.tiers.waiting(event, *at, *not_before, Timestamp::now()) {
+                if let Some(record) = self.addresses.tiers.waiting(event, *at, *not_before, self.world.now()) {
                     let record = RecordRef::from(&record);
                     let token = self.token(&record, ticket, false);
                     Self::enqueue(&self.producer, record, token, &mut written).await?;
@@ -168,14 +168,15 @@ impl Outbox for AtLeastOnce {
     async fn wait(&mut self) {
         let commit_is_due = self.has_moved && self.committing.is_none();
         tokio::select! {
-            () = self.producer.changed() => {}
-            () = sleep_until(self.next_commit.into()), if commit_is_due => {}
+            biased;
             () = async {
                 match &mut self.committing {
                     Some(commit) => self.committed = Some(commit.await),
                     None => std::future::pending().await,
                 }
             } => self.committing = None,
+            () = self.producer.changed() => {}
+            () = sleep_until(self.next_commit), if commit_is_due => {}
         }
     }
 
@@ -211,7 +212,7 @@ impl Outbox for AtLeastOnce {
                 self.conclude(books);
             }
         };
-        if timeout_at(deadline.into(), commit).await.is_err() {
+        if timeout_at(deadline, commit).await.is_err() {
             tracing::warn!("Kafka did not answer in time: the last offsets may not be committed, their records come again");
         }
         Ok(())
@@ -230,19 +231,27 @@ mod tests {
     use penstock_kafka::{ConnectionSettings, ConsumedRecord, ConsumerSettings, ProducerSettings, TimestampType, TopicPartition};
 
     use super::*;
-    use crate::stream::{bounds::Bounds, dead_letter::Sender, tiers::Tiers};
+    use crate::stream::{
+        bounds::Bounds,
+        dead_letter::Sender,
+        handover::{Handover, Patience},
+        kafka::Kafka,
+        tiers::Tiers,
+    };
 
-    fn outbox() -> AtLeastOnce {
+    fn outbox() -> AtLeastOnce<Kafka> {
         let connection = ConnectionSettings::parse("localhost:1").unwrap();
-        let producer = BulkProducer::new(&connection, &ProducerSettings::default()).unwrap();
-        let consumer = Consumer::subscribe(&connection, &ConsumerSettings::new("g"), &["t"], ()).unwrap();
+        let kafka = Kafka::new(&connection).unwrap();
+        let producer = kafka.bulk(&ProducerSettings::default()).unwrap();
+        let (handover, _) = Handover::new(Patience::new(Duration::ZERO));
+        let member = kafka.join(&ConsumerSettings::new("g"), &["t"], handover).unwrap();
         let addresses = Addresses {
             sink: None,
             dead_letter: DeadLetterTarget { topic: "d".into(), format: DeadLetterFormat::Record, headers: BTreeSet::new() },
             tiers: Arc::default(),
             sender: Sender { pipeline: "a/b".into(), group: "g".into(), processor: "p".into() },
         };
-        AtLeastOnce::new(producer, 1_024, Arc::new(consumer), addresses, |_, _| ())
+        AtLeastOnce::new(kafka, producer, 1_024, Arc::new(member), addresses, |_, _| ())
     }
 
     #[tokio::test]

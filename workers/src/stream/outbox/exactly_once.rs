@@ -4,15 +4,12 @@
 //! is not a clean success the session is over, and the next one begins at the committed offsets. One end is forgiven: that
 //! of a transaction whose only record its topic refuses as too large.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
-use penstock_kafka::{CommitError, Consumer, Error, GroupOffset, RecordRef, Transaction, TransactionalProducer};
-use tokio::time::{sleep_until, timeout_at};
+use penstock_kafka::{CommitError, Error, RecordRef};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Answers, Outbox, Written};
 use crate::{
@@ -26,6 +23,7 @@ use crate::{
         ticket::{Assignment, Ticket},
         tiers::{self, Station},
         verdict::{Letter, Verdict},
+        world::{Producer, Transaction, World},
         writing::Addresses,
     },
 };
@@ -74,22 +72,23 @@ struct Large {
     verdict: Verdict,
 }
 
-type Ending = BoxFuture<'static, Result<TransactionalProducer, CommitError>>;
+type End<P> = Result<P, CommitError<P>>;
 
 /// Where the producer is.
-enum State {
-    Between(TransactionalProducer),
-    Open(Transaction),
-    Committing(Ending),
-    Ended(Result<TransactionalProducer, CommitError>),
+enum State<P: Producer> {
+    Between(P),
+    Open(P::Transaction),
+    Committing(BoxFuture<'static, End<P>>),
+    Ended(End<P>),
     /// On its way from one state to the next; or lost, because that way was not finished.
     Gone,
 }
 
 /// Writes into transactions.
-pub(crate) struct ExactlyOnce {
-    state: State,
-    consumer: Arc<Consumer>,
+pub(crate) struct ExactlyOnce<W: World> {
+    world: W,
+    state: State<W::Producer>,
+    member: Arc<W::Member>,
     addresses: Addresses,
     cut: Cut,
     /// What is in the transaction that is open or being committed.
@@ -110,18 +109,20 @@ pub(crate) struct ExactlyOnce {
     count: Box<dyn Fn(bool, u64) + Send + Sync>,
 }
 
-impl ExactlyOnce {
+impl<W: World> ExactlyOnce<W> {
     /// `count` is told of each commit whether it worked.
     pub fn new(
-        producer: TransactionalProducer,
-        consumer: Arc<Consumer>,
+        world: W,
+        producer: W::Producer,
+        member: Arc<W::Member>,
         addresses: Addresses,
         cut: Cut,
         count: impl Fn(bool, u64) + Send + Sync + 'static,
     ) -> Self {
         Self {
+            world,
             state: State::Between(producer),
-            consumer,
+            member,
             addresses,
             cut,
             contents: Contents::default(),
@@ -137,7 +138,7 @@ impl ExactlyOnce {
     }
 
     /// The open transaction; begins one where there is none.
-    async fn open(&mut self) -> Result<&Transaction, Error> {
+    async fn open(&mut self) -> Result<&<W::Producer as Producer>::Transaction, Error> {
         if let State::Between(_) = &self.state
             && let State::Between(producer) = std::mem::replace(&mut self.state, State::Gone)
         {
@@ -150,7 +151,7 @@ impl ExactlyOnce {
     }
 
     async fn enqueue(&mut self, record: RecordRef<'_>) -> Result<(), Error> {
-        self.open().await?.enqueue(record, 0).await?;
+        self.open().await?.enqueue(record).await?;
         self.contents.records += 1;
         Ok(())
     }
@@ -189,13 +190,13 @@ impl ExactlyOnce {
         (self.since, self.hurried) = (None, false);
         self.positions = books.to_commit(None);
         let offsets: Vec<_> = self.positions.iter().map(|position| position.offset.clone()).collect();
-        let consumer = Arc::clone(&self.consumer);
+        let member = Arc::clone(&self.member);
         self.state = match std::mem::replace(&mut self.state, State::Gone) {
             State::Between(producer) if offsets.is_empty() => State::Between(producer),
             State::Between(producer) => {
-                State::Committing(async move { commit(producer.begin().await.map_err(lost)?, &offsets, &consumer).await }.boxed())
+                State::Committing(async move { producer.begin().await.map_err(lost)?.commit(&offsets, &member).await }.boxed())
             }
-            State::Open(transaction) => State::Committing(async move { commit(transaction, &offsets, &consumer).await }.boxed()),
+            State::Open(transaction) => State::Committing(async move { transaction.commit(&offsets, &member).await }.boxed()),
             state => state,
         };
     }
@@ -221,14 +222,15 @@ impl ExactlyOnce {
                 if let Verdict::Wait { at, .. } = &large.verdict {
                     self.unwaiting.push((Arc::clone(&large.event), *at));
                 }
-                let (event, (instead, fingerprint)) = (large.event.id(), large.shortened(&reason));
+                let (event, (instead, fingerprint)) = (large.event.id(), large.shortened(&reason, self.world.now()));
                 tracing::info!(event, %reason, fingerprint, "a dead letter, or a shorter one, is written in its place");
                 self.instead = Some(instead);
                 self.since = Some(Instant::now());
                 self.state = State::Between(*producer);
                 Ok(Contents::default())
             }
-            Err(error) => Err(Breakdown::Commit(error)),
+            Err(CommitError::Aborted { reason, .. }) => Err(Breakdown::Aborted(reason)),
+            Err(CommitError::ProducerLost { reason }) => Err(Breakdown::Doubt(reason)),
         }
     }
 
@@ -246,7 +248,7 @@ impl ExactlyOnce {
                 }
             }
             Verdict::Wait { at, not_before } => {
-                if let Some(record) = self.addresses.tiers.waiting(event, *at, *not_before, Timestamp::now()) {
+                if let Some(record) = self.addresses.tiers.waiting(event, *at, *not_before, self.world.now()) {
                     self.enqueue(RecordRef::from(&record)).await.map_err(Breakdown::Produce)?;
                 }
             }
@@ -267,32 +269,24 @@ impl ExactlyOnce {
     }
 }
 
-fn lost(reason: Error) -> CommitError {
+fn lost<P>(reason: Error) -> CommitError<P> {
     CommitError::ProducerLost { reason }
-}
-
-/// The group's metadata is asked for each time: it changes with every rebalance.
-async fn commit(transaction: Transaction, offsets: &[GroupOffset], consumer: &Consumer) -> Result<TransactionalProducer, CommitError> {
-    let group = consumer.group_metadata().await.map_err(lost)?;
-    transaction.commit_with_offsets(offsets, &group).await
 }
 
 impl Large {
     /// What is written in its place: a letter in place of an output, a pointer in place of a letter. With the fingerprint of the
     /// letter's cause.
-    fn shortened(self, reason: &Error) -> (Self, String) {
+    fn shortened(self, reason: &Error, now: Timestamp) -> (Self, String) {
         let letter = match self.verdict {
             Verdict::Bury(letter) => Letter { extent: Extent::Pointer, ..letter },
-            Verdict::Emit(_) | Verdict::Wait { .. } => {
-                Letter::unwritable(Failure::new("OutputTooLarge", reason.to_string()), Timestamp::now())
-            }
+            Verdict::Emit(_) | Verdict::Wait { .. } => Letter::unwritable(Failure::new("OutputTooLarge", reason.to_string()), now),
         };
         let fingerprint = fingerprint(&letter.failure);
         (Self { event: self.event, verdict: Verdict::Bury(letter) }, fingerprint)
     }
 }
 
-impl Outbox for ExactlyOnce {
+impl<W: World> Outbox for ExactlyOnce<W> {
     const EMISSION: Emission = Emission::InOrder;
 
     fn is_open(&self) -> bool {
@@ -337,7 +331,7 @@ impl Outbox for ExactlyOnce {
             }
             State::Ended(_) => {}
             State::Between(_) | State::Open(_) | State::Gone => match due {
-                Some(due) => sleep_until(due.into()).await,
+                Some(due) => sleep_until(due).await,
                 None => std::future::pending().await,
             },
         }
@@ -371,7 +365,7 @@ impl Outbox for ExactlyOnce {
                 }
             }
         };
-        timeout_at(deadline.into(), commit).await.unwrap_or(Err(Breakdown::Uncommitted))
+        timeout_at(deadline, commit).await.unwrap_or(Err(Breakdown::Uncommitted))
     }
 
     fn lost(&mut self) -> Result<(), Breakdown> {

@@ -3,9 +3,10 @@
 mod at_least_once;
 mod exactly_once;
 
-use std::{future::Future, sync::Arc, time::Instant};
+use std::{future::Future, sync::Arc};
 
 use penstock_kafka::Error;
+use tokio::time::Instant;
 
 pub(crate) use at_least_once::AtLeastOnce;
 pub(crate) use exactly_once::{Contents, Cut, ExactlyOnce};

@@ -1,0 +1,62 @@
+//! What the task waits for.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+};
+
+use futures::{FutureExt, StreamExt};
+use penstock_kafka::{Error, Received};
+
+use super::{Attempt, BATCH, Engine, Wake};
+use crate::stream::{
+    handover::Rebalance,
+    outbox::Outbox,
+    world::{Member, World},
+};
+
+/// What the task waited for.
+pub(super) enum Happened {
+    Told,
+    Decided(Rebalance),
+    Tried(Attempt),
+    Woken(Wake),
+    Received(Result<Vec<Received>, Error>),
+    Answered,
+}
+
+impl<W: World, O: Outbox> Engine<W, O> {
+    /// Waits until there is something to do. Cancel-safe.
+    pub(super) async fn happened(&mut self, may_take: bool, told: impl Future<Output = ()>) -> Happened {
+        let Self { parts, running, pauses, turn, .. } = self;
+        *turn = turn.wrapping_add(1);
+        let (mut received, mut answered) = (pin!(parts.member.recv_all(BATCH)), pin!(parts.outbox.wait()));
+        // Each comes first in its turn: none starves the others, and nothing is left to chance.
+        let others = poll_fn(|cx| {
+            let mut poll = |place| match (*turn).wrapping_add(place) % 4 {
+                0 => filled(running.poll_next_unpin(cx)).map(Happened::Tried),
+                1 => filled(pauses.poll_next_unpin(cx)).map(Happened::Woken),
+                2 if may_take => received.poll_unpin(cx).map(Happened::Received),
+                3 => answered.poll_unpin(cx).map(|()| Happened::Answered),
+                _ => Poll::Pending,
+            };
+            (0..4).map(&mut poll).find(Poll::is_ready).unwrap_or(Poll::Pending)
+        });
+        tokio::select! {
+            // A partition's records come after the decision that it is ours.
+            biased;
+            () = told => Happened::Told,
+            Some(decision) = parts.decisions.recv() => Happened::Decided(decision),
+            happened = others => happened,
+        }
+    }
+}
+
+/// The next one, if there is one: nothing is added to an empty set while it is waited for.
+fn filled<T>(next: Poll<Option<T>>) -> Poll<T> {
+    match next {
+        Poll::Ready(Some(next)) => Poll::Ready(next),
+        Poll::Ready(None) | Poll::Pending => Poll::Pending,
+    }
+}

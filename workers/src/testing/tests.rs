@@ -1,0 +1,154 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use super::*;
+use crate::{Event, Failure, Outcome, Output, Processor};
+
+const KEYS: u32 = 5;
+const RECORDS: u32 = 40;
+
+/// Needs as many attempts as a record's value says, and some time for each.
+#[derive(Clone, Default)]
+struct Slow {
+    at_once: Arc<AtomicUsize>,
+    most_at_once: Arc<AtomicUsize>,
+    ids: Arc<Mutex<BTreeMap<String, String>>>,
+}
+
+impl Processor for Slow {
+    async fn process(&self, event: &Event) -> Outcome {
+        let own = event.header("number").map(|number| String::from_utf8_lossy(number).into_owned()).unwrap();
+        assert_eq!(self.ids.lock().unwrap().entry(own.clone()).or_insert_with(|| event.id()), &event.id(), "an event keeps its id");
+        let now = self.at_once.fetch_add(1, SeqCst) + 1;
+        self.most_at_once.fetch_max(now, SeqCst);
+        tokio::time::sleep(Duration::from_millis(u64::from(event.attempt) * 3)).await;
+        self.at_once.fetch_sub(1, SeqCst);
+        let needs: u16 = std::str::from_utf8(event.payload.as_deref().unwrap()).unwrap().parse().unwrap();
+        if event.attempt < needs {
+            return Outcome::Retry(Failure::new("NotYet", "later"));
+        }
+        Outcome::Emit(vec![Output { key: event.key.clone(), payload: Some(own.into()), ..Output::default() }])
+    }
+}
+
+fn pipeline(delivery: Delivery, ordering: Ordering) -> Pipeline {
+    let delays = [Duration::from_secs(10), Duration::from_secs(60)];
+    Pipeline::reading(&["in"]).writing("out").with_delivery(delivery).with_ordering(ordering).with_attempts(2).with_delays(&delays)
+}
+
+fn test(pipeline: Pipeline, seed: u64, slow: &Slow) -> TestRuntime {
+    let slow = slow.clone();
+    let test = TestRuntime::new(pipeline, seed, async move |(): ()| Ok::<_, TestError>(slow.clone())).unwrap();
+    for number in 0..RECORDS {
+        // Most work at once, some later, and one never.
+        let needs = if number == 7 { 9 } else { [1, 1, 1, 2, 1, 3][number as usize % 6] };
+        let record = Record::to("in").with_key(format!("key-{}", number % KEYS)).with_payload(needs.to_string());
+        test.produce(record.with_header("number", number.to_string())).unwrap();
+    }
+    test
+}
+
+fn numbers(records: &[ConsumedRecord]) -> Vec<u32> {
+    records.iter().map(|record| std::str::from_utf8(record.payload.as_deref().unwrap()).unwrap().parse().unwrap()).collect()
+}
+
+/// Everything that lies anywhere, to the millisecond.
+fn everything(test: &TestRuntime, pipeline: &Pipeline) -> Vec<ConsumedRecord> {
+    pipeline.topics().iter().flat_map(|topic| test.records(&topic.name).unwrap()).collect()
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
+        let pipeline = pipeline(delivery, Ordering::Key);
+        let run = |seed| {
+            let mut test = test(pipeline.clone(), seed, &Slow::default());
+            test.start("one").unwrap();
+            test.run_for(Duration::from_millis(40));
+            test.start("two").unwrap();
+            test.run_until_idle().unwrap();
+            (everything(&test, &pipeline), test.committed("in"))
+        };
+        let runs: Vec<_> = (0..4).map(run).collect();
+        assert!(runs.iter().enumerate().all(|(seed, first)| *first == run(seed as u64)), "{delivery:?}");
+        assert!(runs.windows(2).any(|two| two[0] != two[1]), "{delivery:?}: all seeds are one run");
+    }
+}
+
+/// Workers come, go and crash while records are handled and while they wait.
+fn disturbed(delivery: Delivery, ordering: Ordering, seed: u64) -> TestRuntime {
+    let mut test = test(pipeline(delivery, ordering).with_concurrency(3), seed, &Slow::default());
+    test.start("one").unwrap();
+    test.run_for(Duration::from_millis(seed * 7 % 300));
+    test.start("two").unwrap();
+    test.run_for(Duration::from_millis(seed * 13 % 200));
+    test.crash("one").unwrap();
+    test.run_for(Duration::from_millis(seed * 500 % 45_000));
+    test.start("one").unwrap();
+    test.run_for(Duration::from_millis(seed * 31 % 400));
+    test.stop("two").unwrap();
+    test.run_until_idle().unwrap();
+    test
+}
+
+#[test]
+fn whatever_happens_every_record_ends_in_one_place_and_keys_keep_their_order() {
+    for (delivery, ordering) in
+        [(Delivery::ExactlyOnce, Ordering::Key), (Delivery::ExactlyOnce, Ordering::None), (Delivery::AtLeastOnce, Ordering::Key)]
+    {
+        for seed in 0..30 {
+            let test = disturbed(delivery, ordering, seed);
+            let what = format!("{delivery:?} {ordering:?}, seed {seed}");
+            let (written, letters) = (test.records("out").unwrap(), test.dead_letters().unwrap());
+            let mut all = numbers(&written);
+            let all_once: BTreeSet<_> = all.iter().copied().collect();
+            assert_eq!(all_once, (0..RECORDS).filter(|number| *number != 7).collect(), "{what}");
+            let dead: BTreeSet<_> = letters.iter().map(|letter| letter.key.clone()).collect();
+            assert_eq!(dead, BTreeSet::from([Some("key-2".into())]), "{what}");
+            if delivery == Delivery::ExactlyOnce {
+                assert_eq!((all.len(), letters.len()), (all_once.len(), 1), "{what}: {all:?}");
+            }
+            if ordering == Ordering::Key {
+                let mut seen = BTreeSet::new();
+                all.retain(|number| seen.insert(*number));
+                for key in 0..KEYS {
+                    let own: Vec<_> = all.iter().filter(|number| **number % KEYS == key).collect();
+                    assert!(own.is_sorted(), "{what}: {own:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn so_many_records_are_in_process_at_once_and_no_more() {
+    for (ordering, concurrency, most) in [(Ordering::None, 4, 4), (Ordering::Key, 16, KEYS as usize), (Ordering::Partition, 16, 3)] {
+        let slow = Slow::default();
+        let mut test = test(pipeline(Delivery::AtLeastOnce, ordering).with_concurrency(concurrency), 3, &slow);
+        test.start("one").unwrap();
+        test.run_until_idle().unwrap();
+        assert_eq!(slow.most_at_once.load(SeqCst), most, "{ordering:?}");
+    }
+}
+
+#[test]
+fn what_never_ends_is_told() {
+    let mut test = test(pipeline(Delivery::ExactlyOnce, Ordering::Key), 1, &Slow::default());
+    let why = test.run_until_idle().unwrap_err().to_string();
+    assert!(why.contains("no worker runs") && why.contains("in/0 from 0 to "), "{why}");
+    for (refused, part) in [
+        (test.stop("one"), "no worker one runs"),
+        (test.produce(Record::to("elsewhere")).map(drop), "topic elsewhere does not exist"),
+        (test.run_until("pigs fly", |_| false), "still waiting for pigs fly"),
+        (test.start("one").and_then(|()| test.start("one")), "runs already"),
+    ] {
+        let why = refused.unwrap_err().to_string();
+        assert!(why.contains(part), "{why}");
+    }
+}
