@@ -13,7 +13,6 @@ pub type PerTopic<T> = BTreeMap<String, Result<T>>;
 pub type PerPartition<T> = BTreeMap<TopicPartition, Result<T>>;
 
 /// A topic as the brokers describe it.
-#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicDescription {
     /// The name.
@@ -44,7 +43,6 @@ impl TopicDescription {
 }
 
 /// One partition of a topic.
-#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionInfo {
     /// The number, from 0.
@@ -177,7 +175,6 @@ pub struct ConfigDelta {
 }
 
 /// The offsets of one partition.
-#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffsetRange {
     /// The first offset that can still be read.

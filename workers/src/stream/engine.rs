@@ -328,7 +328,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
                 Outcome::Reject(Failure::new("Panic", words))
             }
         };
-        let Parts { world, books, addresses, retry, .. } = &mut self.parts;
+        let Parts { world, books, addresses, retry, counters, .. } = &mut self.parts;
         let standing = || {
             let levels = books.event(ticket).map_or(0, |event| addresses.tiers.levels_of(&event.topic));
             Standing { attempt: number, level: books.station(ticket).level(), levels }
@@ -338,8 +338,8 @@ impl<W: World, O: Outbox> Engine<W, O> {
             Next::Bury(failure, burial) => Verdict::Bury(Letter::new(failure, burial, world.now())),
             Next::Wait(level, failure) => {
                 tracing::debug!(error = failure.error_type, level, "a record waits for another attempt");
-                self.parts.counters.delayed.inc();
-                let not_before = failure.retry_after.and_then(|pause| Timestamp::now().checked_add(pause).ok());
+                counters.delayed.inc();
+                let not_before = failure.retry_after.and_then(|pause| world.now().checked_add(pause).ok());
                 Verdict::Wait { at: Station::Tier(level), not_before }
             }
             Next::Again(pause) => return self.pause(ticket, pause),
