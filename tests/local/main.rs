@@ -2,7 +2,7 @@
 //!
 //! Needs Java and a compiled worker, but no cluster: `cargo test -p penstock-tests --test local`.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod events;
 mod examples;
