@@ -113,7 +113,8 @@ async fn carts_get_their_tax_from_python_and_their_receipt_from_node() {
         }
         let letters = lie_on(scene, "carts.DLT", 1).await?;
         let why = ["error-type", "error-message"].map(|name| header(&letters[0], &format!("penstock-dlt-{name}")));
-        assert_eq!(why, ["Http422", "country: no tax rate is known, only for AT, CH, DE, FR"]);
+        assert_eq!(why[0], "Http422");
+        assert!(why[1].ends_with("country: no tax rate is known, only for AT, CH, DE, FR"), "{why:?}");
         Ok(())
     })
     .await;
@@ -202,7 +203,7 @@ async fn a_handler_gets_as_many_records_at_once_as_the_pipeline_says() {
 #[tokio::test]
 async fn a_worker_that_is_stopped_finishes_its_record_before_its_handler_ends() {
     play("stopped", async |scene| {
-        told(scene, json!({})).await?;
+        told(scene, json!({"processor": {"http": {"image": TOLD, "port": 8081, "timeout": "20s"}}})).await?;
         let pod = scene.ready_workers("told", 1).await?.remove(0);
         scene.produce(order(scene, "k", "slow", &["slow:4"])).await?;
         until("the handler has the record", LIMIT, async || {
