@@ -20,11 +20,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{pipeline::lag_of, topic::read};
 
 const SINK: &str = "out";
+/// In place of the words of who has refused a record.
+const TOO_LARGE: &str = "<too large>";
 
 /// Does what a record's value says.
 struct Scripted;
 
 impl Processor for Scripted {
+    #[allow(clippy::panic, reason = "some scripts say so")]
     async fn process(&self, event: &Event) -> Outcome {
         let script = String::from_utf8_lossy(event.payload.as_deref().unwrap_or_default()).into_owned();
         let output = |n: usize| Output {
@@ -39,14 +42,23 @@ impl Processor for Scripted {
             ("reject", why) => Outcome::Reject(Failure::new("Refused", why)),
             ("panic", why) => panic!("{why}"),
             ("large", bytes) => {
-                let payload = vec![b'x'; bytes.parse().unwrap_or(0)];
-                Outcome::Emit(vec![Output { payload: Some(payload.into()), ..output(0) }])
+                Outcome::Emit(vec![Output { payload: Some(incompressible(bytes.parse().unwrap_or(0)).into()), ..output(0) }])
             }
             // Works at that attempt.
             ("at", attempt) if attempt.parse().is_ok_and(|attempt: u16| event.attempt >= attempt) => outputs(1),
             _ => Outcome::Retry(Failure::new("NotYet", format!("attempt {}", event.attempt))),
         }
     }
+}
+
+/// So many bytes of text in which nothing comes again: in memory nothing is compressed.
+fn incompressible(bytes: usize) -> Vec<u8> {
+    let states = std::iter::successors(Some(88_172_645_463_325_252_u64), |state| {
+        let state = state ^ (state << 13);
+        let state = state ^ (state >> 7);
+        Some(state ^ (state << 17))
+    });
+    states.flat_map(u64::to_be_bytes).map(|byte| b'0' + byte % 64).take(bytes).collect()
 }
 
 /// What is put on the source topic before a worker starts: key (none: `-`) and script.
@@ -113,7 +125,7 @@ fn timeless(name: &str, value: &str) -> String {
     let text = if is_time { "<time>".to_owned() } else { value.to_owned() };
     // The broker's words are its own.
     let is_words = name.ends_with("error-message") || name.ends_with("error-stack");
-    if is_words && (text.contains("too large") || text.contains("too-large")) { "<too large>".to_owned() } else { text }
+    if is_words && (text.contains("too large") || text.contains("too-large")) { TOO_LARGE.to_owned() } else { text }
 }
 
 fn envelope(text: &str) -> String {
@@ -129,7 +141,12 @@ fn lying(found: Vec<ConsumedRecord>, is_ordered: bool) -> Lying {
     let mut all = Lying::new();
     for record in found {
         let headers = record.headers.iter().map(|header| (header.name.clone(), timeless(&header.name, &text(header.value.as_deref()))));
-        let value = (envelope(&text(record.payload.as_deref())), headers.collect());
+        let mut headers: Vec<_> = headers.collect();
+        if headers.iter().any(|(_, value)| value == TOO_LARGE) {
+            // It is one of those words.
+            headers.retain(|(name, _)| !name.ends_with("error-fingerprint"));
+        }
+        let value = (envelope(&text(record.payload.as_deref())), headers);
         all.entry((record.partition, text(record.key.as_deref()))).or_default().push(value);
     }
     if !is_ordered {
@@ -171,7 +188,7 @@ async fn with_broker(name: &str, pipeline: &Pipeline, given: Given, brokers: &Br
         input.topics.iter().chain(input.tiers.iter().flat_map(|tier| tier.topics.values())).chain(input.held.values()).cloned().collect();
     let (group, is_ordered) = (input.group.clone(), input.ordering != Ordering::None);
     let config = WorkerConfig {
-        pipeline: PipelineId { namespace: "local".into(), name: name.to_owned() },
+        pipeline: PipelineId { namespace: "test".into(), name: "pipeline".into() },
         bootstrap_servers: brokers.bootstrap(),
         source: WorkerSource::Kafka(Box::new(input)),
         processor: Choice::Image { options: BTreeMap::new() },
@@ -207,7 +224,7 @@ fn what_happens_in_memory_happens_with_a_broker() -> Result {
     for (name, pipeline, given) in scenarios() {
         let real = runtime.block_on(with_broker(name, &pipeline, given, &brokers)).map_err(|error| format!("{name}: {error}"))?;
         assert!(real.values().any(|topic| !topic.is_empty()), "{name}");
-        for seed in 0..20 {
+        for seed in 0..5 {
             let found = in_memory(name, &pipeline, given, seed).map_err(|error| format!("{name}, seed {seed}: {error}"))?;
             for (topic, expected) in &real {
                 assert_eq!(found.get(topic), Some(expected), "{name}, seed {seed}: {topic}");
