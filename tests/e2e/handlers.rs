@@ -52,6 +52,15 @@ async fn dead(scene: &Scene, count: usize) -> Result<Vec<(String, String)>> {
     Ok(told)
 }
 
+/// How a handler of a test is declared, with what a busy node has left.
+fn http(image: &str, timeout: &str) -> Value {
+    json!({"image": image, "port": 8081, "timeout": timeout, "resources": little()})
+}
+
+fn little() -> Value {
+    json!({"requests": {"cpu": "10m", "memory": "32Mi"}})
+}
+
 /// A pipeline from `in` to `out` with the handler that does as it is told, and what else its spec says.
 async fn told(scene: &Scene, more: Value) -> Result {
     let one = json!({"partitions": 1, "replicationFactor": 1});
@@ -63,7 +72,8 @@ async fn told(scene: &Scene, more: Value) -> Result {
     scene.apply::<KafkaTopic>("dlt", dead_letters).await?;
     let mut spec = json!({
         "source": {"kafka": {"topics": ["in"]}},
-        "processor": {"http": {"image": TOLD, "port": 8081, "timeout": "2s"}},
+        "processor": {"http": http(TOLD, "2s")},
+        "resources": little(),
         "sink": {"kafka": {"topic": "out"}},
         "deadLetter": {"topic": "dlt"},
     });
@@ -203,7 +213,7 @@ async fn a_handler_gets_as_many_records_at_once_as_the_pipeline_says() {
 #[tokio::test]
 async fn a_worker_that_is_stopped_finishes_its_record_before_its_handler_ends() {
     play("stopped", async |scene| {
-        told(scene, json!({"processor": {"http": {"image": TOLD, "port": 8081, "timeout": "20s"}}})).await?;
+        told(scene, json!({"processor": {"http": http(TOLD, "20s")}})).await?;
         let pod = scene.ready_workers("told", 1).await?.remove(0);
         scene.produce(order(scene, "k", "slow", &["slow:4"])).await?;
         until("the handler has the record", LIMIT, async || {
@@ -229,7 +239,9 @@ async fn a_handler_that_cannot_be_started_is_named_in_the_condition() {
         scene.topic("in", json!({"partitions": 1, "replicationFactor": 1})).await?;
         let spec = json!({
             "source": {"kafka": {"topics": ["in"]}},
-            "processor": {"http": {"image": "penstock/there-is-none:dev", "port": 8081}},
+            // A registry that refuses connections at once.
+            "processor": {"http": http("localhost:1/there-is-none:dev", "2s")},
+            "resources": little(),
         });
         scene.apply::<EventPipeline>("told", spec).await?;
         until("the condition names the image", LIMIT, async || {
