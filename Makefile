@@ -143,11 +143,12 @@ lint: ## clippy with warnings denied
 	@$(call need,$(RUST))
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 
-unit: ## unit tests, doc tests, and whether the generated files are fresh
+unit: ## unit tests, doc tests, those of the worker of one's own, and whether the generated files are fresh
 	@$(call need,$(RUST))
 	$(CARGO) test --no-fail-fast --workspace --lib --bins
 	$(CARGO) test --no-fail-fast --workspace --doc
 	$(CARGO) test -p penstock-crds --test generated
+	$(CARGO) test --workspace --test screening
 
 docs: export RUSTDOCFLAGS := -D warnings
 docs: ## rustdoc with warnings denied
