@@ -66,7 +66,6 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(float(argument))
             thing = "200"
         said = {"id": order["id"], "attempt": nth + 1, "record": record, "pod": os.environ["POD_NAME"], "atOnce": at_once}
-        said["traceparent"] = self.headers.get("traceparent")
         text = json.dumps(said).encode() if thing == "200" else f"told to say {thing}".encode()
         self.send_response(int(thing))
         if argument and thing != "200":

@@ -98,7 +98,7 @@ impl ConfigLayers {
         let mut variables = Vec::new();
         for (variable, value) in std::env::vars_os() {
             let variable = variable.to_string_lossy();
-            if !variable.starts_with(prefix) {
+            if !variable.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('_')) {
                 continue;
             }
             match value.into_string() {

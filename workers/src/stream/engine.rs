@@ -5,6 +5,7 @@
 
 mod delivery;
 mod places;
+mod running;
 mod standstill;
 mod waiting;
 
@@ -44,6 +45,7 @@ use crate::{
     processor::{DynProcessor, Failure, Outcome},
 };
 use places::Places;
+use running::Running;
 use waiting::Happened;
 
 /// How many records are taken at once. Between two batches the group's decisions and Kafka's answers are looked at.
@@ -111,7 +113,7 @@ pub(crate) struct Engine<W: World, O> {
     places: Places,
     /// What the group decided while something else had to be finished first.
     deferred: VecDeque<Rebalance>,
-    running: FuturesUnordered<BoxFuture<'static, Attempt>>,
+    running: FuturesUnordered<Running>,
     pauses: FuturesUnordered<BoxFuture<'static, Wake>>,
     /// What is looked at first.
     turn: u8,
@@ -310,7 +312,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
             Poll::Pending => {
                 self.parts.books.hold_lane(ticket);
                 let attempt = async move { Attempt { ticket, number, begun, answer: answer.await.map_err(words_of) } };
-                self.running.push(attempt.boxed());
+                self.running.push(Running { ticket, attempt: attempt.boxed() });
             }
         }
     }
@@ -386,6 +388,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
             self.hand_over(&gone, consent).await?;
         }
         self.parts.books.forget(&gone);
+        self.give_up(&gone);
         self.parked.forget(&gone);
         self.forget_places(&gone);
         self.parts.progress.keep(|partition| self.parts.books.current_of(partition).is_some());

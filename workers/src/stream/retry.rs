@@ -7,6 +7,9 @@ use penstock_crds::worker::RetryPolicy;
 use super::tiers::Level;
 use crate::processor::{Failure, Outcome, Output};
 
+/// The longest pause that a failure may ask for: it holds up those that wait for the record, too.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+
 /// What follows from an outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -41,19 +44,20 @@ pub struct Standing {
 }
 
 /// Decides what follows from the outcome of an attempt. In the source topic a record has as many attempts as the policy says,
-/// after each delay one more. A failure that asks for a pause makes the pipeline's own longer, never shorter. Where the record stands is asked only if that matters; `chance` is from 0 to 1.
+/// after each delay one more. A failure that asks for a pause makes the pipeline's own longer, never shorter,
+/// and by five minutes at most. Where the record stands is asked only if that matters; `chance` is from 0 to 1.
 #[must_use]
 pub fn next(outcome: Outcome, at: impl FnOnce() -> Standing, policy: &RetryPolicy, chance: impl FnOnce() -> f64) -> Next {
     match outcome {
         Outcome::Emit(outputs) => Next::Emit(outputs),
         Outcome::Drop => Next::Emit(Vec::new()),
         Outcome::Reject(failure) => Next::Bury(failure, Burial::Rejected),
-        Outcome::Retry(failure) => match at() {
-            at if at.level == 0 && at.attempt < policy.attempts => {
+        Outcome::Retry(failure) => match (at(), failure.retry_after.map(|asked| asked.min(MAX_RETRY_AFTER))) {
+            (at, asked) if at.level == 0 && at.attempt < policy.attempts => {
                 let own = pause(policy.initial_backoff, policy.max_backoff, u32::from(at.attempt), chance());
-                Next::Again(own.max(failure.retry_after.unwrap_or_default()))
+                Next::Again(own.max(asked.unwrap_or_default()))
             }
-            at if at.level < at.levels => Next::Wait(at.level + 1, failure),
+            (at, asked) if at.level < at.levels => Next::Wait(at.level + 1, Failure { retry_after: asked, ..failure }),
             _ => Next::Bury(failure, Burial::Exhausted),
         },
     }

@@ -152,3 +152,41 @@ fn what_never_ends_is_told() {
         assert!(why.contains(part), "{why}");
     }
 }
+
+/// Never answers, and counts the records that it is at.
+#[derive(Clone, Default)]
+struct Stuck(Arc<Mutex<BTreeSet<String>>>);
+
+struct At(Stuck, String);
+
+impl Drop for At {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap().remove(&self.1);
+    }
+}
+
+impl Processor for Stuck {
+    async fn process(&self, event: &Event) -> Outcome {
+        self.0.lock().unwrap().insert(event.id());
+        let _at = At(self.clone(), event.id());
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn what_is_under_way_of_a_partition_that_went_away_is_given_up() {
+    for seed in 0..6 {
+        let stuck = Stuck::default();
+        let made = stuck.clone();
+        let pipeline = Pipeline::reading(&["in"]).with_partitions(2).with_concurrency(1);
+        let mut test = TestRuntime::new(pipeline, seed, async move |(): ()| Ok::<_, TestError>(made.clone())).unwrap();
+        for number in 0..20 {
+            test.produce(Record::to("in").with_key(number.to_string()).with_payload("x")).unwrap();
+        }
+        let under_way = || stuck.0.lock().unwrap().len();
+        test.start("one").unwrap();
+        test.run_until("the first worker is at a record", |_| under_way() == 1).unwrap();
+        test.start("two").unwrap();
+        test.run_until("each worker is at a record of its own partition", |_| under_way() == 2).unwrap();
+    }
+}

@@ -14,7 +14,7 @@ use penstock_crds::cloudevents::is_attribute_name;
 
 use crate::{
     cloudevents::{DATA_CONTENT_TYPE, SPEC_VERSION, encoded, is_of_events},
-    processor::Event,
+    processor::{Event, Header},
 };
 
 /// The type of a record that is no CloudEvent.
@@ -33,8 +33,8 @@ const SOURCE: HeaderName = HeaderName::from_static("ce-source");
 const TIME: HeaderName = HeaderName::from_static("ce-time");
 /// What the names of a record's other headers get in front, so that none is taken for one of HTTP.
 const OTHER: &str = "kafka-header-";
-/// How many headers of a record are carried: servers take some hundred in all.
-const MAX_CARRIED: usize = 100;
+/// How many headers of a record are carried, and how many bytes of them: many servers take a hundred in all, and 16 KiB.
+const MAX_CARRIED: (usize, usize) = (80, 8 << 10);
 
 /// The headers of W3C Trace Context, which go through as they are.
 pub const TRACE: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
@@ -58,11 +58,15 @@ fn headers(event: &Event) -> HeaderMap {
     let content_type = event.header(CONTENT_TYPE.as_str()).and_then(|value| HeaderValue::from_bytes(value).ok());
     // The attributes of an event that is a value as a whole stand in there.
     let is_whole = content_type.as_ref().is_some_and(|media| is_of_events(media.as_bytes()));
-    for header in &event.headers {
-        if let Some(value) = &header.value
-            && headers.len() < MAX_CARRIED
-        {
-            carry(&mut headers, &header.name, value, is_whole);
+    let (most, mut room) = MAX_CARRIED;
+    // What the event is comes before whatever else was sent with it.
+    let (attributes, others): (Vec<&Header>, Vec<&Header>) = event.headers.iter().partition(|header| is_of_event(&header.name));
+    for Header { name, value } in attributes.into_iter().chain(others) {
+        let Some(value) = value else { continue };
+        let bytes = name.len() + encoded_len(value);
+        if headers.len() < most && bytes <= room {
+            room -= bytes;
+            carry(&mut headers, name, value, is_whole);
         }
     }
     if let Some(media) = content_type.or_else(|| guessed_type(event.payload.as_deref())) {
@@ -75,6 +79,16 @@ fn headers(event: &Event) -> HeaderMap {
     headers.insert(ATTEMPT, HeaderValue::from(event.attempt));
     set_key(&mut headers, event.key.as_deref());
     headers
+}
+
+/// Whether a header of the record says what the event is, or is part of its trace.
+fn is_of_event(name: &str) -> bool {
+    name.starts_with("ce_") || TRACE.iter().any(|trace| *trace == name)
+}
+
+/// How many bytes a value has at most once it is percent-encoded.
+fn encoded_len(value: &[u8]) -> usize {
+    value.iter().map(|byte| if byte.is_ascii_graphic() { 1 } else { 3 }).sum()
 }
 
 /// Takes a header of the record over, if HTTP can carry it.
@@ -120,6 +134,7 @@ fn complete(headers: &mut HeaderMap, event: &Event) {
 
 /// The key of the record, if it has one, is the event's.
 fn set_key(headers: &mut HeaderMap, key: Option<&[u8]>) {
+    headers.remove(KEY_BASE64);
     let Some(key) = key else { return };
     headers.remove(PARTITION_KEY);
     match std::str::from_utf8(key) {
@@ -148,7 +163,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::processor::{Header, TimestampType};
+    use crate::processor::TimestampType;
 
     fn event(key: Option<&'static [u8]>, payload: Option<&'static [u8]>, headers: &[(&str, &'static [u8])]) -> Event {
         let header = |(name, value): &(&str, &'static [u8])| Header { name: (*name).to_owned(), value: Some(Bytes::from_static(value)) };
@@ -191,6 +206,8 @@ mod tests {
             (event(Some(b"\xff"), Some(b"7"), &[]), vec!["ce-keybase64: /w==", "content-type: application/octet-stream"]),
             // A tombstone.
             (event(Some(b""), None, &[]), vec![]),
+            // Nobody but the record's own key says what its key is.
+            (event(None, None, &[("ce_keybase64", b"/w==")]), vec![]),
             (event(None, Some(b"a"), &[("content-type", b"text/plain; a=b")]), vec!["content-type: text/plain; a=b"]),
             (
                 event(None, None, &[("Tenant", b"a b"), ("tenant", b"c"), ("host", b"evil"), ("b d", b"x"), ("bin", b"\xff")]),
@@ -263,9 +280,12 @@ mod tests {
     #[test]
     fn the_headers_of_a_record_are_bounded() {
         let names: Vec<String> = (0..40_000).map(|n| format!("h{n}")).collect();
-        let headers: Vec<(&str, &'static [u8])> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
-        let sent = sent(&event(None, None, &headers));
-        assert_eq!(sent.iter().filter(|line| line.starts_with(OTHER)).count(), MAX_CARRIED);
-        assert!(sent.iter().any(|line| line == "ce-id: orders/3/42"));
+        for (value, carried) in [(&b"x"[..], 79), (&[b'x'; 1_000], 7), (&[b' '; 1_000], 2), (&[b'x'; 10_000], 0)] {
+            let mut headers: Vec<(&str, &'static [u8])> = names.iter().map(|name| (name.as_str(), value)).collect();
+            headers.push(("ce_type", b"order.placed"));
+            let sent = sent(&event(None, None, &headers));
+            assert_eq!(sent.iter().filter(|line| line.starts_with(OTHER)).count(), carried);
+            assert!(["ce-id: orders/3/42", "ce-type: order.placed"].iter().all(|line| sent.iter().any(|sent| sent == line)), "{sent:?}");
+        }
     }
 }

@@ -4,19 +4,16 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-/// The longest pause that is kept: a handler may not hold a record up for longer.
-const MAX_PAUSE: Duration = Duration::from_secs(300);
-
 /// The pause that a value asks for, in seconds or as a date; none: it is neither.
 #[must_use]
 pub fn pause(value: &[u8], now: Timestamp) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // More than a number holds is longer than the longest.
-        return Some(text.parse().map_or(MAX_PAUSE, Duration::from_secs).min(MAX_PAUSE));
+        // More than a number holds is longer than any.
+        return Some(text.parse().map_or(Duration::MAX, Duration::from_secs));
     }
     let at = httpdate::parse_http_date(text).ok()?;
-    Some(at.duration_since(SystemTime::from(now)).unwrap_or_default().min(MAX_PAUSE))
+    Some(at.duration_since(SystemTime::from(now)).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -29,12 +26,11 @@ mod tests {
         for (value, expected) in [
             ("0", Some(0)),
             (" 120 ", Some(120)),
-            ("301", Some(300)),
-            ("99999999999999999999999", Some(300)),
+            ("301", Some(301)),
             ("Sun, 22 Nov 2026 08:00:30 GMT", Some(30)),
             ("Sunday, 22-Nov-26 08:00:30 GMT", Some(30)),
             ("Sun, 22 Nov 2026 07:00:00 GMT", Some(0)),
-            ("Mon, 22 Nov 2027 07:00:00 GMT", Some(300)),
+            ("Sun, 22 Nov 2026 09:00:00 GMT", Some(3_600)),
             ("-1", None),
             ("1.5", None),
             ("soon", None),
@@ -42,6 +38,6 @@ mod tests {
         ] {
             assert_eq!(pause(value.as_bytes(), now), expected.map(Duration::from_secs), "{value}");
         }
-        assert_eq!(pause(b"\xff", now), None);
+        assert_eq!((pause(b"99999999999999999999999", now), pause(b"\xff", now)), (Some(Duration::MAX), None));
     }
 }

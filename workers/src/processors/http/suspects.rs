@@ -1,14 +1,14 @@
-//! Which records may have brought the handler down, and that one of them at most is with it at a time.
+//! Which records may have brought the handler down, and that each of them is alone with it.
 //!
-//! When the handler ends, every request to it ends, and only one record may be to blame. Tried again together, the others would use
-//! up their attempts as well; one after the other, only the one to blame does.
+//! When the handler ends, every request to it ends, and only one record may be to blame. Tried again together, or beside others, the
+//! others would use up their attempts as well; alone, only the one to blame does.
 
 use std::{
     collections::HashSet,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// More than this many are forgotten: those that ended elsewhere are never asked for again.
 const MAX: usize = 4_096;
@@ -17,17 +17,26 @@ const MAX: usize = 4_096;
 #[derive(Debug, Default)]
 pub struct Suspects {
     ids: Mutex<HashSet<String>>,
-    turn: sync::Mutex<()>,
+    turn: RwLock<()>,
+}
+
+/// The right to send a record, until it is dropped.
+#[derive(Debug)]
+pub enum Turn<'a> {
+    /// No other is sent meanwhile.
+    Alone(#[expect(dead_code, reason = "held, not read")] RwLockWriteGuard<'a, ()>),
+    /// With others.
+    Beside(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'a, ()>),
 }
 
 impl Suspects {
-    /// Waits until no other of them is with the handler. None: the record is not one.
-    pub async fn turn(&self, id: impl FnOnce() -> String) -> Option<sync::MutexGuard<'_, ()>> {
+    /// Waits until the record may be sent: one of them alone, any other beside its like.
+    pub async fn turn(&self, id: impl FnOnce() -> String) -> Turn<'_> {
         let is_one = {
             let ids = self.ids();
             !ids.is_empty() && ids.contains(&id())
         };
-        if is_one { Some(self.turn.lock().await) } else { None }
+        if is_one { Turn::Alone(self.turn.write().await) } else { Turn::Beside(self.turn.read().await) }
     }
 
     /// Its request broke.
