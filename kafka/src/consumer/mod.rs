@@ -193,6 +193,13 @@ impl Consumer {
         Err(Error::NotReady { code: Code::UnknownMemberId as i32, message: "this consumer is not a member of its group now".to_owned() })
     }
 
+    /// Whether the group has gone on without this member at any time since it was made. Once it has joined again the group takes
+    /// offsets from it as from any other, also those of partitions that it has lost. Asked after [`Consumer::group_metadata`], it tells
+    /// whether that is of a later membership than what was read before a loss.
+    pub fn has_lost_partitions(&self) -> bool {
+        self.context.has_lost()
+    }
+
     /// The group's committed offsets; `None` where it has none. Where a transaction with offsets is still open, waits for
     /// its end (KIP-447), at most that long.
     ///

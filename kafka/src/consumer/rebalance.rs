@@ -4,6 +4,7 @@
 //! `on_assigned`, and none that was not taken before `on_revoked` is handed out after it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
@@ -108,6 +109,8 @@ pub(super) struct Context {
     pub(super) holding: Option<Holding>,
     listener: Box<dyn RebalanceListener>,
     assignment: Mutex<BTreeSet<TopicPartition>>,
+    /// The group has gone on without this member.
+    has_lost: AtomicBool,
 }
 
 client_context!(Context);
@@ -115,7 +118,14 @@ client_context!(Context);
 impl Context {
     pub(super) fn new(buffer: Buffer<Result<Received>>, listener: Box<dyn RebalanceListener>, holds: bool) -> Self {
         let holding = holds.then(Holding::default);
-        Self { health: HealthSource::new(), buffer, holding, listener, assignment: Mutex::new(BTreeSet::new()) }
+        Self {
+            health: HealthSource::new(),
+            buffer,
+            holding,
+            listener,
+            assignment: Mutex::new(BTreeSet::new()),
+            has_lost: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn assignment(&self) -> MutexGuard<'_, BTreeSet<TopicPartition>> {
@@ -133,6 +143,10 @@ impl Context {
         });
     }
 
+    pub(super) fn has_lost(&self) -> bool {
+        self.has_lost.load(Ordering::Acquire)
+    }
+
     fn assigned(&self, partitions: &[TopicPartition]) {
         tracing::info!(partitions = %names(partitions), "partitions assigned");
         self.assignment().extend(partitions.iter().cloned());
@@ -144,6 +158,8 @@ impl Context {
 
     fn revoked(&self, partitions: &[TopicPartition], consumer: &BaseConsumer<Self>) {
         let lost = consumer.assignment_lost();
+        // The library joins the group again only after this, so whoever is a member again finds it said.
+        self.has_lost.fetch_or(lost, Ordering::AcqRel);
         tracing::info!(partitions = %names(partitions), lost, "partitions revoked");
         self.assignment().retain(|partition| !partitions.contains(partition));
         if let Some(holding) = &self.holding {

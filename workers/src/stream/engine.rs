@@ -190,6 +190,12 @@ impl<W: World, O: Outbox> Engine<W, O> {
                 return Ok(true);
             }
             match timeout_at(deadline, self.happened(false, std::future::pending())).await {
+                // Another worker has the partitions by now, and does what is still under way here: the group would take the offsets
+                // of a member that has joined it again, whichever partitions that one was given.
+                Ok(Happened::Decided(Rebalance::Lost(_))) => {
+                    self.parts.counters.rebalance(RebalanceKind::Lost);
+                    return Err(Breakdown::Lost);
+                }
                 Ok(Happened::Decided(decision)) => self.deferred.push_back(decision),
                 Ok(happened) => self.react(happened).await?,
                 Err(_) => return Ok(false),

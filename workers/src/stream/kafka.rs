@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use jiff::Timestamp;
 use penstock_kafka::{
-    BulkProducer, CommitError, CommittedOffset, ConnectionSettings, ConsumedRecord, Consumer, ConsumerSettings, GroupOffset, Held,
+    BulkProducer, CommitError, CommittedOffset, ConnectionSettings, ConsumedRecord, Consumer, ConsumerSettings, Error, GroupOffset, Held,
     OffsetRange, PartitionEdges, PerPartition, PerTopic, ProducerSettings, Received, RecordRef, Result, Settled, TopicAdmin,
     TopicDescription, TopicPartition, TransactionSettings, TransactionalProducer, read_span,
 };
@@ -173,6 +173,11 @@ impl Transaction for penstock_kafka::Transaction {
     /// The group's metadata is asked for each time: it changes with every rebalance.
     async fn commit(self, offsets: &[GroupOffset], member: &Consumer) -> std::result::Result<TransactionalProducer, CommitError> {
         let group = member.group_metadata().await.map_err(|reason| CommitError::ProducerLost { reason })?;
+        if member.has_lost_partitions() {
+            // It is a member again: the group would take offsets of what another one has by now.
+            let message = "the group went on without this worker before the transaction was committed".to_owned();
+            return Err(CommitError::ProducerLost { reason: Error::Fenced { message } });
+        }
         self.commit_with_offsets(offsets, &group).await
     }
 }

@@ -63,7 +63,7 @@ pub(crate) enum Breakdown {
     #[error("cannot consume: {0}")]
     Consume(Error),
     /// The group went on without this worker.
-    #[error("the group went on without this worker while a transaction was open")]
+    #[error("the group went on without this worker while something was under way")]
     Lost,
     /// What follows from records of a partition was still on its way when the partition had to go.
     #[error("Kafka did not take everything in time before a partition had to go")]

@@ -30,6 +30,9 @@ pub(super) enum Pulse {
     Leaving,
     /// Nobody has noticed yet.
     Dead,
+    /// The group has gone on without it, and it does not know yet.
+    #[cfg_attr(not(test), allow(dead_code, reason = "only the tests of this crate cut a member off"))]
+    CutOff,
 }
 
 /// Somebody who reads.
@@ -39,6 +42,8 @@ pub(super) struct Membership {
     pub is_eager: bool,
     pub handover: Handover,
     pub pulse: Pulse,
+    /// Counts up whenever it joins again after the group went on without it.
+    pub generation: u32,
     pub partitions: BTreeMap<TopicPartition, Fetch>,
 }
 
@@ -150,7 +155,7 @@ mod tests {
     fn member(is_eager: bool) -> Membership {
         let (handover, _) = Handover::new(Patience::new(std::time::Duration::ZERO));
         let topics = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
-        Membership { topics, is_eager, handover, pulse: Pulse::Alive, partitions: BTreeMap::new() }
+        Membership { topics, is_eager, handover, pulse: Pulse::Alive, generation: 0, partitions: BTreeMap::new() }
     }
 
     /// Does everything until nothing more is to be done. Gives back how many partitions were taken on the way.

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(test)]
+use penstock_kafka::RebalanceListener;
 use penstock_kafka::{CommittedOffset, ConsumerSettings, Error, GroupOffset, GroupProtocol, Held, Received, Result, TopicPartition};
 use rand::RngExt;
 use tokio::{
@@ -42,6 +44,7 @@ impl MemoryMember {
             is_eager: settings.co_partitioned && settings.group_protocol == GroupProtocol::Classic,
             handover,
             pulse: Pulse::Alive,
+            generation: 0,
             partitions: BTreeMap::new(),
         };
         let number = memory.change(|cluster| cluster.groups.entry(group.clone()).or_default().join(membership));
@@ -82,9 +85,10 @@ impl MemoryMember {
         })
     }
 
-    /// Whether the group would take offsets from it.
-    pub fn is_current(&self, cluster: &mut Cluster) -> bool {
-        member(cluster, &self.group, self.number).is_some()
+    /// As what the group knows it, as long as it would take offsets from it.
+    pub fn generation(&self, cluster: &mut Cluster) -> Option<u32> {
+        let own = member(cluster, &self.group, self.number).filter(|own| own.pulse != Pulse::CutOff);
+        own.map(|own| own.generation)
     }
 
     pub fn group(&self) -> &str {
@@ -161,7 +165,7 @@ impl Member for MemoryMember {
     async fn commit(&self, offsets: &[GroupOffset]) -> Result<()> {
         self.memory.round_trip().await;
         let committed = self.memory.change(|cluster| {
-            let is_current = self.is_current(cluster);
+            let is_current = self.generation(cluster).is_some();
             if is_current {
                 cluster.commit(&self.group, offsets);
             }
@@ -213,6 +217,33 @@ impl Drop for MemoryMember {
             see_to_it(&memory, &group);
         });
     }
+}
+
+/// The group goes on at once without the member that came first. That one hears of it so much later, and joins again.
+#[cfg(test)]
+pub(super) fn cut_off(memory: &Memory, name: &str, silence: Duration) {
+    let Some((number, lost)) = memory.change(|cluster| {
+        let group = cluster.groups.get_mut(name)?;
+        let (number, first) = group.members.iter_mut().next()?;
+        first.pulse = Pulse::CutOff;
+        let (number, lost) = (*number, first.partitions.keys().cloned().collect::<Vec<_>>());
+        group.take(number, &lost);
+        group.release(&lost);
+        Some((number, lost))
+    }) else {
+        return;
+    };
+    see_to_it(memory, name);
+    let (memory, name) = (memory.clone(), name.to_owned());
+    tokio::spawn(async move {
+        sleep(silence).await;
+        memory.change(|cluster| {
+            let Some(own) = member(cluster, &name, number) else { return };
+            own.handover.on_lost(&lost);
+            (own.pulse, own.generation) = (Pulse::Alive, own.generation + 1);
+        });
+        see_to_it(&memory, &name);
+    });
 }
 
 /// Partitions that a member was told to give back.

@@ -182,6 +182,9 @@ impl Transaction for MemoryTransaction {
     ) -> std::result::Result<MemoryProducer, CommitError<MemoryProducer>> {
         let Self { producer, open, failed } = self;
         let (memory, number) = (open.memory.clone(), open.number);
+        let Some(generation) = memory.see(|cluster| member.generation(cluster)) else {
+            return Err(CommitError::ProducerLost { reason: Error::Fenced { message: "not a member of the group".to_owned() } });
+        };
         memory.round_trip().await;
         if let Some(reason) = producer.fenced() {
             return Err(CommitError::ProducerLost { reason });
@@ -189,7 +192,7 @@ impl Transaction for MemoryTransaction {
         let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
         let reason = memory.change(|cluster| {
             let gone = || Error::Fenced { message: "the group went on without this member".to_owned() };
-            let reason = failed.or_else(|| (!member.is_current(cluster)).then(gone));
+            let reason = failed.or_else(|| (member.generation(cluster) != Some(generation)).then(gone));
             cluster.end(number, reason.is_none());
             if reason.is_none() {
                 cluster.commit(member.group(), offsets);

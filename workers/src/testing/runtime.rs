@@ -191,6 +191,13 @@ impl TestRuntime {
         Ok(())
     }
 
+    /// The group goes on without the worker that joined first. That one hears of it so much later, and joins again.
+    #[cfg(test)]
+    pub(super) fn cut_off(&self, silence: Duration) {
+        let _guard = self.runtime.enter();
+        super::member::cut_off(&self.memory, &self.pipeline.input.group, silence);
+    }
+
     fn take(&mut self, worker: &str) -> Result<Worker, TestError> {
         self.workers.remove(worker).ok_or_else(|| TestError::NoSuchWorker(format!("no worker {worker} runs")))
     }

@@ -190,3 +190,44 @@ fn what_is_under_way_of_a_partition_that_went_away_is_given_up() {
         test.run_until("each worker is at a record of its own partition", |_| under_way() == 2).unwrap();
     }
 }
+
+/// Takes that long for its first record, and no time for others.
+#[derive(Clone)]
+struct SlowAtFirst {
+    first: Duration,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Processor for SlowAtFirst {
+    async fn process(&self, event: &Event) -> Outcome {
+        if self.calls.fetch_add(1, SeqCst) == 0 {
+            tokio::time::sleep(self.first).await;
+        }
+        Outcome::Emit(vec![Output { payload: event.payload.clone(), ..Output::default() }])
+    }
+}
+
+fn slow_at_first(pipeline: Pipeline, first: Duration) -> (TestRuntime, Arc<AtomicUsize>) {
+    let (pipeline, calls) = (pipeline.writing("out").with_partitions(2).with_ordering(Ordering::None), Arc::<AtomicUsize>::default());
+    let made = SlowAtFirst { first, calls: Arc::clone(&calls) };
+    let build = async move |(): ()| Ok::<_, TestError>(made.clone());
+    (TestRuntime::new(pipeline, 1, build).unwrap(), calls)
+}
+
+fn to_partition_1(payload: &'static str) -> Record {
+    Record { partition: Some(1), ..Record::to("in").with_payload(payload) }
+}
+
+#[test]
+fn what_a_worker_that_stops_has_lost_meanwhile_is_not_done_twice() {
+    let (mut test, calls) = slow_at_first(Pipeline::reading(&["in"]), Duration::from_secs(10));
+    test.produce(to_partition_1("x")).unwrap();
+    test.start("one").unwrap();
+    test.run_until("the first worker is at the record", |_| calls.load(SeqCst) == 1).unwrap();
+    test.start("two").unwrap();
+    // It is back in the group long before its record is done.
+    test.cut_off(Duration::from_secs(2));
+    test.stop("one").unwrap();
+    test.run_until_idle().unwrap();
+    assert_eq!((test.records("out").unwrap().len(), test.committed("in")[&1]), (1, 1));
+}
