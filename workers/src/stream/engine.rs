@@ -143,6 +143,11 @@ impl<W: World, O: Outbox> Engine<W, O> {
     pub async fn run(&mut self, shutdown: &CancellationToken) -> Result<(), Breakdown> {
         while !shutdown.is_cancelled() && self.stranded().is_none() {
             self.work().await?;
+            // What was put off comes first: who was late in letting go has more than one decision before him.
+            if let Some(decision) = self.deferred.pop_front() {
+                self.obey(decision).await?;
+                continue;
+            }
             let may_take = self.parts.books.has_room() && self.running.len() < self.parts.concurrency;
             match self.happened(may_take, shutdown.cancelled()).await {
                 Happened::Decided(decision) => self.obey(decision).await?,

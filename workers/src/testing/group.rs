@@ -60,6 +60,8 @@ pub(super) struct Group {
     pub committed: BTreeMap<TopicPartition, CommittedOffset>,
     /// Somebody sees to it that everybody gets what is his.
     pub is_rebalancing: bool,
+    /// It waits for nobody to let go, as it does not for a member whose `max.poll.interval` is over.
+    pub is_hasty: bool,
     /// On their way from one member to the next.
     pub between: BTreeSet<TopicPartition>,
     last_member: MemberNumber,

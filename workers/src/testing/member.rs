@@ -260,7 +260,8 @@ fn revoke(group: &mut Group, number: MemberNumber, partitions: Option<Vec<TopicP
     let partitions = partitions.unwrap_or_else(own);
     let told = group.members.get(&number).map(|member| member.handover.revoked(&partitions, Box::new(done)));
     group.take(number, &partitions);
-    Revoked { partitions, consent, deadline: told.unwrap_or_else(tokio::time::Instant::now) }
+    let deadline = told.filter(|_| !group.is_hasty).unwrap_or_else(tokio::time::Instant::now);
+    Revoked { partitions, consent, deadline }
 }
 
 impl Revoked {

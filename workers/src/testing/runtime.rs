@@ -198,6 +198,12 @@ impl TestRuntime {
         super::member::cut_off(&self.memory, &self.pipeline.input.group, silence);
     }
 
+    /// From now on the group waits for nobody to let partitions go.
+    #[cfg(test)]
+    pub(super) fn hurry(&self) {
+        self.memory.change(|cluster| cluster.groups.entry(self.pipeline.input.group.clone()).or_default().is_hasty = true);
+    }
+
     fn take(&mut self, worker: &str) -> Result<Worker, TestError> {
         self.workers.remove(worker).ok_or_else(|| TestError::NoSuchWorker(format!("no worker {worker} runs")))
     }

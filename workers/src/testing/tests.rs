@@ -231,3 +231,20 @@ fn what_a_worker_that_stops_has_lost_meanwhile_is_not_done_twice() {
     test.run_until_idle().unwrap();
     assert_eq!((test.records("out").unwrap().len(), test.committed("in")[&1]), (1, 1));
 }
+
+#[test]
+fn what_comes_while_a_worker_is_late_to_let_go_is_taken_up() {
+    let (mut test, calls) = slow_at_first(Pipeline::reading(&["in"]).with_delivery(Delivery::AtLeastOnce), Duration::from_secs(10));
+    test.produce(to_partition_1("x")).unwrap();
+    test.start("one").unwrap();
+    test.run_until("the first worker is at the record", |_| calls.load(SeqCst) == 1).unwrap();
+    test.hurry();
+    test.start("two").unwrap();
+    test.run_until("the second worker has done it", |test| test.committed("in").get(&1) == Some(&1)).unwrap();
+    // The partition comes back while the first worker still waits for its own attempt.
+    test.stop("two").unwrap();
+    test.run_for(Duration::from_secs(11));
+    test.produce(to_partition_1("y")).unwrap();
+    test.run_until_idle().unwrap();
+    assert_eq!(test.committed("in")[&1], 2);
+}
