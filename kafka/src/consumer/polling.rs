@@ -188,7 +188,8 @@ impl Poller {
     fn execute(&mut self, command: Command) {
         let (result, done) = match command {
             Command::Pause(partitions, done) => {
-                let result = self.pause_or_resume(&partitions, true);
+                // The library would keep it for a partition that has gone, until that one has come back and longer.
+                let result = self.check_assigned(&partitions).and_then(|()| self.pause_or_resume(&partitions, true));
                 if result.is_ok() {
                     self.paused_by_caller.extend(partitions);
                 }
@@ -206,11 +207,15 @@ impl Poller {
         let _ = done.send(result);
     }
 
+    fn check_assigned(&self, partitions: &[TopicPartition]) -> Result<()> {
+        let assignment = self.client.context().assignment();
+        let Some(absent) = partitions.iter().find(|partition| !assignment.contains(*partition)) else { return Ok(()) };
+        let message = format!("{absent} is not assigned to this consumer");
+        Err(Error::InvalidRequest { code: Code::State as i32, message })
+    }
+
     fn seek(&self, partition: TopicPartition, offset: i64) -> Result<()> {
-        if !self.client.context().assignment().contains(&partition) {
-            let message = format!("{partition} is not assigned to this consumer");
-            return Err(Error::InvalidRequest { code: Code::State as i32, message });
-        }
+        self.check_assigned(std::slice::from_ref(&partition))?;
         self.client
             .seek(&partition.topic, partition.partition, Offset::Offset(offset), SEEK_TIMEOUT)
             .map_err(|error| Error::from_rdkafka(&error, Some(&partition.topic)))?;
@@ -235,6 +240,9 @@ impl Poller {
             rebalance::add(&mut list, &held.partition.topic, held.partition.partition, Offset::Offset(offset))?;
             begun.push(held.partition);
         }
+        // What paused it was about an earlier time that it was here: it is read, and paused while the buffer is full, as any other.
+        self.paused_by_caller.retain(|partition| !begun.contains(partition));
+        self.pause_or_resume(&begun, false)?;
         let assigned = if one_by_one { self.client.incremental_assign(&list) } else { self.client.assign(&list) };
         assigned.map_err(|error| Error::from_rdkafka(&error, None))?;
         // From now on the library has them, and they must be taken from it when they go.
