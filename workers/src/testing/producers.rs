@@ -167,6 +167,9 @@ impl Transaction for MemoryTransaction {
 
     async fn enqueue(&self, record: RecordRef<'_>) -> Result<()> {
         check_size(&record, self.producer.max_record_bytes)?;
+        if self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return Err(Error::TransactionFailed);
+        }
         let memory = &self.open.memory;
         let stored = memory.change(|cluster| cluster.append(record, memory.now(), Some(self.open.number)));
         if let Err(error) = stored {

@@ -248,3 +248,17 @@ fn what_comes_while_a_worker_is_late_to_let_go_is_taken_up() {
     test.run_until_idle().unwrap();
     assert_eq!(test.committed("in")[&1], 2);
 }
+
+#[test]
+fn what_a_topic_refuses_in_the_midst_of_a_transaction_is_a_dead_letter_of_its_own() {
+    let pipeline = Pipeline::reading(&["in"]).with_limit("out", 5_000);
+    let (mut test, _) = slow_at_first(pipeline, Duration::from_millis(1));
+    // Large enough for the topic, and too small to be alone in a batch as those are at first.
+    for size in [10, 6_000, 20, 30] {
+        test.produce(Record { payload: Some(vec![b'x'; size].into()), ..to_partition_1("") }).unwrap();
+    }
+    test.start("one").unwrap();
+    test.run_until_idle().unwrap();
+    let sizes: BTreeSet<_> = test.records("out").unwrap().iter().map(|record| record.payload.as_ref().unwrap().len()).collect();
+    assert_eq!((sizes, test.dead_letters().unwrap().len()), (BTreeSet::from([10, 20, 30]), 1));
+}

@@ -42,6 +42,10 @@ impl<W: World, O: Outbox> Engine<W, O> {
                 self.causes.tell(&event, &letter.failure, Instant::now());
             }
             let written = self.parts.outbox.write(ticket, &event, &verdict).await?;
+            if written.has_failed {
+                self.parts.books.put_back(ticket, verdict);
+                return Ok(());
+            }
             let letter = match verdict {
                 Verdict::Bury(letter) => Some(letter),
                 Verdict::Emit(_) | Verdict::Wait { .. } => None,

@@ -57,11 +57,13 @@ pub(crate) struct Contents {
     records: u32,
     /// What it was written for, where it holds nothing else.
     alone: Option<Large>,
+    /// It takes nothing more and will not be committed.
+    has_failed: bool,
 }
 
 impl Contents {
     fn is_full(&self, cut: Cut) -> bool {
-        self.records >= cut.records || self.alone.is_some()
+        self.records >= cut.records || self.alone.is_some() || self.has_failed
     }
 }
 
@@ -313,8 +315,14 @@ impl<W: World> Outbox for ExactlyOnce<W> {
     }
 
     async fn write(&mut self, _: Ticket, event: &Arc<Event>, verdict: &Verdict) -> Result<Written, Breakdown> {
-        self.put(event, verdict).await?;
-        Ok(Written::default())
+        match self.put(event, verdict).await {
+            // A record of it was refused already. What that says of the records is found at its end, which is now.
+            Err(Breakdown::Produce(Error::TransactionFailed) | Breakdown::Bury(Error::TransactionFailed)) => {
+                self.contents.has_failed = true;
+                Ok(Written { has_failed: self.contents.alone.is_none(), ..Written::default() })
+            }
+            put => put.map(|()| Written::default()),
+        }
     }
 
     fn moved(&mut self, backlog: bool) {

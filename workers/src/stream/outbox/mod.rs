@@ -27,6 +27,8 @@ pub(crate) struct Written {
     pub records: u32,
     /// What the client would not take, as if Kafka had refused it.
     pub refused: Option<(Token, Error)>,
+    /// It is not written: the transaction has failed, and its end says why.
+    pub has_failed: bool,
 }
 
 /// What the client said about records that it has.
