@@ -101,6 +101,12 @@ pub enum Error {
         /// The limit that was hit, as far as known.
         message: String,
     },
+    /// The record was not stored because another one of its batch was refused: nothing is wrong with this one.
+    #[error("not stored, because another record of its batch was refused: {message}")]
+    BatchRefused {
+        /// The library's own words.
+        message: String,
+    },
     /// The offset asked for is not in the partition: deleted by retention, or the topic was recreated.
     #[error("offset out of range: {message}")]
     OffsetOutOfRange {
@@ -155,7 +161,20 @@ pub enum Error {
 impl Error {
     /// The same call may succeed later without a change. After [`Error::outcome_unknown`] look before repeating.
     pub fn is_retriable(&self) -> bool {
-        matches!(self, Error::Unreachable { .. } | Error::Timeout { .. } | Error::NotReady { .. } | Error::CircuitOpen { .. })
+        matches!(
+            self,
+            Error::Unreachable { .. }
+                | Error::Timeout { .. }
+                | Error::NotReady { .. }
+                | Error::CircuitOpen { .. }
+                | Error::BatchRefused { .. }
+        )
+    }
+
+    /// The topic does not take this record for what it is, whatever its size: one without a key in a compacted topic, say.
+    pub fn is_of_record(&self) -> bool {
+        let codes = [Code::InvalidRecord as i32, Code::InvalidTimestamp as i32];
+        matches!(self, Error::InvalidRequest { code, .. } if codes.contains(code))
     }
 
     /// The client object is of no use any more: drop it and build a new one.
@@ -181,6 +200,7 @@ impl Error {
             Code::InvalidConfig => Error::InvalidConfig { message },
             Code::PolicyViolation => Error::PolicyViolation { message },
             Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => Error::RecordTooLarge { message },
+            Code::InvalidDifferentRecord => Error::BatchRefused { message },
             Code::OffsetOutOfRange | Code::AutoOffsetReset => Error::OffsetOutOfRange { message },
             Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::NetworkException | Code::BrokerNotAvailable => {
                 Error::Unreachable { reason: message }
@@ -318,7 +338,11 @@ mod tests {
             (Code::ProducerFenced, false, false, false),
             (Code::Fatal, false, false, true),
             (Code::InvalidRequest, false, false, false),
+            (Code::InvalidRecord, false, false, false),
+            (Code::InvalidDifferentRecord, true, false, false),
         ];
+        let of_record = |code| Error::from_code(code, code, Some("t")).is_of_record();
+        assert_eq!([Code::InvalidRecord, Code::InvalidDifferentRecord, Code::InvalidRequest].map(of_record), [true, false, false]);
         for (code, retriable, unknown, fatal) in table {
             let error = Error::from_code(code, code, Some("t"));
             assert_eq!((error.is_retriable(), error.outcome_unknown(), error.is_fatal()), (retriable, unknown, fatal), "{code:?}: {error}");

@@ -12,6 +12,7 @@ mod pauses;
 mod pipeline;
 mod positions;
 mod readiness;
+mod refusals;
 mod retry_topics;
 mod small_topics;
 mod topic;

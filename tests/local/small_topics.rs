@@ -59,7 +59,7 @@ impl Processor for Echo {
     }
 }
 
-async fn make_topic(connection: &ConnectionSettings, name: &str, config: (&str, &str)) -> Result {
+pub async fn make_topic(connection: &ConnectionSettings, name: &str, config: (&str, &str)) -> Result {
     let admin = TopicAdmin::new(connection)?;
     for (name, created) in admin.create(&[NewTopic::new(name).with_partitions(1).with_config(config.0, config.1)]).await? {
         created?;
@@ -68,7 +68,7 @@ async fn make_topic(connection: &ConnectionSettings, name: &str, config: (&str, 
     Ok(())
 }
 
-fn config(brokers: &Brokers, name: &str, source: WorkerSource, sink: String) -> WorkerConfig {
+pub fn config(brokers: &Brokers, name: &str, source: WorkerSource, sink: String) -> WorkerConfig {
     WorkerConfig {
         pipeline: PipelineId { namespace: "local".into(), name: name.to_owned() },
         bootstrap_servers: brokers.bootstrap(),
@@ -82,7 +82,7 @@ fn config(brokers: &Brokers, name: &str, source: WorkerSource, sink: String) -> 
     }
 }
 
-fn start(config: WorkerConfig, processor: BuiltProcessor) -> (CancellationToken, JoinHandle<std::result::Result<(), WorkerError>>) {
+pub fn start(config: WorkerConfig, processor: BuiltProcessor) -> (CancellationToken, JoinHandle<std::result::Result<(), WorkerError>>) {
     let shutdown = CancellationToken::new();
     (shutdown.clone(), tokio::spawn(runtime::run_until(config, processor, "worker-0".to_owned(), shutdown)))
 }

@@ -35,7 +35,7 @@ async fn a_producer_goes_on_after_its_topic_has_refused_a_record() -> Result {
         let transaction = producer.begin().await?;
         transaction.enqueue(record(&noise()), 7).await?;
         producer = match transaction.commit().await.map(drop).unwrap_err() {
-            CommitError::Aborted { reason: Error::RecordTooLarge { .. }, record: Some(7), producer } => *producer,
+            CommitError::Aborted { reason: Error::RecordTooLarge { .. }, records, producer } if records == [7] => *producer,
             error => return Err(error.into()),
         };
         let transaction = producer.begin().await?;

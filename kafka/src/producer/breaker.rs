@@ -154,7 +154,7 @@ impl Breaker {
 
 /// Whether that says that Kafka, and not the record, is at fault.
 fn is_failure(error: &Error) -> bool {
-    error.is_retriable() || matches!(error, Error::Fatal { .. } | Error::Other { .. })
+    (error.is_retriable() && !matches!(error, Error::BatchRefused { .. })) || matches!(error, Error::Fatal { .. } | Error::Other { .. })
 }
 
 #[cfg(test)]

@@ -88,12 +88,15 @@ impl Core {
 
     /// A client with a record that was not stored is replaced, too: the library goes on counting from that record (2.12
     /// raises its epoch for some failures only), and the broker refuses the next one of that partition.
-    pub(super) async fn abort(self) -> Result<Self> {
-        let failed = self.writer.listener().failed();
+    pub(super) async fn abort(self) -> Result<(Self, Option<Failed>)> {
         let limit = self.setup.settings.timeout;
         let abort = |native: &Native, deadline| native.abort_transaction_blocking(left(deadline));
         self.call(limit, abort).await.map_err(|refusal| refusal.error)?;
-        if failed.is_some() { self.renew("a record of a transaction was not stored").await } else { self.renew_if_unanswered().await }
+        // By now it is heard of all of them.
+        let failed = self.writer.listener().failed();
+        let why = "a record of a transaction was not stored";
+        let core = if failed.is_some() { self.renew(why).await? } else { self.renew_if_unanswered().await? };
+        Ok((core, failed))
     }
 
     /// Puts a new client, with a new epoch, in the place of one whose requests were not all answered: a request that is
@@ -121,7 +124,7 @@ fn init(native: &Native, deadline: Instant) -> std::result::Result<(), Refusal> 
     }
 }
 
-/// Keeps the first record of a transaction that was not stored.
+/// Keeps which records of a transaction were not stored, and why the first of them was not.
 #[derive(Default)]
 pub(super) struct Failures {
     failed: Mutex<Option<Failed>>,
@@ -146,9 +149,16 @@ impl Listen for Failures {
             Ok(_) | Err(Error::Closed) => {}
             Err(error) => {
                 let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                let in_doubt = !is_answer(&error) || failed.as_ref().is_some_and(|failed| failed.in_doubt);
-                let (first, token) = failed.take().map_or((error, token), |failed| (failed.first, failed.token));
-                *failed = Some(Failed { first, token, in_doubt });
+                let failed = failed.get_or_insert_with(|| Failed { first: error.clone(), tokens: Vec::new(), in_doubt: false });
+                failed.in_doubt |= !is_answer(&error);
+                // Nothing is wrong with that one.
+                if matches!(error, Error::BatchRefused { .. }) {
+                    return;
+                }
+                if failed.tokens.is_empty() {
+                    failed.first = error;
+                }
+                failed.tokens.push(token);
             }
         }
     }
@@ -167,12 +177,16 @@ mod tests {
         let failures = Failures::default();
         let large = Error::RecordTooLarge { message: "x".to_owned() };
         let late = Error::Timeout { reason: "y".to_owned() };
+        let other = Error::BatchRefused { message: "z".to_owned() };
+        let failed = |first: &Error, tokens: &[usize], in_doubt| Some(Failed { first: first.clone(), tokens: tokens.to_vec(), in_doubt });
         let steps = [
             (Ok(RecordPosition { partition: 0, offset: 1 }), None),
             (Err(Error::Closed), None),
-            (Err(large.clone()), Some(Failed { first: large.clone(), token: 2, in_doubt: false })),
-            (Err(late.clone()), Some(Failed { first: large.clone(), token: 2, in_doubt: true })),
-            (Err(large.clone()), Some(Failed { first: large, token: 2, in_doubt: true })),
+            (Err(other.clone()), failed(&other, &[], false)),
+            (Err(large.clone()), failed(&large, &[3], false)),
+            (Err(other.clone()), failed(&large, &[3], false)),
+            (Err(late.clone()), failed(&large, &[3, 5], true)),
+            (Err(large.clone()), failed(&large, &[3, 5, 6], true)),
         ];
         for (token, (outcome, expected)) in steps.into_iter().enumerate() {
             failures.delivered(token, outcome);

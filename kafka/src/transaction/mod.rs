@@ -164,7 +164,7 @@ impl Transaction {
     /// # Errors
     /// There was no clear answer: the producer is gone. The transaction does not count either way.
     pub async fn abort(self) -> Result<TransactionalProducer> {
-        Ok(TransactionalProducer { core: self.core.abort().await? })
+        Ok(TransactionalProducer { core: self.core.abort().await?.0 })
     }
 
     async fn end(self, offsets: Option<Offsets>) -> std::result::Result<TransactionalProducer, CommitError> {
@@ -176,10 +176,11 @@ impl Transaction {
         };
         match judge(refusal, core.writer.listener().failed()) {
             Verdict::GiveUp(reason) => Err(lost(reason)),
-            Verdict::Abort(reason, record) => {
+            Verdict::Abort(reason) => {
                 tracing::warn!(error = %reason, "a transaction cannot be committed and is aborted");
-                let core = core.abort().await.map_err(lost)?;
-                Err(CommitError::Aborted { reason, record, producer: Box::new(TransactionalProducer { core }) })
+                let (core, failed) = core.abort().await.map_err(lost)?;
+                let (reason, records) = failed.map_or((reason, Vec::new()), |failed| (failed.first, failed.tokens));
+                Err(CommitError::Aborted { reason, records, producer: Box::new(TransactionalProducer { core }) })
             }
         }
     }

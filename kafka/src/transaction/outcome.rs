@@ -16,8 +16,8 @@ pub enum CommitError<P = TransactionalProducer> {
     Aborted {
         /// Why it could not be committed.
         reason: Error,
-        /// The token of the record at fault, if it was one.
-        record: Option<usize>,
+        /// The tokens of the records at fault, if it was records. What was refused only with others is not among them.
+        records: Vec<usize>,
         /// The producer, ready for the next transaction.
         producer: Box<P>,
     },
@@ -52,7 +52,7 @@ impl<P> CommitError<P> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Nothing is on its way that was not answered: abort, then the producer may go on.
-    Abort(Error, Option<usize>),
+    Abort(Error),
     /// Give the producer up.
     GiveUp(Error),
 }
@@ -63,18 +63,17 @@ pub(super) fn judge(refusal: Refusal, failed: Option<Failed>) -> Verdict {
     let in_doubt = failed.as_ref().is_some_and(|failed| failed.in_doubt);
     let survives = abortable && !in_doubt && (failed.is_some() || is_answer(&error));
     // That some record failed says less than why.
-    let (reason, record) = match failed {
-        Some(failed) if abortable => (failed.first, Some(failed.token)),
-        _ => (error, None),
-    };
-    if survives { Verdict::Abort(reason, record) } else { Verdict::GiveUp(reason) }
+    let reason = failed.filter(|_| abortable).map_or(error, |failed| failed.first);
+    if survives { Verdict::Abort(reason) } else { Verdict::GiveUp(reason) }
 }
 
 /// Records of a transaction that were not stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failed {
+    /// That of the first record at fault, where one is.
     pub(super) first: Error,
-    pub(super) token: usize,
+    /// Those at fault.
+    pub(super) tokens: Vec<usize>,
     pub(super) in_doubt: bool,
 }
 
@@ -88,6 +87,7 @@ pub(super) fn is_answer(error: &Error) -> bool {
         | Error::PolicyViolation { .. }
         | Error::InvalidRequest { .. }
         | Error::RecordTooLarge { .. }
+        | Error::BatchRefused { .. }
         | Error::Fenced { .. }
         | Error::NotReady { .. } => true,
         // A code of this kind may stand for anything, a lost connection included.
@@ -121,13 +121,13 @@ mod tests {
 
     #[test]
     fn only_an_answer_without_doubt_keeps_the_producer() {
-        let failed = |first: Error, in_doubt| Some(Failed { first, token: 7, in_doubt });
+        let failed = |first: Error, in_doubt| Some(Failed { first, tokens: vec![7], in_doubt });
         let table = [
-            ("the group has gone on", fenced(), true, None, Verdict::Abort(fenced(), None)),
+            ("the group has gone on", fenced(), true, None, Verdict::Abort(fenced())),
             ("the producer was fenced", fenced(), false, None, Verdict::GiveUp(fenced())),
             ("no answer", late(), false, None, Verdict::GiveUp(late())),
             ("no answer, said to be abortable", late(), true, None, Verdict::GiveUp(late())),
-            ("a record was refused", inconsistent(), true, failed(too_large(), false), Verdict::Abort(too_large(), Some(7))),
+            ("a record was refused", inconsistent(), true, failed(too_large(), false), Verdict::Abort(too_large())),
             ("a record may still arrive", inconsistent(), true, failed(late(), true), Verdict::GiveUp(late())),
             ("refused, and another in doubt", inconsistent(), true, failed(too_large(), true), Verdict::GiveUp(too_large())),
             ("a failure nobody knows", inconsistent(), true, None, Verdict::GiveUp(inconsistent())),

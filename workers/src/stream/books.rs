@@ -414,6 +414,11 @@ impl Books {
         self.slot(ticket)?.event.clone()
     }
 
+    /// The partition of that assignment, as long as it is here.
+    pub fn name_of(&self, assignment: Assignment) -> Option<&TopicPartition> {
+        self.partitions.get(&assignment).map(|partition| &partition.name)
+    }
+
     /// Which assignment of the partition there is now.
     pub fn current(&self, topic: &Arc<str>, partition: i32) -> Option<Assignment> {
         self.index.get(&(Arc::clone(topic), partition)).copied()

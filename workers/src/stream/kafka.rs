@@ -166,8 +166,8 @@ impl Transaction for penstock_kafka::Transaction {
     type Producer = TransactionalProducer;
     type Member = Consumer;
 
-    async fn enqueue(&self, record: RecordRef<'_>) -> Result<()> {
-        Self::enqueue(self, record, 0).await
+    async fn enqueue(&self, record: RecordRef<'_>, token: usize) -> Result<()> {
+        Self::enqueue(self, record, token).await
     }
 
     /// The group's metadata is asked for each time: it changes with every rebalance.

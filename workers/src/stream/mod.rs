@@ -18,6 +18,7 @@
 //! | `unread` | reads what waits in retry topics | |
 //! | `positions` | where a group begins in a partition | yes |
 //! | `lookup` | asks Kafka for what decides that | |
+//! | `refused` | what topics have refused for what it is | yes |
 //! | `writing` | the records that follow from a verdict | yes |
 //! | `outbox` | writes verdicts and commits offsets: at least once, or exactly once | |
 //! | `handover` | the group's decisions, from the polling thread to the task that works | |
@@ -46,6 +47,7 @@ pub(crate) mod partition;
 pub(crate) mod positions;
 pub(crate) mod precedence;
 pub(crate) mod progress;
+pub(crate) mod refused;
 pub mod retry;
 pub(crate) mod session;
 pub(crate) mod ticket;

@@ -22,6 +22,7 @@ use super::{
     handover::{Handover, Patience, Rebalance},
     lookup::{KnownTopics, Lookup},
     outbox::{AtLeastOnce, Cut, ExactlyOnce, Outbox},
+    refused::Refused,
     retry,
     tiers::Tiers,
     world::{Bulk, Member, Producer, World},
@@ -53,6 +54,14 @@ pub(crate) enum Breakdown {
     /// A topic did not take a batch of small records.
     #[error("a topic takes no batch so large; smaller batches follow (is its max.message.bytes below producer.batchBytes?)")]
     TooLarge,
+    /// A topic did not take records for what they are, and others with them.
+    #[error("a topic refuses what follows from {} records, which become dead letters, and refused others with it: {reason}", .events.len())]
+    Refused {
+        /// The ids of their events.
+        events: Vec<String>,
+        /// What it says of the first.
+        reason: Error,
+    },
     /// Nothing of a transaction counts.
     #[error("cannot commit: the transaction was aborted: {0}")]
     Aborted(Error),
@@ -148,7 +157,10 @@ impl Needs {
             Breakdown::Aborted(error) | Breakdown::Doubt(error) => (error, &self.sink),
             _ => return,
         };
-        if matches!(error, Error::UnknownTopic { .. } | Error::Authorization { .. } | Error::PolicyViolation { .. }) {
+        if matches!(
+            error,
+            Error::UnknownTopic { .. } | Error::Authorization { .. } | Error::PolicyViolation { .. } | Error::InvalidRequest { .. }
+        ) {
             need.missing(error.to_string());
         }
     }
@@ -160,38 +172,52 @@ impl<W: World> Stream<W> {
     /// # Errors
     /// The settings are such that no client can be made.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
-        let (mut failures, mut producing) = (0, self.producing);
+        let (mut failures, mut producing, mut refused) = (0, self.producing, Refused::default());
         loop {
             let begun = Instant::now();
             let session = match self.input.delivery {
-                Delivery::AtLeastOnce => self.at_least_once(&producing, &shutdown).await?,
-                Delivery::ExactlyOnce => self.exactly_once(&producing, &shutdown).await?,
+                Delivery::AtLeastOnce => self.at_least_once(&producing, &refused, &shutdown).await?,
+                Delivery::ExactlyOnce => self.exactly_once(&producing, &refused, &shutdown).await?,
             };
             let Err(breakdown) = session else { return Ok(()) };
             self.needs.break_down(&breakdown, &self.input.dead_letter.topic);
             let is_new = match &breakdown {
                 // Another attempt with another batch, not another failure of the same.
                 Breakdown::TooLarge => clients::smaller(producing.batch_bytes) < producing.batch_bytes,
+                // They are another's each time.
+                Breakdown::Refused { events, .. } => !events.is_empty(),
                 _ => begun.elapsed() >= WELL,
             };
             if let Breakdown::TooLarge = &breakdown {
                 producing.batch_bytes = clients::smaller(producing.batch_bytes);
+            }
+            if begun.elapsed() >= WELL {
+                // What was known before is committed by now, or will be refused again.
+                refused = Refused::default();
             }
             failures = if is_new { 1 } else { failures + 1 };
             let (initial, max) = RESTART_BACKOFF;
             let pause = retry::pause(initial, max, failures, self.world.chance());
             tracing::error!(error = %breakdown, ?pause, "the session broke down; a new one begins at the committed offsets");
             self.metrics.restarts.inc();
+            if let Breakdown::Refused { events, reason } = breakdown {
+                refused.extend(events, &reason);
+            }
             if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return Ok(());
             }
         }
     }
 
-    async fn at_least_once(&self, producing: &Producing, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
+    async fn at_least_once(
+        &self,
+        producing: &Producing,
+        refused: &Refused,
+        shutdown: &CancellationToken,
+    ) -> Result<Result<(), Breakdown>, WorkerError> {
         let (producer, end) = (self.world.bulk(&clients::bulk(producing))?, CancellationToken::new());
         producer.watch(self.needs.producer.clone(), &end);
-        let addresses = self.addresses();
+        let addresses = self.addresses(refused);
         let group = self.join(&addresses.tiers)?;
         let outbox = AtLeastOnce::new(
             self.world.clone(),
@@ -204,7 +230,12 @@ impl<W: World> Stream<W> {
         Ok(self.session(group, outbox, addresses, end, shutdown).await)
     }
 
-    async fn exactly_once(&self, producing: &Producing, shutdown: &CancellationToken) -> Result<Result<(), Breakdown>, WorkerError> {
+    async fn exactly_once(
+        &self,
+        producing: &Producing,
+        refused: &Refused,
+        shutdown: &CancellationToken,
+    ) -> Result<Result<(), Breakdown>, WorkerError> {
         let settings = clients::transactional(&self.pipeline, &self.worker, producing);
         let start = self.world.transactional(&settings);
         let producer = match shutdown.run_until_cancelled(start).await {
@@ -218,7 +249,7 @@ impl<W: World> Stream<W> {
         };
         let end = CancellationToken::new();
         producer.watch(self.needs.producer.clone(), &end);
-        let addresses = self.addresses();
+        let addresses = self.addresses(refused);
         let group = self.join(&addresses.tiers)?;
         let transaction = self.input.transaction;
         let cut = Cut { interval: transaction.interval, records: transaction.records, batch_bytes: producing.batch_bytes };
@@ -296,12 +327,13 @@ impl<W: World> Stream<W> {
         Ok(Group { member, lookup, decisions, patience })
     }
 
-    fn addresses(&self) -> Addresses {
+    fn addresses(&self, refused: &Refused) -> Addresses {
         Addresses {
             sink: self.sink.as_deref().map(Arc::from),
             tiers: Arc::new(Tiers::new(&self.input)),
             dead_letter: self.input.dead_letter.clone(),
             sender: Sender { pipeline: self.pipeline.clone(), group: self.input.group.clone(), processor: self.processor_name.clone() },
+            refused: refused.clone(),
         }
     }
 

@@ -44,9 +44,49 @@ impl From<usize> for Token {
     }
 }
 
+/// A record as one number that a transaction gives back if the record, or its dead letter, is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The partition that it was read from.
+    pub assignment: Assignment,
+    /// Its offset in its source topic.
+    pub offset: i64,
+    /// Whether it is its dead letter, and not an output.
+    pub is_letter: bool,
+}
+
+const OFFSET_BITS: u32 = NUMBER_BITS + FLAG_BITS - 1;
+
+impl From<Origin> for usize {
+    fn from(Origin { assignment, offset, is_letter }: Origin) -> Self {
+        let offset = u64::try_from(offset).ok().filter(|offset| offset >> OFFSET_BITS == 0);
+        let token = offset.map(|offset| u64::from(assignment) << (OFFSET_BITS + 1) | offset << 1 | u64::from(is_letter));
+        // What fits nothing stands for no record.
+        token.and_then(|token| Self::try_from(token).ok()).unwrap_or(Self::MAX)
+    }
+}
+
+impl From<usize> for Origin {
+    fn from(token: usize) -> Self {
+        let token = token as u64;
+        let assignment = u32::try_from(token >> (OFFSET_BITS + 1)).unwrap_or(u32::MAX);
+        let offset = i64::try_from(token >> 1 & ((1 << OFFSET_BITS) - 1)).unwrap_or(i64::MAX);
+        Self { assignment, offset, is_letter: token & 1 == 1 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_stands_for_its_origin() {
+        for (assignment, offset, is_letter) in [(0, 0, false), (1, 2, true), (ASSIGNMENTS - 1, (1 << OFFSET_BITS) - 1, false)] {
+            let origin = Origin { assignment, offset, is_letter };
+            assert_eq!(Origin::from(usize::from(origin)), origin);
+        }
+        assert_eq!(usize::from(Origin { assignment: 1, offset: 1 << OFFSET_BITS, is_letter: false }), usize::MAX);
+    }
 
     #[test]
     fn a_token_stands_for_its_ticket() {

@@ -138,8 +138,8 @@ pub(crate) trait Transaction: Sized + Send + Sync + 'static {
     /// Whose offsets it commits.
     type Member;
 
-    /// Makes a record part of it. Waits while there is no room.
-    fn enqueue(&self, record: RecordRef<'_>) -> impl Future<Output = Result<()>> + Send;
+    /// Makes a record part of it; `token` stands for it where the end tells of records at fault. Waits while there is no room.
+    fn enqueue(&self, record: RecordRef<'_>, token: usize) -> impl Future<Output = Result<()>> + Send;
 
     /// Commits it together with offsets of the member's group.
     fn commit(

@@ -7,6 +7,7 @@ use penstock_kafka::Record;
 
 use super::{
     dead_letter::{DeadLetter, Sender},
+    refused::Refused,
     tiers::Tiers,
     verdict::{Letter, Verdict},
 };
@@ -22,6 +23,7 @@ pub(crate) struct Addresses {
     pub dead_letter: DeadLetterTarget,
     pub tiers: Arc<Tiers>,
     pub sender: Sender,
+    pub refused: Refused,
 }
 
 impl Addresses {
@@ -40,7 +42,13 @@ impl Addresses {
     }
 
     /// What becomes of a verdict that cannot be written as it is: an output without a sink, or one that no topic takes.
-    pub fn checked(&self, verdict: Verdict, now: impl FnOnce() -> jiff::Timestamp) -> Verdict {
+    pub fn checked(&self, event: &Event, verdict: Verdict, now: impl FnOnce() -> jiff::Timestamp) -> Verdict {
+        if let Verdict::Bury(_) = &verdict {
+            return verdict;
+        }
+        if let Some(failure) = self.refused.failure(event) {
+            return Verdict::Bury(Letter::unwritable(failure, now()));
+        }
         let Verdict::Emit(outputs) = &verdict else { return verdict };
         let failure = match (&self.sink, outputs.iter().map(Output::size).max()) {
             (None, Some(_)) => Failure::new("NoSink", "the processor produced, but the pipeline has no sink"),
@@ -67,21 +75,36 @@ mod tests {
     fn what_cannot_be_written_becomes_a_letter() {
         let output = |size: usize| Output { payload: Some(vec![0; size].into()), ..Output::default() };
         let large = MAX_RECORD_BYTES as usize + 1;
-        // (sink, outputs) -> error type; None: the outputs
-        for (sink, outputs, expected) in [
-            (true, vec![output(1)], None),
-            (true, vec![], None),
-            (false, vec![], None),
-            (false, vec![output(1)], Some("NoSink")),
-            (true, vec![output(1), output(large)], Some("OutputTooLarge")),
+        let mut refused = Refused::default();
+        refused.extend(vec!["t/0/7".into()], &penstock_kafka::Error::InvalidRequest { code: 87, message: "no key".into() });
+        // (sink, offset, outputs) -> error type; None: the outputs
+        for (sink, offset, outputs, expected) in [
+            (true, 0, vec![output(1)], None),
+            (true, 0, vec![], None),
+            (false, 0, vec![], None),
+            (false, 0, vec![output(1)], Some("NoSink")),
+            (true, 0, vec![output(1), output(large)], Some("OutputTooLarge")),
+            (true, 7, vec![output(1)], Some("OutputRefused")),
         ] {
+            let event = Event {
+                topic: "t".into(),
+                partition: 0,
+                offset,
+                key: None,
+                payload: None,
+                headers: vec![],
+                timestamp_ms: None,
+                timestamp_type: penstock_kafka::TimestampType::default(),
+                attempt: 1,
+            };
             let addresses = Addresses {
                 sink: sink.then(|| "s".into()),
                 dead_letter: DeadLetterTarget { topic: "d".into(), format: DeadLetterFormat::Record, headers: BTreeSet::new() },
                 tiers: Arc::default(),
                 sender: Sender { pipeline: "shop/payments".into(), group: "g".into(), processor: "payments".into() },
+                refused: refused.clone(),
             };
-            let found = match addresses.checked(Verdict::Emit(outputs), || jiff::Timestamp::UNIX_EPOCH) {
+            let found = match addresses.checked(&event, Verdict::Emit(outputs), || jiff::Timestamp::UNIX_EPOCH) {
                 Verdict::Bury(letter) => Some(letter.failure.error_type),
                 Verdict::Emit(_) | Verdict::Wait { .. } => None,
             };

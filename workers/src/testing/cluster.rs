@@ -17,6 +17,8 @@ use super::{
 
 /// What a record takes in a batch besides its own bytes, at most.
 const OVERHEAD: usize = 128;
+/// INVALID_RECORD, by its number in the protocol.
+const INVALID_RECORD: i32 = 87;
 
 #[derive(Debug)]
 struct Topic {
@@ -24,6 +26,8 @@ struct Topic {
     logs: Vec<Log>,
     /// `max.message.bytes`.
     max_bytes: usize,
+    /// It takes no record without a key.
+    is_compacted: bool,
 }
 
 /// A transaction under way.
@@ -61,7 +65,7 @@ impl Cluster {
     pub fn create(&mut self, name: &str, partitions: i32, max_bytes: usize) {
         let number = u128::try_from(self.topics.len()).unwrap_or(u128::MAX).saturating_add(1);
         let logs = (0..partitions).map(|_| Log::default()).collect();
-        let topic = || Topic { id: TopicId::from_bytes(number.to_be_bytes()), logs, max_bytes };
+        let topic = || Topic { id: TopicId::from_bytes(number.to_be_bytes()), logs, max_bytes, is_compacted: false };
         self.topics.entry(name.to_owned()).or_insert_with(topic);
     }
 
@@ -86,6 +90,17 @@ impl Cluster {
         Ok(TopicDescription { name: name.to_owned(), id: topic.id, internal: false, partitions })
     }
 
+    /// From now on the topic takes no record without a key.
+    #[cfg(test)]
+    pub fn compact(&mut self, topic: &str) {
+        self.topics.entry(topic.to_owned()).and_modify(|topic| topic.is_compacted = true);
+    }
+
+    /// Whether its topic refuses the record for what it is.
+    pub fn refuses(&self, record: &RecordRef<'_>) -> bool {
+        record.key.is_none() && self.topics.get(record.topic).is_some_and(|topic| topic.is_compacted)
+    }
+
     /// Stores a record, in the partition that it names, or its key, or chance.
     pub fn append(&mut self, record: RecordRef<'_>, now: Timestamp, transaction: Option<TransactionNumber>) -> Result<RecordPosition> {
         let unknown = || Error::UnknownTopic { topic: record.topic.to_owned() };
@@ -95,6 +110,12 @@ impl Cluster {
             return Err(Error::RecordTooLarge { message: format!("the topic takes {max_bytes} bytes") });
         }
         let partitions = i32::try_from(topic.logs.len()).unwrap_or(i32::MAX);
+        if self.refuses(&record) {
+            return Err(Error::InvalidRequest {
+                code: INVALID_RECORD,
+                message: "a compacted topic takes no record without a key".to_owned(),
+            });
+        }
         let partition = match (record.partition, record.key) {
             (Some(partition), _) => partition,
             (None, Some(key)) => partition_of(key, partitions),

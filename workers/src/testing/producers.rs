@@ -2,7 +2,7 @@
 //! when its time-out is over, or when a producer of the same transactional id starts.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -71,7 +71,16 @@ impl Bulk for MemoryBulk {
 
     fn settled(&self) -> Settled {
         let (mut pending, now, mut settled) = (self.pending(), Instant::now(), Settled::default());
-        while let Some((_, record, token)) = pending.pop_front_if(|(arrival, ..)| *arrival <= now) {
+        let arrived: Vec<_> = std::iter::from_fn(|| pending.pop_front_if(|(arrival, ..)| *arrival <= now)).collect();
+        // What arrives together is one batch, and taken or refused as a whole.
+        let is_refused = |record: &Record| self.memory.see(|cluster| cluster.refuses(&RecordRef::from(record)));
+        let refused: BTreeSet<String> =
+            arrived.iter().filter(|(_, record, _)| is_refused(record)).map(|(_, r, _)| r.topic.clone()).collect();
+        for (_, record, token) in arrived {
+            if refused.contains(&record.topic) && !is_refused(&record) {
+                settled.failed.push((token, Error::BatchRefused { message: "another record".to_owned() }));
+                continue;
+            }
             match self.memory.change(|cluster| cluster.append(RecordRef::from(&record), self.memory.now(), None)) {
                 Ok(_) => settled.acknowledged.push(token),
                 Err(error) => settled.failed.push((token, error)),
@@ -157,15 +166,15 @@ impl Drop for Open {
 pub(crate) struct MemoryTransaction {
     producer: MemoryProducer,
     open: Open,
-    /// The first record that was not stored.
-    failed: Mutex<Option<Error>>,
+    /// Why the first record was not stored, and which were not.
+    failed: Mutex<Option<(Error, Vec<usize>)>>,
 }
 
 impl Transaction for MemoryTransaction {
     type Producer = MemoryProducer;
     type Member = MemoryMember;
 
-    async fn enqueue(&self, record: RecordRef<'_>) -> Result<()> {
+    async fn enqueue(&self, record: RecordRef<'_>, token: usize) -> Result<()> {
         check_size(&record, self.producer.max_record_bytes)?;
         if self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
             return Err(Error::TransactionFailed);
@@ -173,7 +182,7 @@ impl Transaction for MemoryTransaction {
         let memory = &self.open.memory;
         let stored = memory.change(|cluster| cluster.append(record, memory.now(), Some(self.open.number)));
         if let Err(error) = stored {
-            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((error, vec![token]));
         }
         Ok(())
     }
@@ -193,6 +202,7 @@ impl Transaction for MemoryTransaction {
             return Err(CommitError::ProducerLost { reason });
         }
         let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (failed, records) = failed.unzip();
         let reason = memory.change(|cluster| {
             let gone = || Error::Fenced { message: "the group went on without this member".to_owned() };
             let reason = failed.or_else(|| (member.generation(cluster) != Some(generation)).then(gone));
@@ -206,7 +216,7 @@ impl Transaction for MemoryTransaction {
         memory.round_trip().await;
         match reason {
             None => Ok(producer),
-            Some(reason) => Err(CommitError::Aborted { reason, record: None, producer: Box::new(producer) }),
+            Some(reason) => Err(CommitError::Aborted { reason, records: records.unwrap_or_default(), producer: Box::new(producer) }),
         }
     }
 }

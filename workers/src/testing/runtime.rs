@@ -198,6 +198,12 @@ impl TestRuntime {
         super::member::cut_off(&self.memory, &self.pipeline.input.group, silence);
     }
 
+    /// From now on the topic takes no record without a key.
+    #[cfg(test)]
+    pub(super) fn compact(&self, topic: &str) {
+        self.memory.change(|cluster| cluster.compact(topic));
+    }
+
     /// From now on the group waits for nobody to let partitions go.
     #[cfg(test)]
     pub(super) fn hurry(&self) {

@@ -262,3 +262,37 @@ fn what_a_topic_refuses_in_the_midst_of_a_transaction_is_a_dead_letter_of_its_ow
     let sizes: BTreeSet<_> = test.records("out").unwrap().iter().map(|record| record.payload.as_ref().unwrap().len()).collect();
     assert_eq!((sizes, test.dead_letters().unwrap().len()), (BTreeSet::from([10, 20, 30]), 1));
 }
+
+/// Emits a record as it is.
+#[derive(Clone)]
+struct Same;
+
+impl Processor for Same {
+    async fn process(&self, event: &Event) -> Outcome {
+        let Event { key, payload, headers, .. } = event.clone();
+        Outcome::Emit(vec![Output { key, payload, headers }])
+    }
+}
+
+#[test]
+fn what_a_topic_refuses_for_what_it_is_becomes_a_dead_letter_and_what_came_with_it_does_not() {
+    for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
+        let pipeline = Pipeline::reading(&["in"]).writing("out").with_delivery(delivery).with_partitions(1);
+        let mut test = TestRuntime::new(pipeline, 1, async |(): ()| Ok::<_, TestError>(Same)).unwrap();
+        test.compact("out");
+        for number in 0..9 {
+            let record = Record::to("in").with_payload(number.to_string());
+            test.produce(if number % 4 == 2 { record } else { record.with_key("k") }).unwrap();
+        }
+        test.start("one").unwrap();
+        test.run_until_idle().unwrap();
+        let (written, letters) = (numbers(&test.records("out").unwrap()), test.dead_letters().unwrap());
+        if delivery == Delivery::ExactlyOnce {
+            assert_eq!((written.len(), letters.len()), (7, 2));
+        }
+        let types: BTreeSet<_> = letters.iter().map(|letter| letter.header("penstock-dlt-error-type").unwrap().value.clone()).collect();
+        let (written, dead): (BTreeSet<_>, BTreeSet<_>) = (written.into_iter().collect(), numbers(&letters).into_iter().collect());
+        assert_eq!((written, dead), (BTreeSet::from([0, 1, 3, 4, 5, 7, 8]), BTreeSet::from([2, 6])), "{delivery:?}");
+        assert_eq!(types, BTreeSet::from([Some("OutputRefused".into())]), "{delivery:?}");
+    }
+}

@@ -11,6 +11,7 @@ use crate::{
     stream::{
         dead_letter::Extent,
         outbox::{Answers, Outbox},
+        refused::error_type,
         retry,
         session::Breakdown,
         ticket::{Ticket, Token},
@@ -30,7 +31,11 @@ impl<W: World, O: Outbox> Engine<W, O> {
             && let Some((ticket, verdict)) = self.parts.books.next_emittable()
         {
             let Some(event) = self.parts.books.event(ticket) else { continue };
-            let verdict = self.parts.addresses.checked(verdict, || self.parts.world.now());
+            let waits = if let Verdict::Wait { at, .. } = &verdict { Some(*at) } else { None };
+            let verdict = self.parts.addresses.checked(&event, verdict, || self.parts.world.now());
+            if let (Some(at), Verdict::Bury(_)) = (waits, &verdict) {
+                self.does_not_wait(&event, at);
+            }
             if !self.parts.outbox.takes(&event, &verdict) {
                 self.parts.books.put_back(ticket, verdict);
                 self.parts.outbox.hurry();
@@ -87,10 +92,25 @@ impl<W: World, O: Outbox> Engine<W, O> {
         for (event, station) in answers.unwaiting {
             self.does_not_wait(&event, station);
         }
+        if let Some(breakdown) = self.refused_together(&answers.failed) {
+            return Err(breakdown);
+        }
         for (token, error) in answers.failed {
             self.undelivered(token, error)?;
         }
         Ok(())
+    }
+
+    /// Outputs were refused with others that are at fault. What they were is not kept, so their records are handled again.
+    fn refused_together(&mut self, failed: &[(Token, Error)]) -> Option<Breakdown> {
+        let books = &mut self.parts.books;
+        let mut is_innocent =
+            |(token, error): &(Token, Error)| matches!(error, Error::BatchRefused { .. }) && !token.is_letter && books.is_awaited(*token);
+        let (_, innocent) = failed.iter().find(|failed| is_innocent(failed))?;
+        let at_fault = || failed.iter().filter(|(token, error)| error.is_of_record() && !token.is_letter);
+        let events = at_fault().filter_map(|(token, _)| Some(books.event(token.ticket)?.id())).collect();
+        let reason = at_fault().next().map_or_else(|| innocent.clone(), |(_, error)| error.clone());
+        Some(Breakdown::Refused { events, reason })
     }
 
     /// Kafka does not have a record that it should have.
@@ -110,15 +130,11 @@ impl<W: World, O: Outbox> Engine<W, O> {
     /// The sink does not have an output: the record is at fault and goes to the dead letter topic, or the sink is, and no
     /// record gets past it.
     fn refused(&mut self, ticket: Ticket, error: Error) -> Result<(), Breakdown> {
-        let error_type = match &error {
-            Error::RecordTooLarge { .. } => "OutputTooLarge",
-            Error::InvalidRequest { .. } | Error::PolicyViolation { .. } => "OutputRefused",
-            _ => {
-                self.parts.needs.sink.missing(error.to_string());
-                return Err(Breakdown::Produce(error));
-            }
-        };
-        let failure = Failure::new(error_type, error.to_string());
+        if !matches!(error, Error::RecordTooLarge { .. } | Error::InvalidRequest { .. } | Error::PolicyViolation { .. }) {
+            self.parts.needs.sink.missing(error.to_string());
+            return Err(Breakdown::Produce(error));
+        }
+        let failure = Failure::new(error_type(&error), error.to_string());
         let letter = Letter::unwritable(failure, self.parts.world.now());
         let event = self.parts.books.event(ticket);
         if let Some((event, station)) = event.zip(self.parts.books.bury(ticket, letter)) {

@@ -236,6 +236,7 @@ mod tests {
         dead_letter::Sender,
         handover::{Handover, Patience},
         kafka::Kafka,
+        refused::Refused,
         tiers::Tiers,
     };
 
@@ -250,6 +251,7 @@ mod tests {
             dead_letter: DeadLetterTarget { topic: "d".into(), format: DeadLetterFormat::Record, headers: BTreeSet::new() },
             tiers: Arc::default(),
             sender: Sender { pipeline: "a/b".into(), group: "g".into(), processor: "p".into() },
+            refused: Refused::default(),
         };
         AtLeastOnce::new(kafka, producer, 1_024, Arc::new(member), addresses, |_, _| ())
     }

@@ -2,7 +2,7 @@
 //!
 //! While a transaction is being committed the processor goes on, and what follows waits in the books. After an end that
 //! is not a clean success the session is over, and the next one begins at the committed offsets. One end is forgiven: that
-//! of a transaction whose only record its topic refuses as too large.
+//! of a transaction whose only record its topic refuses as too large. What was refused for what it is, is named then.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,9 +18,10 @@ use crate::{
     stream::{
         books::{Books, Emission, Position},
         dead_letter::{Extent, fingerprint},
+        refused::error_type,
         retry::Burial,
         session::Breakdown,
-        ticket::{Assignment, Ticket},
+        ticket::{Assignment, Origin, Ticket},
         tiers::{self, Station},
         verdict::{Letter, Verdict},
         world::{Producer, Transaction, World},
@@ -152,19 +153,19 @@ impl<W: World> ExactlyOnce<W> {
         }
     }
 
-    async fn enqueue(&mut self, record: RecordRef<'_>) -> Result<(), Error> {
-        self.open().await?.enqueue(record).await?;
+    async fn enqueue(&mut self, record: RecordRef<'_>, token: usize) -> Result<(), Error> {
+        self.open().await?.enqueue(record, token).await?;
         self.contents.records += 1;
         Ok(())
     }
 
-    /// A letter that is too large shrinks; whatever else is refused ends the session.
-    async fn bury(&mut self, event: &Event, letter: &Letter) -> Result<(), Breakdown> {
+    /// A letter that is too large, or cannot be sent, shrinks; whatever else is refused ends the session.
+    async fn bury(&mut self, event: &Event, letter: &Letter, token: usize) -> Result<(), Breakdown> {
         let whole = self.addresses.letter(event, letter);
-        let buried = match self.enqueue(RecordRef::from(&whole)).await {
-            Err(Error::RecordTooLarge { .. }) => {
+        let buried = match self.enqueue(RecordRef::from(&whole), token).await {
+            Err(Error::RecordTooLarge { .. } | Error::InvalidRequest { .. }) => {
                 let pointer = self.addresses.letter(event, &Letter { extent: Extent::Pointer, ..letter.clone() });
-                self.enqueue(RecordRef::from(&pointer)).await
+                self.enqueue(RecordRef::from(&pointer), token).await
             }
             buried => buried,
         };
@@ -231,13 +232,50 @@ impl<W: World> ExactlyOnce<W> {
                 self.state = State::Between(*producer);
                 Ok(Contents::default())
             }
+            Err(CommitError::Aborted { reason, records, .. }) if reason.is_of_record() => Err(self.refused(books, reason, &records)),
             Err(CommitError::Aborted { reason, .. }) => Err(Breakdown::Aborted(reason)),
             Err(CommitError::ProducerLost { reason }) => Err(Breakdown::Doubt(reason)),
         }
     }
 
-    async fn put(&mut self, event: &Arc<Event>, verdict: &Verdict) -> Result<(), Breakdown> {
+    /// Which events' outputs a topic refuses for what they are. No letter can be written in place of a letter.
+    fn refused(&self, books: &Books, reason: Error, records: &[usize]) -> Breakdown {
+        let origins: Vec<_> = records.iter().map(|token| Origin::from(*token)).collect();
+        if origins.iter().any(|origin| origin.is_letter) {
+            return Breakdown::Bury(reason);
+        }
+        let event = |origin: &Origin| {
+            let read = books.name_of(origin.assignment)?;
+            let source = self.addresses.tiers.source_of(&read.topic).map_or(read.topic.as_str(), |source| &**source);
+            Some(format!("{source}/{}/{}", read.partition, origin.offset))
+        };
+        Breakdown::Refused { events: origins.iter().filter_map(event).collect(), reason }
+    }
+
+    async fn put(&mut self, ticket: Option<Ticket>, event: &Arc<Event>, verdict: &Verdict) -> Result<(), Breakdown> {
+        let before = self.contents.records;
+        let reason = match self.add(ticket, event, verdict).await {
+            Err(Breakdown::Produce(reason @ (Error::RecordTooLarge { .. } | Error::InvalidRequest { .. }))) => reason,
+            added => return added,
+        };
+        // The client does not send that. It is no part of the transaction, which can go on.
+        let letter = Letter::unwritable(Failure::new(error_type(&reason), reason.to_string()), self.world.now());
+        self.contents.alone = None;
+        let instead = Verdict::Bury(letter);
+        if self.contents.records > before || !self.takes(event, &instead) {
+            return Err(Breakdown::Refused { events: vec![event.id()], reason });
+        }
+        if let Verdict::Wait { at, .. } = verdict {
+            self.unwaiting.push((Arc::clone(event), *at));
+        }
+        self.add(ticket, event, &instead).await
+    }
+
+    async fn add(&mut self, ticket: Option<Ticket>, event: &Arc<Event>, verdict: &Verdict) -> Result<(), Breakdown> {
         self.since.get_or_insert_with(Instant::now);
+        let is_letter = matches!(verdict, Verdict::Bury(_));
+        let origin = |ticket: Ticket| Origin { assignment: ticket.assignment, offset: event.offset, is_letter };
+        let token = ticket.map_or(usize::MAX, |ticket| origin(ticket).into());
         if self.is_large(event, verdict) {
             self.contents.alone = Some(Large { event: Arc::clone(event), verdict: verdict.clone() });
         }
@@ -245,16 +283,16 @@ impl<W: World> ExactlyOnce<W> {
             Verdict::Emit(outputs) => {
                 let Some(sink) = self.addresses.sink.clone() else { return Ok(()) };
                 for output in outputs {
-                    self.enqueue(output.to_record(&sink)).await.map_err(Breakdown::Produce)?;
+                    self.enqueue(output.to_record(&sink), token).await.map_err(Breakdown::Produce)?;
                     self.contents.outputs += 1;
                 }
             }
             Verdict::Wait { at, not_before } => {
                 if let Some(record) = self.addresses.tiers.waiting(event, *at, *not_before, self.world.now()) {
-                    self.enqueue(RecordRef::from(&record)).await.map_err(Breakdown::Produce)?;
+                    self.enqueue(RecordRef::from(&record), token).await.map_err(Breakdown::Produce)?;
                 }
             }
-            Verdict::Bury(letter) => self.bury(event, letter).await?,
+            Verdict::Bury(letter) => self.bury(event, letter, token).await?,
         }
         Ok(())
     }
@@ -309,13 +347,13 @@ impl<W: World> Outbox for ExactlyOnce<W> {
         if matches!(self.state, State::Between(_))
             && let Some(Large { event, verdict }) = self.instead.take()
         {
-            self.put(&event, &verdict).await?;
+            self.put(None, &event, &verdict).await?;
         }
         Ok(())
     }
 
-    async fn write(&mut self, _: Ticket, event: &Arc<Event>, verdict: &Verdict) -> Result<Written, Breakdown> {
-        match self.put(event, verdict).await {
+    async fn write(&mut self, ticket: Ticket, event: &Arc<Event>, verdict: &Verdict) -> Result<Written, Breakdown> {
+        match self.put(Some(ticket), event, verdict).await {
             // A record of it was refused already. What that says of the records is found at its end, which is now.
             Err(Breakdown::Produce(Error::TransactionFailed) | Breakdown::Bury(Error::TransactionFailed)) => {
                 self.contents.has_failed = true;
