@@ -496,6 +496,11 @@ impl Books {
         assignments.iter().filter_map(|assignment| self.partitions.get(assignment)).any(Partition::is_writing)
     }
 
+    /// The same for any record.
+    pub fn is_writing_any(&self) -> bool {
+        self.partitions.values().any(Partition::is_writing)
+    }
+
     /// Whether no record at all has effects any more.
     pub fn is_idle(&self) -> bool {
         self.partitions.values().all(|partition| partition.busy == 0)

@@ -166,7 +166,9 @@ impl<W: World, O: Outbox> Engine<W, O> {
         if !self.finish(None, deadline).await? {
             tracing::warn!("not everything was finished in time: the rest will be handled again");
         }
-        self.parts.outbox.commit(&mut self.parts.books, None, deadline).await
+        self.parts.outbox.commit(&mut self.parts.books, None, deadline).await?;
+        // The partitions go once this worker has left, and what the client still holds goes before them.
+        if self.parts.books.is_writing_any() { Err(Breakdown::Unwritten) } else { Ok(()) }
     }
 
     /// Lets partitions go while the consumer leaves the group.
@@ -398,13 +400,14 @@ impl<W: World, O: Outbox> Engine<W, O> {
         if let Rebalance::Revoked(_, consent) = &decision {
             self.hand_over(&gone, consent).await?;
         }
+        let is_writing = self.parts.books.is_writing(&gone);
         self.parts.books.forget(&gone);
         self.give_up(&gone);
         self.parked.forget(&gone);
         self.forget_places(&gone);
         self.parts.progress.keep(|partition| self.parts.books.current_of(partition).is_some());
         self.parts.counters.assigned(self.parts.books.assigned());
-        if let Rebalance::Lost(_) = decision { self.parts.outbox.lost() } else { Ok(()) }
+        if let Rebalance::Lost(_) = decision { self.parts.outbox.lost(is_writing) } else { Ok(()) }
     }
 
     /// Nothing more of these partitions starts.

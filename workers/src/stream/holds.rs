@@ -6,7 +6,7 @@
 //! that is held back, in its order, and none of it goes on before nothing of the lane waits in a retry topic any more.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -18,7 +18,7 @@ use super::{
     books::Waited,
     bounds::Bounds,
     ticket::Ticket,
-    tiers::{Station, Tiers},
+    tiers::{Level, Station, Tiers},
 };
 use crate::processor::Event;
 
@@ -69,32 +69,48 @@ pub(crate) struct Freed {
     pub hindrances: Vec<Hindrance>,
 }
 
-/// What waits of a lane.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What waits of a lane, by the offsets that the records have in the source topic: a record that comes to lie there twice, or that a
+/// worker has written which had lost the partition, ends once, and nothing else with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Waiting {
-    in_tiers: u32,
-    held: u32,
+    /// Mostly one.
+    in_tiers: Vec<(i64, Level)>,
+    /// In their order: they come and end at its ends, as a rule.
+    held: VecDeque<i64>,
 }
 
 impl Waiting {
-    fn count(&mut self, station: Station) -> Option<&mut u32> {
+    fn add(&mut self, offset: i64, station: Station) {
         match station {
-            Station::Source => None,
-            Station::Tier(_) => Some(&mut self.in_tiers),
-            Station::Held => Some(&mut self.held),
+            Station::Source => {}
+            Station::Tier(level) => {
+                if !self.in_tiers.contains(&(offset, level)) {
+                    self.in_tiers.reserve_exact(1);
+                    self.in_tiers.push((offset, level));
+                }
+            }
+            Station::Held => {
+                if let Err(place) = self.held.binary_search(&offset) {
+                    self.held.insert(place, offset);
+                }
+            }
         }
     }
 
-    fn add(&mut self, station: Station) {
-        if let Some(count) = self.count(station) {
-            *count = count.saturating_add(1);
+    fn remove(&mut self, offset: i64, station: Station) {
+        match station {
+            Station::Source => {}
+            Station::Tier(level) => self.in_tiers.retain(|waiting| *waiting != (offset, level)),
+            Station::Held => {
+                if let Ok(place) = self.held.binary_search(&offset) {
+                    self.held.remove(place);
+                }
+            }
         }
     }
 
-    fn remove(&mut self, station: Station) {
-        if let Some(count) = self.count(station) {
-            *count = count.saturating_sub(1);
-        }
+    fn is_over(&self) -> bool {
+        self.in_tiers.is_empty() && self.held.is_empty()
     }
 }
 
@@ -175,7 +191,7 @@ impl Holds {
             if let Some((family, lane)) = self.lane(&event)
                 && family == look.family
             {
-                lanes.entry(lane).or_default().add(station);
+                lanes.entry(lane).or_default().add(event.offset, station);
             }
         }
         if let Some(relations) = self.families.get_mut(&look.family) {
@@ -203,7 +219,7 @@ impl Holds {
             return None;
         }
         if let Some(lane) = lane
-            && lanes.get(&lane).is_some_and(|waiting| waiting.in_tiers > 0)
+            && lanes.get(&lane).is_some_and(|waiting| !waiting.in_tiers.is_empty())
         {
             return Some(Hindrance::Behind(family, lane));
         }
@@ -225,12 +241,13 @@ impl Holds {
     pub fn start(&mut self, event: &Event, station: Station, ticket: Ticket) -> Start {
         let Some((family, lane)) = self.lane(event) else { return Start::Now };
         let known = self.families.get(&family).and_then(|relations| relations.lanes.as_ref());
-        let waiting = known.map(|lanes| lanes.get(&lane).copied().unwrap_or_default());
+        let waiting = known.map(|lanes| lanes.get(&lane));
         let start = match (station, waiting) {
             (Station::Tier(_), _) => Start::Now,
             (Station::Source | Station::Held, None) => Start::Later,
-            (Station::Source, Some(waiting)) if waiting != Waiting::default() => Start::HoldBack,
-            (Station::Held, Some(waiting)) if waiting.in_tiers > 0 => Start::Later,
+            // Nothing is kept of a lane in which nothing waits.
+            (Station::Source, Some(Some(_))) => Start::HoldBack,
+            (Station::Held, Some(Some(waiting))) if !waiting.in_tiers.is_empty() => Start::Later,
             (Station::Source | Station::Held, Some(_)) => Start::Now,
         };
         if start == Start::Later {
@@ -244,7 +261,7 @@ impl Holds {
         if let Some((family, lane)) = self.lane(event)
             && let Some(lanes) = self.families.get_mut(&family).and_then(|relations| relations.lanes.as_mut())
         {
-            lanes.entry(lane.map(|key| Bytes::copy_from_slice(&key))).or_default().add(station);
+            lanes.entry(lane.map(|key| Bytes::copy_from_slice(&key))).or_default().add(event.offset, station);
         }
     }
 
@@ -254,12 +271,12 @@ impl Holds {
         let Some((family, lane)) = self.lane(event) else { return freed };
         let Some(lanes) = self.families.get_mut(&family).and_then(|relations| relations.lanes.as_mut()) else { return freed };
         let Some(waiting) = lanes.get_mut(&lane) else { return freed };
-        waiting.remove(station);
-        let left = *waiting;
-        if left == Waiting::default() {
+        waiting.remove(event.offset, station);
+        let (is_over, is_free) = (waiting.is_over(), waiting.in_tiers.is_empty());
+        if is_over {
             lanes.remove(&lane);
         }
-        if left.in_tiers == 0 && station != Station::Held {
+        if is_free && station != Station::Held {
             freed.start = self.shelf.get_mut(&family).and_then(|lanes| lanes.remove(&lane)).unwrap_or_default();
             freed.hindrances.push(Hindrance::Behind(family, lane));
         }

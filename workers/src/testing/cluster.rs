@@ -8,6 +8,7 @@ use penstock_kafka::{
     TopicId, TopicPartition,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::time::Instant;
 
 use super::{
     group::Group,
@@ -46,6 +47,8 @@ pub(super) struct Cluster {
     epochs: BTreeMap<String, u64>,
     open: BTreeMap<TransactionNumber, Open>,
     transactions: TransactionNumber,
+    /// What is sent now does not arrive before.
+    pub slow_until: Option<Instant>,
     pub chance: StdRng,
 }
 
@@ -57,6 +60,7 @@ impl Cluster {
             epochs: BTreeMap::new(),
             open: BTreeMap::new(),
             transactions: 0,
+            slow_until: None,
             chance: StdRng::seed_from_u64(seed),
         }
     }

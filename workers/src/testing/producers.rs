@@ -61,6 +61,7 @@ impl Bulk for MemoryBulk {
     async fn enqueue(&self, record: RecordRef<'_>, token: usize) -> Result<()> {
         check_size(&record, self.max_record_bytes)?;
         let arrival = Instant::now() + self.memory.latency();
+        let arrival = self.memory.see(|cluster| cluster.slow_until).map_or(arrival, |until| arrival.max(until));
         let mut pending = self.pending();
         // Nothing overtakes.
         let arrival = pending.back().map_or(arrival, |(last, ..)| arrival.max(*last));

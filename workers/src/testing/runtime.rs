@@ -198,6 +198,13 @@ impl TestRuntime {
         super::member::cut_off(&self.memory, &self.pipeline.input.group, silence);
     }
 
+    /// What workers send from now on arrives that much later, if they have not thrown it away by then.
+    #[cfg(test)]
+    pub(super) fn slow_down(&self, by: Option<Duration>) {
+        let _guard = self.runtime.enter();
+        self.memory.change(|cluster| cluster.slow_until = by.map(|by| tokio::time::Instant::now() + by));
+    }
+
     /// From now on the topic takes no record without a key.
     #[cfg(test)]
     pub(super) fn compact(&self, topic: &str) {

@@ -296,3 +296,19 @@ fn what_a_topic_refuses_for_what_it_is_becomes_a_dead_letter_and_what_came_with_
         assert_eq!(types, BTreeSet::from([Some("OutputRefused".into())]), "{delivery:?}");
     }
 }
+
+#[test]
+fn what_is_on_its_way_when_its_partition_is_lost_does_not_come_later() {
+    let (mut test, calls) = slow_at_first(Pipeline::reading(&["in"]).with_delivery(Delivery::AtLeastOnce), Duration::ZERO);
+    test.produce(to_partition_1("x")).unwrap();
+    test.slow_down(Some(Duration::from_secs(30)));
+    test.start("one").unwrap();
+    test.run_until("the first worker has handled the record", |_| calls.load(SeqCst) == 1).unwrap();
+    test.run_for(Duration::from_millis(50));
+    test.slow_down(None);
+    test.start("two").unwrap();
+    test.cut_off(Duration::from_secs(2));
+    test.run_until_idle().unwrap();
+    test.run_for(Duration::from_secs(60));
+    assert_eq!(test.records("out").unwrap().len(), 1);
+}

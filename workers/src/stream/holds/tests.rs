@@ -148,6 +148,26 @@ fn a_lane_goes_on_in_its_order() {
 }
 
 #[test]
+fn a_record_that_nobody_knew_of_ends_for_no_other() {
+    let at = |offset| Event { offset, ..event("k") };
+    let holds_back = |holds: &mut Holds| holds.start(&at(9), Station::Source, tickets()()) == Start::HoldBack;
+    let mut holds = holds(Ordering::Key, &[]);
+    holds.wait(&at(2), TIER);
+    // The one that has lost the partition was late to write what it knew of an earlier one.
+    holds.settle(&settled(at(1), TIER));
+    assert!(holds_back(&mut holds));
+    // Two copies of one, and one behind it.
+    for offset in [3, 3, 4] {
+        holds.wait(&at(offset), Station::Held);
+    }
+    holds.settle(&settled(at(2), TIER));
+    for (offset, goes_on) in [(3, false), (3, false), (4, true)] {
+        holds.settle(&settled(at(offset), Station::Held));
+        assert_eq!(holds_back(&mut holds), !goes_on, "{offset}");
+    }
+}
+
+#[test]
 fn what_does_not_wait_after_all_holds_nothing_back() {
     let mut holds = holds(Ordering::Key, &[]);
     holds.wait(&event("k"), TIER);

@@ -218,8 +218,9 @@ impl<W: World> Outbox for AtLeastOnce<W> {
         Ok(())
     }
 
-    fn lost(&mut self) -> Result<(), Breakdown> {
-        Ok(())
+    fn lost(&mut self, is_writing: bool) -> Result<(), Breakdown> {
+        // What the client still holds would come after what the next owner writes.
+        if is_writing { Err(Breakdown::Lost) } else { Ok(()) }
     }
 }
 

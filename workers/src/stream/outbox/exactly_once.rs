@@ -414,7 +414,7 @@ impl<W: World> Outbox for ExactlyOnce<W> {
         timeout_at(deadline, commit).await.unwrap_or(Err(Breakdown::Uncommitted))
     }
 
-    fn lost(&mut self) -> Result<(), Breakdown> {
+    fn lost(&mut self, _: bool) -> Result<(), Breakdown> {
         // The transaction may hold records that another worker handles now; the group would refuse it anyway.
         Err(Breakdown::Lost)
     }

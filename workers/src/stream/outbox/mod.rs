@@ -94,9 +94,9 @@ pub(crate) trait Outbox: Send {
         deadline: Instant,
     ) -> impl Future<Output = Result<(), Breakdown>> + Send;
 
-    /// The group went on without this worker.
+    /// The group went on without this worker. `is_writing`: what follows from records that it has lost is on its way to Kafka.
     ///
     /// # Errors
     /// The session cannot go on.
-    fn lost(&mut self) -> Result<(), Breakdown>;
+    fn lost(&mut self, is_writing: bool) -> Result<(), Breakdown>;
 }
