@@ -41,6 +41,9 @@ pub(crate) enum Emission {
     InOrder,
 }
 
+/// So many times what may be in memory unsettled, what is settled may be known behind records that are not.
+const KNOWN: usize = 4;
+
 /// What a record waits behind: the whole partition, or a key in it.
 type Lane = (Assignment, Option<Bytes>);
 
@@ -103,7 +106,9 @@ impl Books {
 
     /// Whether one more record may be taken.
     pub fn has_room(&self) -> bool {
-        self.taken.records < self.bounds.records && self.taken.bytes < self.bounds.bytes
+        self.taken.records < self.bounds.records
+            && self.taken.bytes < self.bounds.bytes
+            && self.partitions.values().map(Partition::known).sum::<usize>() < self.bounds.records.saturating_mul(KNOWN)
     }
 
     /// How many records are in memory.

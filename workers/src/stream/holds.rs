@@ -6,7 +6,7 @@
 //! that is held back, in its order, and none of it goes on before nothing of the lane waits in a retry topic any more.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -114,6 +114,21 @@ impl Waiting {
     }
 }
 
+/// What waits of a family: of each lane which records, and nothing else of them, since many may wait.
+#[derive(Debug, Default)]
+pub(crate) struct Waits(HashMap<Lane, Waiting>);
+
+impl Waits {
+    /// The record waits there; one that holds back no other is not noted.
+    pub fn add(ordering: Ordering, tiers: &Tiers, found: &mut BTreeMap<Family, Self>, event: &Event, station: Station) {
+        if let Some((family, lane)) = lane(ordering, tiers, event) {
+            // Not the batch that the key came in.
+            let lane = lane.map(|key| Bytes::copy_from_slice(&key));
+            found.entry(family).or_default().0.entry(lane).or_default().add(event.offset, station);
+        }
+    }
+}
+
 /// What is known of a family.
 #[derive(Debug, Default)]
 struct Relations {
@@ -182,17 +197,9 @@ impl Holds {
     }
 
     /// This waits in a family.
-    pub fn learn(&mut self, look: &Look, waiting: impl IntoIterator<Item = (Station, Event)>) -> Freed {
+    pub fn learn(&mut self, look: &Look, Waits(lanes): Waits) -> Freed {
         if !self.is_current(look) {
             return Freed::default();
-        }
-        let mut lanes: HashMap<Lane, Waiting> = HashMap::new();
-        for (station, event) in waiting {
-            if let Some((family, lane)) = self.lane(&event)
-                && family == look.family
-            {
-                lanes.entry(lane).or_default().add(event.offset, station);
-            }
         }
         if let Some(relations) = self.families.get_mut(&look.family) {
             relations.lanes = Some(lanes);
@@ -303,19 +310,25 @@ impl Holds {
     }
 
     fn lane(&self, event: &Event) -> Option<(Family, Lane)> {
-        if !self.tiers.hold_back() {
-            return None;
-        }
-        let lane = match self.ordering {
-            Ordering::Key => Some(event.key.clone()?),
-            Ordering::Partition => None,
-            Ordering::None => return None,
-        };
-        // What somebody put beside a source topic himself is of no family.
-        let is_source = self.tiers.station(&event.topic) == Station::Source;
-        let family = self.family(&event.topic, event.partition).filter(|_| is_source)?;
-        Some((family, lane))
+        lane(self.ordering, &self.tiers, event)
     }
+}
+
+fn lane(ordering: Ordering, tiers: &Tiers, event: &Event) -> Option<(Family, Lane)> {
+    if !tiers.hold_back() {
+        return None;
+    }
+    let lane = match ordering {
+        Ordering::Key => Some(event.key.clone()?),
+        Ordering::Partition => None,
+        Ordering::None => return None,
+    };
+    // What somebody put beside a source topic himself is of no family.
+    if tiers.station(&event.topic) != Station::Source {
+        return None;
+    }
+    let source = Arc::clone(tiers.source_of(&event.topic)?);
+    Some((Family { source, partition: event.partition }, lane))
 }
 
 #[cfg(test)]

@@ -208,6 +208,11 @@ impl Partition {
         self.slots.iter().any(|slot| matches!(slot.stage, Stage::Unacknowledged { .. }))
     }
 
+    /// How many records are known: those that are not settled, and those behind them that are.
+    pub fn known(&self) -> usize {
+        self.slots.len()
+    }
+
     /// What is in memory: where each record was read, and its bytes.
     pub fn unsettled(&self) -> impl Iterator<Item = (Station, usize)> {
         self.slots.iter().filter(|slot| !matches!(slot.stage, Stage::Settled)).map(|slot| (slot.station, slot.bytes))

@@ -6,27 +6,31 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use penstock_crds::worker::Ordering;
 use penstock_kafka::{Error, TopicPartition};
 
 use super::{
-    holds::Family,
-    tiers::{Incoming, Station, Tiers},
+    holds::{Family, Waits},
+    tiers::{Incoming, Tiers},
     world::World,
 };
-use crate::processor::Event;
 
 /// How long no record may come: longer than a transaction that nobody ends.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What waits, by family.
-pub(crate) type Unread = BTreeMap<Family, Vec<(Station, Event)>>;
+pub(crate) type Unread = BTreeMap<Family, Waits>;
 
 /// Reads what waits in these partitions, from these offsets on.
 ///
 /// # Errors
 /// Kafka cannot be reached or refuses.
-pub(crate) async fn unread(world: &impl World, tiers: &Arc<Tiers>, starts: BTreeMap<TopicPartition, i64>) -> Result<Unread, Error> {
+pub(crate) async fn unread(
+    world: &impl World,
+    ordering: Ordering,
+    tiers: &Arc<Tiers>,
+    starts: BTreeMap<TopicPartition, i64>,
+) -> Result<Unread, Error> {
     let topics: BTreeSet<&str> = starts.keys().map(|partition| partition.topic.as_str()).collect();
     let ranges = world.offsets(&topics.into_iter().collect::<Vec<_>>()).await?;
     let mut spans = BTreeMap::new();
@@ -44,11 +48,7 @@ pub(crate) async fn unread(world: &impl World, tiers: &Arc<Tiers>, starts: BTree
         let (tiers, found) = (Arc::clone(tiers), Arc::clone(&found));
         move |record| {
             let Incoming { event, station } = tiers.read(record);
-            let family = Family { source: Arc::clone(&event.topic), partition: event.partition };
-            // Only the key counts, and many may wait: nothing else is kept, nor the batch that it came in.
-            let key = event.key.map(|key| Bytes::copy_from_slice(&key));
-            let event = Event { key, payload: None, headers: Vec::new(), ..event };
-            found.lock().unwrap_or_else(PoisonError::into_inner).entry(family).or_default().push((station, event));
+            Waits::add(ordering, &tiers, &mut found.lock().unwrap_or_else(PoisonError::into_inner), &event, station);
         }
     };
     world.read_span(spans, PATIENCE, visit).await?;

@@ -104,6 +104,22 @@ fn nothing_is_put_beside_before_what_came_earlier_of_its_key_is_acknowledged() {
 }
 
 #[test]
+fn what_is_settled_behind_a_record_that_is_not_is_bounded() {
+    let mut books = books(Ordering::None, Emission::AtOnce);
+    let head = begun(&mut books, record(0, 0, None));
+    for offset in 1..16 {
+        assert!(books.has_room(), "{offset}");
+        let ticket = begun(&mut books, record(0, offset, None));
+        books.decide(ticket, Verdict::Emit(vec![]));
+        books.emitted(ticket, 0, None);
+    }
+    assert_eq!((books.records(), books.has_room()), (1, false));
+    books.decide(head, Verdict::Emit(vec![]));
+    books.emitted(head, 0, None);
+    assert_eq!((books.records(), books.has_room()), (0, true));
+}
+
+#[test]
 fn who_waits_for_whom() {
     // (ordering, the second record: partition, key) -> starts at once
     for (ordering, partition, key, at_once) in [

@@ -102,15 +102,15 @@ impl<W: World, O: Outbox> Engine<W, O> {
         if looks.is_empty() {
             return;
         }
-        let Parts { world, books, addresses, .. } = &self.parts;
+        let Parts { world, books, addresses, ordering, .. } = &self.parts;
         // Nothing of a family is read before it is known what waits there, so the reader is where it begins.
         let beside = looks.iter().flat_map(|Look { family, .. }| {
             addresses.tiers.beside(&family.source).map(|topic| TopicPartition::new(topic, family.partition))
         });
         let starts = beside.filter_map(|partition| books.position_of(&partition).map(|start| (partition, start))).collect();
-        let (world, tiers) = (world.clone(), Arc::clone(&addresses.tiers));
+        let (world, ordering, tiers) = (world.clone(), *ordering, Arc::clone(&addresses.tiers));
         let seen = async move {
-            let seen = unread(&world, &tiers, starts).await;
+            let seen = unread(&world, ordering, &tiers, starts).await;
             if seen.is_err() {
                 tokio::time::sleep(AGAIN).await;
             }

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use penstock_crds::worker::{KafkaInput, Tier};
 use penstock_kafka::TimestampType;
 
@@ -66,7 +64,11 @@ fn tickets() -> impl FnMut() -> Ticket {
 fn holds(ordering: Ordering, waiting: &[(Station, &'static str)]) -> Holds {
     let mut holds = Holds::new(ordering, tiers(), BOUNDS);
     let look = holds.assign(&all(0)).pop().unwrap();
-    holds.learn(&look, waiting.iter().map(|(station, key)| (*station, event(key))));
+    let mut found = BTreeMap::new();
+    for (station, key) in waiting {
+        Waits::add(ordering, &tiers(), &mut found, &event(key), *station);
+    }
+    holds.learn(&look, found.remove(&look.family).unwrap_or_default());
     holds
 }
 
@@ -87,12 +89,12 @@ fn a_family_stands_still_until_all_of_it_is_here_and_known() {
     let ticket = tickets()();
     assert_eq!(holds.start(&event("k"), Station::Source, ticket), Start::Later);
     let freed = Freed { start: vec![ticket], hindrances: vec![Hindrance::Unknown(family(0))] };
-    assert_eq!(holds.learn(&look, []), freed);
+    assert_eq!(holds.learn(&look, Waits::default()), freed);
     assert_eq!((holds.hindrance(&record("a", Some("k"))), holds.start(&event("k"), Station::Source, ticket)), (None, Start::Now));
     // A part of it goes and comes back: what was seen before does not count.
     holds.revoke(&partitions(&["a.retry.1"], 0));
     assert_eq!((holds.hindrance(&record("a", Some("k"))), holds.is_current(&look)), (unknown, false));
-    assert_eq!(holds.learn(&look, []), Freed::default());
+    assert_eq!(holds.learn(&look, Waits::default()), Freed::default());
     assert_eq!(holds.assign(&partitions(&["a.retry.1"], 0)).len(), 1);
 }
 
