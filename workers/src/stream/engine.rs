@@ -166,7 +166,8 @@ impl<W: World, O: Outbox> Engine<W, O> {
         if !self.finish(None, deadline).await? {
             tracing::warn!("not everything was finished in time: the rest will be handled again");
         }
-        self.parts.outbox.commit(&mut self.parts.books, None, deadline).await?;
+        let committed = self.parts.outbox.commit(&mut self.parts.books, None, deadline).await?;
+        self.count(committed);
         // The partitions go once this worker has left, and what the client still holds goes before them.
         if self.parts.books.is_writing_any() { Err(Breakdown::Unwritten) } else { Ok(()) }
     }
@@ -424,7 +425,9 @@ impl<W: World, O: Outbox> Engine<W, O> {
                 return Err(Breakdown::Unwritten);
             }
         }
-        self.parts.outbox.commit(&mut self.parts.books, Some(closed), consent.deadline).await
+        let committed = self.parts.outbox.commit(&mut self.parts.books, Some(closed), consent.deadline).await?;
+        self.count(committed);
+        Ok(())
     }
 }
 

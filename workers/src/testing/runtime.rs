@@ -71,6 +71,8 @@ struct Worker {
     task: JoinHandle<Result<(), WorkerError>>,
     shutdown: CancellationToken,
     processor: Arc<dyn DynProcessor>,
+    #[cfg(test)]
+    metrics: Metrics,
 }
 
 /// Runs workers of one pipeline. See [the module](super) for an example.
@@ -144,6 +146,7 @@ impl TestRuntime {
         let processor = self.runtime.block_on((self.build)(&self.pipeline.options))?;
         let (shutdown, mut registry) = (CancellationToken::new(), Registry::default());
         processor.register(&mut registry);
+        let metrics = Metrics::register(&mut registry);
         let stream = Stream {
             world: self.memory.clone(),
             input: self.pipeline.input(),
@@ -155,11 +158,18 @@ impl TestRuntime {
             processor_name: "image".to_owned(),
             topics: KnownTopics::default(),
             drain_timeout: Pipeline::drain_timeout(),
-            metrics: Metrics::register(&mut registry),
+            metrics: metrics.clone(),
             needs: Needs::new(&Readiness::new()),
         };
         let task = self.runtime.spawn(stream.run(shutdown.clone()));
-        self.workers.insert(worker.to_owned(), Worker { task, shutdown, processor });
+        let running = Worker {
+            task,
+            shutdown,
+            processor,
+            #[cfg(test)]
+            metrics,
+        };
+        self.workers.insert(worker.to_owned(), running);
         Ok(())
     }
 
@@ -168,7 +178,7 @@ impl TestRuntime {
     /// # Errors
     /// [`TestError::NoSuchWorker`].
     pub fn stop(&mut self, worker: &str) -> Result<(), TestError> {
-        let Worker { task, shutdown, processor } = self.take(worker)?;
+        let Worker { task, shutdown, processor, .. } = self.take(worker)?;
         shutdown.cancel();
         self.runtime.block_on(async {
             if let Ok(ended) = task.await {
@@ -196,6 +206,12 @@ impl TestRuntime {
     pub(super) fn cut_off(&self, silence: Duration) {
         let _guard = self.runtime.enter();
         super::member::cut_off(&self.memory, &self.pipeline.input.group, silence);
+    }
+
+    /// How many outputs a worker has counted.
+    #[cfg(test)]
+    pub(super) fn produced(&self, worker: &str) -> u64 {
+        self.workers.get(worker).map_or(0, |worker| worker.metrics.produced.get())
     }
 
     /// What workers send from now on arrives that much later, if they have not thrown it away by then.

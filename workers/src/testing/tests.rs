@@ -312,3 +312,14 @@ fn what_is_on_its_way_when_its_partition_is_lost_does_not_come_later() {
     test.run_for(Duration::from_secs(60));
     assert_eq!(test.records("out").unwrap().len(), 1);
 }
+
+#[test]
+fn what_is_committed_with_a_handover_is_counted() {
+    let (mut test, calls) = slow_at_first(Pipeline::reading(&["in"]), Duration::from_millis(100));
+    test.produce(to_partition_1("x")).unwrap();
+    test.start("one").unwrap();
+    test.run_until("the first worker is at the record", |_| calls.load(SeqCst) == 1).unwrap();
+    test.start("two").unwrap();
+    test.run_until_idle().unwrap();
+    assert_eq!((calls.load(SeqCst), test.produced("one")), (1, 1));
+}

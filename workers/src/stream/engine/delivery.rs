@@ -10,7 +10,7 @@ use crate::{
     processor::Failure,
     stream::{
         dead_letter::Extent,
-        outbox::{Answers, Outbox},
+        outbox::{Answers, Contents, Outbox},
         refused::error_type,
         retry,
         session::Breakdown,
@@ -85,10 +85,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
             needs.dead_letter.met();
         }
         counters.produce_failures.inc_by(answers.failed.iter().map(|(token, _)| u64::from(!token.is_letter)).sum::<u64>());
-        counters.produced.inc_by(answers.committed.outputs);
-        for burial in answers.committed.burials {
-            counters.buried(burial);
-        }
+        self.count(answers.committed);
         for (event, station) in answers.unwaiting {
             self.does_not_wait(&event, station);
         }
@@ -99,6 +96,12 @@ impl<W: World, O: Outbox> Engine<W, O> {
             self.undelivered(token, error)?;
         }
         Ok(())
+    }
+
+    /// Counts what was committed with a transaction.
+    pub(super) fn count(&self, Contents { outputs, burials, .. }: Contents) {
+        self.parts.counters.produced.inc_by(outputs);
+        burials.into_iter().for_each(|burial| self.parts.counters.buried(burial));
     }
 
     /// Outputs were refused with others that are at fault. What they were is not kept, so their records are handled again.

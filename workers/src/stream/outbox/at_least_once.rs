@@ -7,7 +7,7 @@ use futures::{FutureExt, future::BoxFuture};
 use penstock_kafka::{RecordRef, Settled};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{Answers, Outbox, Written};
+use super::{Answers, Contents, Outbox, Written};
 use crate::{
     clients,
     processor::Event,
@@ -201,7 +201,7 @@ impl<W: World> Outbox for AtLeastOnce<W> {
         }
     }
 
-    async fn commit(&mut self, books: &mut Books, only: Option<&[Assignment]>, deadline: Instant) -> Result<(), Breakdown> {
+    async fn commit(&mut self, books: &mut Books, only: Option<&[Assignment]>, deadline: Instant) -> Result<Contents, Breakdown> {
         let commit = async {
             self.finish_commit().await;
             self.conclude(books);
@@ -215,7 +215,7 @@ impl<W: World> Outbox for AtLeastOnce<W> {
         if timeout_at(deadline, commit).await.is_err() {
             tracing::warn!("Kafka did not answer in time: the last offsets may not be committed, their records come again");
         }
-        Ok(())
+        Ok(Contents::default())
     }
 
     fn lost(&mut self, is_writing: bool) -> Result<(), Breakdown> {

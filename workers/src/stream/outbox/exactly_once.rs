@@ -63,6 +63,11 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
+    fn add(&mut self, Self { outputs, burials, .. }: Self) {
+        self.outputs += outputs;
+        self.burials.extend(burials);
+    }
+
     fn is_full(&self, cut: Cut) -> bool {
         self.records >= cut.records || self.alone.is_some() || self.has_failed
     }
@@ -395,17 +400,18 @@ impl<W: World> Outbox for ExactlyOnce<W> {
         }
     }
 
-    async fn commit(&mut self, books: &mut Books, _: Option<&[Assignment]>, deadline: Instant) -> Result<(), Breakdown> {
+    async fn commit(&mut self, books: &mut Books, _: Option<&[Assignment]>, deadline: Instant) -> Result<Contents, Breakdown> {
         let commit = async {
+            let mut committed = Contents::default();
             loop {
                 match &mut self.state {
                     State::Committing(ending) => {
                         let result = ending.await;
                         self.state = State::Ended(result);
                     }
-                    State::Ended(_) => drop(self.conclude(books)?),
+                    State::Ended(_) => committed.add(self.conclude(books)?),
                     State::Between(_) if self.instead.is_some() => self.write_first().await?,
-                    State::Between(_) if books.to_commit(None).is_empty() => return Ok(()),
+                    State::Between(_) if books.to_commit(None).is_empty() => return Ok(committed),
                     State::Between(_) | State::Open(_) => self.end(books),
                     State::Gone => return Err(Breakdown::Produce(Error::Closed)),
                 }

@@ -83,7 +83,8 @@ pub(crate) trait Outbox: Send {
     /// Begins a commit of what is settled by now, if one is due.
     fn commit_if_due(&mut self, books: &mut Books);
 
-    /// Commits everything that is settled, of these assignments or of all, and waits for the answer.
+    /// Commits everything that is settled, of these assignments or of all, and waits for the answer. Gives back what was committed
+    /// with it.
     ///
     /// # Errors
     /// The session cannot go on.
@@ -92,7 +93,7 @@ pub(crate) trait Outbox: Send {
         books: &mut Books,
         only: Option<&[Assignment]>,
         deadline: Instant,
-    ) -> impl Future<Output = Result<(), Breakdown>> + Send;
+    ) -> impl Future<Output = Result<Contents, Breakdown>> + Send;
 
     /// The group went on without this worker. `is_writing`: what follows from records that it has lost is on its way to Kafka.
     ///
