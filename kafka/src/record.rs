@@ -30,7 +30,8 @@ impl fmt::Display for TopicPartition {
 /// A header. Names may repeat within a record; their order is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The name. A name that is not UTF-8 is read with replacement characters.
+    /// The name. One that is not UTF-8 is read with replacement characters, and one with a zero byte only up to that: the client
+    /// library does not tell how long a name is.
     pub name: String,
     /// The value; `None` is Kafka's null, which differs from empty.
     pub value: Option<Bytes>,
