@@ -12,6 +12,7 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::bindings as sys;
 use rdkafka::client::Client;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::code;
@@ -54,6 +55,15 @@ impl Native {
     pub(crate) fn begin_transaction_blocking(&self) -> Answer {
         // SAFETY: the client is alive. A returned error is ours.
         answer(unsafe { sys::rd_kafka_begin_transaction(self.client.native_ptr()) })
+    }
+
+    /// Whether the transaction under way has failed as a whole; if so, why. Changes nothing.
+    pub(crate) fn check_transaction_blocking(&self) -> Answer {
+        // Another one cannot begin meanwhile. As long as this one is well the library says no more than that.
+        match self.begin_transaction_blocking() {
+            Err(Refusal { error: Error::Other { code, .. }, .. }) if code == Code::State as i32 => Ok(()),
+            answer => answer,
+        }
     }
 
     /// Makes offsets of a group part of the transaction.

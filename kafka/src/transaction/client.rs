@@ -67,14 +67,15 @@ impl Core {
         let writer = self.writer.clone();
         let commit = move |native: &Native, deadline| {
             loop {
-                // One that has failed as a whole takes no offsets and says why; of its records nothing more may be heard.
-                if let Some(Offsets { positions, group }) = &offsets {
-                    native.send_offsets_blocking(positions, group, left(deadline))?;
+                // One that has failed as a whole says why; of its records nothing more may be heard.
+                match &offsets {
+                    Some(Offsets { positions, group }) => native.send_offsets_blocking(positions, group, left(deadline))?,
+                    None => native.check_transaction_blocking()?,
                 }
                 let is_heard = native.flush_blocking(STANDSTILL.min(left(deadline)));
                 match writer.listener().failed() {
                     Some(Failed { first, in_doubt: true, .. }) => return Err(first.into()),
-                    None if is_heard || offsets.is_none() => return native.commit_transaction_blocking(left(deadline)),
+                    None if is_heard => return native.commit_transaction_blocking(left(deadline)),
                     None if left(deadline).is_zero() => {
                         return Err(Error::Timeout { reason: "not every record was acknowledged".to_owned() }.into());
                     }
