@@ -23,6 +23,8 @@ FAULTS = $(CARGO) test -p penstock-tests --test faults
 LOCAL = $(CARGO) test -p penstock-tests --test local
 # The same, broken on purpose; see tests/chaos/README.md.
 CHAOS = $(CARGO) run --quiet -p penstock-tests --bin chaos --
+# What only root can do to brokers.
+CHAOS_WITHOUT = $(if $(filter-out 0,$(shell id -u)),--without partitioned --without disk-full)
 
 # Ends with a clear word where a program is missing: $(call need,program=where,from program=...), commas for spaces. What
 # compiling the C libraries needs is installed where that is possible; what clusters need, the `cluster` program sees to.
@@ -112,7 +114,7 @@ test: ## everything: format, lints, unit tests, docs, end-to-end tests on a clus
 	}
 	step "format, lints, unit tests, docs" $(MAKE) check
 	step "brokers and workers without a cluster" $(LOCAL) -- --test-threads=4
-	step "workers and brokers that are broken" $(CHAOS) --runs 3 --seconds 30 --no-seeded
+	step "workers and brokers that are broken" $(CHAOS) --runs 3 --seconds 30 --no-seeded $(CHAOS_WITHOUT)
 	began=yes
 	step "cluster" $(CLUSTER) up
 	step "Kafka" $(CLUSTER) kafka up

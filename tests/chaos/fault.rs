@@ -93,6 +93,11 @@ pub struct Means {
     pub next_generation: bool,
 }
 
+impl Means {
+    /// What a rig can do at most.
+    pub const EVERYTHING: Self = Self { firewall: true, small_disk: true, next_generation: true };
+}
+
 impl Fault {
     /// All that can happen to a worker of that delivery.
     #[must_use]
@@ -132,6 +137,13 @@ impl Fault {
     /// Those that take long come first in a run.
     fn is_long(self) -> bool {
         matches!(self, Self::Paused | Self::PausedAt(_) | Self::RollingRestart | Self::DiskFull | Self::RandomKills)
+    }
+
+    /// Whether a run with the one cannot have the other too: at most one broker is away at a time, and a group has one protocol.
+    #[must_use]
+    fn excludes(self, other: Self) -> bool {
+        let is_storm = |fault| matches!(fault, Self::Storm | Self::StormOfConsumers);
+        self.takes_a_broker() && other.takes_a_broker() || is_storm(self) && is_storm(other)
     }
 
     /// Those that take a broker away, of which there can be one at a time.
@@ -185,7 +197,7 @@ impl Deck {
         self.all.iter().map(Fault::to_string).collect()
     }
 
-    /// The schedule of one run: a fault for about every eight seconds, and at most one at a time that takes a broker away.
+    /// The schedule of one run: a fault for about every eight seconds, and none beside one that it excludes.
     pub fn deal(&mut self, length: Duration) -> Vec<Planned> {
         let count = usize::try_from(length.as_secs() / 8).unwrap_or(1).max(2).min(self.all.len());
         let mut dealt: Vec<Fault> = Vec::with_capacity(count);
@@ -198,8 +210,7 @@ impl Deck {
                 self.left.shuffle(&mut self.rng);
             }
             let Some(fault) = self.left.pop() else { break };
-            let is_second = fault.takes_a_broker() && dealt.iter().any(|other| other.takes_a_broker());
-            if is_second { later.push(fault) } else { dealt.push(fault) }
+            if dealt.iter().any(|other| fault.excludes(*other)) { later.push(fault) } else { dealt.push(fault) }
         }
         // What had to wait comes first in the next run.
         self.left.extend(later);
@@ -216,10 +227,8 @@ mod tests {
 
     use super::*;
 
-    const MEANS: Means = Means { firewall: true, small_disk: true, next_generation: true };
-
     fn deck(seed: u64) -> Deck {
-        Deck::new(seed, Fault::all(Delivery::ExactlyOnce, MEANS))
+        Deck::new(seed, Fault::all(Delivery::ExactlyOnce, Means::EVERYTHING))
     }
 
     #[test]
@@ -235,13 +244,14 @@ mod tests {
     #[test]
     fn thirty_runs_see_every_fault_and_none_loses_two_brokers_at_once() {
         for delivery in [Delivery::AtLeastOnce, Delivery::ExactlyOnce] {
-            let all = Fault::all(delivery, MEANS);
+            let all = Fault::all(delivery, Means::EVERYTHING);
             let mut deck = Deck::new(9, all.clone());
             let mut times: BTreeMap<Fault, usize> = BTreeMap::new();
             for _ in 0..30 {
                 let run = deck.deal(Duration::from_secs(60));
                 assert_eq!(run.len(), 7);
                 assert!(run.iter().filter(|planned| planned.fault.takes_a_broker()).count() <= 1, "{run:?}");
+                assert!(run.iter().filter(|planned| planned.fault.to_string().starts_with("storm")).count() <= 1, "{run:?}");
                 assert!(run.iter().all(|planned| planned.at < Duration::from_secs(50)), "{run:?}");
                 assert_eq!(run.iter().map(|planned| planned.fault).collect::<BTreeSet<_>>().len(), run.len());
                 run.iter().for_each(|planned| *times.entry(planned.fault).or_default() += 1);
@@ -260,7 +270,7 @@ mod tests {
 
     #[test]
     fn names_are_distinct() {
-        let all = Fault::all(Delivery::ExactlyOnce, MEANS);
+        let all = Fault::all(Delivery::ExactlyOnce, Means::EVERYTHING);
         let names: BTreeSet<String> = all.iter().map(Fault::to_string).collect();
         assert_eq!(names.len(), all.len());
     }

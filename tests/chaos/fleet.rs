@@ -105,13 +105,14 @@ impl Fleet {
 
     fn start(&self, number: usize) -> Result<Process> {
         let admin_port = ports::free(1)?.first().copied().ok_or("no port is free")?;
-        let spec = WorkerSpec { number, admin_port, ..self.template.clone() };
+        let start = self.starts.fetch_add(1, Ordering::Relaxed);
+        let name = if self.template.new_names { format!("chaos-{number}-{start}") } else { format!("chaos-{number}") };
+        let spec = WorkerSpec { number, name: name.clone(), admin_port, ..self.template.clone() };
         let file = self.folder.join(format!("worker-{number}.json"));
         fs::write(&file, serde_json::to_vec(&spec)?)?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("worker").arg("--spec").arg(&file);
-        command.env("POD_NAME", format!("chaos-{number}")).env("POD_NAMESPACE", "chaos");
-        self.starts.fetch_add(1, Ordering::Relaxed);
+        command.env("POD_NAME", name).env("POD_NAMESPACE", "chaos");
         Ok(Process::start(&format!("worker {number}"), &command, &self.folder.join(format!("worker-{number}.log")), None)?)
     }
 

@@ -16,6 +16,7 @@ use crate::{
     PATIENCE, Result,
     fault::{Fault, Moment},
     fleet::Fleet,
+    history::Delivery,
     proxy::{Api, Blow, Hold, Plan, Rule},
     rig::{Rig, SMALL},
     wire::{self, Coordinated},
@@ -43,6 +44,8 @@ pub struct Scene {
     pub fleet: Arc<Fleet>,
     /// The topics.
     pub topics: Topics,
+    /// What is promised.
+    pub delivery: Delivery,
     /// See [`crate::load::Load::poison`].
     pub poison: Arc<AtomicBool>,
     /// Cancelled once the run is as long as it shall be.
@@ -67,9 +70,9 @@ impl Scene {
             Fault::Kill(api, moment) => self.rule(api, blow(moment, Blow::Kill)).await,
             Fault::Cut(api) => self.rule(api, Plan::ReplyLost(Blow::Cut)).await,
             Fault::PausedAt(api) => self.rule(api, Plan::Before(Blow::Pause)).await,
-            Fault::HeldCut(api) => self.rule(api, Plan::Hold(hold(api, true, None))).await,
-            Fault::HeldCutKill(api) => self.rule(api, Plan::Hold(hold(api, true, Some(Api::TxnOffsetCommit)))).await,
-            Fault::Held(api) => self.rule(api, Plan::Hold(hold(api, false, None))).await,
+            Fault::HeldCut(api) => self.rule(api, Plan::Hold(hold(api, self.delivery, true, None))).await,
+            Fault::HeldCutKill(api) => self.rule(api, Plan::Hold(hold(api, self.delivery, true, Some(Api::TxnOffsetCommit)))).await,
+            Fault::Held(api) => self.rule(api, Plan::Hold(hold(api, self.delivery, false, None))).await,
             Fault::RandomKills => self.kill_at_random().await,
             Fault::Paused => self.stop_and_go().await,
             Fault::BrokerKilled => self.kill_broker(self.chance().random_range(0..self.rig.brokers.count())).await?,
@@ -223,12 +226,15 @@ fn blow(moment: Moment, blow: Blow) -> Plan {
     }
 }
 
-/// What is cut off arrives when the next transaction has begun to write; what is waited for arrives after its time.
-fn hold(api: Api, cut: bool, then_kill: Option<Api>) -> Hold {
-    let next = match api {
-        Api::EndTxn => (Api::Produce, 1),
-        Api::Produce => (Api::AddPartitionsToTxn, 1),
-        _ => (api, 1),
+/// What is cut off arrives when the next transaction has begun to write, or outside of transactions behind others; what is waited for
+/// arrives after its time.
+fn hold(api: Api, delivery: Delivery, cut: bool, then_kill: Option<Api>) -> Hold {
+    let next: &[Api] = match (api, delivery) {
+        // Whatever its transaction had to write is written by then.
+        (Api::EndTxn, _) => &[Api::Produce],
+        (Api::Produce, Delivery::AtLeastOnce) => &[Api::Produce; 3],
+        (Api::Produce, Delivery::ExactlyOnce) => &[Api::EndTxn, Api::AddPartitionsToTxn],
+        _ => &[],
     };
-    Hold { cut, until: cut.then_some(next), longest: if cut { HELD * 2 } else { HELD }, then_kill }
+    Hold { cut, until: if cut { next } else { &[] }, longest: if cut { HELD * 2 } else { HELD }, then_kill }
 }

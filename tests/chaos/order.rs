@@ -25,6 +25,8 @@ pub enum Kind {
     Good,
     /// It is paid at the second attempt.
     Flaky,
+    /// It is paid after seconds, which may be longer than a worker has to hand its partition over.
+    Slow,
     /// It is paid, and its headers are of the strange kind: null, empty, repeated, binary.
     StrangeHeaders,
     /// Its processor asks for a retry each time.
@@ -47,8 +49,9 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, with how many of a thousand orders are of it.
-    const SHARES: [(Self, u32); 11] = [
-        (Self::Good, 905),
+    const SHARES: [(Self, u32); 12] = [
+        (Self::Good, 904),
+        (Self::Slow, 1),
         (Self::Flaky, 20),
         (Self::StrangeHeaders, 20),
         (Self::Invalid, 30),
@@ -82,7 +85,7 @@ impl Kind {
     #[must_use]
     pub fn end(self) -> End {
         match self {
-            Self::Good | Self::Flaky | Self::StrangeHeaders => End::Payment,
+            Self::Good | Self::Flaky | Self::Slow | Self::StrangeHeaders => End::Payment,
             Self::Hopeless | Self::Invalid | Self::BadUtf8 | Self::Deep | Self::Null | Self::Empty | Self::HugeArray | Self::Oversize => {
                 End::DeadLetter
             }
@@ -156,7 +159,7 @@ impl Orders {
             json!({"eventType": "ORDER_CREATED", "eventId": id, "timestamp": timestamp, "data": data}).to_string().into()
         };
         Some(match kind {
-            Kind::Good | Kind::Flaky | Kind::StrangeHeaders | Kind::Hopeless => event(self.rng.random_range(1..1_000)),
+            Kind::Good | Kind::Flaky | Kind::Slow | Kind::StrangeHeaders | Kind::Hopeless => event(self.rng.random_range(1..1_000)),
             Kind::Invalid => event(0),
             Kind::BadUtf8 => Bytes::from([b"{\"eventType\": \"", &[0xff, 0xfe, 0x00][..], &self.rng.random::<[u8; 16]>()].concat()),
             Kind::Deep => Bytes::from(["[".repeat(20_000), "]".repeat(20_000)].concat()),
@@ -185,6 +188,7 @@ fn headers(number: u64, kind: Kind) -> Vec<Header> {
     let mut headers = vec![header(NUMBER, Some(number.to_string().as_bytes()))];
     match kind {
         Kind::Flaky => headers.push(header(BEHAVIOUR, Some(b"flaky"))),
+        Kind::Slow => headers.push(header(BEHAVIOUR, Some(b"slow"))),
         Kind::Hopeless => headers.push(header(BEHAVIOUR, Some(b"hopeless"))),
         Kind::StrangeHeaders | Kind::BadUtf8 => headers.extend([
             header("unknown", None),
@@ -223,13 +227,13 @@ mod tests {
 
     #[test]
     fn every_kind_comes_up_and_poison_when_asked_for() {
-        let orders = first(1, 3_000, false);
+        let orders = first(1, 6_000, false);
         let kinds: BTreeSet<Kind> = orders.iter().map(|order| order.kind).collect();
         assert_eq!(kinds.len(), Kind::SHARES.len());
         assert_eq!(orders.iter().map(|order| order.id).collect::<BTreeSet<_>>().len(), orders.len());
         assert!(orders.iter().zip(0..).all(|(order, number)| order.number == number));
         let dead = |orders: &[Order]| orders.iter().filter(|order| order.kind.end() == End::DeadLetter).count();
-        assert!((100..300).contains(&dead(&orders)), "{}", dead(&orders));
+        assert!((200..600).contains(&dead(&orders)), "{}", dead(&orders));
         assert!(dead(&first(1, 1_000, true)) > 700);
     }
 }

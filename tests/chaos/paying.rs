@@ -6,6 +6,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use hyper::{Request, client::conn::http1};
@@ -20,12 +21,14 @@ use crate::{history::SOURCE, order::BEHAVIOUR, stub::IDEMPOTENCY_KEY};
 pub struct Paying {
     payments: Arc<dyn DynProcessor>,
     service: Client,
+    /// Whether slow orders are slow: a loop that takes one order after the other has no time for that.
+    takes_time: bool,
 }
 
 impl Paying {
     /// Around the processor that judges orders.
-    pub fn new(payments: Arc<dyn DynProcessor>, service: SocketAddr) -> Self {
-        Self { payments, service: Client::new(service) }
+    pub fn new(payments: Arc<dyn DynProcessor>, service: SocketAddr, takes_time: bool) -> Self {
+        Self { payments, service: Client::new(service), takes_time }
     }
 }
 
@@ -34,6 +37,7 @@ impl Processor for Paying {
         match event.header(BEHAVIOUR).map(AsRef::as_ref) {
             Some(b"flaky") if event.attempt == 1 => return Outcome::Retry(Failure::new("Flaky", "it works the second time")),
             Some(b"hopeless") => return Outcome::Retry(Failure::new("Hopeless", "it never works")),
+            Some(b"slow") if self.takes_time => tokio::time::sleep(slowness(event.offset)).await,
             _ => {}
         }
         let mut outputs = match Arc::clone(&self.payments).handle(Arc::new(event.clone())).await {
@@ -51,6 +55,11 @@ impl Processor for Paying {
         }
         Outcome::Emit(outputs)
     }
+}
+
+/// How long a slow order takes: around the time that a worker has to hand its partition over, and beyond.
+fn slowness(offset: i64) -> Duration {
+    Duration::from_secs(2 + offset.unsigned_abs() % 12)
 }
 
 /// Calls the payment service, over connections that are kept.

@@ -70,21 +70,23 @@ impl RunPlan {
         let is = |fault: Fault| self.schedule.iter().any(|planned| planned.fault == fault);
         // A mistake in fencing shows only while the transaction of the one who stood still is still open.
         let pauses = self.schedule.iter().any(|planned| matches!(planned.fault, Fault::PausedAt(_)));
-        let is_seeded = matches!(self.subject, Subject::Plain(Some(_)));
+        let is_plain = matches!(self.subject, Subject::Plain(_));
         WorkerSpec {
             subject: self.subject,
             number: 0,
+            name: String::new(),
+            new_names: self.seed / 4 % 2 == 1,
             prefix: self.name.clone(),
             bootstrap: rig.proxied(),
             delivery: self.delivery,
             // In an envelope the value is text already, and cannot be altered by being made text.
-            envelope: self.seed % 2 == 1 && !is_seeded,
+            envelope: self.seed % 2 == 1 && !is_plain,
             delays: self.has_delays(),
             next_generation: is(Fault::StormOfConsumers),
             service: service.address(),
             admin_port: 0,
             session_timeout_ms: 6_000,
-            transaction_timeout_ms: if pauses && is_seeded { 60_000 } else { 10_000 },
+            transaction_timeout_ms: if pauses && is_plain { 60_000 } else { 10_000 },
         }
     }
 }
@@ -133,10 +135,16 @@ impl RunReport {
             .collect()
     }
 
+    /// Whether everything happened that was planned, and the workers came to the end of it.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.drained.is_some() && self.failures.is_empty() && self.unfired().is_empty()
+    }
+
     /// Whether there is nothing to complain about.
     #[must_use]
     pub fn is_well(&self) -> bool {
-        self.anomalies.is_empty() && self.failures.is_empty() && self.unfired().is_empty()
+        self.is_whole() && self.anomalies.is_empty()
     }
 }
 
@@ -237,6 +245,7 @@ impl Making<'_> {
             rig: Arc::clone(self.rig),
             fleet: Arc::clone(self.fleet),
             topics: self.topics.clone(),
+            delivery: self.plan.delivery,
             poison,
             over: over.clone(),
             heal: heal.clone(),

@@ -31,6 +31,10 @@ pub struct WorkerSpec {
     pub subject: Subject,
     /// The number of the worker among those of its group.
     pub number: usize,
+    /// What it is called, as a pod is.
+    pub name: String,
+    /// Whether each start has a name of its own, as a new pod has. Otherwise it keeps its name, as the same pod does.
+    pub new_names: bool,
     /// The names of all topics begin with it, and so does the group's.
     pub prefix: String,
     /// Brokers, each as `host:port`.
@@ -105,6 +109,8 @@ impl WorkerSpec {
         Self {
             subject: Subject::Penstock,
             number: 0,
+            name: "any".to_owned(),
+            new_names: false,
             prefix: "any".to_owned(),
             bootstrap: vec![nowhere.to_string()],
             delivery: Delivery::AtLeastOnce,
@@ -175,12 +181,9 @@ pub async fn run(path: &Path) -> Result {
         if spec.subject == Subject::Penstock { spec.clone() } else { WorkerSpec { delivery: Delivery::AtLeastOnce, ..spec.clone() } };
     let config: WorkerConfig = serde_json::from_value(told.config())?;
     let BuiltProcessor::Record(payments) = processors::build(&config)? else { return Err("payments is no processor of records".into()) };
-    let processor: Arc<dyn DynProcessor> = Arc::new(Paying::new(payments, spec.service));
+    let processor: Arc<dyn DynProcessor> = Arc::new(Paying::new(payments, spec.service, spec.subject == Subject::Penstock));
     match spec.subject {
-        // Its port is its own, and stays so over its restarts.
-        Subject::Penstock => {
-            Ok(runtime::run(config, async { Ok(BuiltProcessor::Record(processor)) }, format!("worker-{}", spec.admin_port)).await?)
-        }
+        Subject::Penstock => Ok(runtime::run(config, async { Ok(BuiltProcessor::Record(processor)) }, spec.name).await?),
         Subject::Plain(bug) => plain::run(&spec, bug, processor).await,
     }
 }

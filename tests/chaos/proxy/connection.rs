@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     Ends, Reach,
     frame::{Part, Replies, RequestHead, Requests},
-    rules::{Blow, Hold, Plan, RuleId},
+    rules::{Blow, Hold, Plan, Release, RuleId},
 };
 
 const CHUNK: usize = 64 << 10;
@@ -88,10 +88,15 @@ impl Shared {
         if blow == Blow::Cut || (self.reach.strike)(self.ends, blow) {
             self.reach.rules.acted(rule);
         } else {
-            self.rules.lock().unwrap_or_else(PoisonError::into_inner).retain(|own| *own != rule);
-            self.reach.rules.give_back(rule);
+            self.give_back(rule);
         }
         blow == Blow::Pause
+    }
+
+    /// The rule could not act at its request: it waits for the next one, of whatever connection.
+    fn give_back(&self, rule: RuleId) {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).retain(|own| *own != rule);
+        self.reach.rules.give_back(rule);
     }
 }
 
@@ -176,8 +181,11 @@ impl Up<'_> {
             Some((rule, Plan::ReplyLost(blow))) => Some((rule, Fate::Lost(blow))),
             Some((rule, Plan::Replied(blow))) => Some((rule, Fate::Passed(blow))),
             Some((rule, Plan::Hold(hold))) => {
-                self.hold(hold, &head).await?;
-                self.shared.reach.rules.acted(rule);
+                match self.hold(hold, &head).await? {
+                    Release::Planned => self.shared.reach.rules.acted(rule),
+                    // It arrived late, but at no moment that the rule is about.
+                    Release::Otherwise => self.shared.give_back(rule),
+                }
                 None
             }
         };
@@ -187,7 +195,7 @@ impl Up<'_> {
     }
 
     /// Waits; what the client sends meanwhile stays behind the held request, and so does its end.
-    async fn hold(&mut self, hold: Hold, head: &RequestHead) -> io::Result<()> {
+    async fn hold(&mut self, hold: Hold, head: &RequestHead) -> io::Result<Release> {
         self.held = true;
         let released = self.shared.reach.rules.hold(hold, head.transactional_id.clone());
         tokio::pin!(released);
@@ -197,12 +205,11 @@ impl Up<'_> {
         }
         while self.client.is_some() && self.requests.waiting() < MAX_BEHIND_HELD {
             tokio::select! {
-                () = &mut released => return Ok(()),
+                release = &mut released => return Ok(release),
                 read = self.read() => read?,
             }
         }
-        released.await;
-        Ok(())
+        Ok(released.await)
     }
 }
 

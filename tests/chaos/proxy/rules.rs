@@ -54,12 +54,22 @@ pub enum Blow {
 pub struct Hold {
     /// Whether the client's connection is cut at once. Otherwise it waits until its patience ends.
     pub cut: bool,
-    /// It goes on once so many requests of that kind, of the same transactional id, were answered elsewhere.
-    pub until: Option<(Api, u32)>,
+    /// It goes on once requests of these kinds, of the same transactional id, were answered elsewhere, one after the other; with
+    /// none, once its time is over.
+    pub until: &'static [Api],
     /// It goes on after this time at the latest.
     pub longest: Duration,
     /// Once it goes on, the client is killed before its next request of this kind.
     pub then_kill: Option<Api>,
+}
+
+/// How a held request came to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Release {
+    /// As its rule says.
+    Planned,
+    /// What it waited for did not come in time, or all rules were taken back.
+    Otherwise,
 }
 
 /// An armed rule, or one that was.
@@ -132,11 +142,11 @@ impl Armed {
 /// A held request.
 #[derive(Debug)]
 struct Waiting {
-    api: Api,
+    /// What must still be answered.
+    until: &'static [Api],
     transactional_id: Option<String>,
-    left: u32,
     then_kill: Option<Api>,
-    /// Dropped, it tells as much as used.
+    /// Dropped, it tells that all rules were taken back.
     release: oneshot::Sender<()>,
 }
 
@@ -200,20 +210,22 @@ impl Rules {
     }
 
     /// Resolves when a request of this client may go on.
-    pub(super) fn hold(&self, hold: Hold, transactional_id: Option<String>) -> impl Future<Output = ()> + use<> {
+    pub(super) fn hold(&self, hold: Hold, transactional_id: Option<String>) -> impl Future<Output = Release> + use<> {
         let (release, released) = oneshot::channel();
+        let Hold { until, longest, then_kill, .. } = hold;
         let mut kept = None;
-        match hold.until {
-            Some((api, left)) => {
-                let Hold { then_kill, .. } = hold;
-                self.books().waiting.push(Waiting { api, transactional_id, left: left.max(1), then_kill, release });
-            }
-            None => kept = Some(release),
+        if until.is_empty() {
+            kept = Some(release);
+        } else {
+            self.books().waiting.push(Waiting { until, transactional_id, then_kill, release });
         }
         async move {
             let _kept = kept;
-            // In time, or because all rules were taken back, or never: each of them ends the wait.
-            let _ = tokio::time::timeout(hold.longest, released).await;
+            match tokio::time::timeout(longest, released).await {
+                Ok(Ok(())) => Release::Planned,
+                Err(_) if until.is_empty() => Release::Planned,
+                Ok(Err(_)) | Err(_) => Release::Otherwise,
+            }
         }
     }
 
@@ -225,12 +237,17 @@ impl Rules {
         books.waiting.retain(|waiting| !waiting.release.is_closed());
         for waiting in &mut books.waiting {
             let same = waiting.transactional_id.is_none() || waiting.transactional_id == head.transactional_id;
-            if waiting.api == api && same {
-                waiting.left = waiting.left.saturating_sub(1);
+            if let Some((next, rest)) = waiting.until.split_first()
+                && *next == api
+                && same
+            {
+                waiting.until = rest;
             }
         }
-        let released: Vec<Waiting> = books.waiting.extract_if(.., |waiting| waiting.left == 0).collect();
-        for Waiting { then_kill, transactional_id, .. } in released {
+        let released: Vec<Waiting> = books.waiting.extract_if(.., |waiting| waiting.until.is_empty()).collect();
+        for Waiting { then_kill, transactional_id, release, .. } in released {
+            // Who held it may have given up just now.
+            let _ = release.send(());
             if let Some(api) = then_kill {
                 books.arm(Rule { api, nth: 1, plan: Plan::Before(Blow::Kill) }, transactional_id);
             }
@@ -289,16 +306,25 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_held_goes_on_with_the_next_transaction_or_with_time() {
-        let until = Some((Api::AddPartitionsToTxn, 1));
+        let until = &[Api::EndTxn, Api::AddPartitionsToTxn];
         let hold = Hold { cut: true, until, longest: Duration::from_secs(60), then_kill: Some(Api::EndTxn) };
         let rules = Rules::default();
         let begun = tokio::time::Instant::now();
         let held = rules.hold(hold, Some("t".to_owned()));
-        for (api, id) in [(Api::Produce, "t"), (Api::AddPartitionsToTxn, "other"), (Api::AddPartitionsToTxn, "t")] {
+        tokio::pin!(held);
+        for (api, id) in [
+            (Api::Produce, "t"),
+            (Api::AddPartitionsToTxn, "t"),
+            (Api::EndTxn, "other"),
+            (Api::EndTxn, "t"),
+            (Api::AddPartitionsToTxn, "other"),
+        ] {
             rules.on_replied(&head(api, id));
+            assert!(futures::poll!(&mut held).is_pending(), "{api:?} of {id} is of this transaction, or of another producer");
         }
-        held.await;
-        assert!(begun.elapsed() < hold.longest / 2, "the request of the same producer released it");
+        rules.on_replied(&head(Api::AddPartitionsToTxn, "t"));
+        assert_eq!(held.await, Release::Planned);
+        assert!(begun.elapsed() < hold.longest / 2, "the next transaction of the same producer released it");
         assert_eq!(rules.on_request(&head(Api::EndTxn, "other")), None);
         assert!(matches!(rules.on_request(&head(Api::EndTxn, "t")), Some((_, Plan::Before(Blow::Kill)))));
         assert_eq!(rules.on_request(&head(Api::EndTxn, "t")), None);
@@ -307,17 +333,17 @@ mod tests {
         let begun = tokio::time::Instant::now();
         let held = rules.hold(hold, Some("t".to_owned()));
         rules.on_replied(&head(Api::AddPartitionsToTxn, "other"));
-        held.await;
+        assert_eq!(held.await, Release::Otherwise);
         assert!(begun.elapsed() >= hold.longest, "that of another one did not");
-        let timed = Hold { until: None, ..hold };
+        let timed = Hold { until: &[], ..hold };
         let begun = tokio::time::Instant::now();
-        rules.hold(timed, None).await;
+        assert_eq!(rules.hold(timed, None).await, Release::Planned);
         assert!(begun.elapsed() >= hold.longest);
 
         let begun = tokio::time::Instant::now();
         let held = rules.hold(Hold { longest: Duration::from_secs(60), ..hold }, None);
         rules.clear();
-        held.await;
+        assert_eq!(held.await, Release::Otherwise);
         assert!(begun.elapsed() < Duration::from_secs(30), "nothing is held when all rules are taken back");
     }
 }

@@ -136,8 +136,7 @@ async fn a_blow_falls_where_its_rule_says() {
 #[tokio::test]
 async fn a_held_request_arrives_in_the_next_transaction_though_its_client_is_gone() {
     let mut scene = Scene::new().await;
-    let until = Some((Api::AddPartitionsToTxn, 1));
-    let hold = Hold { cut: true, until, longest: Duration::from_secs(60), then_kill: None };
+    let hold = Hold { cut: true, until: &[Api::AddPartitionsToTxn], longest: Duration::from_secs(60), then_kill: None };
     let rule = scene.rules.arm(Rule { api: Api::EndTxn, nth: 1, plan: Plan::Hold(hold) });
     let mut first = scene.client().await;
     first.write_all(&request(Api::EndTxn, 1, b"held")).await.unwrap();
@@ -158,7 +157,7 @@ async fn a_client_that_waits_gets_the_answer_once_its_request_is_released() {
     scene.rules.arm(Rule {
         api: Api::Produce,
         nth: 1,
-        plan: Plan::Hold(Hold { cut: false, until: None, longest: Duration::from_millis(50), then_kill: None }),
+        plan: Plan::Hold(Hold { cut: false, until: &[], longest: Duration::from_millis(50), then_kill: None }),
     });
     let mut client = scene.client().await;
     for (api, correlation) in [(Api::Produce, 0), (Api::EndTxn, 1)] {
