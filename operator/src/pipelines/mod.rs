@@ -99,11 +99,12 @@ async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Child
     let plan = plan(pipeline, &verdict, &seen.owned, seen.deployment.as_ref(), &context.settings.worker_image)?;
     let applied = apply(&context.client, namespace, uid, plan, seen.deployment).await;
     tell(context, pipeline, report::of_changes(&applied.changes)).await;
-    let refused = match &applied.stopped {
-        None => None,
-        Some(Stopped::Refused(refusal)) => Some(refusal.clone()),
+    let (refused, failure) = match applied.stopped {
+        None => (None, None),
+        Some(Stopped::Refused(refusal)) => (Some(refusal), None),
+        Some(Stopped::Unable(refusal)) => (Some(refusal.clone()), Some(Stopped::Unable(refusal))),
         Some(Stopped::NamespaceGoes) => return Ok(Next::AwaitChange),
-        Some(_) => return applied.stopped.map_or(Ok(Next::AwaitChange), |stopped| Err(Error::Stopped(stopped))),
+        Some(stopped) => return Err(Error::Stopped(stopped)),
     };
     let workers = judge(Workers { deployment: applied.deployment.as_ref(), pods: &seen.pods, wanted: replicas(&pipeline.spec) });
     let findings = Findings {
@@ -114,7 +115,12 @@ async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Child
         moves: seen.moves.as_ref(),
     };
     let next = until_read(next(pipeline, &findings, &now), &verdict, context);
-    report(context, pipeline, &status(pipeline, &findings, &now)).await.map(|written| if written { next } else { Next::After(OUTDATED) })
+    let written = report(context, pipeline, &status(pipeline, &findings, &now)).await?;
+    match failure {
+        Some(failure) => Err(Error::Stopped(failure)),
+        None if written => Ok(next),
+        None => Ok(Next::After(OUTDATED)),
+    }
 }
 
 /// When to look again: what is refused is told to nobody when it goes away, and a worker that crashes is not either.
