@@ -39,7 +39,7 @@ async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
     let cluster = Cluster::current().await.unwrap();
     let brokers = "kafkaCluster.bootstrapServers={kafka:9092}";
     for values in
-        [&[][..], &["kafkaCluster.create=true", brokers], &["crds.install=false", "rbac.create=false", "log.format=text"], &MONITORING]
+        [&[][..], &["kafkaCluster.create=true", brokers], &["crds.install=false", "rbac.create=false", "log.format=text", "log.level=info\\,penstock_operator=debug"], &MONITORING]
     {
         let flags: Vec<&str> = values.iter().flat_map(|v| ["--set", v]).collect();
         helm(&cluster, &[&["lint", "--strict", "CHART"], &flags[..]].concat()).await.unwrap();
@@ -57,6 +57,8 @@ async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
         (&["kafkaCluster.topicDefaults.partitions=0"], "partitions"),
         (&["kafkaCluster.topicLimits.partitions=3"], "topicLimits"),
         (&["log.format=xml"], "format"),
+        (&["log.level=warning"], "level"),
+        (&["log.level=penstock_operator=loud"], "level"),
         (&["rbac.secrets=true"], "secrets"),
         (&["crds.keep=true"], "keep"),
         (&["metrics.service.port=80"], "port"),
