@@ -78,6 +78,13 @@ fn map(kind: &'static str, place: &'static str, base: Value, most: usize, long: 
     bound(kind, place, base, &[json!({}), keys(most), json!({"k": "v".repeat(long)})], &beyond)
 }
 
+/// Amounts of CPU and memory, as requests and limits.
+fn amounts(places: [&'static str; 4], base: &Value) -> Vec<BoundCase> {
+    let amounts = [json!(1), json!("250m"), json!("0.5"), json!("1.5Gi"), json!("1e3"), json!("64Mi")];
+    let none = [(json!("lots"), PATTERN), (json!("1GB"), PATTERN), (json!("-1"), PATTERN), (json!(""), PATTERN), (json!(-1), LEAST)];
+    places.into_iter().map(|place| bound("EventPipeline", place, base.clone(), &amounts, &none)).collect()
+}
+
 fn topic_bounds() -> Vec<BoundCase> {
     const KIND: &str = "KafkaTopic";
     let names = [json!("orders.DLT"), json!("A_b-c.1"), json!("a".repeat(249))];
@@ -104,11 +111,13 @@ fn cluster_bounds() -> Vec<BoundCase> {
             KIND,
             "spec.bootstrapServers",
             cluster(),
-            &[servers(1), servers(16), json!(["[::1]:9092"]), json!(["10.0.0.1:1"])],
+            &[servers(1), servers(16), json!(["[::1]:9092"]), json!(["10.0.0.1:1"]), json!(["kafka:65535"])],
             &[
                 (servers(0), FEW),
                 (servers(17), MANY),
                 (json!(["kafka"]), PATTERN),
+                (json!(["kafka:0"]), PATTERN),
+                (json!(["kafka:65536"]), PATTERN),
                 (json!(["http://kafka:9092"]), PATTERN),
                 (json!(["kafka:9092,b:9092"]), PATTERN),
                 (json!(["a:1", "a:1"]), TWICE),
@@ -209,6 +218,9 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         above.and_then(Value::as_object_mut).unwrap().remove(last);
         cases.push(bound(KIND, place, base, &[value], &[(json!({}), NEEDED), (json!([]), TYPE)]));
     }
+    let amount_places =
+        ["spec.resources.requests.cpu", "spec.resources.requests.memory", "spec.resources.limits.cpu", "spec.resources.limits.memory"];
+    cases.extend(amounts(amount_places, &reader()));
     let mut no_table = front();
     no_table.as_object_mut().unwrap().remove("table");
     cases.push(bound(KIND, "spec.table", no_table, &[json!({"topics": ["a"]})], &[(json!({}), NEEDED)]));
