@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::Pod},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{Api, ResourceExt, api::{ListParams, LogParams}};
 use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic};
 use penstock_kafka::Record;
 use penstock_tests::{
@@ -154,6 +154,14 @@ async fn operators(scene: &Scene) -> Result<Vec<Option<String>>> {
     Ok(pods.iter().filter(|p| p.metadata.deletion_timestamp.is_none()).map(ResourceExt::uid).collect())
 }
 
+/// What the operator that stays has logged.
+async fn log_of_the_operator(scene: &Scene) -> Result<String> {
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), install::NAMESPACE);
+    let found = pods.list(&ListParams::default().labels(install::OPERATOR)).await?.items;
+    let stays = found.iter().find(|p| p.metadata.deletion_timestamp.is_none()).ok_or("there is no operator")?;
+    Ok(pods.logs(&stays.name_any(), &LogParams::default()).await?)
+}
+
 /// Runs a test that changes the installation, and leaves it as the others expect it, whatever happens.
 async fn reinstalled_after(scene: &Scene, test: impl AsyncFnOnce() -> Result) -> Result {
     let outcome = AssertUnwindSafe(test()).catch_unwind().await;
@@ -170,13 +178,16 @@ async fn an_upgrade_rolls_the_operator_and_nothing_else() {
         let before = prepare(scene).await?;
         let operator = operators(scene).await?;
         reinstalled_after(scene, async || {
-            install::install(&scene.cluster, &["resync=20s"]).await?;
+            install::install(&scene.cluster, &["resync=20s", "log.format=text"]).await?;
             let rolled = operators(scene).await?;
             assert!(rolled.len() == 1 && rolled != operator, "{operator:?} -> {rolled:?}");
             // A change that must be seen proves that the new operator has looked around.
             scene.topic("later", json!({"partitions": 1, "replicationFactor": 1})).await?;
             scene.ready::<EventPipeline>("p").await?;
             assert_eq!(look(scene).await?, before);
+            let log = log_of_the_operator(scene).await?;
+            let is_json = |line: &str| serde_json::from_str::<serde_json::Value>(line).is_ok();
+            assert!(log.contains("started") && !log.lines().any(is_json), "this is no text for people: {log}");
             Ok(())
         })
         .await
