@@ -344,9 +344,19 @@ async fn a_change_by_hand_is_undone_and_changes_are_told_in_events() {
         })
         .await?;
         let events = Api::<Event>::namespaced(scene.client.clone(), &scene.namespace);
-        until("an event about the pipeline", LIMIT, async || {
+        let expected = [
+            ("Created", "Deployment `p`"),
+            ("DeadLetterTopicDerived", "made KafkaTopic `p-in-dlt`"),
+            ("AsDeclared", ""),
+            ("Scaled", "scaled from 3 to 1 workers"),
+        ];
+        until("events about the pipeline", LIMIT, async || {
             let list = events.list(&ListParams::default().fields("involvedObject.kind=EventPipeline,involvedObject.name=p")).await?;
-            if list.items.is_empty() { Err("none".into()) } else { Ok(()) }
+            let said = |event: &Event, (reason, words): (&str, &str)| {
+                event.reason.as_deref() == Some(reason) && event.message.as_deref().unwrap_or_default().contains(words)
+            };
+            let missing: Vec<_> = expected.into_iter().filter(|wanted| !list.items.iter().any(|event| said(event, *wanted))).collect();
+            if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} are missing").into()) }
         })
         .await?;
         Ok(())
