@@ -447,6 +447,22 @@ async fn with_cluster(scene: &Scene, mut cluster: Value, test: impl AsyncFnOnce(
     outcome
 }
 
+/// Compares what a cluster's status tells with what the brokers say themselves, at their other listeners.
+async fn is_described(scene: &Scene, cluster: &KafkaCluster) -> Result {
+    let (told, seen) = (cluster.status.clone().ok_or("no status")?, scene.admin.cluster().await?);
+    let told_ids: Vec<i32> = told.brokers.iter().map(|b| b.id).collect();
+    let ids: Vec<i32> = seen.brokers.iter().map(|b| b.id).collect();
+    let version = seen.version.map(|version| version.to_string());
+    let is_right = told.cluster_id == Some(seen.cluster_id)
+        && told_ids == ids
+        && told.broker_count == i32::try_from(ids.len()).ok()
+        && told.brokers.iter().all(|b| b.host.contains("kafka") && b.port == 9092)
+        && told.controller_id.is_some_and(|id| ids.contains(&id))
+        && version.is_some()
+        && told.kafka_version == version;
+    if is_right { Ok(()) } else { Err(format!("{told:?}, but the brokers {ids:?} of Kafka {version:?} are there").into()) }
+}
+
 #[tokio::test]
 async fn a_dead_cluster_is_told_and_so_are_its_topics() {
     play("t-dead", async |scene| {
@@ -533,7 +549,7 @@ async fn a_cluster_has_defaults_and_limits() {
     play("t-limits", async |scene| {
         let settings = json!({"topicDefaults": {"partitions": 2, "replicationFactor": 1}, "topicLimits": {"maxPartitions": 3}});
         with_cluster(scene, settings, async |system, name| {
-            system.ready::<KafkaCluster>(name).await?;
+            is_described(scene, &system.ready::<KafkaCluster>(name).await?).await?;
             let mut declared = json!({"topicName": scene.kafka_name("t"), "clusterRef": {"name": name}});
             scene.apply::<KafkaTopic>("t", declared.clone()).await?;
             let told = status(scene.ready::<KafkaTopic>("t").await?)?;
