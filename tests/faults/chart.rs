@@ -1,6 +1,9 @@
 //! The packaged chart: what it refuses, and that neither an upgrade nor an uninstall touches what it looks after.
 
-use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    path::PathBuf,
+};
 
 use futures::FutureExt;
 use k8s_openapi::{
@@ -12,9 +15,11 @@ use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic};
 use penstock_kafka::Record;
 use penstock_tests::{
     cluster::{Cluster, Tool},
+    local::Folder,
     scene::{LIMIT, Result, Scene, example, install, play, until},
 };
 use serde_json::json;
+use tokio::process::Command;
 
 /// What makes objects of the Prometheus Operator.
 const MONITORING: [&str; 3] =
@@ -147,6 +152,27 @@ async fn is_paid(scene: &Scene) -> Result {
     .await
 }
 
+/// A copy of the chart as an older release may have been: its `KafkaTopic` has no column for the topic's name.
+async fn older_chart(scene: &Scene, folder: &Folder) -> Result<PathBuf> {
+    let chart = folder.path().join("penstock");
+    let mut copy = Command::new("cp");
+    copy.arg("-R").arg(scene.cluster.repository().join("helm/penstock")).arg(&chart);
+    install::run(copy).await?;
+    let file = chart.join("templates/crds/kafkatopics.penstock.dev.yaml");
+    let text = std::fs::read_to_string(&file)?;
+    let older = text.replace("    - jsonPath: .status.topicName\n      name: Topic\n      type: string\n", "");
+    assert_ne!(text, older, "the column was not found");
+    std::fs::write(&file, older)?;
+    Ok(chart)
+}
+
+/// Whether `kubectl get kafkatopics` shows the topic's name.
+async fn has_the_column(scene: &Scene) -> Result<bool> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(scene.client.clone());
+    let versions = definitions.get("kafkatopics.penstock.dev").await?.spec.versions;
+    Ok(versions.into_iter().flat_map(|version| version.additional_printer_columns.unwrap_or_default()).any(|c| c.name == "Topic"))
+}
+
 /// The operator's pods that are not on their way out.
 async fn operators(scene: &Scene) -> Result<Vec<Option<String>>> {
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), install::NAMESPACE);
@@ -173,12 +199,16 @@ async fn reinstalled_after(scene: &Scene, test: impl AsyncFnOnce() -> Result) ->
 }
 
 #[tokio::test]
-async fn an_upgrade_rolls_the_operator_and_nothing_else() {
+async fn an_upgrade_rolls_the_operator_and_renews_the_definitions_and_nothing_else() {
     play("chart-upgrade", async |scene| {
         let before = prepare(scene).await?;
         let operator = operators(scene).await?;
         reinstalled_after(scene, async || {
+            let folder = Folder::new("chart")?;
+            install::install_from(&scene.cluster, &older_chart(scene, &folder).await?, &[]).await?;
+            assert!(!has_the_column(scene).await?, "this is no older definition");
             install::install(&scene.cluster, &["resync=20s", "log.format=text"]).await?;
+            assert!(has_the_column(scene).await?, "the definition was not upgraded");
             let rolled = operators(scene).await?;
             assert!(rolled.len() == 1 && rolled != operator, "{operator:?} -> {rolled:?}");
             // A change that must be seen proves that the new operator has looked around.

@@ -1,6 +1,6 @@
 //! Installs the packaged chart, as a user does.
 
-use std::process::Stdio;
+use std::{path::Path, process::Stdio};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -36,6 +36,14 @@ pub async fn once(cluster: &Cluster) -> Result {
 /// # Errors
 /// The namespace cannot be made, or Helm says why it could not.
 pub async fn install(cluster: &Cluster, values: &[&str]) -> Result {
+    install_from(cluster, &cluster.repository().join("helm/penstock"), values).await
+}
+
+/// The same from another chart, such as that of an older release.
+///
+/// # Errors
+/// The same as of [`install`].
+pub async fn install_from(cluster: &Cluster, chart: &Path, values: &[&str]) -> Result {
     let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}});
     let namespaces = Api::<Namespace>::all(cluster.client().await?);
@@ -44,11 +52,16 @@ pub async fn install(cluster: &Cluster, values: &[&str]) -> Result {
     let (operator, worker) = cluster.image_tags().await?;
     let (operator, worker) = (format!("image.tag={operator}"), format!("workerImage.tag={worker}"));
     let mut command = cluster.tool(Tool::Helm);
-    command
-        .args(["upgrade", "--install", RELEASE])
-        .arg(cluster.repository().join("helm/penstock"))
-        .args(["--namespace", NAMESPACE, "--wait", "--timeout", "120s"])
-        .args(["--set-string", &operator, "--set-string", &worker, "--set", "kafkaCluster.create=true", "--set", &bootstrap]);
+    command.args(["upgrade", "--install", RELEASE]).arg(chart).args(["--namespace", NAMESPACE, "--wait", "--timeout", "120s"]).args([
+        "--set-string",
+        &operator,
+        "--set-string",
+        &worker,
+        "--set",
+        "kafkaCluster.create=true",
+        "--set",
+        &bootstrap,
+    ]);
     for value in values {
         command.args(["--set", value]);
     }
