@@ -51,8 +51,6 @@ use crate::{
     status as written,
 };
 
-/// How long until a pipeline whose status could not be written over an outdated one is looked at again.
-const OUTDATED: Duration = Duration::from_millis(200);
 /// How often workers that do not become ready are looked at, at most and at least.
 const LOOK: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 
@@ -119,7 +117,7 @@ async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Child
     match failure {
         Some(failure) => Err(Error::Stopped(failure)),
         None if written => Ok(next),
-        None => Ok(Next::After(OUTDATED)),
+        None => Ok(Next::Outdated),
     }
 }
 
@@ -143,7 +141,7 @@ fn until_read(next: Next, verdict: &Verdict, context: &Context) -> Next {
     match next {
         Next::AwaitChange => Next::After(resync),
         Next::After(pause) => Next::After(pause.min(resync)),
-        Next::Backoff => Next::Backoff,
+        Next::Backoff | Next::Outdated => next,
     }
 }
 

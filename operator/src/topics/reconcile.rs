@@ -27,7 +27,7 @@ use crate::{
     backoff::with_jitter,
     clusters::{self, ClusterConnection, ClusterIds, ResolvedCluster},
     context::Context,
-    controller::{CACHE_LAG, Next},
+    controller::Next,
     events::Notice,
     refusal::Refusal,
     status::{self as written, Error},
@@ -41,7 +41,7 @@ pub(super) async fn reconcile(topic: Arc<KafkaTopic>, context: Arc<Context>) -> 
     let topic = Arc::unwrap_or_clone(topic);
     let result = if topic.metadata.deletion_timestamp.is_some() { depart(&context, topic).await } else { keep(&context, topic).await };
     match result {
-        Err(Error::Outdated) => Ok(Next::After(CACHE_LAG)),
+        Err(Error::Outdated) => Ok(Next::Outdated),
         result => result,
     }
 }
