@@ -10,7 +10,10 @@ use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::Pod},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{Api, ResourceExt, api::{ListParams, LogParams}};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, LogParams},
+};
 use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic};
 use penstock_kafka::Record;
 use penstock_tests::{
@@ -43,9 +46,13 @@ async fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
 async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
     let cluster = Cluster::current().await.unwrap();
     let brokers = "kafkaCluster.bootstrapServers={kafka:9092}";
-    for values in
-        [&[][..], &["kafkaCluster.create=true", brokers], &["crds.install=false", "rbac.create=false", "log.format=text", "log.level=info\\,penstock_operator=debug"], &MONITORING]
-    {
+    for values in [
+        &[][..],
+        &["kafkaCluster.create=true", brokers],
+        &["crds.install=false", "rbac.create=false", "log.format=text", "log.level=info\\,penstock_operator=debug"],
+        &["resync=1h", "kafkaTimeout=5m", "deletionTimeout=0s"],
+        &MONITORING,
+    ] {
         let flags: Vec<&str> = values.iter().flat_map(|v| ["--set", v]).collect();
         helm(&cluster, &[&["lint", "--strict", "CHART"], &flags[..]].concat()).await.unwrap();
         helm(&cluster, &[&["template", "x", "CHART"], &flags[..]].concat()).await.unwrap();
@@ -64,6 +71,10 @@ async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
         (&["log.format=xml"], "format"),
         (&["log.level=warning"], "level"),
         (&["log.level=penstock_operator=loud"], "level"),
+        (&["resync=2h"], "resync"),
+        (&["resync=500ms"], "resync"),
+        (&["kafkaTimeout=10m"], "kafkaTimeout"),
+        (&["deletionTimeout=61m"], "deletionTimeout"),
         (&["rbac.secrets=true"], "secrets"),
         (&["crds.keep=true"], "keep"),
         (&["metrics.service.port=80"], "port"),
