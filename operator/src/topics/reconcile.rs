@@ -20,6 +20,7 @@ use super::{
     observe::{ObservedTopic, observe},
     ownership::{Claim, kafka_name, older_owner, successor},
     plan::{Plan, TopicAction, managed_after, managed_before, plan},
+    refused::refused,
     status::{self, Knowledge, as_declared, history},
     validate::{ValidatedTopic, validate},
 };
@@ -123,7 +124,8 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
                     Some(observed) => Knowledge::Seen { observed, managed },
                     None => Knowledge::Missing { managed },
                 };
-                return fail(context, &topic, &found.cluster, knowledge, &error).await;
+                context.connections.failed(&found.cluster.name, &error);
+                return refuse(context, &topic, knowledge, &refused(action, &error), Next::Backoff).await;
             }
         }
         context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), notice::done(action, cause)).await;
