@@ -66,6 +66,11 @@ use crate::{
         .message("admin.port (default 8080) and source.http.port must differ"),
     validation = Rule::new("has(self.source.kafka) || !(has(self.processor.byType) || has(self.processor.http) || has(self.processor.image))")
         .message("processor.byType, processor.http and processor.image go with source.kafka: they handle records"),
+    validation = crate::processor::rules::source(),
+    validation = crate::processor::rules::sink(),
+    validation = crate::processor::rules::table(),
+    validation = Rule::new("!has(self.table) || !has(self.sink) || self.sink.kafka.topic in self.table.topics")
+        .message("table.topics must hold sink.kafka.topic: the front answers with what it has written"),
     validation = Rule::new("!has(self.source.kafka) || !has(self.sink) || !(self.sink.kafka.topic in self.source.kafka.topics)")
         .message("sink.kafka.topic must not be among source.kafka.topics: the pipeline would handle its own output for ever"),
     validation = Rule::new("!has(self.source.kafka) || !has(self.deadLetter) || !has(self.deadLetter.topic) || !(self.deadLetter.topic in self.source.kafka.topics)")

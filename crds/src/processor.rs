@@ -6,6 +6,7 @@
 mod builtins;
 mod choice;
 mod kind;
+pub(crate) mod rules;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -237,7 +237,12 @@ async fn what_an_object_cannot_decide_alone_is_a_condition() {
     play("says", async |scene| {
         topics(scene).await?;
         let cases = [
-            ("no-sink", json!({"sink": null}), "ProcessorMismatch", "sink"),
+            (
+                "no-sink",
+                json!({"sink": null, "processor": {"byType": {"handlers": [{"type": "order.created", "builtin": "payments"}]}}}),
+                "ProcessorMismatch",
+                "sink",
+            ),
             ("bad-option", json!({"processor": {"builtin": "payments", "options": {"successRate": "2"}}}), "InvalidOptions", "successRate"),
             ("odd-option", json!({"processor": {"builtin": "payments", "options": {"speed": "9"}}}), "InvalidOptions", "speed"),
             ("no-cluster", json!({"clusterRef": {"name": "nowhere"}}), "ClusterNotFound", "nowhere"),

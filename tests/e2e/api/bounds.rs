@@ -166,7 +166,6 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         (json!([""]), CHOICE),
         (json!("Spring"), TYPE),
     ];
-    let builtins = penstock_crds::processor::BUILTINS.iter().map(|b| b.name).collect::<Vec<_>>();
     let mut cases = vec![
         number(KIND, "spec.replicas", reader(), 0, 1000),
         number(KIND, "spec.concurrency", reader(), 1, 256),
@@ -174,8 +173,8 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         number(KIND, "spec.admin.port", reader(), 1024, 65535),
         number(KIND, "spec.source.http.port", front(), 1024, 65535),
         topic_refs(KIND, "spec.source.kafka.topics", reader()),
-        topic_refs(KIND, "spec.table.topics", front()),
-        choice(KIND, "spec.processor.builtin", reader(), &builtins),
+        topic_refs(KIND, "spec.table.topics", changed(front(), &json!({"sink": {"kafka": {"topic": "t0"}}}))),
+        choice(KIND, "spec.processor.builtin", reader(), &["enrich", "payments"]),
         choice(KIND, "spec.delivery", reader(), &["AtLeastOnce", "ExactlyOnce"]),
         number(KIND, "spec.transaction.records", exactly(), 1, 100_000),
         choice(KIND, "spec.ordering", reader(), &["Key", "Partition", "None"]),
@@ -223,7 +222,7 @@ fn pipeline_bounds() -> Vec<BoundCase> {
     cases.extend(amounts(amount_places, &reader()));
     let mut no_table = front();
     no_table.as_object_mut().unwrap().remove("table");
-    cases.push(bound(KIND, "spec.table", no_table, &[json!({"topics": ["a"]})], &[(json!({}), NEEDED)]));
+    cases.push(bound(KIND, "spec.table", no_table, &[json!({"topics": ["out"]})], &[(json!({}), NEEDED)]));
     let mut no_source = front();
     no_source["source"] = json!({});
     cases.push(bound(KIND, "spec.source.http", no_source, &[json!({"port": 2000})], &[(json!({}), NEEDED)]));
