@@ -50,7 +50,7 @@ RUST := cargo=Rust,from,https://rustup.rs
 PLATFORM := $(RUST) go=Go,1.26,or,newer,from,https://go.dev/dl jlink=apt-get,install,openjdk-17-jdk-headless mvn=apt-get,install,maven
 DENY := cargo-deny=cargo,install,cargo-deny,--locked
 
-.PHONY: help demo demo-down examples shell test check fmt lint unit docs pack package e2e local chaos bench-worker images generate deny clean
+.PHONY: help demo demo-down examples shell test check alone fmt lint unit docs pack package e2e local chaos bench-worker images generate deny clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -136,6 +136,11 @@ check: ## the part of `make test` that needs no cluster
 	$(MAKE) docs
 	echo "==> the kafka crate as a package"
 	$(MAKE) pack
+
+# Each with the features that it asks for itself: in the workspace another crate may lend it some.
+alone: ## does each crate check without the others? (the first time some minutes)
+	@$(call need,$(RUST))
+	for crate in crds kafka operator workers tests; do $(CARGO) check --quiet -p penstock-$$crate; done
 
 fmt: ## is everything formatted?
 	@$(call need,$(RUST))

@@ -27,6 +27,10 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.topicDefaults) || !has(self.topicDefaults.partitions) || !has(self.topicLimits) || !has(self.topicLimits.maxPartitions) || self.topicDefaults.partitions <= self.topicLimits.maxPartitions")
+        .message("topicDefaults.partitions must not be more than topicLimits.maxPartitions: no KafkaTopic could go by the default"),
+)]
 pub struct KafkaClusterSpec {
     /// Brokers to connect to first, each as `host:port`. The others are learned from them.
     #[schemars(schema_with = "crate::schema::bootstrap_servers")]

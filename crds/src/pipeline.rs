@@ -64,8 +64,17 @@ use crate::{
         .message("clusterRef cannot change: make a new EventPipeline for the other cluster"),
     validation = Rule::new("!has(self.source.http) || (has(self.admin) ? self.admin.port : 8080) != self.source.http.port")
         .message("admin.port (default 8080) and source.http.port must differ"),
-    validation = Rule::new("has(self.source.kafka) || !(has(self.processor.http) || has(self.processor.image))")
-        .message("processor.http and processor.image go with source.kafka: they handle records"),
+    validation = Rule::new("has(self.source.kafka) || !(has(self.processor.byType) || has(self.processor.http) || has(self.processor.image))")
+        .message("processor.byType, processor.http and processor.image go with source.kafka: they handle records"),
+    validation = crate::processor::rules::source(),
+    validation = crate::processor::rules::sink(),
+    validation = crate::processor::rules::table(),
+    validation = Rule::new("!has(self.table) || !has(self.sink) || self.sink.kafka.topic in self.table.topics")
+        .message("table.topics must hold sink.kafka.topic: the front answers with what it has written"),
+    validation = Rule::new("!has(self.source.kafka) || !has(self.sink) || !(self.sink.kafka.topic in self.source.kafka.topics)")
+        .message("sink.kafka.topic must not be among source.kafka.topics: the pipeline would handle its own output for ever"),
+    validation = Rule::new("!has(self.source.kafka) || !has(self.deadLetter) || !has(self.deadLetter.topic) || !(self.deadLetter.topic in self.source.kafka.topics)")
+        .message("deadLetter.topic must not be among source.kafka.topics: the pipeline would handle its own dead letters for ever"),
     validation = Rule::new("!has(self.processor.http) || (has(self.admin) ? self.admin.port : 8080) != self.processor.http.port")
         .message("processor.http.port and admin.port (default 8080) must differ: both are in one pod"),
 )]
@@ -380,9 +389,11 @@ pub struct Resources {
 #[serde(rename_all = "camelCase")]
 pub struct ResourceAmounts {
     /// In cores, for example `250m`.
+    #[schemars(schema_with = "crate::schema::amount")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Quantity>,
     /// In bytes, for example `64Mi`.
+    #[schemars(schema_with = "crate::schema::amount")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Quantity>,
 }

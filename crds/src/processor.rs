@@ -6,6 +6,7 @@
 mod builtins;
 mod choice;
 mod kind;
+pub(crate) mod rules;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -27,7 +28,7 @@ pub struct Builtin {
     pub source: SourceKind,
     /// Whether it needs `spec.sink`.
     pub sink: Need,
-    /// Whether it needs `spec.table`.
+    /// Whether it needs `spec.table`; one that must be there holds the topic of `spec.sink`.
     pub table: Need,
     /// The options that it takes.
     pub options: &'static [OptionSpec],
@@ -204,8 +205,10 @@ mod tests {
             ("produceTimeout", "250ms", None),
             ("produceTimeout", "250", Some("with a unit")),
             ("produceTimeout", "1h", Some("out of bounds")),
-            ("corsOrigin", "", Some("characters")),
-            ("corsOrigin", "a\nb", Some("plain text")),
+            ("corsOrigin", "https://shop.example", None),
+            ("corsOrigin", "https://shop.example/", Some("not an origin")),
+            ("serviceName", "", Some("characters")),
+            ("serviceName", "a\nb", Some("plain text")),
             ("successRate", "0.8", Some("not an option of orders-gateway")),
         ] {
             let given = BTreeMap::from([(key.to_owned(), value.to_owned())]);

@@ -21,12 +21,17 @@ pub(crate) fn topic_refs(generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// `host:port`, with a port from 1 to 65535.
+const BOOTSTRAP_SERVER: &str = concat!(
+    r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]):",
+    r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$",
+);
+
 pub(crate) fn bootstrap_servers(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array", "minItems": 1, "maxItems": 16, "x-kubernetes-list-type": "set",
         "items": {
-            "type": "string", "maxLength": 260,
-            "pattern": r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}$",
+            "type": "string", "maxLength": 260, "pattern": BOOTSTRAP_SERVER,
         },
     })
 }
@@ -109,6 +114,14 @@ pub(crate) fn options(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object", "maxProperties": 32,
         "additionalProperties": {"type": "string", "maxLength": processor::MAX_OPTION},
+    })
+}
+
+/// What the apiserver reads as an amount (`resource.Quantity`), and that is not negative.
+pub(crate) fn amount(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true, "minimum": 0,
+        "pattern": r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$",
     })
 }
 

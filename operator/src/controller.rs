@@ -39,7 +39,9 @@ const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(
 const CONCURRENCY: u16 = 32;
 
 /// The pause before a reconcile is repeated that found its object outdated: the cache has the newer one by then.
-pub const CACHE_LAG: Duration = Duration::from_millis(250);
+const CACHE_LAG: Duration = Duration::from_millis(250);
+/// How often in a row that is believed. Then it is the watch that lags behind, and asking again changes nothing.
+const LAGS: u32 = 2;
 
 /// When an object shall be looked at again, if nothing concerns it before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub enum Next {
     After(Duration),
     /// After a pause that grows each time in a row: it could not be made as declared, and its status says why.
     Backoff,
+    /// Once the cache has the newer object: the one that was looked at is outdated.
+    Outdated,
 }
 
 /// A controller ended although nobody asked it to.
@@ -154,6 +158,7 @@ where
     let key = (meta.namespace.as_deref(), meta.name.as_deref().unwrap_or_default());
     match next {
         Next::Backoff => Action::requeue(RETRY.delay(failures.another(key.0, key.1), &mut rand::rng())),
+        Next::Outdated => Action::requeue(pause_when_outdated(failures.outdated(key.0, key.1))),
         Next::After(pause) => {
             failures.forget(key.0, key.1);
             Action::requeue(pause)
@@ -172,16 +177,40 @@ async fn joined<E: Display>(task: tokio::task::JoinHandle<Result<Next, E>>) -> R
     }
 }
 
-/// How often each object failed in a row.
+/// The pause before an object is looked at again that was outdated that often in a row.
+fn pause_when_outdated(times: u32) -> Duration {
+    match times.checked_sub(LAGS) {
+        None | Some(0) => CACHE_LAG,
+        Some(failures) => RETRY.delay(failures, &mut rand::rng()),
+    }
+}
+
+/// How often in a row an object did not come to its end.
 #[derive(Default)]
-struct Failures(Mutex<HashMap<(String, String), u32>>);
+struct Streak {
+    failed: u32,
+    outdated: u32,
+}
+
+/// The streak of each object that has one.
+#[derive(Default)]
+struct Failures(Mutex<HashMap<(String, String), Streak>>);
 
 impl Failures {
+    /// How often it failed in a row, with this time.
     fn another(&self, namespace: Option<&str>, name: &str) -> u32 {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(key(namespace, name)).or_default();
-        *count = count.saturating_add(1);
-        *count
+        let mut streaks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let streak = streaks.entry(key(namespace, name)).or_default();
+        *streak = Streak { failed: streak.failed.saturating_add(1), outdated: 0 };
+        streak.failed
+    }
+
+    /// How often it was outdated in a row, with this time.
+    fn outdated(&self, namespace: Option<&str>, name: &str) -> u32 {
+        let mut streaks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let streak = streaks.entry(key(namespace, name)).or_default();
+        *streak = Streak { failed: 0, outdated: streak.outdated.saturating_add(1) };
+        streak.outdated
     }
 
     fn forget(&self, namespace: Option<&str>, name: &str) {
@@ -191,4 +220,25 @@ impl Failures {
 
 fn key(namespace: Option<&str>, name: &str) -> (String, String) {
     (namespace.unwrap_or_default().to_owned(), name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_outdated_is_looked_at_ever_less_often() {
+        let failures = Failures::default();
+        let outdated = || failures.outdated(Some("shop"), "orders");
+        assert_eq!([outdated(), outdated(), outdated()], [1, 2, 3]);
+        assert_eq!((failures.another(Some("shop"), "orders"), outdated()), (1, 1), "another end is the end of the streak");
+        assert_eq!(failures.another(Some("shop"), "orders"), 1);
+        failures.forget(Some("shop"), "orders");
+        assert_eq!(outdated(), 1);
+
+        for (times, least, most) in [(1, 250, 250), (2, 250, 250), (3, 500, 1_000), (4, 1_000, 2_000), (100, 60_000, 120_000)] {
+            let pause = pause_when_outdated(times);
+            assert!((Duration::from_millis(least)..=Duration::from_millis(most)).contains(&pause), "{times}: {pause:?}");
+        }
+    }
 }

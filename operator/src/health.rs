@@ -1,13 +1,19 @@
-//! Readiness and liveness: ready once every watched kind is known to the apiserver and its cache is complete; alive while
-//! no part of the operator has ended.
+//! Readiness and liveness: ready once every watched kind is known to the apiserver and its cache is complete, and while the
+//! apiserver can be asked, but for a short while; alive while no part of the operator has ended.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
 use crate::watch::{Watch, WatchState, Watched};
 
 type Check = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// How long a watch may fail before a cache that was complete once is too old to act on.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What readiness and liveness are judged by.
 pub struct Health {
@@ -25,7 +31,10 @@ impl Health {
     /// From now on readiness needs this watch.
     pub fn needs<K: Watched>(&self, watch: &Watch<K>) {
         let watch = watch.clone();
-        let check = Box::new(move || missing(&format!("{}.{}", K::plural(&()), K::group(&())), &watch.state(), watch.was_synced()));
+        let check = Box::new(move || {
+            let is_too_old = !watch.was_synced() || watch.outage().is_some_and(|outage| outage >= PATIENCE);
+            missing(&format!("{}.{}", K::plural(&()), K::group(&())), &watch.state(), is_too_old)
+        });
         self.checks.lock().unwrap_or_else(PoisonError::into_inner).push(check);
     }
 
@@ -62,12 +71,13 @@ impl Health {
     }
 }
 
-fn missing(kind: &str, state: &WatchState, was_synced: bool) -> Option<String> {
+/// What is missing of a kind. `is_too_old`: its cache was never complete, or not for long.
+fn missing(kind: &str, state: &WatchState, is_too_old: bool) -> Option<String> {
     match state {
         WatchState::Synced => None,
         WatchState::UnknownKind => Some(format!("the CustomResourceDefinition {kind} is not installed")),
-        // A lost connection to the apiserver heals by itself; a complete cache stays usable meanwhile.
-        WatchState::Starting | WatchState::Failing(_) if was_synced => None,
+        // A lost connection to the apiserver heals by itself; a complete cache stays usable for a while.
+        WatchState::Starting | WatchState::Failing(_) if !is_too_old => None,
         WatchState::Starting => Some(format!("{kind}: the first list is under way")),
         WatchState::Failing(error) => Some(format!("{kind}: {error}")),
     }
@@ -80,15 +90,15 @@ mod tests {
     #[test]
     fn readiness_names_what_is_missing() {
         let failing = WatchState::Failing("refused".into());
-        for (state, was_synced, expected) in [
-            (WatchState::Synced, true, None),
-            (WatchState::Starting, false, Some("first list")),
-            (WatchState::UnknownKind, false, Some("kafkatopics.penstock.dev is not installed")),
-            (WatchState::UnknownKind, true, Some("is not installed")),
-            (failing.clone(), false, Some("refused")),
-            (failing, true, None),
+        for (state, is_too_old, expected) in [
+            (WatchState::Synced, false, None),
+            (WatchState::Starting, true, Some("first list")),
+            (WatchState::UnknownKind, true, Some("kafkatopics.penstock.dev is not installed")),
+            (WatchState::UnknownKind, false, Some("is not installed")),
+            (failing.clone(), true, Some("refused")),
+            (failing, false, None),
         ] {
-            let missing = missing("kafkatopics.penstock.dev", &state, was_synced);
+            let missing = missing("kafkatopics.penstock.dev", &state, is_too_old);
             match expected {
                 None => assert_eq!(missing, None, "{state:?}"),
                 Some(part) => assert!(missing.as_deref().unwrap_or_default().contains(part), "{state:?}: {missing:?}"),

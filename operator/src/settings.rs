@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser, ValueEnum};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// Makes and keeps what `KafkaCluster`, `KafkaTopic` and `EventPipeline` objects declare.
 #[derive(Clone, Debug, Parser)]
@@ -18,8 +19,8 @@ pub struct Settings {
     #[arg(long, env = "PENSTOCK_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// Which log lines are written: a level, or directives such as `info,penstock_operator=debug`.
-    #[arg(long, env = "PENSTOCK_LOG_LEVEL", value_name = "FILTER", default_value = "info")]
-    pub log_level: String,
+    #[arg(long, env = "PENSTOCK_LOG_LEVEL", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
+    pub log_level: EnvFilter,
     /// Where `/livez`, `/readyz` and `/metrics` are served.
     #[arg(long, env = "PENSTOCK_HTTP_ADDR", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub http_addr: SocketAddr,
@@ -52,6 +53,15 @@ pub enum LogFormat {
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 
+/// A bare word that is no level would be read as a target, and silence all others.
+fn log_filter(text: &str) -> Result<EnvFilter, String> {
+    for word in text.split(',').filter(|directive| !directive.contains(['=', '['])) {
+        word.parse::<LevelFilter>()
+            .map_err(|_| format!("`{word}` is not a level: write off, error, warn, info, debug, trace, or TARGET=LEVEL"))?;
+    }
+    EnvFilter::try_new(text).map_err(|why| why.to_string())
+}
+
 fn resync(text: &str) -> Result<Duration, String> {
     penstock_crds::duration::parse_bounded(text, SECOND, HOUR)
 }
@@ -76,6 +86,11 @@ mod tests {
             (&["--resync", "0s"], Err("from 1s to 1h")),
             (&["--kafka-timeout", "soon"], Err("not a duration")),
             (&["--log-format", "xml"], Err("possible values")),
+            (&["--log-level", "info,penstock_operator=debug"], Ok(())),
+            (&["--log-level", "WARN,penstock_operator[reconcile{name=orders}]=debug"], Ok(())),
+            (&["--log-level", "warning"], Err("`warning` is not a level")),
+            (&["--log-level", "info,penstock_operator"], Err("`penstock_operator` is not a level")),
+            (&["--log-level", "penstock_operator=loud"], Err("--log-level")),
             (&["--http-addr", "8080"], Err("invalid socket address")),
             (&["--speed", "1"], Err("unexpected argument")),
         ] {

@@ -8,7 +8,7 @@ use std::{
     fmt::Debug,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::StreamExt;
@@ -99,9 +99,43 @@ pub enum WatchState {
     Synced,
 }
 
+/// A run of failures. That a watch works again is told by nothing but the next change, or by failing no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Outage {
+    first: Instant,
+    last: Instant,
+}
+
+/// After so long without a failure an outage is over: to connect and to pause take less.
+const OUTAGE_GAP: Duration = Duration::from_secs(60);
+
+impl Outage {
+    /// The outage that a failure at this time belongs to.
+    fn with(before: Option<Self>, now: Instant) -> Self {
+        let goes_on = before.filter(|outage| outage.is_on(now));
+        Self { first: goes_on.map_or(now, |outage| outage.first), last: now }
+    }
+
+    fn is_on(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) <= OUTAGE_GAP
+    }
+
+    /// How long it has lasted; none: it is over.
+    fn lasts(&self, now: Instant) -> Option<Duration> {
+        self.is_on(now).then(|| self.last.saturating_duration_since(self.first))
+    }
+}
+
 struct Inner<K: Watched> {
     subscribers: Vec<UnboundedSender<Change<K>>>,
     state: WatchState,
+    outage: Option<Outage>,
+}
+
+impl<K: Watched> Default for Inner<K> {
+    fn default() -> Self {
+        Self { subscribers: Vec::new(), state: WatchState::Starting, outage: None }
+    }
 }
 
 /// The watch of one kind. Clone: another handle of the same watch.
@@ -121,8 +155,7 @@ impl<K: Watched> Watch<K> {
     /// A watch over all namespaces, and the future that drives it for ever.
     pub fn new(client: &Client, config: watcher::Config) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let writer = Writer::<Guarded<K>>::new(());
-        let inner = Inner { subscribers: Vec::new(), state: WatchState::Starting };
-        let watch = Self { store: writer.as_reader(), inner: Arc::new(Mutex::new(inner)), synced: Arc::default() };
+        let watch = Self { store: writer.as_reader(), inner: Arc::default(), synced: Arc::default() };
         let driver = watch.clone().drive(writer, Api::all(client.clone()), config);
         (watch, driver)
     }
@@ -162,6 +195,12 @@ impl<K: Watched> Watch<K> {
     #[must_use]
     pub fn state(&self) -> WatchState {
         self.lock().state.clone()
+    }
+
+    /// For how long the apiserver could not be asked, from the first failure to the last one; none: it can be.
+    #[must_use]
+    pub fn outage(&self) -> Option<Duration> {
+        self.lock().outage.and_then(|outage| outage.lasts(Instant::now()))
     }
 
     /// Whether the cache was complete once; it stays usable when the connection is lost later.
@@ -225,6 +264,7 @@ impl<K: Watched> Watch<K> {
         };
         if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
             inner.state = WatchState::Synced;
+            inner.outage = None;
         }
         for change in changes {
             inner.subscribers.retain(|subscriber| subscriber.send(change.clone()).is_ok());
@@ -234,6 +274,7 @@ impl<K: Watched> Watch<K> {
     fn failed(&self, error: &watcher::Error) {
         let state = if is_unknown_kind(error) { WatchState::UnknownKind } else { WatchState::Failing(error.to_string()) };
         let mut inner = self.lock();
+        inner.outage = Some(Outage::with(inner.outage, Instant::now()));
         if inner.state != state {
             tracing::warn!(kind = %K::kind(&()), %error, "the watch failed; trying again");
             inner.state = state;
@@ -284,8 +325,7 @@ mod tests {
 
     fn watch() -> (Watch<KafkaTopic>, Writer<Guarded<KafkaTopic>>) {
         let writer = Writer::default();
-        let inner = Inner { subscribers: Vec::new(), state: WatchState::Starting };
-        (Watch { store: writer.as_reader(), inner: Arc::new(Mutex::new(inner)), synced: Arc::default() }, writer)
+        (Watch { store: writer.as_reader(), inner: Arc::default(), synced: Arc::default() }, writer)
     }
 
     fn told(receiver: &mut UnboundedReceiver<Change<KafkaTopic>>) -> Vec<(String, bool, bool)> {
@@ -336,6 +376,31 @@ mod tests {
         watch.apply(&mut writer, watcher::Event::InitDone);
         assert_eq!(watch.select(|_| true).len(), 1);
         assert!(watch.get("shop", "bad").is_some_and(|object| object.0.is_err()));
+    }
+
+    #[test]
+    fn failures_that_follow_one_another_are_one_outage() {
+        let begin = Instant::now();
+        let at = |second| begin + Duration::from_secs(second);
+        let mut outage = None;
+        for (second, lasts) in [(0, 0), (5, 5), (40, 40), (99, 99), (200, 0), (230, 30)] {
+            let now = Outage::with(outage, at(second));
+            assert_eq!(now.lasts(at(second)), Some(Duration::from_secs(lasts)), "{second}");
+            assert_eq!((now.lasts(at(second + 60)).is_some(), now.lasts(at(second + 61))), (true, None), "{second}");
+            outage = Some(now);
+        }
+    }
+
+    #[test]
+    fn a_change_ends_an_outage() {
+        let (watch, mut writer) = watch();
+        assert_eq!(watch.outage(), None);
+        watch.failed(&watcher::Error::NoResourceVersion);
+        assert!(watch.outage().is_some());
+        watch.apply(&mut writer, watcher::Event::Init);
+        assert!(watch.outage().is_some(), "the list is not complete yet");
+        watch.apply(&mut writer, watcher::Event::InitDone);
+        assert_eq!((watch.outage(), watch.state()), (None, WatchState::Synced));
     }
 
     #[test]

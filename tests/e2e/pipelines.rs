@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::{
+    admissionregistration::v1::ValidatingWebhookConfiguration,
     apps::v1::Deployment,
     autoscaling::v1::Scale,
     core::v1::{ConfigMap, Event, Pod, Service, ServiceAccount},
@@ -10,13 +11,13 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use penstock_crds::{EventPipeline, KafkaTopic};
 use penstock_kafka::{Record, TopicPartition};
 use penstock_tests::{
     cluster::Tool,
-    scene::{LIMIT, Result, Scene, install, play, until},
+    scene::{LIMIT, Result, Scene, condition, install, play, until},
 };
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
@@ -55,7 +56,7 @@ async fn a_changed_spec_rolls_the_pods_and_an_unchanged_one_does_not() {
 
         let mut relabelled = scene.api::<EventPipeline>().get("p").await?;
         relabelled.labels_mut().insert("team".into(), "shop".into());
-        scene.api::<EventPipeline>().replace("p", &kube::api::PostParams::default(), &relabelled).await?;
+        scene.api::<EventPipeline>().replace("p", &PostParams::default(), &relabelled).await?;
         scene.apply::<EventPipeline>("p", payments()).await?;
         // A change that must be seen proves that the operator has looked at the object since the two that must not.
         let mut scaled = payments();
@@ -236,7 +237,12 @@ async fn what_an_object_cannot_decide_alone_is_a_condition() {
     play("says", async |scene| {
         topics(scene).await?;
         let cases = [
-            ("no-sink", json!({"sink": null}), "ProcessorMismatch", "sink"),
+            (
+                "no-sink",
+                json!({"sink": null, "processor": {"byType": {"handlers": [{"type": "order.created", "builtin": "payments"}]}}}),
+                "ProcessorMismatch",
+                "sink",
+            ),
             ("bad-option", json!({"processor": {"builtin": "payments", "options": {"successRate": "2"}}}), "InvalidOptions", "successRate"),
             ("odd-option", json!({"processor": {"builtin": "payments", "options": {"speed": "9"}}}), "InvalidOptions", "speed"),
             ("no-cluster", json!({"clusterRef": {"name": "nowhere"}}), "ClusterNotFound", "nowhere"),
@@ -274,6 +280,61 @@ async fn a_foreign_object_is_never_taken_over() {
     .await;
 }
 
+/// Runs a test while an admission webhook that is down stands before the Deployments of its namespace.
+async fn with_a_dead_webhook(scene: &Scene, test: impl AsyncFnOnce() -> Result) -> Result {
+    let name = format!("{}.penstock.test", scene.namespace);
+    let webhook = json!({
+        "metadata": {"name": name},
+        "webhooks": [{
+            "name": name, "clientConfig": {"url": "https://127.0.0.1:1/"}, "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "failurePolicy": "Fail", "timeoutSeconds": 1,
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": scene.namespace}},
+            "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]}],
+        }],
+    });
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(scene.client.clone());
+    webhooks.create(&PostParams::default(), &serde_json::from_value(webhook)?).await?;
+    let outcome = test().await;
+    webhooks.delete(&name, &DeleteParams::default()).await?;
+    outcome
+}
+
+#[tokio::test]
+async fn an_apiserver_that_cannot_is_told_and_heals() {
+    play("unable", async |scene| {
+        topics(scene).await?;
+        scene.apply::<EventPipeline>("p", payments()).await?;
+        scene.ready::<EventPipeline>("p").await?;
+        with_a_dead_webhook(scene, async || {
+            let labelled = Patch::Merge(json!({"metadata": {"labels": {"team": "shop"}}}));
+            let params = PatchParams { dry_run: true, ..PatchParams::default() };
+            until("the webhook is asked", LIMIT, async || match scene.api::<Deployment>().patch("p", &params, &labelled).await {
+                Err(kube::Error::Api(status)) if status.code == 500 => Ok(()),
+                other => Err(format!("{:?}", other.map(drop)).into()),
+            })
+            .await?;
+            let mut changed = payments();
+            changed["replicas"] = json!(2);
+            scene.apply::<EventPipeline>("p", changed).await?;
+            scene.apply::<EventPipeline>("new", payments()).await?;
+            for name in ["p", "new"] {
+                let told = scene.told::<EventPipeline>(name, "Ready", "False", Some("RefusedByKubernetes")).await?;
+                let conditions = told.status.map(|s| s.conditions).unwrap_or_default();
+                let said = condition(&conditions, "Ready").map(|c| c.message.as_str()).unwrap_or_default();
+                if !said.contains(&format!("Deployment `{name}`")) || !said.contains("webhook") {
+                    return Err(said.into());
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        scene.ready::<EventPipeline>("p").await?;
+        scene.ready::<EventPipeline>("new").await?;
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_change_by_hand_is_undone_and_changes_are_told_in_events() {
     play("drift", async |scene| {
@@ -288,9 +349,19 @@ async fn a_change_by_hand_is_undone_and_changes_are_told_in_events() {
         })
         .await?;
         let events = Api::<Event>::namespaced(scene.client.clone(), &scene.namespace);
-        until("an event about the pipeline", LIMIT, async || {
+        let expected = [
+            ("Created", "Deployment `p`"),
+            ("DeadLetterTopicDerived", "made KafkaTopic `p-in-dlt`"),
+            ("AsDeclared", ""),
+            ("Scaled", "scaled from 3 to 1 workers"),
+        ];
+        until("events about the pipeline", LIMIT, async || {
             let list = events.list(&ListParams::default().fields("involvedObject.kind=EventPipeline,involvedObject.name=p")).await?;
-            if list.items.is_empty() { Err("none".into()) } else { Ok(()) }
+            let said = |event: &Event, (reason, words): (&str, &str)| {
+                event.reason.as_deref() == Some(reason) && event.message.as_deref().unwrap_or_default().contains(words)
+            };
+            let missing: Vec<_> = expected.into_iter().filter(|wanted| !list.items.iter().any(|event| said(event, *wanted))).collect();
+            if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} are missing").into()) }
         })
         .await?;
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use penstock_crds::{KafkaCluster, KafkaTopic, KafkaTopicStatus};
 use penstock_kafka::{ConfigDelta, Error as KafkaError, NewTopic, Record, TopicDescription};
@@ -106,7 +106,7 @@ async fn a_topic_is_created_as_declared_and_says_so() {
         assert_eq!((told.partitions, told.replication_factor), (Some(2), Some(1)));
         assert_eq!(told.topic_name.as_ref(), Some(&name));
         assert_eq!(overrides(scene, &name).await?, map(&[("retention.ms", DAY)]));
-        let event = event(scene, "t", &name).await?;
+        let event = event(scene, "t", &format!("Created: created the topic `{name}`")).await?;
         assert_eq!(event.type_.as_deref(), Some("Normal"));
         Ok(())
     })
@@ -139,6 +139,7 @@ async fn partitions_grow_and_never_shrink() {
         assert_eq!((grown.partitions, &grown.topic_id), (Some(4), &first.topic_id));
         assert_eq!(described(scene, &name).await?.partition_count(), 4);
         assert_eq!(scene.records(&name).await?.len(), 1);
+        event(scene, "t", "PartitionsAdded: added partitions: there were 1, now there are 4").await?;
 
         let said = refusal(scene.apply::<KafkaTopic>("t", spec(scene, json!({"partitions": 3}))).await)?;
         assert!(said.contains("partitions may only grow"), "{said}");
@@ -158,6 +159,7 @@ async fn config_is_set_and_unset_and_foreign_keys_stay() {
 
         scene.topic("t", spec(scene, json!({"config": {"retention.ms": HOUR}}))).await?;
         assert_eq!(overrides(scene, &name).await?, map(&[("retention.ms", HOUR), ("max.message.bytes", "2000000")]));
+        event(scene, "t", &format!("ConfigChanged: retention.ms to `{HOUR}` (was `{DAY}`), segment.ms to the broker's default")).await?;
         let told = status(scene.topic("t", spec(scene, json!({}))).await?)?;
         assert_eq!(overrides(scene, &name).await?, map(&[("max.message.bytes", "2000000")]));
         assert_eq!(told.managed_config, Vec::<String>::new());
@@ -177,9 +179,26 @@ async fn drift_is_reverted_and_told() {
             if seen == map(&[("retention.ms", DAY)]) { Ok(()) } else { Err(format!("{seen:?}").into()) }
         })
         .await?;
-        event(scene, "t", "retention.ms").await?;
+        event(scene, "t", "DriftReverted: somebody changed the topic's configuration; set back: retention.ms").await?;
         scene.ready::<KafkaTopic>("t").await?;
-        Ok(())
+
+        let id = described(scene, &name).await?.id;
+        scene.admin.delete(&[(&name, id)]).await?.remove(&name).ok_or("no answer")??;
+        until("the topic is lost", LIMIT, async || match described(scene, &name).await {
+            Ok(seen) if seen.id == id => Err("it is there".into()),
+            _ => Ok(()),
+        })
+        .await?;
+        // Any change of the object makes the operator look before it would by itself.
+        let label = Patch::Merge(json!({"metadata": {"labels": {"look": "now"}}}));
+        scene.api::<KafkaTopic>().patch("t", &PatchParams::default(), &label).await?;
+        let told = event(scene, "t", &format!("CreatedAgain: the topic `{name}` was gone from Kafka")).await?;
+        assert_eq!(told.type_.as_deref(), Some("Warning"));
+        until("the new topic is known", LIMIT, async || {
+            let known = status(scene.ready::<KafkaTopic>("t").await?)?.topic_id;
+            if known.as_ref() == Some(&described(scene, &name).await?.id.to_string()) { Ok(()) } else { Err(format!("{known:?}").into()) }
+        })
+        .await
     })
     .await;
 }
@@ -202,6 +221,7 @@ async fn an_existing_topic_is_adopted_without_loss() {
         assert_eq!((seen.id, seen.partition_count()), (id, 3));
         assert_eq!(overrides(scene, &name).await?, map(&[("retention.ms", HOUR), ("segment.ms", DAY)]));
         assert_eq!(scene.records(&name).await?.len(), 5);
+        event(scene, "t", &format!("Adopted: adopted the existing topic with id {id} and 3 partitions")).await?;
         Ok(())
     })
     .await;
@@ -222,6 +242,7 @@ async fn a_deleted_object_leaves_its_topic_or_takes_it_along() {
         let adopted = status(scene.topic("t", spec(scene, json!({"deletionPolicy": "Delete"}))).await?)?;
         assert_eq!(adopted.topic_id, made.topic_id);
         scene.delete::<KafkaTopic>("t").await?;
+        event(scene, "t", &format!("Deleted: deleted the topic `{name}`")).await?;
         goes(scene, &name).await
     })
     .await;
@@ -281,6 +302,7 @@ async fn a_topic_is_handed_over_when_its_owner_is_deleted() {
         scene.delete::<KafkaTopic>("older").await?;
         let heir = status(neighbour.ready::<KafkaTopic>("younger").await?)?;
         assert_eq!(heir.topic_id, id, "the topic was made again");
+        event(scene, "older", &format!("HandedOver: the topic now belongs to KafkaTopic {}/younger", neighbour.namespace)).await?;
         assert_eq!(scene.records(&name).await?.len(), 1);
         neighbour.delete::<KafkaTopic>("younger").await?;
         goes(scene, &name).await
@@ -425,6 +447,22 @@ async fn with_cluster(scene: &Scene, mut cluster: Value, test: impl AsyncFnOnce(
     outcome
 }
 
+/// Compares what a cluster's status tells with what the brokers say themselves, at their other listeners.
+async fn is_described(scene: &Scene, cluster: &KafkaCluster) -> Result {
+    let (told, seen) = (cluster.status.clone().ok_or("no status")?, scene.admin.cluster().await?);
+    let told_ids: Vec<i32> = told.brokers.iter().map(|b| b.id).collect();
+    let ids: Vec<i32> = seen.brokers.iter().map(|b| b.id).collect();
+    let version = seen.version.map(|version| version.to_string());
+    let is_right = told.cluster_id == Some(seen.cluster_id)
+        && told_ids == ids
+        && told.broker_count == i32::try_from(ids.len()).ok()
+        && told.brokers.iter().all(|b| b.host.contains("kafka") && b.port == 9092)
+        && told.controller_id.is_some_and(|id| ids.contains(&id))
+        && version.is_some()
+        && told.kafka_version == version;
+    if is_right { Ok(()) } else { Err(format!("{told:?}, but the brokers {ids:?} of Kafka {version:?} are there").into()) }
+}
+
 #[tokio::test]
 async fn a_dead_cluster_is_told_and_so_are_its_topics() {
     play("t-dead", async |scene| {
@@ -511,7 +549,7 @@ async fn a_cluster_has_defaults_and_limits() {
     play("t-limits", async |scene| {
         let settings = json!({"topicDefaults": {"partitions": 2, "replicationFactor": 1}, "topicLimits": {"maxPartitions": 3}});
         with_cluster(scene, settings, async |system, name| {
-            system.ready::<KafkaCluster>(name).await?;
+            is_described(scene, &system.ready::<KafkaCluster>(name).await?).await?;
             let mut declared = json!({"topicName": scene.kafka_name("t"), "clusterRef": {"name": name}});
             scene.apply::<KafkaTopic>("t", declared.clone()).await?;
             let told = status(scene.ready::<KafkaTopic>("t").await?)?;

@@ -1,20 +1,28 @@
 //! The packaged chart: what it refuses, and that neither an upgrade nor an uninstall touches what it looks after.
 
-use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    path::PathBuf,
+};
 
 use futures::FutureExt;
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::Pod},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, LogParams},
+};
 use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic};
 use penstock_kafka::Record;
 use penstock_tests::{
     cluster::{Cluster, Tool},
+    local::Folder,
     scene::{LIMIT, Result, Scene, example, install, play, until},
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::process::Command;
 
 /// What makes objects of the Prometheus Operator.
 const MONITORING: [&str; 3] =
@@ -38,9 +46,13 @@ async fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
 async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
     let cluster = Cluster::current().await.unwrap();
     let brokers = "kafkaCluster.bootstrapServers={kafka:9092}";
-    for values in
-        [&[][..], &["kafkaCluster.create=true", brokers], &["crds.install=false", "rbac.create=false", "log.format=text"], &MONITORING]
-    {
+    for values in [
+        &[][..],
+        &["kafkaCluster.create=true", brokers],
+        &["crds.install=false", "rbac.create=false", "log.format=text", "log.level=info\\,penstock_operator=debug"],
+        &["resync=1h", "kafkaTimeout=5m", "deletionTimeout=0s"],
+        &MONITORING,
+    ] {
         let flags: Vec<&str> = values.iter().flat_map(|v| ["--set", v]).collect();
         helm(&cluster, &[&["lint", "--strict", "CHART"], &flags[..]].concat()).await.unwrap();
         helm(&cluster, &[&["template", "x", "CHART"], &flags[..]].concat()).await.unwrap();
@@ -57,6 +69,12 @@ async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
         (&["kafkaCluster.topicDefaults.partitions=0"], "partitions"),
         (&["kafkaCluster.topicLimits.partitions=3"], "topicLimits"),
         (&["log.format=xml"], "format"),
+        (&["log.level=warning"], "level"),
+        (&["log.level=penstock_operator=loud"], "level"),
+        (&["resync=2h"], "resync"),
+        (&["resync=500ms"], "resync"),
+        (&["kafkaTimeout=10m"], "kafkaTimeout"),
+        (&["deletionTimeout=61m"], "deletionTimeout"),
         (&["rbac.secrets=true"], "secrets"),
         (&["crds.keep=true"], "keep"),
         (&["metrics.service.port=80"], "port"),
@@ -73,13 +91,32 @@ async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
     }
 }
 
+/// What the operator may do: whoever adds a right says so here too. Nothing with Secrets, nothing by wildcard.
+fn rights() -> Value {
+    let keep = ["get", "list", "watch", "create", "patch", "delete"];
+    json!([
+        {"apiGroups": ["penstock.dev"], "resources": ["kafkaclusters", "eventpipelines"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["penstock.dev"], "resources": ["kafkatopics"], "verbs": keep},
+        {
+            "apiGroups": ["penstock.dev"], "verbs": ["patch"],
+            "resources": ["kafkaclusters/status", "kafkatopics/status", "eventpipelines/status"],
+        },
+        {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": keep},
+        {"apiGroups": [""], "resources": ["configmaps", "services", "serviceaccounts"], "verbs": keep},
+        {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": keep},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
+    ])
+}
+
 #[tokio::test]
-async fn the_operator_may_do_nothing_with_secrets_and_nothing_by_wildcard() {
+async fn the_operator_may_do_what_it_must_and_nothing_else() {
     let cluster = Cluster::current().await.unwrap();
-    let role = helm(&cluster, &["template", "x", "CHART", "--show-only", "templates/rbac.yaml"]).await.unwrap();
-    assert!(role.contains("kind: ClusterRole\n") && role.contains("kafkatopics"), "{role}");
-    let granted: Vec<&str> = role.lines().map(str::trim).filter(|l| !l.starts_with('#')).collect();
-    assert!(!granted.iter().any(|l| l.contains("secrets") || l.contains('*')), "{role}");
+    let rendered = helm(&cluster, &["template", "x", "CHART", "--show-only", "templates/rbac.yaml"]).await.unwrap();
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&rendered).unwrap();
+    let roles: Vec<&Value> = objects.iter().filter(|object| !object["rules"].is_null()).collect();
+    let [role] = roles.as_slice() else { panic!("one object has rules: {rendered}") };
+    assert_eq!((&role["kind"], &role["rules"]), (&json!("ClusterRole"), &rights()));
 }
 
 /// What must be the same before and after: the definitions, the objects, the topics in Kafka, the workers.
@@ -145,11 +182,40 @@ async fn is_paid(scene: &Scene) -> Result {
     .await
 }
 
+/// A copy of the chart as an older release may have been: its `KafkaTopic` has no column for the topic's name.
+async fn older_chart(scene: &Scene, folder: &Folder) -> Result<PathBuf> {
+    let chart = folder.path().join("penstock");
+    let mut copy = Command::new("cp");
+    copy.arg("-R").arg(scene.cluster.repository().join("helm/penstock")).arg(&chart);
+    install::run(copy).await?;
+    let file = chart.join("templates/crds/kafkatopics.penstock.dev.yaml");
+    let text = std::fs::read_to_string(&file)?;
+    let older = text.replace("    - jsonPath: .status.topicName\n      name: Topic\n      type: string\n", "");
+    assert_ne!(text, older, "the column was not found");
+    std::fs::write(&file, older)?;
+    Ok(chart)
+}
+
+/// Whether `kubectl get kafkatopics` shows the topic's name.
+async fn has_the_column(scene: &Scene) -> Result<bool> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(scene.client.clone());
+    let versions = definitions.get("kafkatopics.penstock.dev").await?.spec.versions;
+    Ok(versions.into_iter().flat_map(|version| version.additional_printer_columns.unwrap_or_default()).any(|c| c.name == "Topic"))
+}
+
 /// The operator's pods that are not on their way out.
 async fn operators(scene: &Scene) -> Result<Vec<Option<String>>> {
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), install::NAMESPACE);
     let pods = pods.list(&ListParams::default().labels(install::OPERATOR)).await?.items;
     Ok(pods.iter().filter(|p| p.metadata.deletion_timestamp.is_none()).map(ResourceExt::uid).collect())
+}
+
+/// What the operator that stays has logged.
+async fn log_of_the_operator(scene: &Scene) -> Result<String> {
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), install::NAMESPACE);
+    let found = pods.list(&ListParams::default().labels(install::OPERATOR)).await?.items;
+    let stays = found.iter().find(|p| p.metadata.deletion_timestamp.is_none()).ok_or("there is no operator")?;
+    Ok(pods.logs(&stays.name_any(), &LogParams::default()).await?)
 }
 
 /// Runs a test that changes the installation, and leaves it as the others expect it, whatever happens.
@@ -163,18 +229,25 @@ async fn reinstalled_after(scene: &Scene, test: impl AsyncFnOnce() -> Result) ->
 }
 
 #[tokio::test]
-async fn an_upgrade_rolls_the_operator_and_nothing_else() {
+async fn an_upgrade_rolls_the_operator_and_renews_the_definitions_and_nothing_else() {
     play("chart-upgrade", async |scene| {
         let before = prepare(scene).await?;
         let operator = operators(scene).await?;
         reinstalled_after(scene, async || {
-            install::install(&scene.cluster, &["resync=20s"]).await?;
+            let folder = Folder::new("chart")?;
+            install::install_from(&scene.cluster, &older_chart(scene, &folder).await?, &[]).await?;
+            assert!(!has_the_column(scene).await?, "this is no older definition");
+            install::install(&scene.cluster, &["resync=20s", "log.format=text"]).await?;
+            assert!(has_the_column(scene).await?, "the definition was not upgraded");
             let rolled = operators(scene).await?;
             assert!(rolled.len() == 1 && rolled != operator, "{operator:?} -> {rolled:?}");
             // A change that must be seen proves that the new operator has looked around.
             scene.topic("later", json!({"partitions": 1, "replicationFactor": 1})).await?;
             scene.ready::<EventPipeline>("p").await?;
             assert_eq!(look(scene).await?, before);
+            let log = log_of_the_operator(scene).await?;
+            let is_json = |line: &str| serde_json::from_str::<Value>(line).is_ok();
+            assert!(log.contains("started") && !log.lines().any(is_json), "this is no text for people: {log}");
             Ok(())
         })
         .await

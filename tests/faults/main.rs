@@ -6,5 +6,6 @@
 mod chart;
 mod kafka_down;
 mod malformed;
+mod operator;
 mod operator_restart;
 mod worker_killed;

@@ -7,8 +7,8 @@ use kube::{
     api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
     core::NamespaceResourceScope,
 };
-use penstock_crds::{EventPipeline, KafkaTopic};
-use penstock_tests::scene::{LIMIT, Result, Scene, Waiting, play, until};
+use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic};
+use penstock_tests::scene::{LIMIT, Result, Scene, Waiting, install, play, until};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -19,10 +19,10 @@ struct Loosened {
 }
 
 impl Loosened {
-    /// Lets the apiserver accept anything as a topic's or pipeline's spec.
+    /// Lets the apiserver accept anything as a spec.
     async fn begin(scene: &Scene) -> Result<Self> {
         let mut loosened = Self { api: Api::all(scene.client.clone()), before: Vec::new() };
-        for name in ["kafkatopics.penstock.dev", "eventpipelines.penstock.dev"] {
+        for name in ["kafkaclusters.penstock.dev", "kafkatopics.penstock.dev", "eventpipelines.penstock.dev"] {
             if let Err(error) = loosened.open(name).await {
                 loosened.end().await?;
                 return Err(error);
@@ -171,7 +171,28 @@ fn broken_pipelines() -> Vec<Broken> {
     ]
 }
 
-async fn all_told(scene: &Scene) -> Result {
+/// `KafkaCluster`s in the operator's namespace, named after the test.
+fn broken_clusters() -> Vec<Broken> {
+    let servers = json!(["kafka:9092"]);
+    vec![
+        Broken { name: "servers", spec: json!({"bootstrapServers": 7}), word: "7", in_place: true },
+        Broken {
+            name: "limit",
+            spec: json!({"bootstrapServers": servers, "topicLimits": {"maxPartitions": "many"}}),
+            word: "many",
+            in_place: true,
+        },
+    ]
+}
+
+fn cluster_name(scene: &Scene, broken: &Broken) -> String {
+    format!("{}-{}", scene.namespace, broken.name)
+}
+
+async fn all_told(scene: &Scene, system: &Scene) -> Result {
+    for broken in broken_clusters() {
+        told_invalid::<KafkaCluster>(system, &cluster_name(scene, &broken), broken.word).await?;
+    }
     for broken in broken_topics(scene) {
         told_invalid::<KafkaTopic>(scene, broken.name, broken.word).await?;
     }
@@ -181,7 +202,10 @@ async fn all_told(scene: &Scene) -> Result {
     Ok(())
 }
 
-async fn create_all(scene: &Scene) -> Result {
+async fn create_all(scene: &Scene, system: &Scene) -> Result {
+    for broken in broken_clusters() {
+        create::<KafkaCluster>(system, &cluster_name(scene, &broken), broken.spec).await?;
+    }
     for broken in broken_topics(scene) {
         create::<KafkaTopic>(scene, broken.name, broken.spec).await?;
     }
@@ -194,65 +218,92 @@ async fn create_all(scene: &Scene) -> Result {
 #[tokio::test]
 async fn broken_objects_are_told_and_their_neighbours_do_not_notice() {
     play("malformed", async |scene| {
-        for name in ["before", "out"] {
-            scene.topic(name, json!({"partitions": 1, "replicationFactor": 1})).await?;
+        let system = Scene::at(install::NAMESPACE).await?;
+        let outcome = among_broken_objects(scene, &system).await;
+        let mut removed: Result = Ok(());
+        for broken in broken_clusters() {
+            let deleted = untyped::<KafkaCluster>(&system).delete(&cluster_name(scene, &broken), &DeleteParams::default()).await;
+            removed = removed.and(deleted.map(drop).map_err(Into::into));
         }
-        let loosened = Loosened::begin(scene).await?;
-        let created = async {
-            create_all(scene).await?;
-            all_told(scene).await?;
-            scene.stop_operator().await?;
-            create::<KafkaTopic>(scene, UNSEEN, json!({"partitions": "many"})).await
-        }
-        .await;
-        loosened.end().await?;
-        created?;
-        refused_again::<KafkaTopic>(scene, json!({"partitions": "many"})).await?;
-        refused_again::<EventPipeline>(scene, json!({"replicas": 1})).await?;
-        scene.start_operator().await?;
-        event_says(scene, UNSEEN, "delete it and make it anew").await?;
-        untyped::<KafkaTopic>(scene).delete(UNSEEN, &DeleteParams::default()).await?;
-        all_told(scene).await?;
-
-        let good = async |name: &str| -> Result {
-            scene.topic(name, json!({"partitions": 1, "replicationFactor": 1})).await?;
-            let changed = json!({"partitions": 2, "replicationFactor": 1});
-            scene.topic("before", changed).await?;
-            scene.apply::<EventPipeline>(name, reader(name)).await?;
-            scene.ready::<EventPipeline>(name).await?;
-            scene.ready_workers(name, 1).await.map(drop)
-        };
-        good("after").await?;
-        // What it claims stays its own, although it cannot be read.
-        scene.apply::<KafkaTopic>("rival", json!({"topicName": scene.kafka_name("broken-choice"), "deletionPolicy": "Delete"})).await?;
-        scene.told::<KafkaTopic>("rival", "Ready", "False", Some("TopicConflict")).await?;
-        scene.delete::<KafkaTopic>("rival").await?;
-        scene.kill_operator().await?;
-        good("restarted").await?;
-        all_told(scene).await?;
-
-        for broken in broken_topics(scene) {
-            let mut repaired = json!({"partitions": 1, "replicationFactor": 1});
-            scene.own_topic_name(broken.name, &mut repaired);
-            repair::<KafkaTopic>(scene, &broken, &repaired).await?;
-            scene.ready::<KafkaTopic>(broken.name).await?;
-        }
-        for broken in broken_pipelines() {
-            repair::<EventPipeline>(scene, &broken, &reader("before")).await?;
-            scene.ready::<EventPipeline>(broken.name).await?;
-        }
-        Ok(())
+        outcome.and(removed)
     })
     .await;
 }
 
+async fn among_broken_objects(scene: &Scene, system: &Scene) -> Result {
+    for name in ["before", "out"] {
+        scene.topic(name, json!({"partitions": 1, "replicationFactor": 1})).await?;
+    }
+    let loosened = Loosened::begin(scene).await?;
+    let created = async {
+        create_all(scene, system).await?;
+        all_told(scene, system).await?;
+        scene.stop_operator().await?;
+        create::<KafkaTopic>(scene, UNSEEN, json!({"partitions": "many"})).await
+    }
+    .await;
+    loosened.end().await?;
+    created?;
+    refused_again::<KafkaTopic>(scene, json!({"partitions": "many"})).await?;
+    refused_again::<EventPipeline>(scene, json!({"replicas": 1})).await?;
+    refused_again::<KafkaCluster>(scene, json!({"bootstrapServers": 7})).await?;
+    scene.start_operator().await?;
+    event_says(scene, UNSEEN, "delete it and make it anew").await?;
+    untyped::<KafkaTopic>(scene).delete(UNSEEN, &DeleteParams::default()).await?;
+    all_told(scene, system).await?;
+    for broken in broken_clusters() {
+        let mut lost = json!({"clusterRef": {"name": cluster_name(scene, &broken)}, "replicationFactor": 1});
+        scene.own_topic_name(broken.name, &mut lost);
+        scene.apply::<KafkaTopic>(broken.name, lost).await?;
+        scene.told::<KafkaTopic>(broken.name, "Ready", "False", Some("ClusterNotReady")).await?;
+    }
+
+    let good = async |name: &str| -> Result {
+        scene.topic(name, json!({"partitions": 1, "replicationFactor": 1})).await?;
+        let changed = json!({"partitions": 2, "replicationFactor": 1});
+        scene.topic("before", changed).await?;
+        scene.apply::<EventPipeline>(name, reader(name)).await?;
+        scene.ready::<EventPipeline>(name).await?;
+        scene.ready_workers(name, 1).await.map(drop)
+    };
+    good("after").await?;
+    // What it claims stays its own, although it cannot be read.
+    scene.apply::<KafkaTopic>("rival", json!({"topicName": scene.kafka_name("broken-choice"), "deletionPolicy": "Delete"})).await?;
+    scene.told::<KafkaTopic>("rival", "Ready", "False", Some("TopicConflict")).await?;
+    scene.delete::<KafkaTopic>("rival").await?;
+    scene.kill_operator().await?;
+    good("restarted").await?;
+    all_told(scene, system).await?;
+    repair_all(scene, system).await
+}
+
+/// Repairs each object, and waits until it is ready, and what meant it too.
+async fn repair_all(scene: &Scene, system: &Scene) -> Result {
+    for broken in broken_topics(scene) {
+        let mut repaired = json!({"partitions": 1, "replicationFactor": 1});
+        scene.own_topic_name(broken.name, &mut repaired);
+        repair::<KafkaTopic>(scene, broken.name, broken.in_place, &repaired).await?;
+        scene.ready::<KafkaTopic>(broken.name).await?;
+    }
+    for broken in broken_pipelines() {
+        repair::<EventPipeline>(scene, broken.name, broken.in_place, &reader("before")).await?;
+        scene.ready::<EventPipeline>(broken.name).await?;
+    }
+    let servers = json!({"bootstrapServers": [scene.cluster.brokers().await?.internal]});
+    for broken in broken_clusters() {
+        repair::<KafkaCluster>(system, &cluster_name(scene, &broken), broken.in_place, &servers).await?;
+        scene.ready::<KafkaTopic>(broken.name).await?;
+    }
+    Ok(())
+}
+
 /// Replaces a broken object's spec, as `kubectl replace` does, with `--force` where it must be.
-async fn repair<K>(scene: &Scene, broken: &Broken, spec: &Value) -> Result
+async fn repair<K>(scene: &Scene, name: &str, in_place: bool, spec: &Value) -> Result
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let (api, name) = (untyped::<K>(scene), broken.name);
-    if !broken.in_place {
+    let api = untyped::<K>(scene);
+    if !in_place {
         scene.delete::<K>(name).await?;
         api.create(&PostParams::default(), &object::<K>(name, spec)?).await?;
         return Ok(());

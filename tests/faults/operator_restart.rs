@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Service, ServiceAccount},
+    policy::v1::PodDisruptionBudget,
+};
 use kube::api::DeleteParams;
 use penstock_crds::{EventPipeline, KafkaTopic};
-use penstock_kafka::Record;
+use penstock_kafka::{ConfigDelta, Record};
 use penstock_tests::scene::{LIMIT, Result, Scene, play, until};
 use serde_json::{Value, json};
 
@@ -55,6 +59,40 @@ async fn a_topic_lives_its_life_though_the_operator_dies_at_every_change() {
         for moment in MOMENTS {
             live_of_a_topic(scene, moment).await?;
         }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn drift_is_reverted_and_a_retained_topic_stays_though_the_operator_dies() {
+    play("restart-drift", async |scene| {
+        let name = scene.kafka_name("t");
+        let mut retained = topic(scene, 1, json!({"retention.ms": "3600000"}));
+        retained["deletionPolicy"] = json!("Retain");
+        let made = scene.topic("t", retained).await?.status.and_then(|s| s.topic_id);
+        let meddle = async || -> Result {
+            let set = [("retention.ms".to_owned(), "1000".to_owned())].into();
+            let delta = ConfigDelta { topic: name.clone(), set, ..ConfigDelta::default() };
+            scene.admin.alter_configs_incremental(&[delta]).await?.remove(&name).ok_or("no answer")??;
+            Ok(())
+        };
+        interrupted(scene, MOMENTS[1], meddle).await?;
+        until("the drift is reverted", LIMIT, async || {
+            let seen = scene.admin.describe_configs(&[&name]).await?.remove(&name).ok_or("no answer")??.overrides();
+            if seen.get("retention.ms").is_some_and(|value| value == "3600000") { Ok(()) } else { Err(format!("{seen:?}").into()) }
+        })
+        .await?;
+
+        let delete = async || scene.api::<KafkaTopic>().delete("t", &DeleteParams::default()).await.map(drop).map_err(Into::into);
+        interrupted(scene, Duration::ZERO, delete).await?;
+        scene.gone::<KafkaTopic>("t").await?;
+        // A topic that must come proves that the new operator has looked around.
+        let mut other = topic(scene, 1, json!({}));
+        other["topicName"] = json!(scene.kafka_name("other"));
+        scene.topic("other", other).await?;
+        let left = scene.admin.describe(&[&name]).await?.remove(&name).ok_or("no answer")??;
+        assert_eq!(Some(left.id.to_string()), made);
         Ok(())
     })
     .await;
@@ -127,14 +165,28 @@ async fn a_pipeline_lives_its_life_though_the_operator_dies_at_every_change() {
         let scaled = scene.ready_workers("p", 2).await?;
         assert!(scaled.contains(&first[0]), "scaling replaced a worker");
 
+        let template = async || -> Result<_> { Ok(scene.api::<Deployment>().get("p").await?.spec.map(|spec| spec.template)) };
+        let before = template().await?;
+        interrupted(scene, MOMENTS[1], async || apply(pipeline(2, "1")).await).await?;
+        // A change that must be seen proves that the new operator has looked at the pipeline.
+        apply(pipeline(3, "1")).await?;
+        let more = scene.ready_workers("p", 3).await?;
+        assert!(scaled.iter().all(|pod| more.contains(pod)), "applying the same again replaced a worker");
+        assert_eq!(template().await?, before);
+
         interrupted(scene, MOMENTS[2], async || apply(pipeline(2, "0.5")).await).await?;
         scene.ready::<EventPipeline>("p").await?;
         let rolled = scene.ready_workers("p", 2).await?;
-        assert!(rolled.iter().all(|pod| !scaled.contains(pod)), "a changed option rolls every worker");
+        assert!(rolled.iter().all(|pod| !more.contains(pod)), "a changed option rolls every worker");
 
         let delete = async || scene.api::<EventPipeline>().delete("p", &DeleteParams::default()).await.map(drop).map_err(Into::into);
         interrupted(scene, Duration::ZERO, delete).await?;
         scene.gone::<Deployment>("p").await?;
+        scene.gone::<Service>("p").await?;
+        scene.gone::<ServiceAccount>("p").await?;
+        scene.gone::<PodDisruptionBudget>("p").await?;
+        scene.gone::<ConfigMap>("p").await?;
+        scene.gone::<KafkaTopic>("p-in-dlt").await?;
         scene.ready::<KafkaTopic>("in").await?;
         Ok(())
     })

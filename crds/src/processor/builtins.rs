@@ -28,7 +28,7 @@ const PRODUCE_TIMEOUT: OptionSpec = OptionSpec {
 const CORS_ORIGIN: OptionSpec = OptionSpec {
     name: "corsOrigin",
     summary: "the origin that browsers may call from; * for any",
-    kind: OptionKind::Text { max: 253 },
+    kind: OptionKind::Origin,
     fallback: Fallback::Value("*"),
 };
 

@@ -41,6 +41,8 @@ pub enum OptionKind {
         /// The most characters.
         max: usize,
     },
+    /// An origin (RFC 6454) as browsers send it, such as `https://shop.example`, or `*` for any.
+    Origin,
     /// A JSON Pointer (RFC 6901) to a field, such as `/user_id`.
     JsonPointer {
         /// The most characters.
@@ -53,6 +55,8 @@ pub enum OptionKind {
     },
 }
 
+/// The longest origin.
+const MAX_ORIGIN: usize = 253;
 /// The longest path.
 const MAX_PATH: usize = 200;
 /// The paths that a worker answers on the port of its source.
@@ -84,6 +88,8 @@ impl OptionKind {
             Self::UriReference { max } => check_text(value, max).and_then(|()| {
                 if cloudevents::is_uri_reference(value) { Ok(()) } else { Err(format!("`{shown}` is not a URI reference such as /orders")) }
             }),
+            Self::Origin if value == "*" || (value.len() <= MAX_ORIGIN && is_origin(value)) => Ok(()),
+            Self::Origin => Err(format!("`{shown}` is not an origin such as https://shop.example, or *")),
             Self::JsonPointer { max } => check_pointer(value, max),
             Self::JsonSchema { max } => check_schema(value, max),
         }
@@ -112,6 +118,22 @@ fn check_path(value: &str) -> Result<(), String> {
             Shown(value)
         )),
     }
+}
+
+/// A scheme, a host and perhaps a port, in lower case: nothing else is ever sent, so nothing else would ever match.
+fn is_origin(value: &str) -> bool {
+    let Some((scheme, authority)) = value.split_once("://") else { return false };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let name = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'));
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && name(host),
+    };
+    let is_port = port.is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok());
+    scheme.starts_with(|c: char| c.is_ascii_lowercase()) && name(scheme) && is_host && is_port
 }
 
 /// The empty one, which points to the whole, is no field.
@@ -170,6 +192,30 @@ mod tests {
                 OptionKind::UriReference { max: 20 },
                 &["/orders", "urn:shop:orders", "shop.example"],
                 &["", "a b", "%zz", "a\nb", "<x>", &long],
+            ),
+            (
+                OptionKind::Origin,
+                &["*", "https://shop.example", "http://localhost:3000", "http://[::1]:3000", "https://[::1]", "app-1://x"],
+                &[
+                    "",
+                    "shop.example",
+                    "https://",
+                    "https://shop.example/",
+                    "https://shop.example/app",
+                    "https://shop.example?x=1",
+                    "https://Shop.example",
+                    "HTTPS://shop.example",
+                    "https://*.example",
+                    "https://a@b",
+                    "https://a:b",
+                    "https://a:65536",
+                    "https://a:",
+                    "https://[::g]",
+                    "https://ä.example",
+                    "://a",
+                    "null",
+                    "https://a,https://b",
+                ],
             ),
             (
                 OptionKind::JsonPointer { max: 20 },

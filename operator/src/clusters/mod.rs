@@ -32,7 +32,7 @@ pub use crate::refusal::Refusal as ClusterRefusal;
 use crate::{
     backoff::with_jitter,
     context::Context,
-    controller::{self, CACHE_LAG, ControllerEnded, Next, Triggers},
+    controller::{self, ControllerEnded, Next, Triggers},
     events::Notice,
     refusal::Refusal,
     status as written,
@@ -55,7 +55,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(
 
 async fn reconcile(cluster: Arc<KafkaCluster>, context: Arc<Context>) -> Result<Next, written::Error> {
     match check(&cluster, &context).await {
-        Err(written::Error::Outdated) => Ok(Next::After(CACHE_LAG)),
+        Err(written::Error::Outdated) => Ok(Next::Outdated),
         result => result,
     }
 }

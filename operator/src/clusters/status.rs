@@ -69,7 +69,7 @@ fn brokers(seen: &ClusterDescription) -> Vec<BrokerStatus> {
 #[cfg(test)]
 mod tests {
     use penstock_crds::KafkaClusterSpec;
-    use penstock_kafka::BrokerInfo;
+    use penstock_kafka::{BrokerInfo, KafkaVersion};
 
     use super::*;
 
@@ -82,7 +82,7 @@ mod tests {
             cluster_id: "id".into(),
             controller: Some(controller),
             brokers: ids.iter().map(|id| BrokerInfo { id: *id, host: format!("kafka-{id}"), port: 9092, rack: None }).collect(),
-            version: None,
+            version: Some(KafkaVersion { major: 4, minor: 3 }),
         }
     }
 
@@ -100,6 +100,10 @@ mod tests {
         cluster.status = Some(status(&cluster, Ok(&seen(&[1, 0], 1)), &at(1)));
         let up = cluster.status.clone().unwrap();
         assert_eq!((up.broker_count, up.brokers[0].id, up.conditions[0].reason.as_str()), (Some(2), 0, "Connected"));
+        assert_eq!((up.controller_id, up.kafka_version.as_deref()), (Some(1), Some("4.3")));
+        let mut untold = seen(&[0, 1], 1);
+        untold.version = None;
+        assert_eq!(status(&cluster, Ok(&untold), &at(1)).kafka_version, up.kafka_version, "a version that is not told stays");
 
         let first = Refusal::new(Reason::KafkaUnreachable, "refused");
         cluster.status = Some(status(&cluster, Err(&first), &at(2)));

@@ -21,7 +21,7 @@ use super::{
     report::{Change, Verb},
     surplus::{removal, surplus},
 };
-use crate::refusal::Refusal;
+use crate::{refusal::Refusal, status::is_outdated};
 
 /// What came of a plan.
 #[derive(Debug, Default)]
@@ -43,6 +43,9 @@ pub enum Stopped {
     /// The namespace is being deleted, and the pipeline with it.
     #[error("the namespace is being deleted")]
     NamespaceGoes,
+    /// The apiserver answers that it cannot, be it broken or one that it asks: told as a refusal is, and tried again.
+    #[error("{0}")]
+    Unable(Refusal),
     /// The apiserver did not answer, or has changed its mind meanwhile: to be tried again.
     #[error("the apiserver could not be asked: {0}")]
     Failed(#[source] kube::Error),
@@ -140,7 +143,7 @@ impl Place<'_> {
         };
         match self.api(orphan.kind).delete(&name, &params).await {
             Ok(_) => applied.changes.push(Change { kind: orphan.kind, name, verb: Verb::Removed }),
-            Err(error) if crate::status::is_outdated(&error) => {}
+            Err(error) if is_outdated(&error) => {}
             Err(error) => return Err(stopped(error, orphan.kind, &name)),
         }
         Ok(())
@@ -185,11 +188,44 @@ fn conflict(manifest: &Manifest) -> Refusal {
 
 /// What an error means: whether Kubernetes will not have the object, or could not be asked.
 fn stopped(error: kube::Error, kind: ChildKind, name: &str) -> Stopped {
+    let outdated = is_outdated(&error);
     match error {
         kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated") => Stopped::NamespaceGoes,
-        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 413 | 415 | 422) => {
-            Refusal::new(Reason::RefusedByKubernetes, format!("{} `{name}`: {}", kind.as_str(), status.message)).into()
+        kube::Error::Api(status) if !outdated => {
+            let refusal = Refusal::new(Reason::RefusedByKubernetes, format!("{} `{name}`: {}", kind.as_str(), status.message));
+            if matches!(status.code, 400 | 403 | 413 | 415 | 422) { Stopped::Refused(refusal) } else { Stopped::Unable(refusal) }
         }
         error => Stopped::Failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn what_the_apiserver_answers_is_told() {
+        for (code, words, expected) in [
+            (422, "Invalid value", "refused Deployment `p`: Invalid value"),
+            (403, "exceeded quota", "refused Deployment `p`: exceeded quota"),
+            (403, "unable to create new content in namespace shop because it is being terminated", "the namespace goes"),
+            (500, "failed calling webhook", "unable Deployment `p`: failed calling webhook"),
+            (429, "too many requests", "unable Deployment `p`: too many requests"),
+            (503, "not yet", "unable Deployment `p`: not yet"),
+            // The next look sees the object as it is by then.
+            (409, "the object has been modified", "failed"),
+            (404, "not found", "failed"),
+        ] {
+            let error = kube::Error::Api(Status::failure(words, "").with_code(code).boxed());
+            let told = match stopped(error, ChildKind::Deployment, "p") {
+                Stopped::Refused(refusal) => format!("refused {refusal}"),
+                Stopped::Unable(refusal) => format!("unable {refusal}"),
+                Stopped::NamespaceGoes => "the namespace goes".to_owned(),
+                Stopped::Failed(_) | Stopped::Json(_) => "failed".to_owned(),
+            };
+            assert_eq!(told, expected, "{code}");
+        }
     }
 }

@@ -51,8 +51,6 @@ use crate::{
     status as written,
 };
 
-/// How long until a pipeline whose status could not be written over an outdated one is looked at again.
-const OUTDATED: Duration = Duration::from_millis(200);
 /// How often workers that do not become ready are looked at, at most and at least.
 const LOOK: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 
@@ -99,11 +97,12 @@ async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Child
     let plan = plan(pipeline, &verdict, &seen.owned, seen.deployment.as_ref(), &context.settings.worker_image)?;
     let applied = apply(&context.client, namespace, uid, plan, seen.deployment).await;
     tell(context, pipeline, report::of_changes(&applied.changes)).await;
-    let refused = match &applied.stopped {
-        None => None,
-        Some(Stopped::Refused(refusal)) => Some(refusal.clone()),
+    let (refused, failure) = match applied.stopped {
+        None => (None, None),
+        Some(Stopped::Refused(refusal)) => (Some(refusal), None),
+        Some(Stopped::Unable(refusal)) => (Some(refusal.clone()), Some(Stopped::Unable(refusal))),
         Some(Stopped::NamespaceGoes) => return Ok(Next::AwaitChange),
-        Some(_) => return applied.stopped.map_or(Ok(Next::AwaitChange), |stopped| Err(Error::Stopped(stopped))),
+        Some(stopped) => return Err(Error::Stopped(stopped)),
     };
     let workers = judge(Workers { deployment: applied.deployment.as_ref(), pods: &seen.pods, wanted: replicas(&pipeline.spec) });
     let findings = Findings {
@@ -114,7 +113,12 @@ async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Child
         moves: seen.moves.as_ref(),
     };
     let next = until_read(next(pipeline, &findings, &now), &verdict, context);
-    report(context, pipeline, &status(pipeline, &findings, &now)).await.map(|written| if written { next } else { Next::After(OUTDATED) })
+    let written = report(context, pipeline, &status(pipeline, &findings, &now)).await?;
+    match failure {
+        Some(failure) => Err(Error::Stopped(failure)),
+        None if written => Ok(next),
+        None => Ok(Next::Outdated),
+    }
 }
 
 /// When to look again: what is refused is told to nobody when it goes away, and a worker that crashes is not either.
@@ -137,7 +141,7 @@ fn until_read(next: Next, verdict: &Verdict, context: &Context) -> Next {
     match next {
         Next::AwaitChange => Next::After(resync),
         Next::After(pause) => Next::After(pause.min(resync)),
-        Next::Backoff => Next::Backoff,
+        Next::Backoff | Next::Outdated => next,
     }
 }
 

@@ -162,9 +162,13 @@ fn check_shape(spec: &EventPipelineSpec, choice: &Choice) -> Result<(), Refusal>
         (Need::Forbidden, true) => problems.push("no sink: it produces nothing"),
         _ => {}
     }
-    match (table, spec.table.is_some()) {
-        (Need::Required, false) => problems.push("table: it answers from topics"),
-        (Need::Forbidden, true) => problems.push("no table: it answers nothing"),
+    let written = spec.sink.as_ref().map(|sink| &sink.kafka.topic);
+    match (table, &spec.table) {
+        (Need::Required, None) => problems.push("table: it answers from topics"),
+        (Need::Required, Some(table)) if written.is_some_and(|topic| !table.topics.contains(topic)) => {
+            problems.push("the topic of sink.kafka.topic in table.topics: it answers with what it has written");
+        }
+        (Need::Forbidden, Some(_)) => problems.push("no table: it answers nothing"),
         _ => {}
     }
     if problems.is_empty() {

@@ -43,7 +43,14 @@ pub fn decide(topic: &KafkaTopic, owner: Option<&Claim>, successor: Option<&Clai
     }
     match history(topic).topic_id {
         Some(id) => Departure::Delete(id),
-        None => Departure::Leave(Some(Notice::warning("Left", "this object was never seen to own a topic: nothing was deleted in Kafka"))),
+        // The operator may have died between making the topic and saying so.
+        None => Departure::Leave(Some(Notice::warning(
+            "Left",
+            format!(
+                "this object was never seen to own a topic, so nothing was deleted in Kafka; should there be a topic `{}`, this object may have made it: see whether it is still wanted",
+                topic.kafka_name()
+            ),
+        ))),
     }
 }
 

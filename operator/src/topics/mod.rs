@@ -11,6 +11,7 @@ mod observe;
 mod ownership;
 mod plan;
 mod reconcile;
+mod refused;
 mod status;
 mod triggers;
 mod validate;

@@ -20,6 +20,7 @@ use super::{
     observe::{ObservedTopic, observe},
     ownership::{Claim, kafka_name, older_owner, successor},
     plan::{Plan, TopicAction, managed_after, managed_before, plan},
+    refused::refused,
     status::{self, Knowledge, as_declared, history},
     validate::{ValidatedTopic, validate},
 };
@@ -27,7 +28,7 @@ use crate::{
     backoff::with_jitter,
     clusters::{self, ClusterConnection, ClusterIds, ResolvedCluster},
     context::Context,
-    controller::{CACHE_LAG, Next},
+    controller::Next,
     events::Notice,
     refusal::Refusal,
     status::{self as written, Error},
@@ -41,7 +42,7 @@ pub(super) async fn reconcile(topic: Arc<KafkaTopic>, context: Arc<Context>) -> 
     let topic = Arc::unwrap_or_clone(topic);
     let result = if topic.metadata.deletion_timestamp.is_some() { depart(&context, topic).await } else { keep(&context, topic).await };
     match result {
-        Err(Error::Outdated) => Ok(Next::After(CACHE_LAG)),
+        Err(Error::Outdated) => Ok(Next::Outdated),
         result => result,
     }
 }
@@ -123,7 +124,8 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
                     Some(observed) => Knowledge::Seen { observed, managed },
                     None => Knowledge::Missing { managed },
                 };
-                return fail(context, &topic, &found.cluster, knowledge, &error).await;
+                context.connections.failed(&found.cluster.name, &error);
+                return refuse(context, &topic, knowledge, &refused(action, &error), Next::Backoff).await;
             }
         }
         context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), notice::done(action, cause)).await;

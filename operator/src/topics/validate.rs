@@ -52,9 +52,14 @@ pub fn validate(topic: &KafkaTopic, cluster: &KafkaClusterSpec) -> Result<Valida
     if let (Some(limit), Some(partitions)) = (limit, valid.initial_partitions)
         && partitions > limit
     {
-        let message = format!(
-            "{partitions} partitions are more than the KafkaCluster allows ({limit}): ask the platform team for a higher topicLimits.maxPartitions, or delete this KafkaTopic and apply it with fewer (partitions may only grow)"
-        );
+        let message = match spec.partitions {
+            Some(_) => format!(
+                "{partitions} partitions are more than the KafkaCluster allows ({limit}): ask the platform team for a higher topicLimits.maxPartitions, or delete this KafkaTopic and apply it with fewer (partitions may only grow)"
+            ),
+            None => format!(
+                "the KafkaCluster's topicDefaults.partitions ({partitions}) are more than its topicLimits.maxPartitions ({limit}): ask the platform team to correct one of them, or name spec.partitions"
+            ),
+        };
         return Err(Refusal::new(Reason::LimitExceeded, message));
     }
     Ok(valid)
@@ -72,25 +77,31 @@ mod tests {
         let limit = json!({"topicLimits": {"maxPartitions": 12}});
         let low_limit = json!({"topicDefaults": {"partitions": 6}, "topicLimits": {"maxPartitions": 4}});
         let none = json!({});
-        type Expected = Result<(Option<i32>, Option<i32>, Option<i16>), Reason>;
+        let refused = |reason: Reason, words: &'static str| Err((reason, words));
+        type Expected = Result<(Option<i32>, Option<i32>, Option<i16>), (Reason, &'static str)>;
         let rows: [(Value, &Value, Expected); 9] = [
             (json!({}), &none, Ok((None, None, None))),
             (json!({}), &defaults, Ok((None, Some(6), Some(3)))),
             (json!({"partitions": 3, "replicationFactor": 1}), &defaults, Ok((Some(3), Some(3), Some(1)))),
             (json!({"partitions": 12}), &limit, Ok((Some(12), Some(12), None))),
-            (json!({"partitions": 13}), &limit, Err(Reason::LimitExceeded)),
-            (json!({}), &low_limit, Err(Reason::LimitExceeded)),
-            (json!({"partitions": 0}), &none, Err(Reason::InvalidSpec)),
-            (json!({"replicationFactor": 0}), &none, Err(Reason::InvalidSpec)),
-            (json!({"topicName": "__offsets"}), &none, Err(Reason::InvalidSpec)),
+            (json!({"partitions": 13}), &limit, refused(Reason::LimitExceeded, "apply it with fewer")),
+            (json!({}), &low_limit, refused(Reason::LimitExceeded, "name spec.partitions")),
+            (json!({"partitions": 0}), &none, refused(Reason::InvalidSpec, "at least 1")),
+            (json!({"replicationFactor": 0}), &none, refused(Reason::InvalidSpec, "at least 1")),
+            (json!({"topicName": "__offsets"}), &none, refused(Reason::InvalidSpec, "belong to Kafka")),
         ];
         for (spec, cluster, expected) in rows {
             let topic = KafkaTopic::new("orders", serde_json::from_value(spec.clone()).unwrap());
             let mut cluster = cluster.clone();
             cluster["bootstrapServers"] = json!(["kafka:9092"]);
             let valid = validate(&topic, &serde_json::from_value(cluster).unwrap());
-            let got = valid.map(|v| (v.partitions, v.initial_partitions, v.initial_replication_factor)).map_err(|r| r.reason);
-            assert_eq!(got, expected, "{spec}");
+            let got = valid.map(|v| (v.partitions, v.initial_partitions, v.initial_replication_factor));
+            match (got, expected) {
+                (Err(refusal), Err((reason, words))) => {
+                    assert!(refusal.reason == reason && refusal.message.contains(words), "{spec}: {refusal:?}");
+                }
+                (got, expected) => assert_eq!(got.map_err(|r| r.message), expected.map_err(|(_, words)| words.to_owned()), "{spec}"),
+            }
         }
     }
 }

@@ -78,6 +78,13 @@ fn map(kind: &'static str, place: &'static str, base: Value, most: usize, long: 
     bound(kind, place, base, &[json!({}), keys(most), json!({"k": "v".repeat(long)})], &beyond)
 }
 
+/// Amounts of CPU and memory, as requests and limits.
+fn amounts(places: [&'static str; 4], base: &Value) -> Vec<BoundCase> {
+    let amounts = [json!(1), json!("250m"), json!("0.5"), json!("1.5Gi"), json!("1e3"), json!("64Mi")];
+    let none = [(json!("lots"), PATTERN), (json!("1GB"), PATTERN), (json!("-1"), PATTERN), (json!(""), PATTERN), (json!(-1), LEAST)];
+    places.into_iter().map(|place| bound("EventPipeline", place, base.clone(), &amounts, &none)).collect()
+}
+
 fn topic_bounds() -> Vec<BoundCase> {
     const KIND: &str = "KafkaTopic";
     let names = [json!("orders.DLT"), json!("A_b-c.1"), json!("a".repeat(249))];
@@ -104,11 +111,13 @@ fn cluster_bounds() -> Vec<BoundCase> {
             KIND,
             "spec.bootstrapServers",
             cluster(),
-            &[servers(1), servers(16), json!(["[::1]:9092"]), json!(["10.0.0.1:1"])],
+            &[servers(1), servers(16), json!(["[::1]:9092"]), json!(["10.0.0.1:1"]), json!(["kafka:65535"])],
             &[
                 (servers(0), FEW),
                 (servers(17), MANY),
                 (json!(["kafka"]), PATTERN),
+                (json!(["kafka:0"]), PATTERN),
+                (json!(["kafka:65536"]), PATTERN),
                 (json!(["http://kafka:9092"]), PATTERN),
                 (json!(["kafka:9092,b:9092"]), PATTERN),
                 (json!(["a:1", "a:1"]), TWICE),
@@ -157,7 +166,6 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         (json!([""]), CHOICE),
         (json!("Spring"), TYPE),
     ];
-    let builtins = penstock_crds::processor::BUILTINS.iter().map(|b| b.name).collect::<Vec<_>>();
     let mut cases = vec![
         number(KIND, "spec.replicas", reader(), 0, 1000),
         number(KIND, "spec.concurrency", reader(), 1, 256),
@@ -165,8 +173,8 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         number(KIND, "spec.admin.port", reader(), 1024, 65535),
         number(KIND, "spec.source.http.port", front(), 1024, 65535),
         topic_refs(KIND, "spec.source.kafka.topics", reader()),
-        topic_refs(KIND, "spec.table.topics", front()),
-        choice(KIND, "spec.processor.builtin", reader(), &builtins),
+        topic_refs(KIND, "spec.table.topics", changed(front(), &json!({"sink": {"kafka": {"topic": "t0"}}}))),
+        choice(KIND, "spec.processor.builtin", reader(), &["enrich", "payments"]),
         choice(KIND, "spec.delivery", reader(), &["AtLeastOnce", "ExactlyOnce"]),
         number(KIND, "spec.transaction.records", exactly(), 1, 100_000),
         choice(KIND, "spec.ordering", reader(), &["Key", "Partition", "None"]),
@@ -209,9 +217,12 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         above.and_then(Value::as_object_mut).unwrap().remove(last);
         cases.push(bound(KIND, place, base, &[value], &[(json!({}), NEEDED), (json!([]), TYPE)]));
     }
+    let amount_places =
+        ["spec.resources.requests.cpu", "spec.resources.requests.memory", "spec.resources.limits.cpu", "spec.resources.limits.memory"];
+    cases.extend(amounts(amount_places, &reader()));
     let mut no_table = front();
     no_table.as_object_mut().unwrap().remove("table");
-    cases.push(bound(KIND, "spec.table", no_table, &[json!({"topics": ["a"]})], &[(json!({}), NEEDED)]));
+    cases.push(bound(KIND, "spec.table", no_table, &[json!({"topics": ["out"]})], &[(json!({}), NEEDED)]));
     let mut no_source = front();
     no_source["source"] = json!({});
     cases.push(bound(KIND, "spec.source.http", no_source, &[json!({"port": 2000})], &[(json!({}), NEEDED)]));

@@ -6,7 +6,7 @@ use penstock_crds::manifest;
 use penstock_tests::scene::{Result, play, refusal};
 use serde_json::{Value, json};
 
-use super::{breaker, by_type, changed, create, exactly, front, handled, imaged, log, places, reader, topic, untyped};
+use super::{breaker, by_type, changed, cluster, create, exactly, front, handled, imaged, log, places, reader, topic, untyped};
 
 /// Cases of one CEL rule: changes of a spec that it accepts and that it refuses. A rule about a transition gets them as
 /// updates of an object that exists, the others as new objects.
@@ -153,18 +153,70 @@ fn pipeline_rules() -> Vec<RuleCase> {
         rule(
             KIND,
             "spec",
-            "processor.http and processor.image go with",
+            "processor.byType, processor.http and processor.image",
             reader(),
-            vec![handled(json!({})), imaged("shop/worker:1")],
+            vec![handled(json!({})), imaged("shop/worker:1"), by_type(&[log("a")])],
             vec![],
         ),
         rule(
             KIND,
             "spec",
-            "processor.http and processor.image go with",
+            "processor.byType, processor.http and processor.image",
             changed(front(), &json!({"table": null})),
             vec![],
-            vec![handled(json!({})), imaged("shop/worker:1")],
+            vec![handled(json!({})), imaged("shop/worker:1"), by_type(&[log("a")])],
+        ),
+        rule(
+            KIND,
+            "spec",
+            "of the built-in processors events-gateway, orders-gateway go with source.http",
+            reader(),
+            vec![json!({"processor": {"builtin": "enrich"}}), changed(by_type(&[log("a")]), &json!({"sink": null}))],
+            vec![json!({"processor": {"builtin": "events-gateway"}}), json!({"source": {"kafka": null, "http": {"port": 3001}}})],
+        ),
+        rule(
+            KIND,
+            "spec",
+            "of the built-in processors enrich, events-gateway, orders-gateway, payments need a sink",
+            reader(),
+            vec![
+                json!({"processor": {"builtin": "log"}, "sink": null}),
+                changed(by_type(&[log("a")]), &json!({"sink": null})),
+                changed(handled(json!({})), &json!({"sink": null})),
+            ],
+            vec![json!({"sink": null}), json!({"processor": {"builtin": "log"}})],
+        ),
+        rule(
+            KIND,
+            "spec",
+            "of the built-in processors orders-gateway need a table",
+            front(),
+            vec![json!({"processor": {"builtin": "events-gateway"}, "table": null})],
+            vec![json!({"table": null}), json!({"processor": {"builtin": "events-gateway"}})],
+        ),
+        rule(
+            KIND,
+            "spec",
+            "table.topics must hold sink.kafka.topic",
+            front(),
+            vec![json!({"table": {"topics": ["more", "out"]}})],
+            vec![json!({"table": {"topics": ["more"]}}), json!({"sink": {"kafka": {"topic": "more"}}})],
+        ),
+        rule(
+            KIND,
+            "spec",
+            "sink.kafka.topic must not be",
+            reader(),
+            vec![kafka(json!({"topics": ["in", "more"]}))],
+            vec![json!({"sink": {"kafka": {"topic": "in"}}}), kafka(json!({"topics": ["in", "out"]}))],
+        ),
+        rule(
+            KIND,
+            "spec",
+            "deadLetter.topic must not be",
+            reader(),
+            vec![json!({"deadLetter": {"topic": "dead"}}), json!({"deadLetter": {"format": "Envelope"}})],
+            vec![json!({"deadLetter": {"topic": "in"}})],
         ),
         rule(
             KIND,
@@ -362,8 +414,25 @@ fn pipeline_rules() -> Vec<RuleCase> {
     ]
 }
 
+fn cluster_rules() -> Vec<RuleCase> {
+    let defaults =
+        |partitions: u32, most: u32| json!({"topicDefaults": {"partitions": partitions}, "topicLimits": {"maxPartitions": most}});
+    vec![rule(
+        "KafkaCluster",
+        "spec",
+        "topicDefaults.partitions must not be",
+        cluster(),
+        vec![
+            defaults(4, 4),
+            json!({"topicDefaults": {"partitions": 4}}),
+            json!({"topicDefaults": {}, "topicLimits": {"maxPartitions": 1}}),
+        ],
+        vec![defaults(5, 4)],
+    )]
+}
+
 fn rule_cases() -> Vec<RuleCase> {
-    topic_rules().into_iter().chain(pipeline_rules()).collect()
+    topic_rules().into_iter().chain(cluster_rules()).chain(pipeline_rules()).collect()
 }
 
 /// Every CEL rule: its kind, place and message.

@@ -1,7 +1,8 @@
 //! `demo`: installs Penstock on a cluster that is up, applies `examples/orders`, and shows the way of each order.
 //!
 //! `make demo` calls it after bringing up the cluster and Kafka. It ends with a failure unless every order that was
-//! accepted has its end, every invalid one was refused, and every poison record lies in the dead letter topic.
+//! accepted has its end, every invalid one was refused, and every poison record lies in the dead letter topic. Its last line
+//! is the RESULT, whatever happened.
 
 #![allow(clippy::print_stdout, reason = "printing is what a demo is for")]
 #![allow(clippy::indexing_slicing, reason = "a JSON value answers null where there is nothing, it does not panic")]
@@ -12,6 +13,7 @@ use std::{
 };
 
 use clap::Parser;
+use futures::future::join_all;
 use penstock_kafka::Record;
 use penstock_tests::{
     cluster::Tool,
@@ -33,7 +35,7 @@ struct Arguments {
 }
 
 /// What became of everything that was posted.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Tally {
     accepted: usize,
     completed: usize,
@@ -61,41 +63,36 @@ async fn main() -> ExitCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let before = arguments.began.map_or(0, |began| now.saturating_sub(began));
     let begin = Instant::now();
-    match show().await {
-        Ok(tally) => {
-            let seconds = before + begin.elapsed().as_secs();
-            let Tally { accepted, completed, failed, rejected, poison } = tally;
-            println!(
-                "RESULT accepted={accepted} completed={completed} failed={failed} rejected={rejected} poison={poison} lost={} seconds={seconds}",
-                tally.lost()
-            );
-            if tally.is_as_it_should_be() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(error) => {
-            eprintln!("demo: {error}\nLook around with `make shell`, or remove everything with `make demo-down`.");
-            ExitCode::FAILURE
-        }
+    let mut tally = Tally::default();
+    let shown = show(&mut tally).await;
+    if let Err(error) = &shown {
+        eprintln!("demo: {error}\nLook around with `make shell`, or remove everything with `make demo-down`.");
     }
+    let seconds = before + begin.elapsed().as_secs();
+    let lost = tally.lost();
+    let Tally { accepted, completed, failed, rejected, poison } = tally;
+    println!(
+        "RESULT accepted={accepted} completed={completed} failed={failed} rejected={rejected} poison={poison} lost={lost} seconds={seconds}"
+    );
+    if shown.is_ok() && tally.is_as_it_should_be() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn show() -> Result<Tally> {
+async fn show(tally: &mut Tally) -> Result {
     println!("==> helm upgrade --install {} helm/penstock; kubectl apply -f examples/orders", install::RELEASE);
     let begin = Instant::now();
     let scene = example::applied().await?;
     let gateways = scene.ready_workers(example::GATEWAY, 2).await?;
     println!("    both pipelines are ready after {} s", begin.elapsed().as_secs());
 
-    let mut tally = Tally::default();
     let gateway = gateways.first().ok_or("no gateway")?;
     let other = gateways.last().ok_or("no gateway")?;
-    let orders = post_orders(&scene, gateway, &mut tally).await?;
-    post_invalid(&scene, gateway, &mut tally).await?;
+    let orders = post_orders(&scene, gateway, tally).await?;
+    post_invalid(&scene, gateway, tally).await?;
     let keys = put_poison(&scene).await?;
     println!("\n==> what became of them (asked of the other replica, {other})");
-    follow_orders(&scene, other, &orders, &mut tally).await?;
-    follow_poison(&scene, &keys, &mut tally).await?;
-    print_tables(&scene).await?;
-    Ok(tally)
+    follow_orders(&scene, other, &orders, tally).await;
+    follow_poison(&scene, &keys, tally).await?;
+    print_tables(&scene).await
 }
 
 async fn post_orders(scene: &Scene, gateway: &str, tally: &mut Tally) -> Result<Vec<String>> {
@@ -153,19 +150,40 @@ async fn put_poison(scene: &Scene) -> Result<Vec<String>> {
     Ok(keys)
 }
 
-async fn follow_orders(scene: &Scene, gateway: &str, orders: &[String], tally: &mut Tally) -> Result {
-    for id in orders {
-        let order = scene.settled(gateway, id).await?;
-        if order["status"] == "completed" {
-            tally.completed += 1;
-            println!("    {id}  accepted -> completed, payment {}", text(&order["paymentId"]));
-        } else {
-            let letter = letter(scene, id).await?;
-            tally.failed += 1;
-            println!("    {id}  accepted -> failed, dead letter: {}: {}", text(&letter["errorType"]), text(&letter["errorMessage"]));
+/// An order without an end is lost: it is told, and counted as what is missing in the tally.
+async fn follow_orders(scene: &Scene, gateway: &str, orders: &[String], tally: &mut Tally) {
+    // All have the same time, however many are lost.
+    let ends = orders.iter().map(|id| async move { (id, end(scene, gateway, id).await) });
+    for (id, end) in join_all(ends).await {
+        match end {
+            Ok(End::Completed(payment)) => {
+                tally.completed += 1;
+                println!("    {id}  accepted -> completed, payment {payment}");
+            }
+            Ok(End::Failed(letter)) => {
+                tally.failed += 1;
+                println!("    {id}  accepted -> failed, dead letter: {letter}");
+            }
+            Err(why) => println!("    {id}  accepted -> LOST: {why}"),
         }
     }
-    Ok(())
+}
+
+/// How an order ends.
+enum End {
+    /// With this payment.
+    Completed(String),
+    /// With a dead letter that says this.
+    Failed(String),
+}
+
+async fn end(scene: &Scene, gateway: &str, id: &str) -> Result<End> {
+    let order = scene.settled(gateway, id).await?;
+    if order["status"] == "completed" {
+        return Ok(End::Completed(text(&order["paymentId"])));
+    }
+    let letter = letter(scene, id).await?;
+    Ok(End::Failed(format!("{}: {}", text(&letter["errorType"]), text(&letter["errorMessage"]))))
 }
 
 async fn follow_poison(scene: &Scene, keys: &[String], tally: &mut Tally) -> Result {

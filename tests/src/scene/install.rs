@@ -1,10 +1,16 @@
 //! Installs the packaged chart, as a user does.
 
-use std::process::Stdio;
+use std::{path::Path, process::Stdio};
 
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
 use tokio::{process::Command, sync::OnceCell};
 
-use super::Result;
+use super::{FIELD_MANAGER, Result};
 use crate::cluster::{Cluster, Tool};
 
 /// Where the operator is installed.
@@ -19,25 +25,43 @@ static INSTALLED: OnceCell<()> = OnceCell::const_new();
 /// Installs or upgrades the operator the first time that this process asks.
 ///
 /// # Errors
-/// Helm says why it could not.
+/// The same as of [`install`].
 pub async fn once(cluster: &Cluster) -> Result {
     INSTALLED.get_or_try_init(|| install(cluster, &[])).await.copied()
 }
 
-/// Installs or upgrades the operator, with more `--set` values, and waits until it is ready.
+/// Installs or upgrades the operator, with more `--set` values, and waits until it is ready. Its namespace enforces the
+/// *restricted* Pod Security Standard.
 ///
 /// # Errors
-/// Helm says why it could not.
+/// The namespace cannot be made, or Helm says why it could not.
 pub async fn install(cluster: &Cluster, values: &[&str]) -> Result {
+    install_from(cluster, &cluster.repository().join("helm/penstock"), values).await
+}
+
+/// The same from another chart, such as that of an older release.
+///
+/// # Errors
+/// The same as of [`install`].
+pub async fn install_from(cluster: &Cluster, chart: &Path, values: &[&str]) -> Result {
+    let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}});
+    let namespaces = Api::<Namespace>::all(cluster.client().await?);
+    namespaces.patch(NAMESPACE, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(namespace)).await?;
     let bootstrap = format!("kafkaCluster.bootstrapServers={{{}}}", cluster.brokers().await?.internal);
     let (operator, worker) = cluster.image_tags().await?;
     let (operator, worker) = (format!("image.tag={operator}"), format!("workerImage.tag={worker}"));
     let mut command = cluster.tool(Tool::Helm);
-    command
-        .args(["upgrade", "--install", RELEASE])
-        .arg(cluster.repository().join("helm/penstock"))
-        .args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"])
-        .args(["--set-string", &operator, "--set-string", &worker, "--set", "kafkaCluster.create=true", "--set", &bootstrap]);
+    command.args(["upgrade", "--install", RELEASE]).arg(chart).args(["--namespace", NAMESPACE, "--wait", "--timeout", "120s"]).args([
+        "--set-string",
+        &operator,
+        "--set-string",
+        &worker,
+        "--set",
+        "kafkaCluster.create=true",
+        "--set",
+        &bootstrap,
+    ]);
     for value in values {
         command.args(["--set", value]);
     }

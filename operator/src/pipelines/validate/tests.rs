@@ -71,7 +71,17 @@ fn a_spec_that_makes_no_sense_is_refused() {
         (kafka(json!({"sink": null})), Reason::ProcessorMismatch, "`payments` needs sink"),
         (kafka(json!({"table": {"topics": ["orders"]}})), Reason::ProcessorMismatch, "needs no table"),
         (gateway(json!({"sink": null, "table": null})), Reason::ProcessorMismatch, "needs sink: it produces records; and table"),
+        (
+            gateway(json!({"table": {"topics": ["payments"]}})),
+            Reason::ProcessorMismatch,
+            "needs the topic of sink.kafka.topic in table.topics",
+        ),
         (gateway(json!({"processor": {"builtin": "payments"}})), Reason::ProcessorMismatch, "needs source.kafka"),
+        (
+            gateway(json!({"processor": {"options": {"corsOrigin": "shop.example"}}})),
+            Reason::InvalidOptions,
+            "option corsOrigin: `shop.example` is not an origin",
+        ),
         (kafka(json!({"processor": {"options": {"successRate": "2", "speed": "9"}}})), Reason::InvalidOptions, "`speed` is not an option"),
         (
             kafka(json!({"processor": {"options": {"successRate": "2", "speed": "9"}}})),

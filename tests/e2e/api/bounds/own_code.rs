@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::{handled, imaged, reader},
-    BoundCase, EMPTY, LEAST, LONG, MOST, NEEDED, PATTERN, TYPE,
+    super::{changed, handled, imaged, reader},
+    BoundCase, EMPTY, LEAST, LONG, MOST, NEEDED, PATTERN, TYPE, amounts,
 };
 
 pub fn bounds() -> Vec<BoundCase> {
@@ -50,7 +50,14 @@ pub fn bounds() -> Vec<BoundCase> {
         (deeper.as_str(), LONG),
     ];
     let pauses = [("soon", PATTERN), ("10", PATTERN), ("1", "at least 2 chars"), ("1s1s1s1s1s1s1s1s1s", LONG)];
-    vec![
+    let amount_places = [
+        "spec.processor.http.resources.requests.cpu",
+        "spec.processor.http.resources.requests.memory",
+        "spec.processor.http.resources.limits.cpu",
+        "spec.processor.http.resources.limits.memory",
+    ];
+    let mut cases = amounts(amount_places, &changed(reader(), &handled(json!({}))));
+    cases.extend([
         case(
             "spec.processor.http",
             vec![],
@@ -86,5 +93,6 @@ pub fn bounds() -> Vec<BoundCase> {
             vec![http("resources", json!({"requests": {"cpu": "1", "memory": "64Mi"}}))],
             vec![(http("resources", json!({"requests": "1"})), TYPE)],
         ),
-    ]
+    ]);
+    cases
 }
