@@ -18,11 +18,11 @@ use penstock_crds::{processor::Options, worker::WorkerConfig};
 use prometheus_client::registry::Registry;
 use tower_http::cors::AllowHeaders;
 
-use self::{options::EventsOptions, problem::Problem, routes::Desk};
+use self::{options::EventsOptions, routes::Desk};
 use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext, Publish},
-    http::{Frame, HttpOptions, Traffic, cors, serve},
+    http::{Frame, HttpOptions, Problem, Traffic, cors, serve},
     processor::BoxFuture,
     runtime,
 };
@@ -44,7 +44,8 @@ impl EventsGateway {
         if config.sink.is_none() {
             return Err(ConfigError::invalid("events-gateway needs a sink: the topic of the events"));
         }
-        Ok(Self { http: HttpOptions::new(options)?, events: EventsOptions::new(options)?, traffic: Traffic::default() })
+        let (http, events) = (HttpOptions::new(options)?, EventsOptions::new(options)?);
+        Ok(Self { http, events, traffic: Traffic::default() })
     }
 
     fn app(self, sink: Arc<dyn Publish>, health: Router) -> Router {

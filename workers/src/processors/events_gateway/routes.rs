@@ -11,18 +11,17 @@ use axum::{
 use futures::future::join_all;
 use http::StatusCode;
 use jiff::Timestamp;
-use penstock_kafka::RecordPosition;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     intake::Taken,
     options::EventsOptions,
-    problem::{Fate, Problem},
+    problem::{self, Written},
 };
 use crate::{
-    front::{Publish, PublishError},
-    http::{limited, read_body},
+    front::Publish,
+    http::{Problem, limited, read_body},
 };
 
 /// The most requests that are taken in at once; more are refused at once with 503.
@@ -58,38 +57,17 @@ impl Desk {
     async fn write(&self, events: Vec<Taken>) -> Result<Vec<String>, Problem> {
         let ids: Vec<String> = events.iter().map(|taken| taken.event.id().to_owned()).collect();
         let written = join_all(events.into_iter().map(|Taken { event, key }| self.sink.publish(event.into_output(key)))).await;
-        match failure_status(&written, self.events.failure) {
+        match problem::unwritten(&ids, &written, self.events.failure) {
             None => Ok(ids),
-            Some(status) => {
-                let fate = |(id, written): (String, &Result<_, _>)| Fate { id, acknowledged: written.is_ok(), detail: detail(written) };
-                let events: Vec<Fate> = ids.into_iter().zip(&written).map(fate).collect();
-                tracing::warn!(events = events.len(), why = words(&written), "events not written");
-                Err(Problem::Unwritten { status, events })
+            Some(problem) => {
+                tracing::warn!(events = ids.len(), why = words(&written), "events not written");
+                Err(problem)
             }
         }
     }
 }
 
-/// What weighs most: what may work the next time, then what somebody must change, then what never will.
-fn failure_status(written: &[Result<RecordPosition, PublishError>], failure: StatusCode) -> Option<StatusCode> {
-    let weight = |why: &PublishError| match why {
-        PublishError::Unavailable(_) | PublishError::NotSent(_) => (0, failure),
-        PublishError::Refused(_) => (1, StatusCode::INTERNAL_SERVER_ERROR),
-        PublishError::TooLarge(_) => (2, StatusCode::PAYLOAD_TOO_LARGE),
-    };
-    written.iter().filter_map(|written| written.as_ref().err()).map(weight).min_by_key(|(weight, _)| *weight).map(|(_, status)| status)
-}
-
-fn detail(written: &Result<RecordPosition, PublishError>) -> Option<&'static str> {
-    match written.as_ref().err()? {
-        PublishError::Unavailable(_) => Some("was not acknowledged in time: it may or may not be written"),
-        PublishError::NotSent(_) => Some("was not sent, since too many before it were not acknowledged: it is not written"),
-        PublishError::Refused(_) => Some("was refused, and is not written; the log tells more under the answer's x-request-id"),
-        PublishError::TooLarge(_) => Some("is too large to be stored, and is not written"),
-    }
-}
-
 /// What Kafka said of the first that failed; the others mostly failed for the same reason.
-fn words(written: &[Result<RecordPosition, PublishError>]) -> String {
+fn words(written: &[Written]) -> String {
     written.iter().find_map(|written| written.as_ref().err()).map(ToString::to_string).unwrap_or_default()
 }

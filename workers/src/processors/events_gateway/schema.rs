@@ -7,8 +7,8 @@ use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationEr
 use serde_json::Value;
 
 use crate::{
-    cloudevents::{CloudEvent, DATA_CONTENT_TYPE, Fault, pointer},
-    http::MediaType,
+    cloudevents::{CloudEvent, DATA_CONTENT_TYPE},
+    http::{Fault, MediaType, pointer},
     processors::unambiguous::Unambiguous,
 };
 
@@ -75,7 +75,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::cloudevents::{Incomplete, Place};
+    use crate::{cloudevents::Incomplete, http::Place};
 
     fn event(data: Option<&str>, media: &str) -> CloudEvent {
         let mut event = Incomplete::made("1".to_owned(), "/orders", "order.placed", Timestamp::UNIX_EPOCH);

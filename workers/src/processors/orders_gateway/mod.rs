@@ -15,13 +15,12 @@ use axum::Router;
 use http::header::CONTENT_TYPE;
 use penstock_crds::{processor::Options, worker::WorkerConfig};
 use prometheus_client::registry::Registry;
-use tower_http::cors::AllowOrigin;
 
-use self::{problem::Problem, routes::Desk, state::Orders};
+use self::{routes::Desk, state::Orders};
 use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext},
-    http::{Frame, HttpOptions, REQUEST_ID, Traffic, cors, serve},
+    http::{Frame, HttpOptions, Problem, REQUEST_ID, Traffic, cors, serve},
     processor::BoxFuture,
     runtime,
     table::TableSink,
@@ -73,14 +72,15 @@ impl Front for OrdersGateway {
             let listener = runtime::listen(port).await?;
             let Self { options, topic, orders, traffic } = *self;
             let desk = Desk { orders, topic, sink, readiness, max_body_bytes: options.max_body_bytes };
-            serve(listener, app(Arc::new(desk), health, options.cors_origin, traffic), shutdown).await;
+            serve(listener, app(options, Arc::new(desk), health, traffic), shutdown).await;
             Ok(())
         })
     }
 }
 
-fn app(desk: Arc<Desk>, health: Router, origin: AllowOrigin, traffic: Traffic) -> Router {
-    let frame = Frame { health, cors: cors(origin, [CONTENT_TYPE, REQUEST_ID]), max_body_bytes: desk.max_body_bytes, traffic };
+fn app(options: HttpOptions, desk: Arc<Desk>, health: Router, traffic: Traffic) -> Router {
+    let HttpOptions { cors_origin, max_body_bytes, .. } = options;
+    let frame = Frame { health, cors: cors(cors_origin, [CONTENT_TYPE, REQUEST_ID]), max_body_bytes, traffic };
     frame.around::<Problem>(routes::routes(desk))
 }
 

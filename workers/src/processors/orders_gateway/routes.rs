@@ -21,14 +21,14 @@ use uuid::Uuid;
 
 use super::{
     super::orders::{Fields, Order, OrderCreated, iso, order_of_body, parse_order_id},
-    problem::Problem,
+    problem,
     reading::Content,
     state::Orders,
     table::{Known, Status},
 };
 use crate::{
     front::{Publish, PublishError},
-    http::{BodyError, MediaType, is_compressed, limited, read_body},
+    http::{MediaType, Problem, is_compressed, limited, read_body},
     processor::Output,
     readiness::Readiness,
 };
@@ -58,12 +58,12 @@ pub fn routes(desk: Arc<Desk>) -> Router {
 /// `POST /orders`.
 async fn place(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
     expect_json(request.headers())?;
-    let body = read_body(request).await.map_err(|why| body_problem(why, desk.max_body_bytes))?;
-    let text = std::str::from_utf8(&body).map_err(|e| Problem::Malformed(e.to_string()))?;
+    let body = read_body(request).await.map_err(|why| Problem::of_body(why, desk.max_body_bytes))?;
+    let text = std::str::from_utf8(&body).map_err(|why| Problem::malformed(&format!("is not UTF-8: {why}")))?;
     let order = order_of_body(text)?;
     match desk.orders.get(&order.order_id) {
         Some(known) if order_of_body(&known.placed.data).is_ok_and(|placed| placed == order) => {}
-        Some(_) => return Err(Problem::Taken(order.order_id)),
+        Some(_) => return Err(problem::taken(order.order_id)),
         None => desk.produce(&order).await?,
     }
     let answer = json!({"message": "Order accepted for processing", "orderId": order.order_id});
@@ -72,11 +72,11 @@ async fn place(State(desk): State<Arc<Desk>>, request: Request) -> Result<Respon
 
 /// `GET /orders/:id`. What is no UUID is the id of no order. An order is not denied while Kafka is away or not all is read: 503.
 async fn show(State(desk): State<Arc<Desk>>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
-    let order_id = id.ok().and_then(|Path(text)| parse_order_id(&text)).ok_or(Problem::UnknownOrder)?;
+    let order_id = id.ok().and_then(|Path(text)| parse_order_id(&text)).ok_or_else(problem::unknown_order)?;
     match desk.orders.get(&order_id) {
         Some(known) => answer(order_id, &known),
-        None if desk.readiness.complaints().is_empty() => Err(Problem::UnknownOrder),
-        None => Err(Problem::NotCaughtUp),
+        None if desk.readiness.complaints().is_empty() => Err(problem::unknown_order()),
+        None => Err(problem::not_caught_up()),
     }
 }
 
@@ -93,12 +93,12 @@ impl Desk {
                 self.orders.take(&self.topic, Content { key: Some(&key), payload: Some(&payload), headers: &[], timestamp_ms: None });
                 Ok(())
             }
-            Err(PublishError::TooLarge(_)) => Err(Problem::RecordTooLarge),
+            Err(PublishError::TooLarge(_)) => Err(problem::record_too_large()),
             Err(why @ PublishError::Unavailable(_)) => {
                 tracing::warn!(order_id = %order.order_id, %why, "order not acknowledged");
-                Err(Problem::Unacknowledged(order.order_id))
+                Err(problem::unacknowledged(order.order_id))
             }
-            Err(PublishError::NotSent(_)) => Err(Problem::NotSent),
+            Err(PublishError::NotSent(_)) => Err(problem::not_sent()),
             Err(why @ PublishError::Refused(_)) => Err(internal("produce the order", &why)),
         }
     }
@@ -106,20 +106,12 @@ impl Desk {
 
 fn internal(task: &'static str, why: &dyn std::error::Error) -> Problem {
     tracing::error!(task, %why, "request failed");
-    Problem::Internal
-}
-
-fn body_problem(why: BodyError, limit: usize) -> Problem {
-    match why {
-        BodyError::TooLarge => Problem::TooLarge(limit),
-        BodyError::Slow => Problem::SlowBody,
-        BodyError::Broken(why) => Problem::Malformed(why),
-    }
+    Problem::internal()
 }
 
 fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
     let media = MediaType::of(headers);
-    if media.is_json() && media.is_utf8() && !is_compressed(headers) { Ok(()) } else { Err(Problem::NotJson) }
+    if media.is_json() && media.is_utf8() && !is_compressed(headers) { Ok(()) } else { Err(problem::not_json()) }
 }
 
 #[derive(Serialize)]
