@@ -8,6 +8,7 @@ mod events;
 mod examples;
 mod held_back;
 mod likeness;
+mod openapi;
 mod pipeline;
 mod positions;
 mod readiness;

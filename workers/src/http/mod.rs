@@ -8,6 +8,7 @@ mod fault;
 mod frame;
 mod media;
 mod observe;
+pub mod openapi;
 mod options;
 pub mod problem;
 mod server;

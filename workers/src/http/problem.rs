@@ -191,7 +191,7 @@ impl IntoResponse for Problem {
 impl From<Mishap> for Problem {
     fn from(mishap: Mishap) -> Self {
         match mishap {
-            Mishap::UnknownRoute => Self::new(&NOT_FOUND, "look at the path"),
+            Mishap::UnknownRoute => Self::new(&NOT_FOUND, "GET /openapi.json tells all addresses"),
             Mishap::WrongMethod => Self::new(&METHOD_NOT_ALLOWED, "the Allow header names the methods of this address"),
             Mishap::Overloaded => Self::new(&OVERLOADED, "nothing was written; try again"),
             Mishap::Panic => Self::internal(),

@@ -4,6 +4,7 @@
 //! An answer of success means that Kafka has acknowledged every event of the request, never less. Nothing of a request is written
 //! unless all of it is in order.
 
+mod contract;
 mod intake;
 mod key;
 mod options;
@@ -30,6 +31,7 @@ use crate::{
 /// The front.
 #[derive(Debug)]
 pub struct EventsGateway {
+    service: String,
     http: HttpOptions,
     events: EventsOptions,
     traffic: Traffic,
@@ -44,17 +46,19 @@ impl EventsGateway {
         if config.sink.is_none() {
             return Err(ConfigError::invalid("events-gateway needs a sink: the topic of the events"));
         }
+        let service = options.text("serviceName").unwrap_or_default().to_owned();
         let (http, events) = (HttpOptions::new(options)?, EventsOptions::new(options)?);
-        Ok(Self { http, events, traffic: Traffic::default() })
+        Ok(Self { service, http, events, traffic: Traffic::default() })
     }
 
     fn app(self, sink: Arc<dyn Publish>, health: Router) -> Router {
-        let Self { http, events, traffic } = self;
+        let Self { service, http, events, traffic } = self;
+        let described = contract::document(&service, &http, &events).into_route();
         let max_body_bytes = http.max_body_bytes;
         // An event may have any attribute, and each is a header of its own.
         let cors = cors(http.cors_origin, AllowHeaders::mirror_request());
         let frame = Frame { health, cors, max_body_bytes, traffic };
-        frame.around::<Problem>(routes::routes(Desk { events, sink, max_body_bytes }))
+        frame.around::<Problem>(routes::routes(Desk { events, sink, max_body_bytes }).merge(described))
     }
 }
 

@@ -19,7 +19,10 @@ const MAX_PATTERN_BYTES: usize = 1 << 20;
 
 /// A compiled schema.
 #[derive(Debug)]
-pub struct Schema(Validator);
+pub struct Schema {
+    source: Value,
+    compiled: Validator,
+}
 
 impl Schema {
     /// Compiles a schema of any draft; without `$schema` of 2020-12.
@@ -30,7 +33,16 @@ impl Schema {
         let schema: Value = serde_json::from_str(text).map_err(|why| format!("is not JSON: {why}"))?;
         let patterns = PatternOptions::regex().size_limit(MAX_PATTERN_BYTES);
         let compiled = jsonschema::options().offline().with_pattern_options(patterns).build(&schema);
-        compiled.map(Self).map_err(|why| format!("is not a JSON Schema that can be used: {}: {why}", place(&why)))
+        match compiled {
+            Ok(compiled) => Ok(Self { source: schema, compiled }),
+            Err(why) => Err(format!("is not a JSON Schema that can be used: {}: {why}", place(&why))),
+        }
+    }
+
+    /// The schema as it was given.
+    #[must_use]
+    pub fn source(&self) -> &Value {
+        &self.source
     }
 
     /// What the data of an event breaks. `at` points to the data in the request's body.
@@ -43,8 +55,10 @@ impl Schema {
             None => vec![Fault::at(at, "is required")],
             Some(Err(why)) => vec![Fault::at(at, format!("cannot be read as JSON: {why}"))],
             // Much cheaper than to look for every violation.
-            Some(Ok(Unambiguous(data))) if self.0.is_valid(&data) => Vec::new(),
-            Some(Ok(Unambiguous(data))) => self.0.iter_errors(&data).flat_map(|error| faults(&error, at)).take(MAX_VIOLATIONS).collect(),
+            Some(Ok(Unambiguous(data))) if self.compiled.is_valid(&data) => Vec::new(),
+            Some(Ok(Unambiguous(data))) => {
+                self.compiled.iter_errors(&data).flat_map(|error| faults(&error, at)).take(MAX_VIOLATIONS).collect()
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! The replica that accepted an order knows it at once; another answers 404 until it has read it, usually some milliseconds later.
 
+mod contract;
 mod problem;
 mod reading;
 mod routes;
@@ -29,6 +30,7 @@ use crate::{
 /// The front.
 #[derive(Debug)]
 pub struct OrdersGateway {
+    service: String,
     options: HttpOptions,
     topic: Arc<str>,
     orders: Arc<Orders>,
@@ -47,8 +49,9 @@ impl OrdersGateway {
                 format!("the table of orders-gateway must follow the topic {topic} that it writes to: else no order could be looked up");
             return Err(ConfigError::invalid(problem));
         }
+        let service = options.text("serviceName").unwrap_or_default().to_owned();
         let options = HttpOptions::new(options)?;
-        Ok(Self { options, topic: Arc::from(topic), orders: Arc::default(), traffic: Traffic::default() })
+        Ok(Self { service, options, topic: Arc::from(topic), orders: Arc::default(), traffic: Traffic::default() })
     }
 }
 
@@ -70,18 +73,19 @@ impl Front for OrdersGateway {
         Box::pin(async move {
             let FrontContext { port, sink, readiness, health, shutdown } = context;
             let listener = runtime::listen(port).await?;
-            let Self { options, topic, orders, traffic } = *self;
+            let Self { service, options, topic, orders, traffic } = *self;
             let desk = Desk { orders, topic, sink, readiness, max_body_bytes: options.max_body_bytes };
-            serve(listener, app(options, Arc::new(desk), health, traffic), shutdown).await;
+            serve(listener, app(&service, options, Arc::new(desk), health, traffic), shutdown).await;
             Ok(())
         })
     }
 }
 
-fn app(options: HttpOptions, desk: Arc<Desk>, health: Router, traffic: Traffic) -> Router {
+fn app(service: &str, options: HttpOptions, desk: Arc<Desk>, health: Router, traffic: Traffic) -> Router {
+    let described = contract::document(service, &options).into_route();
     let HttpOptions { cors_origin, max_body_bytes, .. } = options;
     let frame = Frame { health, cors: cors(cors_origin, [CONTENT_TYPE, REQUEST_ID]), max_body_bytes, traffic };
-    frame.around::<Problem>(routes::routes(desk))
+    frame.around::<Problem>(routes::routes(desk).merge(described))
 }
 
 #[cfg(test)]

@@ -36,6 +36,11 @@ use crate::{
 /// The most orders that are taken in at once; more are refused at once with 503.
 pub const MAX_ORDERS_AT_ONCE: usize = 256;
 
+/// Where orders are placed.
+pub const ORDERS: &str = "/orders";
+/// Where an order is shown.
+pub const ORDER: &str = "/orders/{id}";
+
 /// What requests are answered from.
 pub struct Desk {
     /// Every known order.
@@ -52,7 +57,7 @@ pub struct Desk {
 
 /// All routes.
 pub fn routes(desk: Arc<Desk>) -> Router {
-    Router::new().route("/orders", limited::<Problem, _>(MAX_ORDERS_AT_ONCE, post(place))).route("/orders/{id}", get(show)).with_state(desk)
+    Router::new().route(ORDERS, limited::<Problem, _>(MAX_ORDERS_AT_ONCE, post(place))).route(ORDER, get(show)).with_state(desk)
 }
 
 /// `POST /orders`.

@@ -53,7 +53,7 @@ fn bench_with(sink: Broken, origin: &str) -> Bench {
         max_body_bytes: options.max_body_bytes,
     };
     let health = Router::new().route("/health", axum::routing::get(|| async { "well" }));
-    Bench { app: app(options, Arc::new(desk), health, Traffic::default()), orders, readiness }
+    Bench { app: app("shop", options, Arc::new(desk), health, Traffic::default()), orders, readiness }
 }
 
 fn bench() -> Bench {
