@@ -7,6 +7,7 @@
 mod events;
 mod examples;
 mod held_back;
+mod idempotency;
 mod likeness;
 mod openapi;
 mod pipeline;

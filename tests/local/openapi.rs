@@ -49,10 +49,10 @@ struct Front {
 static FRONTS: [Front; 4] = [
     Front { name: "orders", builtin: "orders-gateway", options: &[], table: &["orders"] },
     Front {
-        name: "events without a schema",
+        name: "events without a schema, with keys",
         builtin: "events-gateway",
         options: &[("acceptedStatus", "204"), ("path", "/v1/in")],
-        table: &[],
+        table: &["keys"],
     },
     Front {
         name: "events and JSON with a schema",
@@ -112,7 +112,7 @@ async fn schemathesis_finds_no_fault_with_any_front() -> Result {
     let (tool, folder) = (Schemathesis::ensure().await?, Folder::new("openapi")?);
     let brokers = Brokers::start(1, BrokerSettings::default()).await?;
     let admin = TopicAdmin::new(&ConnectionSettings::new(brokers.bootstrap())?)?;
-    let topics = ["orders"].map(|name| NewTopic::new(name).with_partitions(3));
+    let topics = ["orders", "keys"].map(|name| NewTopic::new(name).with_partitions(3));
     for (name, created) in admin.create(&topics).await? {
         created?;
         admin.wait_until_visible(&name, 3, LIMIT).await?;

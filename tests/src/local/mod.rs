@@ -27,4 +27,4 @@ pub use keeper::{cores, pin};
 pub use process::Process;
 pub use schemathesis::{Findings, Schemathesis};
 pub use usage::Usage;
-pub use worker::{WorkerOptions, WorkerProcess, worker_binary};
+pub use worker::{WorkerOptions, WorkerProcess, debug_worker_binary, worker_binary};

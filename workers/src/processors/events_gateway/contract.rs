@@ -20,8 +20,13 @@ use crate::{
         HttpOptions,
         openapi::{Answer, Document, Operation, carry},
         problem::{
-            BODY_TIMEOUT, BODY_TOO_LARGE, MALFORMED, NOT_SENT, OVERLOADED, RECORD_TOO_LARGE, UNACKNOWLEDGED, UNSUPPORTED_MEDIA_TYPE,
+            BODY_TIMEOUT, BODY_TOO_LARGE, MALFORMED, NOT_CAUGHT_UP, NOT_SENT, OVERLOADED, RECORD_TOO_LARGE, UNACKNOWLEDGED,
+            UNSUPPORTED_MEDIA_TYPE,
         },
+    },
+    idempotency::{
+        HEADER, parameter_schema,
+        problem::{INVALID_KEY, KEY_IN_USE, KEY_REUSED, KEYS_NOT_KEPT},
     },
 };
 
@@ -43,7 +48,7 @@ const BASE64: &str = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2
 const SCHEMA_AT: &str = "#/components/schemas/Schema";
 
 /// The document of a front with these options.
-pub fn document(service: &str, http: &HttpOptions, events: &EventsOptions) -> Document {
+pub fn document(service: &str, http: &HttpOptions, events: &EventsOptions, keeps_keys: bool) -> Document {
     let demanding = demands_json(&events.intake);
     let fate = json!({
         "type": "object",
@@ -57,8 +62,8 @@ pub fn document(service: &str, http: &HttpOptions, events: &EventsOptions) -> Do
             "events",
             json!({"type": "array", "description": "What became of each event, in the order of the request.", "items": fate}),
         )
-        .operation(&events.path, "post", post(http, events, demanding))
-        .operation(&format!("{}#binary", events.path), "post", post_binary(http, events, demanding));
+        .operation(&events.path, "post", post(http, events, demanding, keeps_keys))
+        .operation(&format!("{}#binary", events.path), "post", post_binary(http, events, demanding, keeps_keys));
     match &events.intake.schema {
         Some(schema) => document.schema("Schema", carried(schema.source())),
         None => document,
@@ -115,7 +120,7 @@ fn having(path: &[String]) -> Value {
 }
 
 /// The operation, but for what it takes.
-fn common(operation: Operation, events: &EventsOptions, demanding: bool) -> Operation {
+fn common(operation: Operation, events: &EventsOptions, demanding: bool, keeps_keys: bool) -> Operation {
     let accepted = Answer::new(events.accepted, "Kafka has every event of the request.");
     let ids = json!({"type": "object", "required": ["ids"], "properties": {"ids": {"type": "array", "items": {"type": "string"}}}});
     let accepted = if events.accepted == StatusCode::NO_CONTENT { accepted } else { accepted.with_json(ids) };
@@ -125,7 +130,15 @@ fn common(operation: Operation, events: &EventsOptions, demanding: bool) -> Oper
         .problem(&UNACKNOWLEDGED, events.failure)
         .problem(&NOT_SENT, events.failure)
         .problems(&[&OVERLOADED]);
-    if demanding { operation.problems(&[&INVALID_DATA]) } else { operation }
+    let operation = if demanding { operation.problems(&[&INVALID_DATA]) } else { operation };
+    let operation = operation.problems(&[&INVALID_KEY]);
+    if !keeps_keys {
+        return operation.problems(&[&KEYS_NOT_KEPT]);
+    }
+    operation
+        .parameter("header", HEADER.as_str(), false, "The same request with the same key is written once.", parameter_schema())
+        .problems(&[&KEY_REUSED, &KEY_IN_USE])
+        .problem(&NOT_CAUGHT_UP, events.failure)
 }
 
 fn limits(http: &HttpOptions) -> String {
@@ -137,7 +150,7 @@ fn limits(http: &HttpOptions) -> String {
     )
 }
 
-fn post(http: &HttpOptions, events: &EventsOptions, demanding: bool) -> Operation {
+fn post(http: &HttpOptions, events: &EventsOptions, demanding: bool, keeps_keys: bool) -> Operation {
     let one = json!({"$ref": "#/components/schemas/Event"});
     let many = json!({"type": "array", "description": format!("At most {MAX_BATCH} events."), "items": one});
     let mut media = vec![("application/cloudevents+json", one), ("application/cloudevents-batch+json", many)];
@@ -152,10 +165,11 @@ fn post(http: &HttpOptions, events: &EventsOptions, demanding: bool) -> Operatio
     if demanding {
         about.push_str(" `data_base64` is taken in place of `data` where it decodes to JSON that satisfies the same rules.");
     }
-    common(Operation::new("postEvents", "Post events", about).body(true, &media), events, demanding).problems(&[&TOO_MANY_EVENTS])
+    common(Operation::new("postEvents", "Post events", about).body(true, &media), events, demanding, keeps_keys)
+        .problems(&[&TOO_MANY_EVENTS])
 }
 
-fn post_binary(http: &HttpOptions, events: &EventsOptions, demanding: bool) -> Operation {
+fn post_binary(http: &HttpOptions, events: &EventsOptions, demanding: bool, keeps_keys: bool) -> Operation {
     let bare = events.intake.bare.is_some();
     let about = format!(
         "The same address. Each attribute of the event is a header `ce-…`, percent-encoded where it is more than plain ASCII; any other \
@@ -181,7 +195,7 @@ fn post_binary(http: &HttpOptions, events: &EventsOptions, demanding: bool) -> O
     if !demanding {
         body.push(("text/plain", json!({"type": "string"})));
     }
-    common(operation.body(demanding, &body), events, demanding)
+    common(operation.body(demanding, &body), events, demanding, keeps_keys)
 }
 
 /// An event in the JSON format, as far as JSON Schema can say it.

@@ -9,7 +9,11 @@ use crate::{
     front::PublishError,
     http::{
         Fault, Problem,
-        problem::{INTERNAL, Kind, NOT_SENT, RECORD_TOO_LARGE, UNACKNOWLEDGED, UNSUPPORTED_MEDIA_TYPE},
+        problem::{INTERNAL, Kind, NOT_CAUGHT_UP, NOT_SENT, RECORD_TOO_LARGE, UNACKNOWLEDGED, UNSUPPORTED_MEDIA_TYPE},
+    },
+    idempotency::{
+        Refusal,
+        problem::{KEY_IN_USE, KEY_REUSED, KEYS_NOT_KEPT},
     },
 };
 
@@ -66,6 +70,30 @@ pub fn unwritten(ids: &[String], written: &[Written], failure: StatusCode) -> Op
     let acknowledged = events.iter().filter(|event| event.acknowledged).count();
     let detail = format!("{acknowledged} of {} events are acknowledged", events.len());
     Some(Problem::new(kind, detail).with_status(status).with("events", json!(events)))
+}
+
+/// This address keeps no keys.
+pub fn keys_not_kept() -> Problem {
+    let detail = "send the request without Idempotency-Key: it would be written as often as it is sent; spec.table names the topic in \
+                  which keys are kept";
+    Problem::new(&KEYS_NOT_KEPT, detail)
+}
+
+/// What came with a key was not written, or maybe not. `failure` is the status where it may work the next time.
+pub fn of_key(why: &Refusal, failure: StatusCode) -> Problem {
+    const AGAIN: &str = "send the same request with the same key again";
+    match why {
+        Refusal::Reused => Problem::new(&KEY_REUSED, "a new request needs a new Idempotency-Key; nothing was written"),
+        Refusal::InUse => Problem::new(&KEY_IN_USE, format!("nothing was written by this one; {AGAIN} to learn what came of the other"))
+            .with_retry_after(1),
+        Refusal::NotCaughtUp => Problem::new(&NOT_CAUGHT_UP, format!("nothing was written; {AGAIN}")).with_status(failure),
+        Refusal::NotSent(_) => Problem::new(&NOT_SENT, format!("nothing was written; {AGAIN}")).with_status(failure),
+        Refusal::Unacknowledged(_) => {
+            Problem::new(&UNACKNOWLEDGED, format!("all of it may or may not be written; {AGAIN}")).with_status(failure)
+        }
+        Refusal::TooLarge(_) => Problem::new(&RECORD_TOO_LARGE, "an event is too large to be stored; nothing was written"),
+        Refusal::Refused(_) => Problem::internal(),
+    }
 }
 
 /// What weighs most: what may work the next time, then what somebody must change, then what never will.

@@ -11,6 +11,7 @@ use axum::{
 use futures::future::join_all;
 use http::StatusCode;
 use jiff::Timestamp;
+use penstock_crds::worker::PipelineId;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -22,6 +23,7 @@ use super::{
 use crate::{
     front::Publish,
     http::{Problem, limited, read_body},
+    idempotency::{self, KeyId, Once, key_of},
 };
 
 /// The most requests that are taken in at once; more are refused at once with 503.
@@ -33,6 +35,10 @@ pub struct Desk {
     pub events: EventsOptions,
     /// Writes to the sink.
     pub sink: Arc<dyn Publish>,
+    /// Writes what comes with a key, where keys are kept.
+    pub once: Option<Arc<Once>>,
+    /// The pipeline whose keys these are.
+    pub pipeline: PipelineId,
     /// The largest body, in bytes.
     pub max_body_bytes: usize,
 }
@@ -45,14 +51,41 @@ pub fn routes(desk: Desk) -> Router {
 
 async fn take(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
     let headers = request.headers().clone();
+    let once = match (key_of(&headers)?, &desk.once) {
+        (None, _) => None,
+        (Some(key), Some(once)) => Some((KeyId::new(&desk.pipeline.namespace, &desk.pipeline.name, &key), once)),
+        (Some(_), None) => return Err(problem::keys_not_kept()),
+    };
     let body = read_body(request).await.map_err(|why| Problem::of_body(why, desk.max_body_bytes))?;
-    let events = desk.events.intake.read(&headers, body, Uuid::new_v4(), Timestamp::now())?;
-    let ids = desk.write(events).await?;
+    let ids = match once {
+        None => desk.write(desk.events.intake.read(&headers, body, Uuid::new_v4(), Timestamp::now())?).await?,
+        Some((key, once)) => {
+            let request = idempotency::Request::new(&headers, &body);
+            let events = desk.events.intake.read(&headers, body, request.event_id(key), Timestamp::now())?;
+            desk.write_once(once, key, request, events).await?
+        }
+    };
     let status = desk.events.accepted;
     Ok(if status == StatusCode::NO_CONTENT { status.into_response() } else { (status, Json(json!({"ids": ids}))).into_response() })
 }
 
 impl Desk {
+    /// Writes events unless they are written, and gives their ids.
+    async fn write_once(
+        &self,
+        once: &Arc<Once>,
+        key: KeyId,
+        request: idempotency::Request,
+        events: Vec<Taken>,
+    ) -> Result<Vec<String>, Problem> {
+        let ids = events.iter().map(|taken| taken.event.id().to_owned()).collect();
+        let outputs = events.into_iter().map(|Taken { event, key }| event.into_output(key)).collect();
+        once.write(key, request, outputs).await.map(|()| ids).map_err(|why| {
+            tracing::warn!(?why, "a request with a key was not written");
+            problem::of_key(&why, self.events.failure)
+        })
+    }
+
     /// Writes events and gives their ids. They are handed over in their order.
     async fn write(&self, events: Vec<Taken>) -> Result<Vec<String>, Problem> {
         let ids: Vec<String> = events.iter().map(|taken| taken.event.id().to_owned()).collect();

@@ -10,12 +10,18 @@ use super::{
     problem::{INVALID_ORDER, ORDER_TAKEN, UNKNOWN_ORDER},
     routes::{MAX_ORDERS_AT_ONCE, ORDER, ORDERS},
 };
-use crate::http::{
-    HttpOptions,
-    openapi::{Answer, Document, Operation},
-    problem::{
-        BODY_TIMEOUT, BODY_TOO_LARGE, MALFORMED, NOT_CAUGHT_UP, NOT_FOUND, NOT_SENT, OVERLOADED, RECORD_TOO_LARGE, UNACKNOWLEDGED,
-        UNSUPPORTED_MEDIA_TYPE,
+use crate::{
+    http::{
+        HttpOptions,
+        openapi::{Answer, Document, Operation},
+        problem::{
+            BODY_TIMEOUT, BODY_TOO_LARGE, MALFORMED, NOT_CAUGHT_UP, NOT_FOUND, NOT_SENT, OVERLOADED, RECORD_TOO_LARGE, UNACKNOWLEDGED,
+            UNSUPPORTED_MEDIA_TYPE,
+        },
+    },
+    idempotency::{
+        HEADER, parameter_schema,
+        problem::{INVALID_KEY, KEY_REUSED},
     },
 };
 
@@ -46,9 +52,11 @@ fn place(options: &HttpOptions) -> Operation {
     });
     let links = json!({"state": {"operationId": "showOrder", "parameters": {"id": "$response.body#/orderId"}}});
     Operation::new("placeOrder", "Place an order", about)
+        .parameter("header", HEADER.as_str(), false, "Once an order is accepted with a key, no other is.", parameter_schema())
         .body(true, &[("application/json", json!({"$ref": "#/components/schemas/Order"}))])
         .answer(Answer::new(StatusCode::ACCEPTED, "The order is accepted, or was before.").with_json(accepted).with_links(links))
         .problems(&[&MALFORMED, &INVALID_ORDER, &BODY_TIMEOUT, &ORDER_TAKEN, &BODY_TOO_LARGE, &RECORD_TOO_LARGE])
+        .problems(&[&INVALID_KEY, &KEY_REUSED, &NOT_CAUGHT_UP])
         .problems(&[&UNSUPPORTED_MEDIA_TYPE, &UNACKNOWLEDGED, &NOT_SENT, &OVERLOADED])
 }
 

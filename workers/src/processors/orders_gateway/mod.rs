@@ -14,7 +14,10 @@ use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use http::header::CONTENT_TYPE;
-use penstock_crds::{processor::Options, worker::WorkerConfig};
+use penstock_crds::{
+    processor::Options,
+    worker::{PipelineId, WorkerConfig},
+};
 use prometheus_client::registry::Registry;
 
 use self::{routes::Desk, state::Orders};
@@ -22,6 +25,7 @@ use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext},
     http::{Frame, HttpOptions, Problem, REQUEST_ID, Traffic, cors, serve},
+    idempotency,
     processor::BoxFuture,
     runtime,
     table::TableSink,
@@ -30,6 +34,7 @@ use crate::{
 /// The front.
 #[derive(Debug)]
 pub struct OrdersGateway {
+    pipeline: PipelineId,
     service: String,
     options: HttpOptions,
     topic: Arc<str>,
@@ -51,7 +56,8 @@ impl OrdersGateway {
         }
         let service = options.text("serviceName").unwrap_or_default().to_owned();
         let options = HttpOptions::new(options)?;
-        Ok(Self { service, options, topic: Arc::from(topic), orders: Arc::default(), traffic: Traffic::default() })
+        let pipeline = config.pipeline.clone();
+        Ok(Self { pipeline, service, options, topic: Arc::from(topic), orders: Arc::default(), traffic: Traffic::default() })
     }
 }
 
@@ -71,10 +77,10 @@ impl Front for OrdersGateway {
 
     fn serve(self: Box<Self>, context: FrontContext) -> BoxFuture<'static, Result<(), WorkerError>> {
         Box::pin(async move {
-            let FrontContext { port, sink, readiness, health, shutdown } = context;
+            let FrontContext { port, sink, readiness, health, shutdown, .. } = context;
             let listener = runtime::listen(port).await?;
-            let Self { service, options, topic, orders, traffic } = *self;
-            let desk = Desk { orders, topic, sink, readiness, max_body_bytes: options.max_body_bytes };
+            let Self { pipeline, service, options, topic, orders, traffic } = *self;
+            let desk = Desk { pipeline, orders, topic, sink, readiness, max_body_bytes: options.max_body_bytes };
             serve(listener, app(&service, options, Arc::new(desk), health, traffic), shutdown).await;
             Ok(())
         })
@@ -84,7 +90,7 @@ impl Front for OrdersGateway {
 fn app(service: &str, options: HttpOptions, desk: Arc<Desk>, health: Router, traffic: Traffic) -> Router {
     let described = contract::document(service, &options).into_route();
     let HttpOptions { cors_origin, max_body_bytes, .. } = options;
-    let frame = Frame { health, cors: cors(cors_origin, [CONTENT_TYPE, REQUEST_ID]), max_body_bytes, traffic };
+    let frame = Frame { health, cors: cors(cors_origin, [CONTENT_TYPE, REQUEST_ID, idempotency::HEADER]), max_body_bytes, traffic };
     frame.around::<Problem>(routes::routes(desk).merge(described))
 }
 

@@ -4,9 +4,12 @@ use http::StatusCode;
 use uuid::Uuid;
 
 use super::super::orders::{Fault as FieldFault, OrderRefusal};
-use crate::http::{
-    Fault, Problem,
-    problem::{Kind, NOT_CAUGHT_UP, NOT_SENT, RECORD_TOO_LARGE, UNACKNOWLEDGED, UNSUPPORTED_MEDIA_TYPE},
+use crate::{
+    http::{
+        Fault, Problem,
+        problem::{Kind, NOT_CAUGHT_UP, NOT_SENT, RECORD_TOO_LARGE, UNACKNOWLEDGED, UNSUPPORTED_MEDIA_TYPE},
+    },
+    idempotency::problem::KEY_REUSED,
 };
 
 /// Fields break the rules of an order.
@@ -51,6 +54,11 @@ pub fn unknown_order() -> Problem {
 /// The order may exist: this worker has not read everything yet.
 pub fn not_caught_up() -> Problem {
     Problem::new(&NOT_CAUGHT_UP, "the order is not known here yet, and not everything has been read; try again")
+}
+
+/// Another order came with this key.
+pub fn key_reused() -> Problem {
+    Problem::new(&KEY_REUSED, "another order was accepted with this Idempotency-Key; nothing was written")
 }
 
 impl From<OrderRefusal> for Problem {

@@ -3,6 +3,7 @@
 //! 202 means that Kafka has acknowledged the order, never less. An order id is accepted once: the same order again (numbers by
 //! value) is answered with 202 from the table and not produced a second time, another order with a known id with 409. Two replicas
 //! that get one id at the same moment may both produce it; it is paid once all the same, since the payment depends on the id alone.
+//! An order that comes with an `Idempotency-Key` carries it in a header of its record; then no other order is accepted with that key.
 
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
+use penstock_crds::worker::PipelineId;
+use penstock_kafka::Header;
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
 use uuid::Uuid;
@@ -22,13 +25,14 @@ use uuid::Uuid;
 use super::{
     super::orders::{Fields, Order, OrderCreated, iso, order_of_body, parse_order_id},
     problem,
-    reading::Content,
+    reading::{Content, key_header},
     state::Orders,
     table::{Known, Status},
 };
 use crate::{
     front::{Publish, PublishError},
     http::{MediaType, Problem, is_compressed, limited, read_body},
+    idempotency::{KeyId, key_of},
     processor::Output,
     readiness::Readiness,
 };
@@ -43,6 +47,8 @@ pub const ORDER: &str = "/orders/{id}";
 
 /// What requests are answered from.
 pub struct Desk {
+    /// The pipeline whose orders these are: its keys are its own.
+    pub pipeline: PipelineId,
     /// Every known order.
     pub orders: Arc<Orders>,
     /// The topic that orders are written to.
@@ -63,13 +69,21 @@ pub fn routes(desk: Arc<Desk>) -> Router {
 /// `POST /orders`.
 async fn place(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
     expect_json(request.headers())?;
+    let key = key_of(request.headers())?.map(|key| KeyId::new(&desk.pipeline.namespace, &desk.pipeline.name, &key));
     let body = read_body(request).await.map_err(|why| Problem::of_body(why, desk.max_body_bytes))?;
     let text = std::str::from_utf8(&body).map_err(|why| Problem::malformed(&format!("is not UTF-8: {why}")))?;
     let order = order_of_body(text)?;
+    if let Some(key) = key {
+        match desk.orders.with_key(key) {
+            Some(other) if other != order.order_id => return Err(problem::key_reused()),
+            None if desk.readiness.lacks("table") => return Err(problem::not_caught_up()),
+            _ => {}
+        }
+    }
     match desk.orders.get(&order.order_id) {
         Some(known) if order_of_body(&known.placed.data).is_ok_and(|placed| placed == order) => {}
         Some(_) => return Err(problem::taken(order.order_id)),
-        None => desk.produce(&order).await?,
+        None => desk.produce(&order, key).await?,
     }
     let answer = json!({"message": "Order accepted for processing", "orderId": order.order_id});
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
@@ -86,16 +100,17 @@ async fn show(State(desk): State<Arc<Desk>>, id: Result<Path<String>, PathReject
 }
 
 impl Desk {
-    async fn produce(&self, order: &Order<'_>) -> Result<(), Problem> {
+    async fn produce(&self, order: &Order<'_>, idempotency: Option<KeyId>) -> Result<(), Problem> {
         let event = OrderCreated::new(order, Uuid::new_v4(), Timestamp::now());
         let payload: Bytes = serde_json::to_vec(&event).map_err(|why| internal("write the event", &why))?.into();
         let key = Bytes::from(order.order_id.to_string());
-        let output = Output { key: Some(key.clone()), payload: Some(payload.clone()), headers: Vec::new() };
+        let headers: Vec<Header> = idempotency.into_iter().map(key_header).collect();
+        let output = Output { key: Some(key.clone()), payload: Some(payload.clone()), headers: headers.clone() };
         match self.sink.publish(output).await {
             Ok(position) => {
                 tracing::info!(order_id = %order.order_id, partition = position.partition, offset = position.offset, "order accepted");
                 // The record is in Kafka and this replica will read it again, to no effect; until then it need not deny the order.
-                self.orders.take(&self.topic, Content { key: Some(&key), payload: Some(&payload), headers: &[], timestamp_ms: None });
+                self.orders.take(&self.topic, Content { key: Some(&key), payload: Some(&payload), headers: &headers, timestamp_ms: None });
                 Ok(())
             }
             Err(PublishError::TooLarge(_)) => Err(problem::record_too_large()),

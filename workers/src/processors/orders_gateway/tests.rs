@@ -46,6 +46,7 @@ fn bench_with(sink: Broken, origin: &str) -> Bench {
     let options = HttpOptions::new(&processor::find("orders-gateway").unwrap().options(&given, "orders").unwrap()).unwrap();
     let (orders, readiness) = (Arc::<Orders>::default(), Readiness::new());
     let desk = Desk {
+        pipeline: PipelineId { namespace: "shop".into(), name: "orders".into() },
         orders: Arc::clone(&orders),
         topic: "orders".into(),
         sink: Arc::new(sink),
@@ -88,6 +89,11 @@ impl Bench {
 
     async fn post(&self, body: impl Into<Body>) -> Reply {
         self.send(post(body)).await
+    }
+
+    fn follow_with(&self, key: &str, text: &str) {
+        let headers = [reading::key_header(idempotency::KeyId::new("shop", "orders", key))];
+        self.orders.take(&"orders".into(), Content { key: None, payload: Some(text.as_bytes()), headers: &headers, timestamp_ms: Some(0) });
     }
 
     fn follow(&self, topic: &str, text: &str) {
@@ -236,6 +242,34 @@ async fn a_known_order_is_accepted_again_without_kafka_and_another_with_its_id_i
     assert_eq!(again.body, json!({"message": "Order accepted for processing", "orderId": ID}));
     let other = bench.post(order().replace("20.10", "20.11")).await;
     assert_eq!((other.status.as_u16(), other.kind()), (409, "order-taken"), "{}", other.text);
+}
+
+#[tokio::test]
+async fn a_key_stands_for_one_order() {
+    let bench = bench();
+    bench.follow_with("k-1", &created(&order()));
+    let other = order().replace(ID, "6f9619ff-8b86-4d01-b42d-00cf4fc964fe");
+    let send = async |key: &str, order: String| {
+        let mut request = post(order);
+        request.headers_mut().insert(idempotency::HEADER, key.parse().unwrap());
+        bench.send(request).await
+    };
+    for (key, order, status, kind) in [
+        ("k-1", order(), 202, ""),
+        ("\"k-1\"", order(), 202, ""),
+        ("k-1", order().replace("20.10", "20.11"), 409, "order-taken"),
+        ("k-1", other.clone(), 409, "idempotency-key-reused"),
+        ("k-2", other.clone(), 503, "unacknowledged"),
+        ("k 2", other.clone(), 400, "invalid-idempotency-key"),
+    ] {
+        let reply = send(key, order).await;
+        assert_eq!((reply.status.as_u16(), reply.kind()), (status, kind), "{key}: {}", reply.text);
+    }
+    let table = bench.readiness.need("table");
+    assert_eq!(send("k-2", other.clone()).await.kind(), "not-caught-up");
+    table.met();
+    bench.orders.forget("orders");
+    assert_eq!(send("k-1", other).await.kind(), "unacknowledged");
 }
 
 #[tokio::test]
