@@ -89,21 +89,21 @@ async fn an_invalid_order_is_refused_by_field_and_produces_nothing() {
         // What an accepted order would be known by: its key, and the user where a case leaves it alone.
         let mut keys = Vec::new();
         let cases = [
-            (json!({"orderId": "not-a-uuid"}), "orderId"),
-            (json!({"orderId": null}), "orderId"),
-            (json!({"userId": ""}), "userId"),
-            (json!({"userId": 7}), "userId"),
-            (json!({"amount": 0}), "amount"),
-            (json!({"amount": -1}), "amount"),
-            (json!({"amount": "10"}), "amount"),
-            (json!({"currency": "US"}), "currency"),
-            (json!({"currency": "USDT"}), "currency"),
-            (json!({"items": []}), "items"),
-            (json!({"items": "none"}), "items"),
-            (item(json!({"quantity": 0})), "items[0].quantity"),
-            (item(json!({"quantity": 1.5})), "items[0].quantity"),
-            (item(json!({"price": -1})), "items[0].price"),
-            (item(json!({"price": "free"})), "items[0].price"),
+            (json!({"orderId": "not-a-uuid"}), "/orderId"),
+            (json!({"orderId": null}), "/orderId"),
+            (json!({"userId": ""}), "/userId"),
+            (json!({"userId": 7}), "/userId"),
+            (json!({"amount": 0}), "/amount"),
+            (json!({"amount": -1}), "/amount"),
+            (json!({"amount": "10"}), "/amount"),
+            (json!({"currency": "US"}), "/currency"),
+            (json!({"currency": "USDT"}), "/currency"),
+            (json!({"items": []}), "/items"),
+            (json!({"items": "none"}), "/items"),
+            (item(json!({"quantity": 0})), "/items/0/quantity"),
+            (item(json!({"quantity": 1.5})), "/items/0/quantity"),
+            (item(json!({"price": -1})), "/items/0/price"),
+            (item(json!({"price": "free"})), "/items/0/price"),
         ];
         for (changed, field) in cases {
             let mut order = example::order();
@@ -111,14 +111,15 @@ async fn an_invalid_order_is_refused_by_field_and_produces_nothing() {
             keys.push(example::id_of(&order).to_owned());
             order.as_object_mut().unwrap().extend(changed.as_object().unwrap().clone());
             let reply = scene.post(&gateways[0], example::GATEWAY_PORT, "/orders", &order).await?;
-            assert_eq!(reply.status, 400, "{changed}: {reply:?}");
-            let named: Vec<&str> = reply.body["details"].as_array().into_iter().flatten().filter_map(|d| d["field"].as_str()).collect();
+            assert_eq!((reply.status, &reply.body["type"]), (400, &json!("tag:penstock.dev,2026:invalid-order")), "{changed}: {reply:?}");
+            let named: Vec<&str> =
+                reply.body["errors"].as_array().into_iter().flatten().filter_map(|fault| fault["pointer"].as_str()).collect();
             assert_eq!(named, [field], "{changed}: {reply:?}");
         }
         let all_wrong = json!({"userId": marker, "orderId": 1, "amount": null, "currency": "", "items": [{}]});
         let reply = scene.post(&gateways[0], example::GATEWAY_PORT, "/orders", &all_wrong).await?;
-        for field in ["orderId", "amount", "currency", "items[0].quantity", "items[0].price"] {
-            assert!(reply.body["details"].as_array().unwrap().iter().any(|d| d["field"] == field), "{field}: {reply:?}");
+        for field in ["/orderId", "/amount", "/currency", "/items/0/quantity", "/items/0/price"] {
+            assert!(reply.body["errors"].as_array().unwrap().iter().any(|fault| fault["pointer"] == field), "{field}: {reply:?}");
         }
         let produced = scene.records("orders").await?;
         let is_ours = |bytes: &[u8]| {

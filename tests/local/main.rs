@@ -7,7 +7,9 @@
 mod events;
 mod examples;
 mod held_back;
+mod idempotency;
 mod likeness;
+mod openapi;
 mod pauses;
 mod pipeline;
 mod positions;

@@ -75,6 +75,17 @@ pub(crate) fn transactional(pipeline: &str, worker: &str, producing: &Producing)
     settings
 }
 
+/// A producer of a front that writes what came with a key. A transaction lasts that long at most. Records that are not small have a
+/// batch of their own, so that a topic which refuses one means that one.
+pub(crate) fn once(pipeline: &str, name: uuid::Uuid, longest: Duration) -> TransactionSettings {
+    let mut settings = TransactionSettings::new(transactional_id(pipeline, &format!("keys-{name}"))).with_timeout(longest);
+    settings.start_timeout = longest;
+    settings.producer.linger = Duration::ZERO;
+    settings.producer.batch_bytes = SMALLEST_SHARED;
+    settings.producer.max_record_bytes = MAX_RECORD_BYTES;
+    settings
+}
+
 fn batching(settings: &mut ProducerSettings, producing: &Producing) {
     settings.batch_bytes = producing.batch_bytes;
     settings.linger = producing.linger;

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use penstock_kafka::RecordPosition;
+use penstock_kafka::{ConnectionSettings, RecordPosition};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,11 @@ pub trait Front: Send + 'static {
     /// The state that the topics of `table` are fed into; none if it follows none.
     fn table(&self) -> Option<Arc<dyn TableSink>> {
         None
+    }
+
+    /// Whether the front writes to the topic that it follows: then there is one, and [`FrontContext::keys`] writes to it.
+    fn keeps_keys(&self) -> bool {
+        false
     }
 
     /// How long [`Publish::publish`] may take; after it a record that is not on its way yet is not sent any more.
@@ -43,6 +48,10 @@ pub struct FrontContext {
     pub port: u16,
     /// Writes to the pipeline's sink.
     pub sink: Arc<dyn Publish>,
+    /// Writes to the topic that the front follows, where it does so.
+    pub keys: Option<Arc<dyn Publish>>,
+    /// Where Kafka is, for a front that writes transactions of its own.
+    pub connection: ConnectionSettings,
     /// Whether the worker is ready: the table has been read to its end and Kafka is connected.
     pub readiness: Readiness,
     /// `GET /health`, to be merged into the front's own routes.

@@ -55,6 +55,7 @@ pub mod error;
 pub mod front;
 #[doc(hidden)]
 pub mod http;
+mod idempotency;
 #[doc(hidden)]
 pub mod metrics;
 pub mod options;

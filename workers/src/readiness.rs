@@ -76,6 +76,12 @@ impl Readiness {
         self.list(|_| true)
     }
 
+    /// Whether that is missing.
+    #[must_use]
+    pub fn lacks(&self, name: &str) -> bool {
+        self.with(|state| state.missing.contains_key(name))
+    }
+
     /// Whether nothing keeps the worker from being ready.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -133,9 +139,10 @@ mod tests {
         assert!(readiness.is_ready());
         let (table, producer) = (readiness.need("table"), readiness.need("producer"));
         assert_eq!(readiness.obstacles(), ["producer: not there yet", "table: not there yet"]);
+        assert!(readiness.lacks("table"));
         table.met();
         producer.met();
-        assert!(readiness.is_ready());
+        assert!(readiness.is_ready() && !readiness.lacks("table"));
         producer.missing("Kafka is away");
         assert_eq!(readiness.obstacles(), ["producer: Kafka is away"]);
         producer.met();

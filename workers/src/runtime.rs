@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin, clients, config,
     error::{ConfigError, WorkerError},
-    front::{Front, FrontContext},
+    front::{Front, FrontContext, Publish},
     metrics::{self, Metrics},
     processor::DynProcessor,
     processors::BuiltProcessor,
@@ -176,10 +176,13 @@ impl Worker {
         let producer = self.readiness.need_at_start("producer");
         let settings = clients::front(&self.config.producer, front.publish_timeout());
         let sink = Arc::new(Sink::new(&self.connection, topic, settings, front.publish_timeout(), producer, self.metrics.clone())?);
-        let end = CancellationToken::new();
+        // What the front has begun may need what it follows, until it is done.
+        let (end, served) = (CancellationToken::new(), CancellationToken::new());
         let context = FrontContext {
             port,
             sink: Arc::clone(&sink) as _,
+            keys: self.keys(front.as_ref())?,
+            connection: self.connection.clone(),
             readiness: self.readiness.clone(),
             health: admin::health_route(&self.service, &self.readiness),
             shutdown: end.clone(),
@@ -187,14 +190,14 @@ impl Worker {
         let table = self.follower(front.as_ref())?;
         let following = async {
             match table {
-                Some(table) => table.run(end.clone()).await.map_err(WorkerError::from),
+                Some(table) => table.run(served.clone()).await.map_err(WorkerError::from),
                 None => Ok(()),
             }
         };
         let serving = async {
-            let served = front.serve(context).await;
-            end.cancel();
-            served
+            let ended = front.serve(context).await;
+            served.cancel();
+            ended
         };
         let ended = async { tokio::try_join!(serving, following).map(drop) };
         let result = tokio::select! {
@@ -208,6 +211,14 @@ impl Worker {
             tracing::warn!(%error, "records that nobody waits for any more were not written");
         }
         result
+    }
+
+    /// What writes to the topic that the front follows, where it does so.
+    fn keys(&self, front: &dyn Front) -> Result<Option<Arc<dyn Publish>>, penstock_kafka::Error> {
+        let Some(topic) = self.config.table.first().filter(|_| front.keeps_keys()) else { return Ok(None) };
+        let (longest, need) = (front.publish_timeout(), self.readiness.need_at_start("keys"));
+        let settings = clients::front(&self.config.producer, longest);
+        Ok(Some(Arc::new(Sink::new(&self.connection, topic, settings, longest, need, self.metrics.clone())?)))
     }
 
     fn follower(&self, front: &dyn Front) -> Result<Option<TableFollower>, ConfigError> {

@@ -140,7 +140,8 @@ impl Publish for Sink {
     }
 }
 
-fn refusal(error: Error) -> PublishError {
+/// What an error of Kafka means for a record.
+pub(crate) fn refusal(error: Error) -> PublishError {
     match error {
         Error::RecordTooLarge { message } => PublishError::TooLarge(message),
         Error::Authorization { .. }

@@ -69,7 +69,7 @@ pub const BUILTINS: &[Builtin] = &[
         summary: "takes events over HTTP, as CloudEvents or bare JSON, and produces them",
         source: SourceKind::Http,
         sink: Need::Required,
-        table: Need::Forbidden,
+        table: Need::Optional,
         options: &[
             SERVICE_NAME,
             OptionSpec {
@@ -119,6 +119,12 @@ pub const BUILTINS: &[Builtin] = &[
                 summary: "the status of the answer when Kafka does not acknowledge an event",
                 kind: OptionKind::OneOf(&["500", "503"]),
                 fallback: Fallback::Value("503"),
+            },
+            OptionSpec {
+                name: "idempotencyWindow",
+                summary: "how long an Idempotency-Key counts, where spec.table names the topic in which keys are kept",
+                kind: OptionKind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(7 * 86_400) },
+                fallback: Fallback::Value("24h"),
             },
             MAX_BODY_BYTES,
             PRODUCE_TIMEOUT,

@@ -60,7 +60,7 @@ const MAX_ORIGIN: usize = 253;
 /// The longest path.
 const MAX_PATH: usize = 200;
 /// The paths that a worker answers on the port of its source.
-const TAKEN_PATHS: [&str; 1] = ["/health"];
+const TAKEN_PATHS: [&str; 2] = ["/health", "/openapi.json"];
 /// How much of a value that is refused is repeated.
 const MAX_REPEATED: usize = 64;
 
@@ -183,8 +183,23 @@ mod tests {
                 OptionKind::Path,
                 &["/", "/events", "/v1/events", "/a-b_c.d~e", "/healthy", &long[..MAX_PATH]],
                 &[
-                    "", "events", "/events/", "//", "/a//b", "/a/../b", "/.", "/{id}", "/:id", "/*", "/a b", "/%20", "/ä", "/a?b",
-                    "/health", &long,
+                    "",
+                    "events",
+                    "/events/",
+                    "//",
+                    "/a//b",
+                    "/a/../b",
+                    "/.",
+                    "/{id}",
+                    "/:id",
+                    "/*",
+                    "/a b",
+                    "/%20",
+                    "/ä",
+                    "/a?b",
+                    "/health",
+                    "/openapi.json",
+                    &long,
                 ],
             ),
             (OptionKind::Attribute, &["subject", "partitionkey", "a1"], &["", "Subject", "partition-key", "data", "ä", &long[1..]]),

@@ -130,8 +130,8 @@ async fn post_invalid(scene: &Scene, gateway: &str, tally: &mut Tally) -> Result
     println!("\n==> POST /orders with invalid bodies");
     for order in invalid_orders() {
         let Reply { status, body } = scene.post(gateway, example::GATEWAY_PORT, "/orders", &order).await?;
-        let faults = body["details"].as_array().into_iter().flatten();
-        let named: Vec<String> = faults.map(|d| format!("{}: {}", text(&d["field"]), text(&d["message"]))).collect();
+        let faults = body["errors"].as_array().into_iter().flatten();
+        let named: Vec<String> = faults.map(|fault| format!("{}: {}", text(&fault["pointer"]), text(&fault["detail"]))).collect();
         println!("    {status}  {}", named.join("; "));
         tally.rejected += usize::from(status == 400 && !named.is_empty());
     }

@@ -32,6 +32,20 @@ pub(crate) async fn release(binaries: &[&str], log: &Path) -> Result<PathBuf> {
     Ok(target.join("release"))
 }
 
+/// Compiles the worker as tests are compiled, which takes less than as it goes into its image; where it is then.
+///
+/// # Errors
+/// cargo fails; its log is named.
+pub(crate) async fn debug_worker(log: &Path) -> Result<PathBuf> {
+    let target = target().await?;
+    let mut build = Command::new("cargo");
+    forget_cargo(&mut build);
+    // All crates, so that it shares what their tests were compiled with.
+    build.args(["build", "--workspace", "--bin", "penstock-worker"]).current_dir(repository());
+    logged("cargo build --bin penstock-worker", build, log).await?;
+    Ok(target.join("debug").join("penstock-worker"))
+}
+
 /// Compiles the examples of all crates; the folder that they are in then.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use tokio::process::Command;
 use super::command::logged;
 use super::error::{HarnessError, Result};
 use super::ground::Ground;
+use super::layout::Cache;
 use super::site::Site;
 
 /// What shows that a Debian package is there, and the package.
@@ -53,7 +54,7 @@ pub(crate) async fn ensure(site: &Site) -> Result<()> {
         Ground::Stock => missing(BUILD.iter()),
         Ground::Local => missing(BUILD.iter().chain(LOCAL)),
     };
-    install(site, &packages).await?;
+    install(&site.cache, &packages).await?;
     if site.ground == Ground::Local && !rustix::process::geteuid().is_root() {
         return Err(HarnessError::Input("no Docker daemon answers, and making one needs root. Start Docker, or run this as root".into()));
     }
@@ -62,7 +63,7 @@ pub(crate) async fn ensure(site: &Site) -> Result<()> {
 
 /// Makes sure that these are there, besides what every cluster needs.
 pub(crate) async fn provide(site: &Site, needs: &[Need]) -> Result<()> {
-    install(site, &missing(needs.iter())).await
+    install(&site.cache, &missing(needs.iter())).await
 }
 
 /// Refuses when a program is missing that is never installed from here; the second part of a need says how to get it.
@@ -75,7 +76,8 @@ pub(crate) fn require(needs: &[Need]) -> Result<()> {
     Err(HarnessError::Missing { what: programs.join(", "), install: given.join("; ") })
 }
 
-async fn install(site: &Site, packages: &[&'static str]) -> Result<()> {
+/// Installs these, or says how to.
+pub(crate) async fn install(cache: &Cache, packages: &[&'static str]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
@@ -93,12 +95,12 @@ async fn install(site: &Site, packages: &[&'static str]) -> Result<()> {
             update.args(["update", "-qq"]);
             update
         },
-        &site.cache.log("apt-update"),
+        &cache.log("apt-update"),
     )
     .await?;
     let mut install = Command::new("apt-get");
     install.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "-q", "--no-install-recommends"]).args(packages);
-    logged(&format!("apt-get install {list}"), install, &site.cache.log("apt-install")).await
+    logged(&format!("apt-get install {list}"), install, &cache.log("apt-install")).await
 }
 
 fn missing<'a>(needs: impl Iterator<Item = &'a Need>) -> Vec<&'static str> {

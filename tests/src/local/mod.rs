@@ -15,6 +15,7 @@ mod keeper;
 pub mod ports;
 mod process;
 mod properties;
+mod schemathesis;
 mod usage;
 mod worker;
 
@@ -24,5 +25,6 @@ pub use folder::Folder;
 pub use http::{Answer, get, post};
 pub use keeper::{cores, pin};
 pub use process::Process;
+pub use schemathesis::{Findings, Schemathesis};
 pub use usage::Usage;
-pub use worker::{WorkerOptions, WorkerProcess, worker_binary};
+pub use worker::{WorkerOptions, WorkerProcess, debug_worker_binary, worker_binary};

@@ -23,6 +23,14 @@ pub async fn worker_binary() -> Result<PathBuf> {
     Ok(folder.join(BINARY))
 }
 
+/// Compiles the worker as tests are compiled; where it is then. For what needs no speed.
+///
+/// # Errors
+/// cargo fails; its log is named.
+pub async fn debug_worker_binary() -> Result<PathBuf> {
+    compile::debug_worker(&Cache::from_env()?.log("cargo-worker")).await
+}
+
 /// How a worker is started.
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {

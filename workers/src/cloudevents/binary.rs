@@ -6,10 +6,8 @@ use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_TYPE};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
-use super::{
-    event::{CloudEvent, DATA_CONTENT_TYPE, Incomplete, MAX_ATTRIBUTES},
-    fault::{Fault, add_new},
-};
+use super::event::{CloudEvent, DATA_CONTENT_TYPE, Incomplete, MAX_ATTRIBUTES};
+use crate::http::{Fault, add_new};
 
 const PREFIX: &str = "ce-";
 
@@ -160,7 +158,7 @@ mod tests {
         ] {
             let faults = read(more, "{}").unwrap_err();
             let [fault] = faults.as_slice() else { panic!("{more:?}: {faults:?}") };
-            assert!(fault.place == super::super::Place::Header(header.to_owned()) && fault.detail.contains(part), "{more:?}: {fault:?}");
+            assert!(fault.place == crate::http::Place::Header(header.to_owned()) && fault.detail.contains(part), "{more:?}: {fault:?}");
         }
         let faults = of_headers(&headers(&[("ce-id", "1")]), Bytes::new()).unwrap_err();
         assert_eq!(faults.len(), 3, "{faults:?}");

@@ -10,11 +10,8 @@ use bytes::Bytes;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{
-    event::{CloudEvent, DATA_CONTENT_TYPE, DEFINED, Incomplete, MAX_ATTRIBUTES},
-    fault::{Fault, add_new, pointer},
-};
-use crate::http::MediaType;
+use super::event::{CloudEvent, DATA_CONTENT_TYPE, DEFINED, Incomplete, MAX_ATTRIBUTES};
+use crate::http::{Fault, MediaType, add_new, pointer};
 
 const DATA: &str = "data";
 const DATA_BASE64: &str = "data_base64";
@@ -152,7 +149,8 @@ fn members(text: &str) -> Result<BTreeMap<Cow<'_, str>, &RawValue>, serde_json::
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Place, *};
+    use super::*;
+    use crate::http::Place;
 
     const HEAD: &str = r#""specversion":"1.0","id":"1","source":"/orders","type":"order.placed""#;
 

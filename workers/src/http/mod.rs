@@ -1,20 +1,26 @@
 //! What every front needs around its routes: a server with bounds, limits, headers, request ids, an access log and metrics.
 //!
 //! Nothing here knows what a front takes or answers. What goes wrong before a route sees the request is a [`Mishap`] or a
-//! [`BodyError`], and the front answers it in its own words.
+//! [`BodyError`]; it becomes a [`Problem`], as does whatever the front itself refuses.
 
 mod body;
+mod fault;
 mod frame;
 mod media;
 mod observe;
+pub mod openapi;
 mod options;
+pub mod problem;
 mod server;
 
+pub(crate) use self::fault::add_new;
 pub use self::{
     body::{BodyError, read_body},
+    fault::{Fault, Place, pointer},
     frame::{Frame, Mishap, REQUEST_ID, cors, limited},
     media::{MediaType, is_compressed},
     observe::Traffic,
     options::HttpOptions,
+    problem::Problem,
     server::serve,
 };

@@ -100,7 +100,7 @@ mod tests {
             source: WorkerSource::Http { port: 3001 },
             processor: Choice::builtin(builtin, BTreeMap::new()),
             sink: Some("orders".into()),
-            table: vec!["orders".into(), "payments".into()],
+            table: if builtin == "orders-gateway" { vec!["orders".into(), "payments".into()] } else { vec![] },
             producer: Producing::default(),
             admin_port: 8080,
             drain_timeout: Duration::from_secs(25),
@@ -132,13 +132,14 @@ mod tests {
         assert!(matches!(build(&WorkerConfig { processor: http("/a"), ..config("log") }), Ok(BuiltProcessor::Record(_))));
         let why = build(&WorkerConfig { processor: http("a b"), ..config("log") }).unwrap_err().to_string();
         assert!(why.contains("`a b` is not a path"), "{why}");
-        let cases: [(Change, &str); 7] = [
+        let cases: [(Change, &str); 8] = [
             (|c| c.processor = Choice::Image { options: BTreeMap::new() }, "this is the stock worker"),
             (|c| c.processor = named("sms", &[]), "this version has enrich, events-gateway, log, orders-gateway, payments"),
             (|c| c.sink = None, "needs a sink"),
             (|c| c.table = vec!["payments".into()], "must follow the topic orders"),
             (|c| c.processor = named("orders-gateway", &[("corsOrigin", "")]), "corsOrigin"),
             (|c| c.processor = named("orders-gateway", &[("speed", "9")]), "`speed` is not an option"),
+            (|c| c.processor = named("events-gateway", &[]), "name the one topic in which idempotency keys are kept"),
             (|c| c.processor = by_type("orders-gateway"), "the handler of `user.created` is orders-gateway"),
         ];
         for (change, part) in cases {

@@ -6,12 +6,10 @@ use jiff::Timestamp;
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
-use super::{key::KeyOf, problem::Problem, schema::Schema};
+use super::{key::KeyOf, problem, schema::Schema};
 use crate::{
-    cloudevents::{
-        BatchError, CloudEvent, DATA_CONTENT_TYPE, Fault, Incomplete, batch_of_json, event_of_json, of_headers, speaks_of_events,
-    },
-    http::{MediaType, is_compressed},
+    cloudevents::{BatchError, CloudEvent, DATA_CONTENT_TYPE, Incomplete, batch_of_json, event_of_json, of_headers, speaks_of_events},
+    http::{Fault, MediaType, Problem, is_compressed, problem::MORE_THAN_IS_TOLD},
 };
 
 /// The most events of one batch.
@@ -61,9 +59,9 @@ impl Intake {
     /// Everything that is wrong with the first thing that is: its form, then its attributes, then its data.
     pub fn read(&self, headers: &HeaderMap, body: Bytes, id: Uuid, now: Timestamp) -> Result<Vec<Taken>, Problem> {
         let (events, place): (Vec<CloudEvent>, fn(usize) -> String) = match self.mode(headers)? {
-            Mode::Structured => (vec![event_of_json(text_of(&body)?, "").map_err(Problem::NotEvents)?], |_| "/data".to_owned()),
+            Mode::Structured => (vec![event_of_json(text_of(&body)?, "").map_err(problem::no_event)?], |_| "/data".to_owned()),
             Mode::Batched => (batch(text_of(&body)?)?, |n| format!("/{n}/data")),
-            Mode::Binary => (vec![of_headers(headers, body).map_err(Problem::NotEvents)?], |_| String::new()),
+            Mode::Binary => (vec![of_headers(headers, body).map_err(problem::no_event)?], |_| String::new()),
             Mode::Bare(bare) => (vec![bare.event(headers, body, id, now)?], |_| String::new()),
         };
         let (mut taken, mut violations) = (Vec::with_capacity(events.len()), Vec::new());
@@ -72,11 +70,11 @@ impl Intake {
                 Ok(key) => taken.push(Taken { event, key }),
                 Err(found) => violations.extend(found),
             }
-            if violations.len() >= Problem::MORE_THAN_IS_TOLD {
+            if violations.len() >= MORE_THAN_IS_TOLD {
                 break;
             }
         }
-        if violations.is_empty() { Ok(taken) } else { Err(Problem::Violations(violations)) }
+        if violations.is_empty() { Ok(taken) } else { Err(problem::invalid_data(violations)) }
     }
 
     /// The key of an event whose data is in order. `at` points to the data.
@@ -96,7 +94,7 @@ impl Intake {
             (_, Some(bare)) if media.is_json() && media.is_utf8() => Some(Mode::Bare(bare)),
             _ => None,
         };
-        mode.filter(|_| !is_compressed(headers)).ok_or(Problem::WrongMedia { bare: self.bare.is_some() })
+        mode.filter(|_| !is_compressed(headers)).ok_or_else(|| problem::wrong_media(self.bare.is_some()))
     }
 }
 
@@ -109,27 +107,25 @@ impl Bare {
 
     /// The body is the data, as it is.
     fn event(&self, headers: &HeaderMap, body: Bytes, id: Uuid, now: Timestamp) -> Result<CloudEvent, Problem> {
-        serde_json::from_str::<IgnoredAny>(text_of(&body)?).map_err(|why| Problem::Malformed(format!("is not JSON: {why}")))?;
+        serde_json::from_str::<IgnoredAny>(text_of(&body)?).map_err(|why| Problem::malformed(&format!("is not JSON: {why}")))?;
         let mut event = self.attributes(id.to_string(), now);
         let media = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         event.attributes.insert(DATA_CONTENT_TYPE.to_owned(), media.to_owned());
         event.data = Some(body);
         event.complete().map_err(|broken| {
-            Problem::NotEvents(
-                broken.into_iter().map(|b| Fault::in_header("content-type", format!("{} {}", b.attribute, b.rule))).collect(),
-            )
+            problem::no_event(broken.into_iter().map(|b| Fault::in_header("content-type", format!("{} {}", b.attribute, b.rule))).collect())
         })
     }
 }
 
 fn text_of(body: &Bytes) -> Result<&str, Problem> {
-    std::str::from_utf8(body).map_err(|why| Problem::Malformed(format!("is not UTF-8: {why}")))
+    std::str::from_utf8(body).map_err(|why| Problem::malformed(&format!("is not UTF-8: {why}")))
 }
 
 fn batch(text: &str) -> Result<Vec<CloudEvent>, Problem> {
     batch_of_json(text, MAX_BATCH).map_err(|why| match why {
-        BatchError::Malformed(why) => Problem::Malformed(format!("is not a JSON array of events: {why}")),
-        BatchError::TooMany => Problem::TooManyEvents(MAX_BATCH),
-        BatchError::Faulty(faults) => Problem::NotEvents(faults),
+        BatchError::Malformed(why) => Problem::malformed(&format!("is not a JSON array of events: {why}")),
+        BatchError::TooMany => problem::too_many_events(MAX_BATCH),
+        BatchError::Faulty(faults) => problem::no_event(faults),
     })
 }

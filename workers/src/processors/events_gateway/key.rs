@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    cloudevents::{CloudEvent, Fault},
+    cloudevents::CloudEvent,
+    http::Fault,
     processors::{pointed::scalar, unambiguous::Unambiguous},
 };
 

@@ -1,9 +1,12 @@
 //! The `events-gateway` processor: takes events over HTTP, as CloudEvents in every content mode or as bare JSON, and writes them to
 //! the sink as CloudEvents in binary mode.
 //!
+//! With `spec.table` a request may bring an `Idempotency-Key`: then it is written once, however often it is sent.
+//!
 //! An answer of success means that Kafka has acknowledged every event of the request, never less. Nothing of a request is written
 //! unless all of it is in order.
 
+mod contract;
 mod intake;
 mod key;
 mod options;
@@ -14,25 +17,54 @@ mod schema;
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use penstock_crds::{processor::Options, worker::WorkerConfig};
+use penstock_crds::{
+    processor::Options,
+    worker::{PipelineId, WorkerConfig},
+};
 use prometheus_client::registry::Registry;
 use tower_http::cors::AllowHeaders;
 
-use self::{options::EventsOptions, problem::Problem, routes::Desk};
+use self::{options::EventsOptions, routes::Desk};
 use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext, Publish},
-    http::{Frame, HttpOptions, Traffic, cors, serve},
+    http::{Frame, HttpOptions, Problem, Traffic, cors, serve},
+    idempotency::{Keys, Once, OnceSettings},
     processor::BoxFuture,
     runtime,
+    table::TableSink,
 };
 
 /// The front.
 #[derive(Debug)]
 pub struct EventsGateway {
+    pipeline: PipelineId,
+    sink: String,
+    kept: Option<Kept>,
+    service: String,
     http: HttpOptions,
     events: EventsOptions,
     traffic: Traffic,
+}
+
+/// Where keys are kept.
+#[derive(Debug)]
+struct Kept {
+    topic: String,
+    keys: Arc<Keys>,
+}
+
+impl Kept {
+    fn new(options: &Options, config: &WorkerConfig) -> Result<Option<Self>, ConfigError> {
+        let topic = match config.table.as_slice() {
+            [] => return Ok(None),
+            [topic] if config.sink.as_ref() != Some(topic) => topic.clone(),
+            _ => return Err(ConfigError::invalid("table: name the one topic in which idempotency keys are kept, and nothing else is")),
+        };
+        let window = options.duration("idempotencyWindow").ok_or_else(|| ConfigError::invalid("option idempotencyWindow is missing"))?;
+        let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+        Ok(Some(Self { topic, keys: Arc::new(Keys::new(window)) }))
+    }
 }
 
 impl EventsGateway {
@@ -41,36 +73,64 @@ impl EventsGateway {
     /// # Errors
     /// When there is no sink, or an option cannot be used, such as a schema that is none.
     pub fn new(options: &Options, config: &WorkerConfig) -> Result<Self, ConfigError> {
-        if config.sink.is_none() {
-            return Err(ConfigError::invalid("events-gateway needs a sink: the topic of the events"));
-        }
-        Ok(Self { http: HttpOptions::new(options)?, events: EventsOptions::new(options)?, traffic: Traffic::default() })
+        let sink = config.sink.clone().ok_or_else(|| ConfigError::invalid("events-gateway needs a sink: the topic of the events"))?;
+        let (pipeline, kept) = (config.pipeline.clone(), Kept::new(options, config)?);
+        let service = options.text("serviceName").unwrap_or_default().to_owned();
+        let (http, events) = (HttpOptions::new(options)?, EventsOptions::new(options)?);
+        Ok(Self { pipeline, sink, kept, service, http, events, traffic: Traffic::default() })
     }
 
-    fn app(self, sink: Arc<dyn Publish>, health: Router) -> Router {
-        let Self { http, events, traffic } = self;
+    fn app(self, sink: Arc<dyn Publish>, once: Option<Arc<Once>>, health: Router) -> Router {
+        let Self { pipeline, service, http, events, traffic, .. } = self;
+        let described = contract::document(&service, &http, &events, once.is_some()).into_route();
         let max_body_bytes = http.max_body_bytes;
         // An event may have any attribute, and each is a header of its own.
         let cors = cors(http.cors_origin, AllowHeaders::mirror_request());
         let frame = Frame { health, cors, max_body_bytes, traffic };
-        frame.around::<Problem>(routes::routes(Desk { events, sink, max_body_bytes }))
+        frame.around::<Problem>(routes::routes(Desk { events, sink, once, pipeline, max_body_bytes }).merge(described))
     }
 }
 
 impl Front for EventsGateway {
+    fn table(&self) -> Option<Arc<dyn TableSink>> {
+        self.kept.as_ref().map(|kept| Arc::clone(&kept.keys) as Arc<dyn TableSink>)
+    }
+
+    fn keeps_keys(&self) -> bool {
+        self.kept.is_some()
+    }
+
     fn publish_timeout(&self) -> Duration {
         self.http.produce_timeout
     }
 
     fn register_metrics(&mut self, registry: &mut Registry) {
         self.traffic.register(registry);
+        if let Some(kept) = &self.kept {
+            kept.keys.register(registry);
+        }
     }
 
     fn serve(self: Box<Self>, context: FrontContext) -> BoxFuture<'static, Result<(), WorkerError>> {
         Box::pin(async move {
-            let FrontContext { port, sink, health, shutdown, .. } = context;
+            let FrontContext { port, sink, keys, connection, readiness, health, shutdown } = context;
             let listener = runtime::listen(port).await?;
-            serve(listener, self.app(sink, health), shutdown).await;
+            let once = self.kept.as_ref().zip(keys).map(|(kept, publish)| {
+                Arc::new(Once::new(OnceSettings {
+                    connection,
+                    pipeline: format!("{}/{}", self.pipeline.namespace, self.pipeline.name),
+                    sink: self.sink.clone(),
+                    topic: kept.topic.clone(),
+                    publish,
+                    keys: Arc::clone(&kept.keys),
+                    readiness,
+                    limit: self.http.produce_timeout,
+                }))
+            });
+            serve(listener, self.app(sink, once.clone(), health), shutdown).await;
+            if let Some(once) = once {
+                once.finish().await;
+            }
             Ok(())
         })
     }

@@ -1,220 +1,118 @@
-//! Every way in which a request can fail, and the problem details (RFC 9457) that it is answered with. The one place that makes
-//! error answers.
-//!
-//! Nothing of our inside (addresses, topics, Kafka's words) is told; that goes to the log. A long list is cut, so that no request
-//! brings an answer that is much longer than itself.
+//! What can be wrong with a request of events, in the words of events. Pure.
 
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
+use http::StatusCode;
+use penstock_kafka::RecordPosition;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
-    cloudevents::Fault,
-    http::{BodyError, Mishap},
+    front::PublishError,
+    http::{
+        Fault, Problem,
+        problem::{INTERNAL, Kind, NOT_CAUGHT_UP, NOT_SENT, RECORD_TOO_LARGE, UNACKNOWLEDGED, UNSUPPORTED_MEDIA_TYPE},
+    },
+    idempotency::{
+        Refusal,
+        problem::{KEY_IN_USE, KEY_REUSED, KEYS_NOT_KEPT},
+    },
 };
 
-const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-/// The most faults that are told.
-const MAX_TOLD: usize = 100;
-/// The most bytes that are spent on them, but for the first.
-const MAX_TOLD_BYTES: usize = 16 << 10;
-/// The most characters of what is said about one.
-const MAX_DETAIL: usize = 256;
+/// Attributes break the rules of CloudEvents, or are not there.
+pub static NO_EVENT: Kind = Kind::new("no-event", StatusCode::BAD_REQUEST, "What was sent is no CloudEvent 1.0");
+/// Data breaks the schema, or has no key.
+pub static INVALID_DATA: Kind = Kind::new("invalid-data", StatusCode::UNPROCESSABLE_ENTITY, "The data of an event breaks the rules");
+/// The batch has too many events.
+pub static TOO_MANY_EVENTS: Kind = Kind::new("too-many-events", StatusCode::PAYLOAD_TOO_LARGE, "The batch has too many events");
 
-/// Why a request failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Problem {
-    /// The body is not in the form that it is said to be in; the text goes after "the body".
-    Malformed(String),
-    /// Attributes break the rules of CloudEvents, or are not there.
-    NotEvents(Vec<Fault>),
-    /// Data breaks the schema.
-    Violations(Vec<Fault>),
-    /// The body is in a form that is not taken.
-    WrongMedia {
-        /// Whether bare JSON would be.
-        bare: bool,
-    },
-    /// The body is larger than this many bytes.
-    TooLarge(usize),
-    /// The batch has more than this many events.
-    TooManyEvents(usize),
-    /// The body did not come in time.
-    SlowBody,
-    /// There is no such address.
-    UnknownRoute,
-    /// The address takes other methods.
-    WrongMethod,
-    /// Kafka has not acknowledged every event.
-    Unwritten {
-        /// The status that says so.
-        status: StatusCode,
-        /// What became of each event, in the order of the request.
-        events: Vec<Fate>,
-    },
-    /// Too many requests at once.
-    Overloaded,
-    /// It is our fault, and not a matter of time.
-    Internal,
-}
+/// What Kafka said of an event.
+pub type Written = Result<RecordPosition, PublishError>;
 
 /// What became of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fate {
-    /// Its id.
-    pub id: String,
-    /// Whether Kafka has it.
-    pub acknowledged: bool,
+struct Fate {
+    id: String,
+    acknowledged: bool,
     /// Why not, and what holds then.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<&'static str>,
+    detail: Option<&'static str>,
 }
 
-#[derive(Serialize)]
-struct Body {
-    title: &'static str,
-    status: u16,
-    detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errors: Option<Vec<Fault>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    events: Option<Vec<Fate>>,
+/// Attributes break the rules of CloudEvents, or are not there.
+pub fn no_event(faults: Vec<Fault>) -> Problem {
+    Problem::new(&NO_EVENT, "what was sent is no CloudEvent 1.0; nothing was written").with_first_errors(faults)
 }
 
-impl Problem {
-    /// One fault more than is told: who looks for more looks in vain.
-    pub const MORE_THAN_IS_TOLD: usize = MAX_TOLD + 1;
+/// Data breaks the schema, or has no key.
+pub fn invalid_data(faults: Vec<Fault>) -> Problem {
+    Problem::new(&INVALID_DATA, "the data does not satisfy the schema of this address; nothing was written").with_first_errors(faults)
+}
 
-    /// The problem with a body that was not read; `limit` is how large it may be.
-    #[must_use]
-    pub fn of_body(why: BodyError, limit: usize) -> Self {
-        match why {
-            BodyError::TooLarge => Self::TooLarge(limit),
-            BodyError::Slow => Self::SlowBody,
-            BodyError::Broken(why) => Self::Malformed(format!("broke off: {why}")),
+/// The body is in a form that is not taken. `bare`: whether JSON would be.
+pub fn wrong_media(bare: bool) -> Problem {
+    let bare = if bare { ", or JSON with Content-Type: application/json" } else { "" };
+    let detail = format!(
+        "send CloudEvents in UTF-8, not compressed: with ce- headers, as application/cloudevents+json or \
+         application/cloudevents-batch+json{bare}"
+    );
+    Problem::new(&UNSUPPORTED_MEDIA_TYPE, detail)
+}
+
+/// The batch has more than this many events.
+pub fn too_many_events(limit: usize) -> Problem {
+    Problem::new(&TOO_MANY_EVENTS, format!("a batch may have at most {limit} events; nothing was written"))
+}
+
+/// Kafka has not acknowledged every event; none if it has. `failure` is the status where it may work the next time.
+pub fn unwritten(ids: &[String], written: &[Written], failure: StatusCode) -> Option<Problem> {
+    let (kind, status) = weightiest(written, failure)?;
+    let fate = |(id, written): (&String, &Written)| Fate { id: id.clone(), acknowledged: written.is_ok(), detail: fate_of(written) };
+    let events: Vec<Fate> = ids.iter().zip(written).map(fate).collect();
+    let acknowledged = events.iter().filter(|event| event.acknowledged).count();
+    let detail = format!("{acknowledged} of {} events are acknowledged", events.len());
+    Some(Problem::new(kind, detail).with_status(status).with("events", json!(events)))
+}
+
+/// This address keeps no keys.
+pub fn keys_not_kept() -> Problem {
+    let detail = "send the request without Idempotency-Key: it would be written as often as it is sent; spec.table names the topic in \
+                  which keys are kept";
+    Problem::new(&KEYS_NOT_KEPT, detail)
+}
+
+/// What came with a key was not written, or maybe not. `failure` is the status where it may work the next time.
+pub fn of_key(why: &Refusal, failure: StatusCode) -> Problem {
+    const AGAIN: &str = "send the same request with the same key again";
+    match why {
+        Refusal::Reused => Problem::new(&KEY_REUSED, "a new request needs a new Idempotency-Key; nothing was written"),
+        Refusal::InUse => Problem::new(&KEY_IN_USE, format!("nothing was written by this one; {AGAIN} to learn what came of the other"))
+            .with_retry_after(1),
+        Refusal::NotCaughtUp => Problem::new(&NOT_CAUGHT_UP, format!("nothing was written; {AGAIN}")).with_status(failure),
+        Refusal::NotSent(_) => Problem::new(&NOT_SENT, format!("nothing was written; {AGAIN}")).with_status(failure),
+        Refusal::Unacknowledged(_) => {
+            Problem::new(&UNACKNOWLEDGED, format!("all of it may or may not be written; {AGAIN}")).with_status(failure)
         }
-    }
-
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::Malformed(_) | Self::NotEvents(_) => StatusCode::BAD_REQUEST,
-            Self::Violations(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::WrongMedia { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooLarge(_) | Self::TooManyEvents(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
-            Self::UnknownRoute => StatusCode::NOT_FOUND,
-            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Unwritten { status, .. } => *status,
-            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    fn detail(&self) -> String {
-        match self {
-            Self::Malformed(why) => cut(&format!("the body {why}")),
-            Self::NotEvents(faults) => told("what was sent is no CloudEvent 1.0", faults),
-            Self::Violations(faults) => told("the data does not satisfy the schema of this address", faults),
-            Self::WrongMedia { bare } => {
-                let bare = if *bare { ", or JSON with Content-Type: application/json" } else { "" };
-                format!(
-                    "send CloudEvents in UTF-8, not compressed: with ce- headers, as application/cloudevents+json or \
-                     application/cloudevents-batch+json{bare}"
-                )
-            }
-            Self::TooLarge(limit) => format!("the body may have at most {limit} bytes"),
-            Self::TooManyEvents(limit) => format!("a batch may have at most {limit} events; nothing was written"),
-            Self::SlowBody => "the body did not arrive in time".to_owned(),
-            Self::UnknownRoute => "there is nothing at this address".to_owned(),
-            Self::WrongMethod => "the Allow header names the methods of this address".to_owned(),
-            Self::Unwritten { events, .. } => {
-                let acknowledged = events.iter().filter(|event| event.acknowledged).count();
-                format!("{acknowledged} of {} events are acknowledged", events.len())
-            }
-            Self::Overloaded => "too many requests at once; try again".to_owned(),
-            Self::Internal => "the request could not be handled; the log tells more under its x-request-id".to_owned(),
-        }
+        Refusal::TooLarge(_) => Problem::new(&RECORD_TOO_LARGE, "an event is too large to be stored; nothing was written"),
+        Refusal::Refused(_) => Problem::internal(),
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let (status, detail) = (self.status(), self.detail());
-        let (errors, events) = match self {
-            Self::NotEvents(faults) | Self::Violations(faults) => (Some(bounded(faults)), None),
-            Self::Unwritten { events, .. } => (None, Some(events)),
-            _ => (None, None),
-        };
-        let title = status.canonical_reason().unwrap_or("Error");
-        let mut response = axum::Json(Body { title, status: status.as_u16(), detail, errors, events }).into_response();
-        *response.status_mut() = status;
-        response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
-        response
-    }
+/// What weighs most: what may work the next time, then what somebody must change, then what never will.
+fn weightiest(written: &[Written], failure: StatusCode) -> Option<(&'static Kind, StatusCode)> {
+    let weight = |why: &PublishError| match why {
+        PublishError::Unavailable(_) => (0, &UNACKNOWLEDGED, failure),
+        PublishError::NotSent(_) => (1, &NOT_SENT, failure),
+        PublishError::Refused(_) => (2, &INTERNAL, INTERNAL.status),
+        PublishError::TooLarge(_) => (3, &RECORD_TOO_LARGE, RECORD_TOO_LARGE.status),
+    };
+    let failed = written.iter().filter_map(|written| written.as_ref().err()).map(weight);
+    failed.min_by_key(|(weight, ..)| *weight).map(|(_, kind, status)| (kind, status))
 }
 
-impl From<Mishap> for Problem {
-    fn from(mishap: Mishap) -> Self {
-        match mishap {
-            Mishap::UnknownRoute => Self::UnknownRoute,
-            Mishap::WrongMethod => Self::WrongMethod,
-            Mishap::Overloaded => Self::Overloaded,
-            Mishap::Panic => Self::Internal,
-        }
-    }
-}
-
-fn told(what: &str, faults: &[Fault]) -> String {
-    if fitting(faults) < faults.len() {
-        format!("{what}; nothing was written; not all errors are listed")
-    } else {
-        format!("{what}; nothing was written")
-    }
-}
-
-fn bounded(mut faults: Vec<Fault>) -> Vec<Fault> {
-    faults.truncate(fitting(&faults));
-    for fault in &mut faults {
-        fault.detail = cut(&fault.detail);
-    }
-    faults
-}
-
-/// How many faults are told: one at least.
-fn fitting(faults: &[Fault]) -> usize {
-    let sizes = faults.iter().scan(0, |sum, fault| {
-        *sum += fault.size();
-        Some(*sum)
-    });
-    sizes.take(MAX_TOLD).take_while(|sum| *sum <= MAX_TOLD_BYTES).count().max(1).min(faults.len())
-}
-
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(MAX_DETAIL).and_then(|(end, _)| text.get(..end)) {
-        Some(start) => format!("{start}…"),
-        None => text.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_list_is_cut() {
-        let fault = |bytes: usize| Fault::at("p".repeat(bytes), "");
-        for (sizes, expected) in [
-            (vec![], 0),
-            (vec![1; 3], 3),
-            (vec![1; MAX_TOLD + 1], MAX_TOLD),
-            (vec![MAX_TOLD_BYTES + 1, 1], 1),
-            (vec![MAX_TOLD_BYTES / 2; 3], 2),
-        ] {
-            let faults: Vec<Fault> = sizes.iter().map(|bytes| fault(*bytes)).collect();
-            let problem = Problem::Violations(faults.clone());
-            assert_eq!(problem.detail().contains("not all"), expected < faults.len(), "{sizes:?}");
-            assert_eq!(bounded(faults).len(), expected, "{sizes:?}");
-        }
-        assert_eq!(cut(&"ü".repeat(MAX_DETAIL + 1)), format!("{}…", "ü".repeat(MAX_DETAIL)));
+fn fate_of(written: &Written) -> Option<&'static str> {
+    match written.as_ref().err()? {
+        PublishError::Unavailable(_) => Some("was not acknowledged in time: it may or may not be written"),
+        PublishError::NotSent(_) => Some("was not sent, since too many before it were not acknowledged: it is not written"),
+        PublishError::Refused(_) => Some("was refused, and is not written; the log tells more under the answer's x-request-id"),
+        PublishError::TooLarge(_) => Some("is too large to be stored, and is not written"),
     }
 }

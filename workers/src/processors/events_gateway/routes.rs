@@ -11,18 +11,19 @@ use axum::{
 use futures::future::join_all;
 use http::StatusCode;
 use jiff::Timestamp;
-use penstock_kafka::RecordPosition;
+use penstock_crds::worker::PipelineId;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     intake::Taken,
     options::EventsOptions,
-    problem::{Fate, Problem},
+    problem::{self, Written},
 };
 use crate::{
-    front::{Publish, PublishError},
-    http::{limited, read_body},
+    front::Publish,
+    http::{Problem, limited, read_body},
+    idempotency::{self, KeyId, Once, key_of},
 };
 
 /// The most requests that are taken in at once; more are refused at once with 503.
@@ -34,6 +35,10 @@ pub struct Desk {
     pub events: EventsOptions,
     /// Writes to the sink.
     pub sink: Arc<dyn Publish>,
+    /// Writes what comes with a key, where keys are kept.
+    pub once: Option<Arc<Once>>,
+    /// The pipeline whose keys these are.
+    pub pipeline: PipelineId,
     /// The largest body, in bytes.
     pub max_body_bytes: usize,
 }
@@ -46,50 +51,56 @@ pub fn routes(desk: Desk) -> Router {
 
 async fn take(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
     let headers = request.headers().clone();
+    let once = match (key_of(&headers)?, &desk.once) {
+        (None, _) => None,
+        (Some(key), Some(once)) => Some((KeyId::new(&desk.pipeline.namespace, &desk.pipeline.name, &key), once)),
+        (Some(_), None) => return Err(problem::keys_not_kept()),
+    };
     let body = read_body(request).await.map_err(|why| Problem::of_body(why, desk.max_body_bytes))?;
-    let events = desk.events.intake.read(&headers, body, Uuid::new_v4(), Timestamp::now())?;
-    let ids = desk.write(events).await?;
+    let ids = match once {
+        None => desk.write(desk.events.intake.read(&headers, body, Uuid::new_v4(), Timestamp::now())?).await?,
+        Some((key, once)) => {
+            let request = idempotency::Request::new(&headers, &body);
+            let events = desk.events.intake.read(&headers, body, request.event_id(key), Timestamp::now())?;
+            desk.write_once(once, key, request, events).await?
+        }
+    };
     let status = desk.events.accepted;
     Ok(if status == StatusCode::NO_CONTENT { status.into_response() } else { (status, Json(json!({"ids": ids}))).into_response() })
 }
 
 impl Desk {
+    /// Writes events unless they are written, and gives their ids.
+    async fn write_once(
+        &self,
+        once: &Arc<Once>,
+        key: KeyId,
+        request: idempotency::Request,
+        events: Vec<Taken>,
+    ) -> Result<Vec<String>, Problem> {
+        let ids = events.iter().map(|taken| taken.event.id().to_owned()).collect();
+        let outputs = events.into_iter().map(|Taken { event, key }| event.into_output(key)).collect();
+        once.write(key, request, outputs).await.map(|()| ids).map_err(|why| {
+            tracing::warn!(?why, "a request with a key was not written");
+            problem::of_key(&why, self.events.failure)
+        })
+    }
+
     /// Writes events and gives their ids. They are handed over in their order.
     async fn write(&self, events: Vec<Taken>) -> Result<Vec<String>, Problem> {
         let ids: Vec<String> = events.iter().map(|taken| taken.event.id().to_owned()).collect();
         let written = join_all(events.into_iter().map(|Taken { event, key }| self.sink.publish(event.into_output(key)))).await;
-        match failure_status(&written, self.events.failure) {
+        match problem::unwritten(&ids, &written, self.events.failure) {
             None => Ok(ids),
-            Some(status) => {
-                let fate = |(id, written): (String, &Result<_, _>)| Fate { id, acknowledged: written.is_ok(), detail: detail(written) };
-                let events: Vec<Fate> = ids.into_iter().zip(&written).map(fate).collect();
-                tracing::warn!(events = events.len(), why = words(&written), "events not written");
-                Err(Problem::Unwritten { status, events })
+            Some(problem) => {
+                tracing::warn!(events = ids.len(), why = words(&written), "events not written");
+                Err(problem)
             }
         }
     }
 }
 
-/// What weighs most: what may work the next time, then what somebody must change, then what never will.
-fn failure_status(written: &[Result<RecordPosition, PublishError>], failure: StatusCode) -> Option<StatusCode> {
-    let weight = |why: &PublishError| match why {
-        PublishError::Unavailable(_) | PublishError::NotSent(_) => (0, failure),
-        PublishError::Refused(_) => (1, StatusCode::INTERNAL_SERVER_ERROR),
-        PublishError::TooLarge(_) => (2, StatusCode::PAYLOAD_TOO_LARGE),
-    };
-    written.iter().filter_map(|written| written.as_ref().err()).map(weight).min_by_key(|(weight, _)| *weight).map(|(_, status)| status)
-}
-
-fn detail(written: &Result<RecordPosition, PublishError>) -> Option<&'static str> {
-    match written.as_ref().err()? {
-        PublishError::Unavailable(_) => Some("was not acknowledged in time: it may or may not be written"),
-        PublishError::NotSent(_) => Some("was not sent, since too many before it were not acknowledged: it is not written"),
-        PublishError::Refused(_) => Some("was refused, and is not written; the log tells more under the answer's x-request-id"),
-        PublishError::TooLarge(_) => Some("is too large to be stored, and is not written"),
-    }
-}
-
 /// What Kafka said of the first that failed; the others mostly failed for the same reason.
-fn words(written: &[Result<RecordPosition, PublishError>]) -> String {
+fn words(written: &[Written]) -> String {
     written.iter().find_map(|written| written.as_ref().err()).map(ToString::to_string).unwrap_or_default()
 }

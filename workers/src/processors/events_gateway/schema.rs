@@ -7,8 +7,8 @@ use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationEr
 use serde_json::Value;
 
 use crate::{
-    cloudevents::{CloudEvent, DATA_CONTENT_TYPE, Fault, pointer},
-    http::MediaType,
+    cloudevents::{CloudEvent, DATA_CONTENT_TYPE},
+    http::{Fault, MediaType, pointer},
     processors::unambiguous::Unambiguous,
 };
 
@@ -19,7 +19,10 @@ const MAX_PATTERN_BYTES: usize = 1 << 20;
 
 /// A compiled schema.
 #[derive(Debug)]
-pub struct Schema(Validator);
+pub struct Schema {
+    source: Value,
+    compiled: Validator,
+}
 
 impl Schema {
     /// Compiles a schema of any draft; without `$schema` of 2020-12.
@@ -30,7 +33,16 @@ impl Schema {
         let schema: Value = serde_json::from_str(text).map_err(|why| format!("is not JSON: {why}"))?;
         let patterns = PatternOptions::regex().size_limit(MAX_PATTERN_BYTES);
         let compiled = jsonschema::options().offline().with_pattern_options(patterns).build(&schema);
-        compiled.map(Self).map_err(|why| format!("is not a JSON Schema that can be used: {}: {why}", place(&why)))
+        match compiled {
+            Ok(compiled) => Ok(Self { source: schema, compiled }),
+            Err(why) => Err(format!("is not a JSON Schema that can be used: {}: {why}", place(&why))),
+        }
+    }
+
+    /// The schema as it was given.
+    #[must_use]
+    pub fn source(&self) -> &Value {
+        &self.source
     }
 
     /// What the data of an event breaks. `at` points to the data in the request's body.
@@ -43,8 +55,10 @@ impl Schema {
             None => vec![Fault::at(at, "is required")],
             Some(Err(why)) => vec![Fault::at(at, format!("cannot be read as JSON: {why}"))],
             // Much cheaper than to look for every violation.
-            Some(Ok(Unambiguous(data))) if self.0.is_valid(&data) => Vec::new(),
-            Some(Ok(Unambiguous(data))) => self.0.iter_errors(&data).flat_map(|error| faults(&error, at)).take(MAX_VIOLATIONS).collect(),
+            Some(Ok(Unambiguous(data))) if self.compiled.is_valid(&data) => Vec::new(),
+            Some(Ok(Unambiguous(data))) => {
+                self.compiled.iter_errors(&data).flat_map(|error| faults(&error, at)).take(MAX_VIOLATIONS).collect()
+            }
         }
     }
 }
@@ -75,7 +89,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::cloudevents::{Incomplete, Place};
+    use crate::{cloudevents::Incomplete, http::Place};
 
     fn event(data: Option<&str>, media: &str) -> CloudEvent {
         let mut event = Incomplete::made("1".to_owned(), "/orders", "order.placed", Timestamp::UNIX_EPOCH);

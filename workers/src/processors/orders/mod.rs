@@ -10,6 +10,6 @@ mod rules;
 
 pub use event::{EventRefusal, ORDER_CREATED, OrderCreated, PAYMENT_COMPLETED, PaymentCompleted, iso, order_of_event};
 pub use fields::{Fields, Malformed};
-pub use number::Number;
+pub use number::{MAX_SAFE_INTEGER, Number};
 pub use order::{Item, Order};
-pub use rules::{Fault, OrderRefusal, list_faults, order_of_body, parse_order_id};
+pub use rules::{Fault, MAX_ITEMS, OrderRefusal, list_faults, order_of_body, parse_order_id};

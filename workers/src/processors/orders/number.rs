@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// The largest whole number that every reader of JSON holds exactly: 2^53 - 1.
-const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
+pub const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 
 /// An exact decimal number. Two are equal when their values are, however they are written.
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,7 @@
 //!
 //! The replica that accepted an order knows it at once; another answers 404 until it has read it, usually some milliseconds later.
 
+mod contract;
 mod problem;
 mod reading;
 mod routes;
@@ -13,15 +14,18 @@ use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use http::header::CONTENT_TYPE;
-use penstock_crds::{processor::Options, worker::WorkerConfig};
+use penstock_crds::{
+    processor::Options,
+    worker::{PipelineId, WorkerConfig},
+};
 use prometheus_client::registry::Registry;
-use tower_http::cors::AllowOrigin;
 
-use self::{problem::Problem, routes::Desk, state::Orders};
+use self::{routes::Desk, state::Orders};
 use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext},
-    http::{Frame, HttpOptions, REQUEST_ID, Traffic, cors, serve},
+    http::{Frame, HttpOptions, Problem, REQUEST_ID, Traffic, cors, serve},
+    idempotency,
     processor::BoxFuture,
     runtime,
     table::TableSink,
@@ -30,6 +34,8 @@ use crate::{
 /// The front.
 #[derive(Debug)]
 pub struct OrdersGateway {
+    pipeline: PipelineId,
+    service: String,
     options: HttpOptions,
     topic: Arc<str>,
     orders: Arc<Orders>,
@@ -48,8 +54,10 @@ impl OrdersGateway {
                 format!("the table of orders-gateway must follow the topic {topic} that it writes to: else no order could be looked up");
             return Err(ConfigError::invalid(problem));
         }
+        let service = options.text("serviceName").unwrap_or_default().to_owned();
         let options = HttpOptions::new(options)?;
-        Ok(Self { options, topic: Arc::from(topic), orders: Arc::default(), traffic: Traffic::default() })
+        let pipeline = config.pipeline.clone();
+        Ok(Self { pipeline, service, options, topic: Arc::from(topic), orders: Arc::default(), traffic: Traffic::default() })
     }
 }
 
@@ -69,19 +77,21 @@ impl Front for OrdersGateway {
 
     fn serve(self: Box<Self>, context: FrontContext) -> BoxFuture<'static, Result<(), WorkerError>> {
         Box::pin(async move {
-            let FrontContext { port, sink, readiness, health, shutdown } = context;
+            let FrontContext { port, sink, readiness, health, shutdown, .. } = context;
             let listener = runtime::listen(port).await?;
-            let Self { options, topic, orders, traffic } = *self;
-            let desk = Desk { orders, topic, sink, readiness, max_body_bytes: options.max_body_bytes };
-            serve(listener, app(Arc::new(desk), health, options.cors_origin, traffic), shutdown).await;
+            let Self { pipeline, service, options, topic, orders, traffic } = *self;
+            let desk = Desk { pipeline, orders, topic, sink, readiness, max_body_bytes: options.max_body_bytes };
+            serve(listener, app(&service, options, Arc::new(desk), health, traffic), shutdown).await;
             Ok(())
         })
     }
 }
 
-fn app(desk: Arc<Desk>, health: Router, origin: AllowOrigin, traffic: Traffic) -> Router {
-    let frame = Frame { health, cors: cors(origin, [CONTENT_TYPE, REQUEST_ID]), max_body_bytes: desk.max_body_bytes, traffic };
-    frame.around::<Problem>(routes::routes(desk))
+fn app(service: &str, options: HttpOptions, desk: Arc<Desk>, health: Router, traffic: Traffic) -> Router {
+    let described = contract::document(service, &options).into_route();
+    let HttpOptions { cors_origin, max_body_bytes, .. } = options;
+    let frame = Frame { health, cors: cors(cors_origin, [CONTENT_TYPE, REQUEST_ID, idempotency::HEADER]), max_body_bytes, traffic };
+    frame.around::<Problem>(routes::routes(desk).merge(described))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use penstock_kafka::Header;
 use serde_json::value::RawValue;
@@ -16,10 +17,18 @@ use super::{
     super::orders::{Fields, Malformed, ORDER_CREATED, PAYMENT_COMPLETED, parse_order_id},
     table::{Fact, Failed, Paid, Placed},
 };
-use crate::stream::dead_letter::HEADER_PREFIX;
+use crate::{idempotency::KeyId, stream::dead_letter::HEADER_PREFIX};
 
 const FIELDS: &[&str; 8] =
     &["eventType", "timestamp", "data", "originalTopic", "originalValue", "originalValueDropped", "originalKey", "failedAt"];
+
+/// The header of an order's record with the key that it came with.
+const KEY_HEADER: &str = "penstock-idempotency-key";
+
+/// The header that says with which key an order came.
+pub fn key_header(key: KeyId) -> Header {
+    Header { name: KEY_HEADER.to_owned(), value: Some(Bytes::copy_from_slice(key.bytes())) }
+}
 
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +75,12 @@ pub fn read(record: Content<'_>) -> Result<Reading, Malformed> {
 }
 
 impl<'a> Content<'a> {
+    /// The key that an order came with.
+    pub fn idempotency_key(&self) -> Option<KeyId> {
+        let header = self.headers.iter().find(|header| header.name == KEY_HEADER)?;
+        KeyId::read(header.value.as_deref()?)
+    }
+
     fn is_dead_letter(&self) -> bool {
         self.headers.iter().any(|h| h.name.starts_with(HEADER_PREFIX))
     }

@@ -3,6 +3,7 @@
 //! 202 means that Kafka has acknowledged the order, never less. An order id is accepted once: the same order again (numbers by
 //! value) is answered with 202 from the table and not produced a second time, another order with a known id with 409. Two replicas
 //! that get one id at the same moment may both produce it; it is paid once all the same, since the payment depends on the id alone.
+//! An order that comes with an `Idempotency-Key` carries it in a header of its record; then no other order is accepted with that key.
 
 use std::sync::Arc;
 
@@ -15,20 +16,23 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
+use penstock_crds::worker::PipelineId;
+use penstock_kafka::Header;
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
 use uuid::Uuid;
 
 use super::{
     super::orders::{Fields, Order, OrderCreated, iso, order_of_body, parse_order_id},
-    problem::Problem,
-    reading::Content,
+    problem,
+    reading::{Content, key_header},
     state::Orders,
     table::{Known, Status},
 };
 use crate::{
     front::{Publish, PublishError},
-    http::{BodyError, MediaType, is_compressed, limited, read_body},
+    http::{MediaType, Problem, is_compressed, limited, read_body},
+    idempotency::{KeyId, key_of},
     processor::Output,
     readiness::Readiness,
 };
@@ -36,8 +40,15 @@ use crate::{
 /// The most orders that are taken in at once; more are refused at once with 503.
 pub const MAX_ORDERS_AT_ONCE: usize = 256;
 
+/// Where orders are placed.
+pub const ORDERS: &str = "/orders";
+/// Where an order is shown.
+pub const ORDER: &str = "/orders/{id}";
+
 /// What requests are answered from.
 pub struct Desk {
+    /// The pipeline whose orders these are: its keys are its own.
+    pub pipeline: PipelineId,
     /// Every known order.
     pub orders: Arc<Orders>,
     /// The topic that orders are written to.
@@ -52,19 +63,27 @@ pub struct Desk {
 
 /// All routes.
 pub fn routes(desk: Arc<Desk>) -> Router {
-    Router::new().route("/orders", limited::<Problem, _>(MAX_ORDERS_AT_ONCE, post(place))).route("/orders/{id}", get(show)).with_state(desk)
+    Router::new().route(ORDERS, limited::<Problem, _>(MAX_ORDERS_AT_ONCE, post(place))).route(ORDER, get(show)).with_state(desk)
 }
 
 /// `POST /orders`.
 async fn place(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
     expect_json(request.headers())?;
-    let body = read_body(request).await.map_err(|why| body_problem(why, desk.max_body_bytes))?;
-    let text = std::str::from_utf8(&body).map_err(|e| Problem::Malformed(e.to_string()))?;
+    let key = key_of(request.headers())?.map(|key| KeyId::new(&desk.pipeline.namespace, &desk.pipeline.name, &key));
+    let body = read_body(request).await.map_err(|why| Problem::of_body(why, desk.max_body_bytes))?;
+    let text = std::str::from_utf8(&body).map_err(|why| Problem::malformed(&format!("is not UTF-8: {why}")))?;
     let order = order_of_body(text)?;
+    if let Some(key) = key {
+        match desk.orders.with_key(key) {
+            Some(other) if other != order.order_id => return Err(problem::key_reused()),
+            None if desk.readiness.lacks("table") => return Err(problem::not_caught_up()),
+            _ => {}
+        }
+    }
     match desk.orders.get(&order.order_id) {
         Some(known) if order_of_body(&known.placed.data).is_ok_and(|placed| placed == order) => {}
-        Some(_) => return Err(Problem::Taken(order.order_id)),
-        None => desk.produce(&order).await?,
+        Some(_) => return Err(problem::taken(order.order_id)),
+        None => desk.produce(&order, key).await?,
     }
     let answer = json!({"message": "Order accepted for processing", "orderId": order.order_id});
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
@@ -72,33 +91,34 @@ async fn place(State(desk): State<Arc<Desk>>, request: Request) -> Result<Respon
 
 /// `GET /orders/:id`. What is no UUID is the id of no order. An order is not denied while Kafka is away or not all is read: 503.
 async fn show(State(desk): State<Arc<Desk>>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
-    let order_id = id.ok().and_then(|Path(text)| parse_order_id(&text)).ok_or(Problem::UnknownOrder)?;
+    let order_id = id.ok().and_then(|Path(text)| parse_order_id(&text)).ok_or_else(problem::unknown_order)?;
     match desk.orders.get(&order_id) {
         Some(known) => answer(order_id, &known),
-        None if desk.readiness.complaints().is_empty() => Err(Problem::UnknownOrder),
-        None => Err(Problem::NotCaughtUp),
+        None if desk.readiness.complaints().is_empty() => Err(problem::unknown_order()),
+        None => Err(problem::not_caught_up()),
     }
 }
 
 impl Desk {
-    async fn produce(&self, order: &Order<'_>) -> Result<(), Problem> {
+    async fn produce(&self, order: &Order<'_>, idempotency: Option<KeyId>) -> Result<(), Problem> {
         let event = OrderCreated::new(order, Uuid::new_v4(), Timestamp::now());
         let payload: Bytes = serde_json::to_vec(&event).map_err(|why| internal("write the event", &why))?.into();
         let key = Bytes::from(order.order_id.to_string());
-        let output = Output { key: Some(key.clone()), payload: Some(payload.clone()), headers: Vec::new() };
+        let headers: Vec<Header> = idempotency.into_iter().map(key_header).collect();
+        let output = Output { key: Some(key.clone()), payload: Some(payload.clone()), headers: headers.clone() };
         match self.sink.publish(output).await {
             Ok(position) => {
                 tracing::info!(order_id = %order.order_id, partition = position.partition, offset = position.offset, "order accepted");
                 // The record is in Kafka and this replica will read it again, to no effect; until then it need not deny the order.
-                self.orders.take(&self.topic, Content { key: Some(&key), payload: Some(&payload), headers: &[], timestamp_ms: None });
+                self.orders.take(&self.topic, Content { key: Some(&key), payload: Some(&payload), headers: &headers, timestamp_ms: None });
                 Ok(())
             }
-            Err(PublishError::TooLarge(_)) => Err(Problem::RecordTooLarge),
+            Err(PublishError::TooLarge(_)) => Err(problem::record_too_large()),
             Err(why @ PublishError::Unavailable(_)) => {
                 tracing::warn!(order_id = %order.order_id, %why, "order not acknowledged");
-                Err(Problem::Unacknowledged(order.order_id))
+                Err(problem::unacknowledged(order.order_id))
             }
-            Err(PublishError::NotSent(_)) => Err(Problem::NotSent),
+            Err(PublishError::NotSent(_)) => Err(problem::not_sent()),
             Err(why @ PublishError::Refused(_)) => Err(internal("produce the order", &why)),
         }
     }
@@ -106,20 +126,12 @@ impl Desk {
 
 fn internal(task: &'static str, why: &dyn std::error::Error) -> Problem {
     tracing::error!(task, %why, "request failed");
-    Problem::Internal
-}
-
-fn body_problem(why: BodyError, limit: usize) -> Problem {
-    match why {
-        BodyError::TooLarge => Problem::TooLarge(limit),
-        BodyError::Slow => Problem::SlowBody,
-        BodyError::Broken(why) => Problem::Malformed(why),
-    }
+    Problem::internal()
 }
 
 fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
     let media = MediaType::of(headers);
-    if media.is_json() && media.is_utf8() && !is_compressed(headers) { Ok(()) } else { Err(Problem::NotJson) }
+    if media.is_json() && media.is_utf8() && !is_compressed(headers) { Ok(()) } else { Err(problem::not_json()) }
 }
 
 #[derive(Serialize)]

@@ -2,9 +2,12 @@
 //!
 //! No lock is held longer than one lookup or one merge.
 
-use std::sync::{
-    Arc, PoisonError, RwLock,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use penstock_kafka::ConsumedRecord;
@@ -19,12 +22,14 @@ use super::{
     reading::{Content, Reading, read},
     table::{Known, OrderTable},
 };
-use crate::table::TableSink;
+use crate::{idempotency::KeyId, table::TableSink};
 
 /// Every order that the followed topics tell of.
 #[derive(Debug, Default)]
 pub struct Orders {
     table: RwLock<OrderTable>,
+    /// The order that came with a key, and the topic that says so.
+    keys: RwLock<HashMap<KeyId, (Uuid, Arc<str>)>>,
     records: Family<Read, Counter>,
     known: Gauge<i64, AtomicI64>,
 }
@@ -42,10 +47,20 @@ impl Orders {
         self.table.read().unwrap_or_else(PoisonError::into_inner).get(order_id)
     }
 
+    /// The order that was accepted with that key, if it is known.
+    #[must_use]
+    pub fn with_key(&self, key: KeyId) -> Option<Uuid> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(&key).map(|(order_id, _)| *order_id)
+    }
+
     /// Takes in a record of that topic; none of its bytes can make it fail. Tells what came of it, in a word for metrics.
     pub fn take(&self, topic: &Arc<str>, record: Content<'_>) -> &'static str {
         match read(record) {
             Ok(Reading::About(order_id, facts)) => {
+                if let Some(key) = record.idempotency_key() {
+                    let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+                    keys.entry(key).or_insert_with(|| (order_id, Arc::clone(topic)));
+                }
                 self.change(|table| facts.into_iter().for_each(|fact| table.apply(order_id, topic, fact)));
                 "applied"
             }
@@ -79,6 +94,7 @@ impl TableSink for Orders {
     }
 
     fn forget(&self, topic: &str) {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).retain(|_, (_, told_by)| **told_by != *topic);
         self.change(|table| table.forget(topic));
     }
 }

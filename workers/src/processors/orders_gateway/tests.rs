@@ -46,6 +46,7 @@ fn bench_with(sink: Broken, origin: &str) -> Bench {
     let options = HttpOptions::new(&processor::find("orders-gateway").unwrap().options(&given, "orders").unwrap()).unwrap();
     let (orders, readiness) = (Arc::<Orders>::default(), Readiness::new());
     let desk = Desk {
+        pipeline: PipelineId { namespace: "shop".into(), name: "orders".into() },
         orders: Arc::clone(&orders),
         topic: "orders".into(),
         sink: Arc::new(sink),
@@ -53,7 +54,7 @@ fn bench_with(sink: Broken, origin: &str) -> Bench {
         max_body_bytes: options.max_body_bytes,
     };
     let health = Router::new().route("/health", axum::routing::get(|| async { "well" }));
-    Bench { app: app(Arc::new(desk), health, options.cors_origin, Traffic::default()), orders, readiness }
+    Bench { app: app("shop", options, Arc::new(desk), health, Traffic::default()), orders, readiness }
 }
 
 fn bench() -> Bench {
@@ -65,6 +66,13 @@ struct Reply {
     headers: HeaderMap,
     body: Value,
     text: String,
+}
+
+impl Reply {
+    /// The kind of problem that it tells.
+    fn kind(&self) -> &str {
+        self.body["type"].as_str().and_then(|kind| kind.strip_prefix("tag:penstock.dev,2026:")).unwrap_or_default()
+    }
 }
 
 impl Bench {
@@ -81,6 +89,11 @@ impl Bench {
 
     async fn post(&self, body: impl Into<Body>) -> Reply {
         self.send(post(body)).await
+    }
+
+    fn follow_with(&self, key: &str, text: &str) {
+        let headers = [reading::key_header(idempotency::KeyId::new("shop", "orders", key))];
+        self.orders.take(&"orders".into(), Content { key: None, payload: Some(text.as_bytes()), headers: &headers, timestamp_ms: Some(0) });
     }
 
     fn follow(&self, topic: &str, text: &str) {
@@ -109,34 +122,34 @@ async fn requests_that_cannot_be_taken() {
         Request::post("/orders").header("content-type", "application/json").header(name, value).body(Body::from(order())).unwrap()
     };
     let typed = |media: &str| Request::post("/orders").header("content-type", media).body(Body::from(order())).unwrap();
-    for (request, status, error) in [
-        (json(""), 400, "Malformed JSON"),
-        (json("{"), 400, "Malformed JSON"),
-        (json("[]"), 400, "Malformed JSON"),
-        (json("null"), 400, "Malformed JSON"),
-        (json(&order().replace("\"userId\":\"u\"", "\"amount\":1")), 400, "Malformed JSON"),
-        (post(&b"{\"orderId\":\"\xff\"}"[..]), 400, "Malformed JSON"),
-        (json("{}"), 400, "Validation failed"),
-        (json(&format!("{{\"orderId\":{}", "[".repeat(1900))), 400, "Malformed JSON"),
-        (json(&format!("{{\"x\":{}{}}}", "[".repeat(900), "]".repeat(900))), 400, "Validation failed"),
-        (json(&" ".repeat(2049)), 413, "Payload too large"),
-        (Request::post("/orders").body(Body::from(order())).unwrap(), 415, "Unsupported media type"),
-        (typed("text/plain"), 415, "Unsupported media type"),
-        (typed("application/json; charset=latin1"), 415, "Unsupported media type"),
-        (with("content-encoding", "gzip"), 415, "Unsupported media type"),
-        (Request::get("/").body(Body::empty()).unwrap(), 404, "Not found"),
-        (Request::get("/orders/").body(Body::empty()).unwrap(), 404, "Not found"),
-        (Request::get(format!("/orders/{ID}")).body(Body::empty()).unwrap(), 404, "Not found"),
-        (Request::get("/orders/17").body(Body::empty()).unwrap(), 404, "Not found"),
-        (Request::get("/orders/%ff").body(Body::empty()).unwrap(), 404, "Not found"),
-        (Request::get("/orders").body(Body::empty()).unwrap(), 405, "Method not allowed"),
-        (Request::delete(format!("/orders/{ID}")).body(Body::empty()).unwrap(), 405, "Method not allowed"),
-        (Request::post("/health").body(Body::empty()).unwrap(), 405, "Method not allowed"),
+    for (request, status, kind) in [
+        (json(""), 400, "malformed"),
+        (json("{"), 400, "malformed"),
+        (json("[]"), 400, "malformed"),
+        (json("null"), 400, "malformed"),
+        (json(&order().replace("\"userId\":\"u\"", "\"amount\":1")), 400, "malformed"),
+        (post(&b"{\"orderId\":\"\xff\"}"[..]), 400, "malformed"),
+        (json("{}"), 400, "invalid-order"),
+        (json(&format!("{{\"orderId\":{}", "[".repeat(1900))), 400, "malformed"),
+        (json(&format!("{{\"x\":{}{}}}", "[".repeat(900), "]".repeat(900))), 400, "invalid-order"),
+        (json(&" ".repeat(2049)), 413, "body-too-large"),
+        (Request::post("/orders").body(Body::from(order())).unwrap(), 415, "unsupported-media-type"),
+        (typed("text/plain"), 415, "unsupported-media-type"),
+        (typed("application/json; charset=latin1"), 415, "unsupported-media-type"),
+        (with("content-encoding", "gzip"), 415, "unsupported-media-type"),
+        (Request::get("/").body(Body::empty()).unwrap(), 404, "not-found"),
+        (Request::get("/orders/").body(Body::empty()).unwrap(), 404, "not-found"),
+        (Request::get(format!("/orders/{ID}")).body(Body::empty()).unwrap(), 404, "unknown-order"),
+        (Request::get("/orders/17").body(Body::empty()).unwrap(), 404, "unknown-order"),
+        (Request::get("/orders/%ff").body(Body::empty()).unwrap(), 404, "unknown-order"),
+        (Request::get("/orders").body(Body::empty()).unwrap(), 405, "method-not-allowed"),
+        (Request::delete(format!("/orders/{ID}")).body(Body::empty()).unwrap(), 405, "method-not-allowed"),
+        (Request::post("/health").body(Body::empty()).unwrap(), 405, "method-not-allowed"),
     ] {
         let what = format!("{} {} {:?}", request.method(), request.uri(), request.headers());
         let reply = bench.send(request).await;
-        assert_eq!((reply.status.as_u16(), reply.body["error"].as_str()), (status, Some(error)), "{what}: {}", reply.text);
-        assert_eq!(reply.headers["content-type"], "application/json", "{what}");
+        assert_eq!((reply.status.as_u16(), reply.kind()), (status, kind), "{what}: {}", reply.text);
+        assert_eq!(reply.headers["content-type"], "application/problem+json", "{what}");
         assert_eq!(reply.headers.contains_key("allow"), status == 405, "{what}");
     }
 }
@@ -157,26 +170,30 @@ async fn every_field_at_fault_is_named() {
         .post(r#"{"orderId":"1","userId":"u","amount":0,"currency":"EUR","items":[{"productId":"p","quantity":0,"price":1}]}"#)
         .await;
     assert_eq!(reply.status, 400);
-    let expected = json!({"error": "Validation failed", "details": [
-        {"field": "orderId", "message": "must be a UUID"},
-        {"field": "amount", "message": "must be greater than 0"},
-        {"field": "items[0].quantity", "message": "must be a whole number of 1 or more"},
-    ]});
-    assert_eq!(reply.body, expected);
+    let expected = json!([
+        {"pointer": "/orderId", "detail": "must be a UUID"},
+        {"pointer": "/amount", "detail": "must be greater than 0"},
+        {"pointer": "/items/0/quantity", "detail": "must be a whole number of 1 or more"},
+    ]);
+    assert_eq!((reply.kind(), &reply.body["errors"]), ("invalid-order", &expected));
+    // However many: an order of a thousand empty items names three fields of each.
+    let items = vec!["{}"; 600].join(",");
+    let reply = bench().post(format!(r#"{{"items":[{items}]}}"#)).await;
+    assert_eq!(reply.body["errors"].as_array().unwrap().len(), 4 + 3 * 600);
 }
 
 #[tokio::test]
 async fn what_is_not_acknowledged_is_never_accepted_nor_known() {
-    for (sink, status, error) in [
-        (Broken::Failing(PublishError::Unavailable("broker 10.0.0.1 down".into())), 503, "Service unavailable"),
-        (Broken::Failing(PublishError::NotSent("open".into())), 503, "Service unavailable"),
-        (Broken::Failing(PublishError::TooLarge("1 MB".into())), 413, "Payload too large"),
-        (Broken::Failing(PublishError::Refused("topic orders: not authorized".into())), 500, "Internal server error"),
-        (Broken::Panicking, 500, "Internal server error"),
+    for (sink, status, kind) in [
+        (Broken::Failing(PublishError::Unavailable("broker 10.0.0.1 down".into())), 503, "unacknowledged"),
+        (Broken::Failing(PublishError::NotSent("open".into())), 503, "not-sent"),
+        (Broken::Failing(PublishError::TooLarge("1 MB".into())), 413, "record-too-large"),
+        (Broken::Failing(PublishError::Refused("topic orders: not authorized".into())), 500, "internal"),
+        (Broken::Panicking, 500, "internal"),
     ] {
         let bench = bench_with(sink, "*");
         let reply = bench.post(order()).await;
-        assert_eq!((reply.status.as_u16(), reply.body["error"].as_str()), (status, Some(error)), "{}", reply.text);
+        assert_eq!((reply.status.as_u16(), reply.kind()), (status, kind), "{}", reply.text);
         assert_eq!(reply.headers.contains_key("retry-after"), status == 503);
         assert!(!reply.text.contains("10.0.0.1") && !reply.text.contains("topic orders"), "tells our inside: {}", reply.text);
         assert_eq!(reply.headers["x-content-type-options"], "nosniff", "errors have security headers too");
@@ -224,7 +241,35 @@ async fn a_known_order_is_accepted_again_without_kafka_and_another_with_its_id_i
     assert_eq!(again.status, 202, "{}", again.text);
     assert_eq!(again.body, json!({"message": "Order accepted for processing", "orderId": ID}));
     let other = bench.post(order().replace("20.10", "20.11")).await;
-    assert_eq!((other.status.as_u16(), other.body["error"].as_str()), (409, Some("Conflict")), "{}", other.text);
+    assert_eq!((other.status.as_u16(), other.kind()), (409, "order-taken"), "{}", other.text);
+}
+
+#[tokio::test]
+async fn a_key_stands_for_one_order() {
+    let bench = bench();
+    bench.follow_with("k-1", &created(&order()));
+    let other = order().replace(ID, "6f9619ff-8b86-4d01-b42d-00cf4fc964fe");
+    let send = async |key: &str, order: String| {
+        let mut request = post(order);
+        request.headers_mut().insert(idempotency::HEADER, key.parse().unwrap());
+        bench.send(request).await
+    };
+    for (key, order, status, kind) in [
+        ("k-1", order(), 202, ""),
+        ("\"k-1\"", order(), 202, ""),
+        ("k-1", order().replace("20.10", "20.11"), 409, "order-taken"),
+        ("k-1", other.clone(), 409, "idempotency-key-reused"),
+        ("k-2", other.clone(), 503, "unacknowledged"),
+        ("k 2", other.clone(), 400, "invalid-idempotency-key"),
+    ] {
+        let reply = send(key, order).await;
+        assert_eq!((reply.status.as_u16(), reply.kind()), (status, kind), "{key}: {}", reply.text);
+    }
+    let table = bench.readiness.need("table");
+    assert_eq!(send("k-2", other.clone()).await.kind(), "not-caught-up");
+    table.met();
+    bench.orders.forget("orders");
+    assert_eq!(send("k-1", other).await.kind(), "unacknowledged");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What is wrong with a request, and where in it.
+//! What is wrong with a request, and where in it. Pure.
 
 use serde::Serialize;
 
@@ -42,7 +42,7 @@ impl Fault {
 }
 
 /// Adds faults at places that have none yet: what could not be read is at fault for that, and not missing.
-pub(super) fn add_new(faults: &mut Vec<Fault>, more: impl Iterator<Item = Fault>) {
+pub(crate) fn add_new(faults: &mut Vec<Fault>, more: impl Iterator<Item = Fault>) {
     for fault in more {
         if faults.iter().all(|known| known.place != fault.place) {
             faults.push(fault);
