@@ -47,6 +47,21 @@ impl<'a> Example<'a> {
         .await
     }
 
+    /// Posts an event that happened an hour ago, and waits until the producer lag of the collector says so.
+    async fn deliver_late(&self, prometheus: &Prometheus) -> Result {
+        let time = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
+        let late = json!({
+            "specversion": "1.0", "id": "1", "source": "/test", "type": "commerce.event", "time": time.to_string(), "data": event("u-1", "view"),
+        });
+        let reply = self.scene.post_as("application/cloudevents+json", &self.collector, PORT, "/events", late.to_string()).await?;
+        assert_eq!(reply.status, 202, "{reply:?}");
+        until("the producer lag is an hour", LIMIT, async || {
+            let lags = prometheus.query("penstock:producer_lag:seconds{pipeline=\"collector\"}").await?;
+            if lags.iter().any(|(_, lag)| (3_600.0..3_660.0).contains(lag)) { Ok(()) } else { Err(format!("{lags:?}").into()) }
+        })
+        .await
+    }
+
     /// Sets one more key of a topic's configuration.
     async fn configure(&self, topic: &str, key: &str, value: &str) -> Result {
         let patch = Patch::Merge(json!({"spec": {"config": {key: value}}}));
@@ -149,6 +164,7 @@ async fn each_alert_fires_when_it_should_and_not_before() {
             assert_eq!(example.post(&event("u-1", "view")).await?, 202);
             let mut missing = Vec::new();
             for (series, pipeline) in [
+                ("penstock:producer_lag:seconds", "collector"),
                 ("penstock:producer_lag:seconds", "enricher"),
                 ("penstock:consumer_lag:records", "enricher"),
                 ("penstock:events:per_second", "enricher"),
@@ -164,6 +180,7 @@ async fn each_alert_fires_when_it_should_and_not_before() {
         })
         .await?;
         assert_eq!(prometheus.firing().await?, Vec::<Value>::new(), "all is well");
+        example.deliver_late(&prometheus).await?;
 
         let raw = scene.kafka_name(RAW);
         scene.produce_all((0..5).map(|_| Record::to(&raw).with_payload("poison"))).await?;

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::{SignedDuration, Timestamp};
 use penstock_crds::worker::{
     Choice, DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
     PipelineId, Producing, RetryPolicy, StartFrom, TransactionBounds, WorkerConfig, WorkerSource,
@@ -26,8 +27,8 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 
 type Worker = (CancellationToken, JoinHandle<std::result::Result<(), WorkerError>>);
 
-fn start(brokers: &Brokers, builtin: &str, options: &[(&str, &str)], source: WorkerSource, sink: Option<&str>) -> Result<Worker> {
-    let config = WorkerConfig {
+fn config(brokers: &Brokers, builtin: &str, options: &[(&str, &str)], source: WorkerSource, sink: Option<&str>) -> WorkerConfig {
+    WorkerConfig {
         pipeline: PipelineId { namespace: "local".into(), name: builtin.to_owned() },
         bootstrap_servers: brokers.bootstrap(),
         source,
@@ -37,9 +38,20 @@ fn start(brokers: &Brokers, builtin: &str, options: &[(&str, &str)], source: Wor
         producer: Producing::default(),
         admin_port: 0,
         drain_timeout: Duration::from_secs(10),
-    };
+    }
+}
+
+fn start(config: WorkerConfig) -> Result<Worker> {
     let (processor, shutdown) = (processors::build(&config)?, CancellationToken::new());
-    Ok((shutdown.clone(), tokio::spawn(runtime::run_until(config, processor, format!("{builtin}-0"), shutdown))))
+    let name = format!("{}-0", config.pipeline.name);
+    Ok((shutdown.clone(), tokio::spawn(runtime::run_until(config, processor, name, shutdown))))
+}
+
+/// The numbers of a worker's series of that name, each with its labels.
+async fn series(admin: u16, name: &str) -> Result<Vec<(String, f64)>> {
+    let text = get(admin, "/metrics").await?.body;
+    let own = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once("} "));
+    Ok(own.filter_map(|(labels, value)| Some((labels.to_owned(), value.parse().ok()?))).collect())
 }
 
 fn records_of(topic: &str, dead_letters: &str) -> WorkerSource {
@@ -80,7 +92,8 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
         created?;
         admin.wait_until_visible(&name, if name == "events" { 2 } else { 1 }, LIMIT).await?;
     }
-    let port = ports::free(1)?[0];
+    let ports = ports::free(2)?;
+    let (port, admin) = (ports[0], ports[1]);
     let options = [
         ("key", "subject"),
         ("defaultType", "bare"),
@@ -89,8 +102,9 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
         ("produceTimeout", "2s"),
         ("acceptedStatus", "200"),
     ];
-    let gateway = start(&brokers, "events-gateway", &options, WorkerSource::Http { port }, Some("events"))?;
-    let log = start(&brokers, "log", &[("require", "Json")], records_of("events", "dead"), None)?;
+    let gateway = config(&brokers, "events-gateway", &options, WorkerSource::Http { port }, Some("events"));
+    let gateway = start(WorkerConfig { admin_port: admin, ..gateway })?;
+    let log = start(config(&brokers, "log", &[("require", "Json")], records_of("events", "dead"), None))?;
     until("the gateway is healthy", LIMIT, async || match get(port, "/health").await {
         Ok(answer) if answer.status == 200 => Ok(()),
         other => Err(Waiting::NotYet(format!("{other:?}"))),
@@ -128,6 +142,14 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
     }
     let of_one_key: Vec<_> = records.iter().map(told).filter(|(_, key)| key.as_deref() == Some("a")).map(|(value, _)| value).collect();
     assert_eq!(of_one_key, ["{\"n\": 1.0}", "{\"n\": 2.0}", "{\"n\": 3.0}"], "in their order");
+
+    let lags = series(admin, "penstock_worker_producer_lag_seconds").await?;
+    assert!(!lags.is_empty() && lags.iter().all(|(of, lag)| of.starts_with("topic=\"events\"") && *lag < 60.0), "{lags:?}");
+    let an_hour_ago = (Timestamp::now() - SignedDuration::from_hours(1)).to_string();
+    let old = [&binary[..], &[("ce-time", &an_hour_ago)]].concat();
+    assert_eq!(post(port, "/events", &old, "{\"n\": 0}").await?.status, 200);
+    let lags = series(admin, "penstock_worker_producer_lag_seconds").await?;
+    assert_eq!(lags.iter().filter(|(_, lag)| (3_600.0..3_660.0).contains(lag)).count(), 1, "{lags:?}");
 
     let producer = Producer::new(&connection, &ProducerSettings::default())?;
     producer.send(Record::to("events").with_payload("poison")).await?;

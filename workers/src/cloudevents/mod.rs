@@ -14,5 +14,5 @@ pub use self::{
     event::{Broken, CloudEvent, DATA_CONTENT_TYPE, Incomplete, SPEC_VERSION, is_of_events},
     fault::{Fault, Place, pointer},
     json::{BatchError, batch_of_json, event_of_json},
-    kafka::{NoType, type_of},
+    kafka::{NoType, time_of, type_of},
 };
