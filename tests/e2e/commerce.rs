@@ -185,6 +185,18 @@ async fn each_alert_fires_when_it_should_and_not_before() {
         let raw = scene.kafka_name(RAW);
         scene.produce_all((0..5).map(|_| Record::to(&raw).with_payload("poison"))).await?;
         fires(scene, &prometheus, "PenstockErrorRate", "enricher").await?;
+        until("events per second are told of every topic", LIMIT, async || {
+            let told: BTreeSet<[String; 3]> = prometheus.query("penstock:events:per_second").await?.iter().map(of_series).collect();
+            let expected = [
+                ("collector", RAW, "written"),
+                ("enricher", ENRICHED, "written"),
+                ("enricher", QUEUE, "written"),
+                ("enricher", RAW, "read"),
+            ];
+            let expected = expected.map(|(pipeline, topic, direction)| [pipeline.into(), scene.kafka_name(topic), direction.into()]);
+            if told == BTreeSet::from(expected) { Ok(()) } else { Err(format!("{told:?}").into()) }
+        })
+        .await?;
 
         // What is larger than the topic takes is not acknowledged.
         example.configure(RAW, "max.message.bytes", "2000").await?;
@@ -208,6 +220,12 @@ async fn each_alert_fires_when_it_should_and_not_before() {
         Ok(())
     })
     .await;
+}
+
+/// Which pipeline reads or writes there; the partition left out.
+fn of_series((labels, _): &(Value, f64)) -> [String; 3] {
+    assert!(labels["partition"].is_string(), "{labels}");
+    ["pipeline", "topic", "direction"].map(|name| labels[name].as_str().unwrap_or_default().to_owned())
 }
 
 /// Waits until an alert fires for a pipeline of the scene.

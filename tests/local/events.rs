@@ -20,7 +20,7 @@ use penstock_workers::{error::WorkerError, processors, runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::topic::read;
+use crate::{series::series, topic::read};
 
 const SCHEMA: &str = r#"{"type": "object", "required": ["n"]}"#;
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -45,13 +45,6 @@ fn start(config: WorkerConfig) -> Result<Worker> {
     let (processor, shutdown) = (processors::build(&config)?, CancellationToken::new());
     let name = format!("{}-0", config.pipeline.name);
     Ok((shutdown.clone(), tokio::spawn(runtime::run_until(config, processor, name, shutdown))))
-}
-
-/// The numbers of a worker's series of that name, each with its labels.
-async fn series(admin: u16, name: &str) -> Result<Vec<(String, f64)>> {
-    let text = get(admin, "/metrics").await?.body;
-    let own = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once("} "));
-    Ok(own.filter_map(|(labels, value)| Some((labels.to_owned(), value.parse().ok()?))).collect())
 }
 
 fn records_of(topic: &str, dead_letters: &str) -> WorkerSource {
@@ -150,6 +143,9 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
     assert_eq!(post(port, "/events", &old, "{\"n\": 0}").await?.status, 200);
     let lags = series(admin, "penstock_worker_producer_lag_seconds").await?;
     assert_eq!(lags.iter().filter(|(_, lag)| (3_600.0..3_660.0).contains(lag)).count(), 1, "{lags:?}");
+
+    let written = series(admin, "penstock_worker_records_produced_total").await?;
+    assert_eq!(written.iter().map(|(_, count)| count).sum::<f64>(), 6.0, "each partition for itself: {written:?}");
 
     let producer = Producer::new(&connection, &ProducerSettings::default())?;
     producer.send(Record::to("events").with_payload("poison")).await?;

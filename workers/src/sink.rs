@@ -72,8 +72,8 @@ impl Sink {
         let written = timeout(self.longest, self.send(&record)).await.unwrap_or_else(late);
         match &written {
             Ok(RecordPosition { partition, .. }) => {
-                self.metrics.produced.inc();
                 let at = TopicPartition::new(&self.topic, *partition);
+                self.metrics.count_produced(&at);
                 self.metrics.progress.delivered(at, event_ms, Timestamp::now().as_millisecond());
             }
             Err(error @ Error::CircuitOpen { .. }) => {

@@ -34,6 +34,11 @@ pub(crate) trait Listen: Send + Sync + 'static {
     type Ticket: IntoOpaque;
 
     fn delivered(&self, ticket: Self::Ticket, outcome: Result<RecordPosition>);
+
+    /// So many of the records that it has just heard of are stored there.
+    fn stored(&self, topic: &str, partition: i32, count: u64) {
+        let _ = (topic, partition, count);
+    }
 }
 
 /// The records on their way.
@@ -93,6 +98,10 @@ impl<L: Listen> Settle for Tally<L> {
             self.acknowledged.store(true, Ordering::Relaxed);
         }
         self.listener.delivered(ticket, outcome);
+    }
+
+    fn stored(&self, topic: &str, partition: i32, count: u64) {
+        self.listener.stored(topic, partition, count);
     }
 
     fn settled(&self, count: usize) {

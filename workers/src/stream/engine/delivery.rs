@@ -58,26 +58,25 @@ impl<W: World, O: Outbox> Engine<W, O> {
     /// Takes in what Kafka answered.
     pub(super) fn take_in(&mut self, answers: Answers) -> Result<(), Breakdown> {
         let Parts { books, counters, needs, .. } = &mut self.parts;
-        let (mut outputs, mut letters) = (0, 0);
+        let (mut has_outputs, mut has_letters) = (false, false);
         for token in answers.acknowledged {
             if !token.is_letter {
-                outputs += 1;
+                has_outputs = true;
             } else if let Some(letter) = books.letter(token.ticket) {
                 counters.buried(letter.burial);
-                letters += 1;
+                has_letters = true;
             }
             books.acknowledged(token);
         }
-        counters.produced.inc_by(outputs);
-        if outputs > 0 {
+        if has_outputs {
             needs.sink.met();
         }
-        if letters > 0 {
+        if has_letters {
             needs.dead_letter.met();
         }
+        counters.produced(answers.stored);
         counters.produce_failures.inc_by(answers.failed.iter().map(|(token, _)| u64::from(!token.is_letter)).sum::<u64>());
-        counters.produced.inc_by(answers.committed.outputs);
-        for burial in answers.committed.burials {
+        for burial in answers.buried {
             counters.buried(burial);
         }
         for (event, station) in answers.unwaiting {

@@ -182,11 +182,12 @@ impl<W: World> Outbox for AtLeastOnce<W> {
 
     fn take_in(&mut self, books: &mut Books) -> Result<Answers, Breakdown> {
         self.conclude(books);
-        let Settled { acknowledged, failed } = self.producer.settled();
+        let Settled { acknowledged, failed, stored } = self.producer.settled();
         self.has_moved |= !acknowledged.is_empty();
         Ok(Answers {
             acknowledged: acknowledged.into_iter().map(Token::from).collect(),
             failed: failed.into_iter().map(|(token, error)| (Token::from(token), error)).collect(),
+            stored,
             ..Answers::default()
         })
     }
