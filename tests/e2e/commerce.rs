@@ -139,7 +139,9 @@ async fn raw_events_are_enriched_and_keyed_by_type() {
         let producer = ["acks=-1 ", "enable.idempotence=true ", "batch.size=16384 ", "linger.ms=5 ", "compression.type=snappy "];
         let consumer =
             ["session.timeout.ms=30000 ", "enable.auto.commit=false ", "isolation.level=read_committed ", "fetch.max.bytes=1048576 "];
+        let breaker = ["circuit_breaker.failures=5 ", "circuit_breaker.pause=10s "];
         for (pod, client, expected) in [
+            (&example.collector, "producer", &breaker[..]),
             (&example.collector, "producer", &producer[..]),
             (&example.enrichers[0], "producer", &producer),
             (&example.enrichers[0], "consumer", &consumer),

@@ -3,17 +3,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
 use penstock_crds::worker::{
-    Choice, DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
+    Breaking, Choice, DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
     PipelineId, Producing, RetryPolicy, StartFrom, TransactionBounds, WorkerConfig, WorkerSource,
 };
 use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
 use penstock_tests::{
-    local::{BrokerSettings, Brokers, get, ports, post},
+    local::{Answer, BrokerSettings, Brokers, get, ports, post},
     scene::{LIMIT, Result, Waiting, until},
 };
 use penstock_workers::{error::WorkerError, processors, runtime};
@@ -139,7 +139,7 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
     let lags = series(admin, "penstock_worker_producer_lag_seconds").await?;
     assert!(!lags.is_empty() && lags.iter().all(|(of, lag)| of.starts_with("topic=\"events\"") && *lag < 60.0), "{lags:?}");
     let an_hour_ago = (Timestamp::now() - SignedDuration::from_hours(1)).to_string();
-    let old = [&binary[..], &[("ce-time", &an_hour_ago)]].concat();
+    let old = [&binary[..], &[("ce-time", an_hour_ago.as_str())]].concat();
     assert_eq!(post(port, "/events", &old, "{\"n\": 0}").await?.status, 200);
     let lags = series(admin, "penstock_worker_producer_lag_seconds").await?;
     assert_eq!(lags.iter().filter(|(_, lag)| (3_600.0..3_660.0).contains(lag)).count(), 1, "{lags:?}");
@@ -162,5 +162,59 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
         shutdown.cancel();
         worker.await??;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_front_refuses_at_once_while_its_circuit_is_open_and_goes_on_when_kafka_is_back() -> Result {
+    let (failures, pause) = (3, Duration::from_secs(4));
+    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
+    let admin = TopicAdmin::new(&ConnectionSettings::new(brokers.bootstrap())?)?;
+    for (name, created) in admin.create(&[NewTopic::new("events").with_partitions(1)]).await? {
+        created?;
+        admin.wait_until_visible(&name, 1, LIMIT).await?;
+    }
+    let port = ports::free(1)?[0];
+    let options = [("defaultType", "bare"), ("defaultSource", "/local"), ("produceTimeout", "1s")];
+    let mut config = config(&brokers, "events-gateway", &options, WorkerSource::Http { port }, Some("events"));
+    config.producer.circuit_breaker = Some(Breaking { failures, pause });
+    let (shutdown, worker) = start(config)?;
+    let send = async || -> Result<Answer> { Ok(post(port, "/events", &[JSON], "{}").await?) };
+    until("the gateway takes events", LIMIT, async || match send().await {
+        Ok(answer) if answer.status == 202 => Ok(()),
+        other => Err(Waiting::NotYet(format!("{other:?}"))),
+    })
+    .await?;
+
+    brokers.kill(0)?;
+    for _ in 0..failures {
+        let answer = send().await?;
+        assert!(answer.status == 503 && answer.body.contains("may or may not be written"), "{answer:?}");
+    }
+    // One that was on its way in may still be waited for.
+    let (refused, after) = until("the circuit is open", LIMIT, async || {
+        let (begun, answer) = (Instant::now(), send().await?);
+        if answer.body.contains("was not sent") { Ok((answer, begun.elapsed())) } else { Err(Waiting::NotYet(format!("{answer:?}"))) }
+    })
+    .await?;
+    assert!(refused.status == 503 && after < Duration::from_millis(500), "{refused:?} after {after:?}");
+    // After the pause one is tried; it fails, and the pause begins anew.
+    let tried = until("one is let through", pause * 3, async || {
+        let answer = send().await?;
+        if answer.body.contains("may or may not be written") { Ok(answer) } else { Err(Waiting::NotYet(format!("{answer:?}"))) }
+    })
+    .await?;
+    assert_eq!(tried.status, 503);
+    assert!(send().await?.body.contains("was not sent"));
+
+    brokers.restart(0).await?;
+    until("the circuit is closed", LIMIT, async || {
+        let answer = send().await?;
+        if answer.status == 202 { Ok(()) } else { Err(Waiting::NotYet(format!("{answer:?}"))) }
+    })
+    .await?;
+    assert_eq!((send().await?.status, send().await?.status), (202, 202));
+    shutdown.cancel();
+    worker.await??;
     Ok(())
 }

@@ -35,6 +35,11 @@ pub(crate) trait Listen: Send + Sync + 'static {
 
     fn delivered(&self, ticket: Self::Ticket, outcome: Result<RecordPosition>);
 
+    /// What is told of it when the client starts, beside the library's settings.
+    fn told(&self) -> Option<String> {
+        None
+    }
+
     /// So many of the records that it has just heard of are stored there.
     fn stored(&self, topic: &str, partition: i32, count: u64) {
         let _ = (topic, partition, count);
@@ -126,7 +131,7 @@ impl<L: Listen> Clone for Writer<L> {
 
 impl<L: Listen> Writer<L> {
     pub(crate) fn start(config: &ClientConfig, served: Served, listener: L) -> Result<Self> {
-        tell("producer", config, &TOLD);
+        tell("producer", config, &TOLD, listener.told());
         let health = Arc::new(HealthSource::new());
         let tally = Arc::new(Tally {
             health: Arc::clone(&health),
