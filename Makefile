@@ -204,10 +204,11 @@ bench-worker: ## the worker beside plain loops: records a second, CPU, memory, l
 	$(CARGO) run --release -p penstock-tests --bin bench-worker -- $(ARGS)
 
 images: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
-images: ## build the images and load them into the cluster
+images: ## build the images, those of handlers too, and load them into the cluster
 	@$(call need,$(PLATFORM))
 	$(CLUSTER) up
 	$(CLUSTER) build
+	$(CLUSTER) handlers
 
 generate: ## write what is generated from crds/src: crds/*.yaml, the chart's CRDs, docs/api.md
 	@$(call need,$(RUST))
