@@ -112,6 +112,18 @@ async fn each_type_is_handled_by_its_own_handler_in_one_group_and_an_unknown_one
         assert_eq!((of_unknown, unknown.as_str()), (&scene.kafka_name("user-events"), "UnknownType"));
         assert!(why.contains("`user.moved`") && why.contains("user.created"), "{why}");
 
+        until("the one group has handled both topics", LIMIT, async || {
+            let offsets = scene.admin.group_offsets("godev-kit-group").await?;
+            let handled = |topic: &str| {
+                let own = offsets.iter().filter(|(at, _)| at.topic == scene.kafka_name(topic));
+                own.filter_map(|(_, committed)| Some(committed.as_ref().ok()?.offset)).sum::<i64>()
+            };
+            // The three of users and user.moved; the two of translations and what is no event.
+            let handled = (handled("user-events"), handled("translation-events"));
+            if handled == (4, 3) { Ok(()) } else { Err(format!("{handled:?}").into()) }
+        })
+        .await?;
+
         let metrics = &mut String::new();
         for pod in &example.handlers {
             metrics.push_str(scene.get(pod, 8080, "/metrics").await?.body.as_str().unwrap_or_default());
