@@ -124,8 +124,26 @@ impl Example {
                 .await?;
                 Ok(said)
             }
-            Self::Events => exactly("RESULT posted=6 handled=5 dead_letters=1", script(scene, "examples/events/demo.sh", &[]).await?),
-            Self::Handlers => exactly("RESULT posted=21 receipts=20 dead_letters=1", script(scene, "examples/handlers/demo.sh", &[]).await?),
+            Self::Events => {
+                exactly("RESULT posted=6 handled=5 dead_letters=1", script(scene, "examples/events/demo.sh", &[]).await?)?;
+                let before = lines(scene, "handlers", "\"offset\"").await?;
+                let ((_users, users), (_translations, translations)) =
+                    (forward(scene, "users").await?, forward(scene, "translations").await?);
+                let users = format!("http://localhost:{users}/user-events");
+                let translations = format!("http://localhost:{translations}/translation-events");
+                let arguments = ["--users", &users, "--translations", &translations, "--count", "1000"];
+                let said = script(scene, "examples/events/load.sh", &arguments).await?;
+                let said = exactly("RESULT sent=1000 accepted=1000 refused=0 failed=0", said)?;
+                until("1000 events are handled", LIMIT, async || {
+                    let handled = lines(scene, "handlers", "\"offset\"").await? - before;
+                    if handled >= 1_000 { Ok(()) } else { Err(format!("{handled} are").into()) }
+                })
+                .await?;
+                Ok(said)
+            }
+            Self::Handlers => {
+                exactly("RESULT posted=21 receipts=20 dead_letters=1", script(scene, "examples/handlers/demo.sh", &[]).await?)
+            }
             Self::Commerce => {
                 let before = scene.records("enriched-events").await?.len();
                 let (_forward, port) = forward(scene, "collector").await?;
