@@ -50,7 +50,7 @@ RUST := cargo=Rust,from,https://rustup.rs
 PLATFORM := $(RUST) go=Go,1.26,or,newer,from,https://go.dev/dl jlink=apt-get,install,openjdk-17-jdk-headless mvn=apt-get,install,maven
 DENY := cargo-deny=cargo,install,cargo-deny,--locked
 
-.PHONY: help demo demo-down examples shell test check alone fmt lint unit docs pack package e2e local chaos bench-worker images generate deny clean
+.PHONY: help demo demo-down examples shell test check alone fmt lint unit docs pack package template e2e local chaos bench-worker images generate deny clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -175,6 +175,17 @@ package: pack ## compile the packed kafka crate and its examples outside of the 
 	CARGO_TARGET_DIR="$$target/stranger" $(CARGO) build --locked --examples
 	CARGO_TARGET_DIR="$$target/stranger" $(CARGO) build --locked --no-default-features
 
+# As its README says, but for the folder that it is copied to.
+template: ## copy the worker of one's own out of the workspace, build it there and run its tests (the first time some minutes)
+	@$(call need,$(RUST))
+	target=$$($(CARGO) metadata --no-deps --format-version=1 | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
+	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT
+	cp -r examples/custom-worker "$$folder/order-screening"
+	cp -r .cargo Cargo.lock rust-toolchain.toml "$$folder/order-screening/"
+	cd "$$folder/order-screening"
+	sed -i "s|\.\./\.\./workers|$$OLDPWD/workers|" Cargo.toml
+	CARGO_TARGET_DIR="$$target/stranger" $(CARGO) test
+
 e2e: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
 e2e: ## end-to-end tests on the demo's cluster, which stays up: the fast way while developing
 	@$(call need,$(PLATFORM))
@@ -200,10 +211,11 @@ bench-worker: ## the worker beside plain loops: records a second, CPU, memory, l
 	$(CARGO) run --release -p penstock-tests --bin bench-worker -- $(ARGS)
 
 images: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
-images: ## build the images and load them into the cluster
+images: ## build the images, those of handlers too, and load them into the cluster
 	@$(call need,$(PLATFORM))
 	$(CLUSTER) up
 	$(CLUSTER) build
+	$(CLUSTER) handlers
 
 generate: ## write what is generated from crds/src: crds/*.yaml, the chart's CRDs, docs/api.md
 	@$(call need,$(RUST))

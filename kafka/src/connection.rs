@@ -170,10 +170,10 @@ impl ConnectionSettings {
 }
 
 /// Logs those of these settings that a client is given, as the library understands them.
-pub(crate) fn tell(client: &str, config: &ClientConfig, settings: &[&str]) {
+pub(crate) fn tell(client: &str, config: &ClientConfig, settings: &[&str], own: Option<String>) {
     let Ok(native) = config.create_native_config() else { return };
     let value = |name: &&str| Some(format!("{name}={}", config.get(name).and_then(|_| native.get(name).ok())?));
-    let settings: Vec<String> = settings.iter().filter_map(value).collect();
+    let settings: Vec<String> = settings.iter().filter_map(value).chain(own).collect();
     tracing::info!(client, settings = settings.join(" "), "a Kafka client starts");
 }
 

@@ -21,6 +21,10 @@ struct Example<'a> {
 impl<'a> Example<'a> {
     async fn applied(scene: &'a Scene) -> Result<Self> {
         scene.apply_example("coffee").await?;
+        Self::ready(scene).await
+    }
+
+    async fn ready(scene: &'a Scene) -> Result<Self> {
         scene.ready::<EventPipeline>("gateway").await?;
         let consumer = scene.ready::<EventPipeline>("consumer").await?;
         Ok(Self {
@@ -107,6 +111,31 @@ async fn an_order_is_on_the_topic_to_the_byte_and_two_consumers_log_each_once() 
         .await?;
         assert_eq!(sorted(logged), sent, "each order once");
         Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_consumer_that_comes_later_begins_with_the_oldest_order() {
+    play("coffee-oldest", async |scene| {
+        for file in ["coffee/10-topics.yaml", "coffee/20-gateway.yaml"] {
+            scene.apply_example_file(file).await?;
+        }
+        scene.ready::<EventPipeline>("gateway").await?;
+        let gateways = scene.ready_workers("gateway", 2).await?;
+        let sent: Vec<String> = (0..6).map(|_| order()).collect();
+        for (n, order) in sent.iter().enumerate() {
+            let reply = scene.post_as(JSON, &gateways[n % 2], PORT, "/order", order.as_str()).await?;
+            assert_eq!(reply.status, 200, "{reply:?}");
+        }
+
+        scene.apply_example_file("coffee/30-consumer.yaml").await?;
+        let example = Example::ready(scene).await?;
+        until("every order is logged", LIMIT, async || {
+            let logged = sorted(values_of(&example.logged("record").await?));
+            if logged == sorted(sent.clone()) { Ok(()) } else { Err(format!("{logged:?}").into()) }
+        })
+        .await
     })
     .await;
 }

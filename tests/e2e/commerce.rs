@@ -1,6 +1,9 @@
 //! System 5, the commerce stream, from the manifests of `examples/commerce`, with a real Prometheus for its alerts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use kube::api::{Patch, PatchParams};
 use penstock_crds::{EventPipeline, KafkaTopic};
@@ -45,6 +48,31 @@ impl<'a> Example<'a> {
             if records.len() == count { Ok(records) } else { Err(format!("{} are there", records.len()).into()) }
         })
         .await
+    }
+
+    /// Posts an event that happened an hour ago, and waits until the producer lag of the collector says so.
+    async fn deliver_late(&self, prometheus: &Prometheus) -> Result {
+        let time = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
+        let late = json!({
+            "specversion": "1.0", "id": "1", "source": "/test", "type": "commerce.event", "time": time.to_string(), "data": event("u-1", "view"),
+        });
+        let reply = self.scene.post_as("application/cloudevents+json", &self.collector, PORT, "/events", late.to_string()).await?;
+        assert_eq!(reply.status, 202, "{reply:?}");
+        until("the producer lag is an hour", LIMIT, async || {
+            let lags = prometheus.query("penstock:producer_lag:seconds{pipeline=\"collector\"}").await?;
+            if lags.iter().any(|(_, lag)| (3_600.0..3_660.0).contains(lag)) { Ok(()) } else { Err(format!("{lags:?}").into()) }
+        })
+        .await
+    }
+
+    /// Posts events that are larger than 2,000 bytes, to a topic that takes no such records.
+    async fn post_large(&self, count: usize) -> Result {
+        let large: String = (0..200).map(|_| uuid::Uuid::new_v4().to_string()).collect();
+        for n in 0..count {
+            let status = self.post(&json!({"user_id": format!("u-{n}"), "event_type": "view", "large": large})).await?;
+            assert_eq!(status, 413);
+        }
+        Ok(())
     }
 
     /// Sets one more key of a topic's configuration.
@@ -124,7 +152,9 @@ async fn raw_events_are_enriched_and_keyed_by_type() {
         let producer = ["acks=-1 ", "enable.idempotence=true ", "batch.size=16384 ", "linger.ms=5 ", "compression.type=snappy "];
         let consumer =
             ["session.timeout.ms=30000 ", "enable.auto.commit=false ", "isolation.level=read_committed ", "fetch.max.bytes=1048576 "];
+        let breaker = ["circuit_breaker.failures=5 ", "circuit_breaker.pause=10s "];
         for (pod, client, expected) in [
+            (&example.collector, "producer", &breaker[..]),
             (&example.collector, "producer", &producer[..]),
             (&example.enrichers[0], "producer", &producer),
             (&example.enrichers[0], "consumer", &consumer),
@@ -149,6 +179,7 @@ async fn each_alert_fires_when_it_should_and_not_before() {
             assert_eq!(example.post(&event("u-1", "view")).await?, 202);
             let mut missing = Vec::new();
             for (series, pipeline) in [
+                ("penstock:producer_lag:seconds", "collector"),
                 ("penstock:producer_lag:seconds", "enricher"),
                 ("penstock:consumer_lag:records", "enricher"),
                 ("penstock:events:per_second", "enricher"),
@@ -164,33 +195,73 @@ async fn each_alert_fires_when_it_should_and_not_before() {
         })
         .await?;
         assert_eq!(prometheus.firing().await?, Vec::<Value>::new(), "all is well");
+        example.deliver_late(&prometheus).await?;
 
-        let raw = scene.kafka_name(RAW);
-        scene.produce_all((0..5).map(|_| Record::to(&raw).with_payload("poison"))).await?;
+        // Below one in a hundred, then above.
+        let (raw, good) = (scene.kafka_name(RAW), event("u-1", "view").to_string());
+        let poison = |count: usize| vec![Record::to(&raw).with_payload("poison"); count];
+        let well = (0..1_500).map(|n| Record::to(&raw).with_key(format!("u-{n}")).with_payload(good.clone()));
+        scene.produce_all(well.chain(poison(12))).await?;
+        example.has(QUEUE, 12).await?;
+        reaches(&prometheus, "penstock:error_rate:ratio_rate5m{pipeline=\"enricher\"}", 0.006..0.0099).await?;
+        assert!(!prometheus.is_active("PenstockErrorRate").await?, "not at 0.8 %");
+        scene.produce_all(poison(12)).await?;
         fires(scene, &prometheus, "PenstockErrorRate", "enricher").await?;
+        until("events per second are told of every topic", LIMIT, async || {
+            let told: BTreeSet<[String; 3]> = prometheus.query("penstock:events:per_second").await?.iter().map(of_series).collect();
+            let expected = [
+                ("collector", RAW, "written"),
+                ("enricher", ENRICHED, "written"),
+                ("enricher", QUEUE, "written"),
+                ("enricher", RAW, "read"),
+            ];
+            let expected = expected.map(|(pipeline, topic, direction)| [pipeline.into(), scene.kafka_name(topic), direction.into()]);
+            if told == BTreeSet::from(expected) { Ok(()) } else { Err(format!("{told:?}").into()) }
+        })
+        .await?;
 
         // What is larger than the topic takes is not acknowledged.
         example.configure(RAW, "max.message.bytes", "2000").await?;
-        let large: String = (0..200).map(|_| uuid::Uuid::new_v4().to_string()).collect();
-        for n in 0..15 {
-            let status = example.post(&json!({"user_id": format!("u-{n}"), "event_type": "view", "large": large})).await?;
-            assert_eq!(status, 413);
-        }
+        example.post_large(8).await?;
+        reaches(&prometheus, "penstock:producer_send_failures:per_minute{pipeline=\"collector\"}", 6.0..9.9).await?;
+        assert!(!prometheus.is_active("PenstockProducerSendFailures").await?, "not at 8 a minute");
+        example.post_large(12).await?;
         fires(scene, &prometheus, "PenstockProducerSendFailures", "collector").await?;
         example.configure(RAW, "max.message.bytes", "1048588").await?;
 
         // What is not committed is written, and nobody who reads only what is committed gets past it.
         let settings = TransactionSettings::new(format!("{}.test", scene.namespace)).with_timeout(LIMIT * 2);
         let transaction = TransactionalProducer::start(&scene.kafka, &settings).await?.begin().await?;
-        for n in 0..1_100 {
-            let record = Record::to(&raw).with_key(format!("u-{n}")).with_payload(event("u-1", "view").to_string());
-            transaction.enqueue(&record, n).await?;
-        }
+        let lag = async |from: usize, to: usize| -> Result {
+            for n in from..to {
+                transaction.enqueue(&Record::to(&raw).with_key(format!("u-{n}")).with_payload(good.clone()), n).await?;
+            }
+            Ok(())
+        };
+        lag(0, 950).await?;
+        reaches(&prometheus, "sum(penstock:consumer_lag:records{pipeline=\"enricher\"})", 900.0..1_000.1).await?;
+        assert!(!prometheus.is_active("PenstockConsumerLag").await?, "not at 950 records");
+        lag(950, 1_100).await?;
         fires(scene, &prometheus, "PenstockConsumerLag", "enricher").await?;
         transaction.abort().await?;
         Ok(())
     })
     .await;
+}
+
+/// Waits until the one series of an expression is within a range.
+async fn reaches(prometheus: &Prometheus, expression: &str, range: Range<f64>) -> Result {
+    until(&format!("{expression} is in {range:?}"), LIMIT, async || {
+        let found = prometheus.query(expression).await?;
+        if matches!(found.as_slice(), [(_, value)] if range.contains(value)) { Ok(()) } else { Err(format!("{found:?}").into()) }
+    })
+    .await
+}
+
+/// Which pipeline reads or writes there; the partition left out.
+fn of_series((labels, _): &(Value, f64)) -> [String; 3] {
+    assert!(labels["partition"].is_string(), "{labels}");
+    ["pipeline", "topic", "direction"].map(|name| labels[name].as_str().unwrap_or_default().to_owned())
 }
 
 /// Waits until an alert fires for a pipeline of the scene.

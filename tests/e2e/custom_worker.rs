@@ -1,5 +1,9 @@
 //! A worker of one's own, from the manifests of `examples/custom-worker`.
 
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams},
+};
 use penstock_crds::EventPipeline;
 use penstock_kafka::Record;
 use penstock_tests::scene::{LIMIT, Result, Scene, condition, play, until};
@@ -74,16 +78,30 @@ async fn while_its_service_is_away_an_order_is_tried_again_and_then_a_dead_lette
 }
 
 #[tokio::test]
-async fn an_option_that_the_worker_does_not_take_is_told_by_the_pipeline() {
+async fn an_option_that_the_worker_does_not_take_is_told_by_the_pipeline_while_the_old_worker_goes_on() {
     play("custom-worker-options", async |scene| {
         scene.apply_example("custom-worker").await?;
-        screening_as(scene, |spec| spec["processor"]["options"] = json!({"maxAmmount": "5"})).await?;
+        scene.ready::<EventPipeline>("screening").await?;
+        let before = scene.ready_workers("screening", 1).await?;
+        let misspelt = Patch::Merge(json!({"spec": {"processor": {"options": {"maxAmmount": "5"}}}}));
+        scene.api::<EventPipeline>().patch("screening", &PatchParams::default(), &misspelt).await?;
         until("the pipeline says which option", LIMIT, async || {
             let status = scene.api::<EventPipeline>().get("screening").await?.status.unwrap_or_default();
             let told = condition(&status.conditions, "WorkersAvailable").map(|condition| condition.message.clone()).unwrap_or_default();
             if told.contains("`maxAmmount` is not an option: this worker takes maxAmount") { Ok(()) } else { Err(told.into()) }
         })
-        .await
+        .await?;
+
+        let order = json!({"orderId": "o-1", "userId": "anna", "amount": 20});
+        scene.produce(Record::to(scene.kafka_name("screening.orders")).with_key("anna").with_payload(order.to_string())).await?;
+        until("the old worker screens an order", LIMIT, async || {
+            let found = scene.events(&scene.kafka_name("screening.verdicts"), |_| true).await?;
+            if found.len() == 1 { Ok(()) } else { Err(format!("{} are screened", found.len()).into()) }
+        })
+        .await?;
+        let workers: Vec<String> = scene.workers("screening").await?.iter().map(ResourceExt::name_any).collect();
+        assert!(before.iter().all(|old| workers.contains(old)), "{before:?} of {workers:?}");
+        Ok(())
     })
     .await;
 }

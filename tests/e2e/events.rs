@@ -39,6 +39,14 @@ impl<'a> Example<'a> {
         Ok(())
     }
 
+    /// A producer call with an event whose subject is not as it should be.
+    async fn refuses(&self, producer: &str, topic: &str, event: &Value) -> Result {
+        let pods = self.scene.ready_workers(producer, 1).await?;
+        let reply = self.scene.post_as(EVENT, &pods[0], PORT, &format!("/{topic}"), event.to_string()).await?;
+        assert_eq!((reply.status, &reply.body["errors"][0]["pointer"]), (422, &json!("/subject")), "{reply:?}");
+        Ok(())
+    }
+
     /// What the handlers have said of records: message, topic, key and value of each.
     async fn handled(&self) -> Result<Vec<(String, String, String, Value)>> {
         let mut handled = Vec::new();
@@ -77,6 +85,12 @@ async fn each_type_is_handled_by_its_own_handler_in_one_group_and_an_unknown_one
             expected.push((message.to_owned(), scene.kafka_name(topic), subject(topic).to_owned(), json!({"of": kind})));
         }
         expected.sort_by(|one, other| one.0.cmp(&other.0));
+        example.refuses("users", "user-events", &event("user.created", "text-7")).await?;
+        for (kind, producer, topic, _) in TYPES {
+            let mut event = event(kind, "");
+            event.as_object_mut().and_then(|members| members.remove("subject"));
+            example.refuses(producer, topic, &event).await?;
+        }
         until("every event is handled by its handler", LIMIT, async || {
             let handled = example.handled().await?;
             if handled == expected { Ok(()) } else { Err(format!("{handled:?}").into()) }
@@ -97,6 +111,18 @@ async fn each_type_is_handled_by_its_own_handler_in_one_group_and_an_unknown_one
         assert_eq!((of_poison, no_type.as_str()), (&scene.kafka_name("translation-events"), "NoType"));
         assert_eq!((of_unknown, unknown.as_str()), (&scene.kafka_name("user-events"), "UnknownType"));
         assert!(why.contains("`user.moved`") && why.contains("user.created"), "{why}");
+
+        until("the one group has handled both topics", LIMIT, async || {
+            let offsets = scene.admin.group_offsets("godev-kit-group").await?;
+            let handled = |topic: &str| {
+                let own = offsets.iter().filter(|(at, _)| at.topic == scene.kafka_name(topic));
+                own.filter_map(|(_, committed)| Some(committed.as_ref().ok()?.offset)).sum::<i64>()
+            };
+            // The three of users and user.moved; the two of translations and what is no event.
+            let handled = (handled("user-events"), handled("translation-events"));
+            if handled == (4, 3) { Ok(()) } else { Err(format!("{handled:?}").into()) }
+        })
+        .await?;
 
         let metrics = &mut String::new();
         for pod in &example.handlers {

@@ -3,31 +3,32 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use jiff::{SignedDuration, Timestamp};
 use penstock_crds::worker::{
-    Choice, DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
+    Breaking, Choice, DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
     PipelineId, Producing, RetryPolicy, StartFrom, TransactionBounds, WorkerConfig, WorkerSource,
 };
 use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
 use penstock_tests::{
-    local::{BrokerSettings, Brokers, get, ports, post},
+    local::{Answer, BrokerSettings, Brokers, get, ports, post},
     scene::{LIMIT, Result, Waiting, until},
 };
 use penstock_workers::{error::WorkerError, processors, runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::topic::read;
+use crate::{series::series, topic::read};
 
 const SCHEMA: &str = r#"{"type": "object", "required": ["n"]}"#;
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 type Worker = (CancellationToken, JoinHandle<std::result::Result<(), WorkerError>>);
 
-fn start(brokers: &Brokers, builtin: &str, options: &[(&str, &str)], source: WorkerSource, sink: Option<&str>) -> Result<Worker> {
-    let config = WorkerConfig {
+fn config(brokers: &Brokers, builtin: &str, options: &[(&str, &str)], source: WorkerSource, sink: Option<&str>) -> WorkerConfig {
+    WorkerConfig {
         pipeline: PipelineId { namespace: "local".into(), name: builtin.to_owned() },
         bootstrap_servers: brokers.bootstrap(),
         source,
@@ -37,9 +38,13 @@ fn start(brokers: &Brokers, builtin: &str, options: &[(&str, &str)], source: Wor
         producer: Producing::default(),
         admin_port: 0,
         drain_timeout: Duration::from_secs(10),
-    };
+    }
+}
+
+fn start(config: WorkerConfig) -> Result<Worker> {
     let (processor, shutdown) = (processors::build(&config)?, CancellationToken::new());
-    Ok((shutdown.clone(), tokio::spawn(runtime::run_until(config, processor, format!("{builtin}-0"), shutdown))))
+    let name = format!("{}-0", config.pipeline.name);
+    Ok((shutdown.clone(), tokio::spawn(runtime::run_until(config, processor, name, shutdown))))
 }
 
 fn records_of(topic: &str, dead_letters: &str) -> WorkerSource {
@@ -80,7 +85,8 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
         created?;
         admin.wait_until_visible(&name, if name == "events" { 2 } else { 1 }, LIMIT).await?;
     }
-    let port = ports::free(1)?[0];
+    let ports = ports::free(2)?;
+    let (port, admin) = (ports[0], ports[1]);
     let options = [
         ("key", "subject"),
         ("defaultType", "bare"),
@@ -89,8 +95,9 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
         ("produceTimeout", "2s"),
         ("acceptedStatus", "200"),
     ];
-    let gateway = start(&brokers, "events-gateway", &options, WorkerSource::Http { port }, Some("events"))?;
-    let log = start(&brokers, "log", &[("require", "Json")], records_of("events", "dead"), None)?;
+    let gateway = config(&brokers, "events-gateway", &options, WorkerSource::Http { port }, Some("events"));
+    let gateway = start(WorkerConfig { admin_port: admin, ..gateway })?;
+    let log = start(config(&brokers, "log", &[("require", "Json")], records_of("events", "dead"), None))?;
     until("the gateway is healthy", LIMIT, async || match get(port, "/health").await {
         Ok(answer) if answer.status == 200 => Ok(()),
         other => Err(Waiting::NotYet(format!("{other:?}"))),
@@ -129,6 +136,17 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
     let of_one_key: Vec<_> = records.iter().map(told).filter(|(_, key)| key.as_deref() == Some("a")).map(|(value, _)| value).collect();
     assert_eq!(of_one_key, ["{\"n\": 1.0}", "{\"n\": 2.0}", "{\"n\": 3.0}"], "in their order");
 
+    let lags = series(admin, "penstock_worker_producer_lag_seconds").await?;
+    assert!(!lags.is_empty() && lags.iter().all(|(of, lag)| of.starts_with("topic=\"events\"") && *lag < 60.0), "{lags:?}");
+    let an_hour_ago = (Timestamp::now() - SignedDuration::from_hours(1)).to_string();
+    let old = [&binary[..], &[("ce-time", an_hour_ago.as_str())]].concat();
+    assert_eq!(post(port, "/events", &old, "{\"n\": 0}").await?.status, 200);
+    let lags = series(admin, "penstock_worker_producer_lag_seconds").await?;
+    assert_eq!(lags.iter().filter(|(_, lag)| (3_600.0..3_660.0).contains(lag)).count(), 1, "{lags:?}");
+
+    let written = series(admin, "penstock_worker_records_produced_total").await?;
+    assert_eq!(written.iter().map(|(_, count)| count).sum::<f64>(), 6.0, "each partition for itself: {written:?}");
+
     let producer = Producer::new(&connection, &ProducerSettings::default())?;
     producer.send(Record::to("events").with_payload("poison")).await?;
     until("the poison is a dead letter", LIMIT, async || {
@@ -144,5 +162,59 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
         shutdown.cancel();
         worker.await??;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_front_refuses_at_once_while_its_circuit_is_open_and_goes_on_when_kafka_is_back() -> Result {
+    let (failures, pause) = (3, Duration::from_secs(4));
+    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
+    let admin = TopicAdmin::new(&ConnectionSettings::new(brokers.bootstrap())?)?;
+    for (name, created) in admin.create(&[NewTopic::new("events").with_partitions(1)]).await? {
+        created?;
+        admin.wait_until_visible(&name, 1, LIMIT).await?;
+    }
+    let port = ports::free(1)?[0];
+    let options = [("defaultType", "bare"), ("defaultSource", "/local"), ("produceTimeout", "1s")];
+    let mut config = config(&brokers, "events-gateway", &options, WorkerSource::Http { port }, Some("events"));
+    config.producer.circuit_breaker = Some(Breaking { failures, pause });
+    let (shutdown, worker) = start(config)?;
+    let send = async || -> Result<Answer> { Ok(post(port, "/events", &[JSON], "{}").await?) };
+    until("the gateway takes events", LIMIT, async || match send().await {
+        Ok(answer) if answer.status == 202 => Ok(()),
+        other => Err(Waiting::NotYet(format!("{other:?}"))),
+    })
+    .await?;
+
+    brokers.kill(0)?;
+    for _ in 0..failures {
+        let answer = send().await?;
+        assert!(answer.status == 503 && answer.body.contains("may or may not be written"), "{answer:?}");
+    }
+    // One that was on its way in may still be waited for.
+    let (refused, after) = until("the circuit is open", LIMIT, async || {
+        let (begun, answer) = (Instant::now(), send().await?);
+        if answer.body.contains("was not sent") { Ok((answer, begun.elapsed())) } else { Err(Waiting::NotYet(format!("{answer:?}"))) }
+    })
+    .await?;
+    assert!(refused.status == 503 && after < Duration::from_millis(500), "{refused:?} after {after:?}");
+    // After the pause one is tried; it fails, and the pause begins anew.
+    let tried = until("one is let through", pause * 3, async || {
+        let answer = send().await?;
+        if answer.body.contains("may or may not be written") { Ok(answer) } else { Err(Waiting::NotYet(format!("{answer:?}"))) }
+    })
+    .await?;
+    assert_eq!(tried.status, 503);
+    assert!(send().await?.body.contains("was not sent"));
+
+    brokers.restart(0).await?;
+    until("the circuit is closed", LIMIT, async || {
+        let answer = send().await?;
+        if answer.status == 202 { Ok(()) } else { Err(Waiting::NotYet(format!("{answer:?}"))) }
+    })
+    .await?;
+    assert_eq!((send().await?.status, send().await?.status), (202, 202));
+    shutdown.cancel();
+    worker.await??;
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use penstock_crds::worker::{Choice, DRAIN_TIMEOUT, PipelineId, Producing, WorkerConfig, WorkerSource};
 use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
 use penstock_tests::{
-    local::{BrokerSettings, Brokers},
+    local::{BrokerSettings, Brokers, ports},
     scene::{LIMIT, Result, Waiting, until},
 };
 use penstock_workers::{
@@ -17,7 +17,7 @@ use penstock_workers::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{pipeline::lag_of, topic::read};
+use crate::{pipeline::lag_of, series::series, topic::read};
 
 const SINK: &str = "out";
 /// In place of the words of who has refused a record.
@@ -187,6 +187,7 @@ async fn with_broker(name: &str, pipeline: &Pipeline, given: Given, brokers: &Br
     let read_topics: Vec<String> =
         input.topics.iter().chain(input.tiers.iter().flat_map(|tier| tier.topics.values())).chain(input.held.values()).cloned().collect();
     let (group, is_ordered) = (input.group.clone(), input.ordering != Ordering::None);
+    let admin_port = ports::free(1)?[0];
     let config = WorkerConfig {
         pipeline: PipelineId { namespace: "test".into(), name: "pipeline".into() },
         bootstrap_servers: brokers.bootstrap(),
@@ -195,7 +196,7 @@ async fn with_broker(name: &str, pipeline: &Pipeline, given: Given, brokers: &Br
         sink: pipeline.sink.clone(),
         table: vec![],
         producer: Producing::default(),
-        admin_port: 0,
+        admin_port,
         drain_timeout: DRAIN_TIMEOUT,
     };
     let shutdown = CancellationToken::new();
@@ -207,14 +208,34 @@ async fn with_broker(name: &str, pipeline: &Pipeline, given: Given, brokers: &Br
         if lag == 0 { Ok(()) } else { Err(Waiting::from(format!("lag {lag}"))) }
     })
     .await;
+    // What a session that breaks down has not heard of is not counted, and a batch that is too large ends one.
+    let counted = if name.starts_with("large") { Ok(()) } else { counts_what_it_writes(&connection, pipeline, admin_port).await };
     shutdown.cancel();
     worker.await??;
     idle?;
+    counted?;
     let mut all = BTreeMap::new();
     for topic in pipeline.topics() {
         all.insert(topic.name.clone(), lying(read(&connection, &topic.name).await?, is_ordered));
     }
     Ok(all)
+}
+
+/// Waits until the worker has counted, partition by partition, what lies in the topics that it writes.
+async fn counts_what_it_writes(connection: &ConnectionSettings, pipeline: &Pipeline, admin: u16) -> Result {
+    let mut lying = BTreeMap::<String, f64>::new();
+    for topic in pipeline.topics() {
+        if !pipeline.input().topics.contains(&topic.name) {
+            for record in read(connection, &topic.name).await? {
+                *lying.entry(format!("topic=\"{}\",partition=\"{}\"", record.topic, record.partition)).or_default() += 1.0;
+            }
+        }
+    }
+    until("every record is counted in its partition", LIMIT, async || {
+        let counted: BTreeMap<_, _> = series(admin, "penstock_worker_records_produced_total").await?.into_iter().collect();
+        if counted == lying { Ok(()) } else { Err(Waiting::from(format!("{counted:?}, not {lying:?}"))) }
+    })
+    .await
 }
 
 #[test]

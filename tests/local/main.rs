@@ -16,6 +16,7 @@ mod positions;
 mod readiness;
 mod refusals;
 mod retry_topics;
+mod series;
 mod small_topics;
 mod topic;
 mod transactions;

@@ -141,8 +141,8 @@ pub struct Metrics {
     pub dead_letters: Family<DeathLabel, Counter>,
     /// Dead letters that could not be written, each time that it was tried.
     pub dead_letter_failures: Counter,
-    /// Records written to the sink and acknowledged.
-    pub produced: Counter,
+    /// Records written and acknowledged: to the sink, the dead letter topic and retry topics.
+    pub produced: Family<PartitionLabel, Counter>,
     /// Records that Kafka did not acknowledge.
     pub produce_failures: Counter,
     /// How long one attempt of the processor took.
@@ -194,7 +194,7 @@ impl Metrics {
             delayed: Counter::default(),
             dead_letters: Family::default(),
             dead_letter_failures: Counter::default(),
-            produced: Counter::default(),
+            produced: Family::default(),
             produce_failures: Counter::default(),
             processing: Histogram::new(BUCKETS),
             in_flight: Gauge::default(),
@@ -216,7 +216,7 @@ impl Metrics {
         registry.register("records_delayed", "Records written to a retry topic, to be tried again later", m.delayed);
         registry.register("dead_letters", "Records written to the dead letter topic and acknowledged", m.dead_letters);
         registry.register("dead_letter_failures", "Failed attempts to write a dead letter", m.dead_letter_failures);
-        registry.register("records_produced", "Records written to the sink and acknowledged", m.produced);
+        registry.register("records_produced", "Records written and acknowledged: outputs, dead letters, records that wait", m.produced);
         registry.register("produce_failures", "Records that Kafka did not acknowledge", m.produce_failures);
         registry.register("processing_seconds", "Time that one attempt of the processor took", m.processing);
         registry.register("records_in_flight", "Records taken and not settled yet", m.in_flight);
@@ -242,6 +242,11 @@ impl Metrics {
         let label = PartitionLabel { topic: topic.clone(), partition };
         self.positions_moved.get_or_create(&MoveLabel { topic, partition, reason: moved.reason.into() }).inc();
         self.records_lost.get_or_create(&label).inc_by(moved.records_lost());
+    }
+
+    pub(crate) fn count_produced(&self, at: &TopicPartition) {
+        let TopicPartition { topic, partition } = at.clone();
+        self.produced.get_or_create(&PartitionLabel { topic, partition }).inc();
     }
 
     pub(crate) fn count_commit(&self, ok: bool) {

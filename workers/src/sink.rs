@@ -7,12 +7,15 @@ use std::{
     time::Duration,
 };
 
-use penstock_kafka::{ConnectionSettings, Error, Producer, ProducerSettings, Record, RecordPosition, RecordRef};
+use jiff::Timestamp;
+use penstock_kafka::{ConnectionSettings, Error, Producer, ProducerSettings, Record, RecordPosition, RecordRef, TopicPartition};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clients, connection,
+    clients,
+    cloudevents::time_of,
+    connection,
     front::{Publish, PublishError},
     metrics::Metrics,
     processor::{BoxFuture, Output},
@@ -62,12 +65,16 @@ impl Sink {
 
     async fn write(&self, output: Output) -> Result<RecordPosition, Error> {
         let Output { key, payload, headers } = output;
+        // The event's own time; of one that has none, when it came.
+        let event_ms = time_of(&headers).unwrap_or_else(Timestamp::now).as_millisecond();
         let record = Record { key, payload, headers, ..Record::to(&self.topic) };
         let late = |_| Err(Error::Timeout { reason: format!("no acknowledgement within {:?}", self.longest) });
         let written = timeout(self.longest, self.send(&record)).await.unwrap_or_else(late);
         match &written {
-            Ok(_) => {
-                self.metrics.produced.inc();
+            Ok(RecordPosition { partition, .. }) => {
+                let at = TopicPartition::new(&self.topic, *partition);
+                self.metrics.count_produced(&at);
+                self.metrics.progress.delivered(at, event_ms, Timestamp::now().as_millisecond());
             }
             Err(error @ Error::CircuitOpen { .. }) => {
                 self.metrics.produce_failures.inc();

@@ -109,6 +109,12 @@ pub const BUILTINS: &[Builtin] = &[
                 fallback: Fallback::Absent,
             },
             OptionSpec {
+                name: "attributeSchema",
+                summary: "a JSON Schema that the attributes of every event must satisfy, as an object of texts",
+                kind: OptionKind::JsonSchema { max: MAX_OPTION },
+                fallback: Fallback::Absent,
+            },
+            OptionSpec {
                 name: "acceptedStatus",
                 summary: "the status of the answer once Kafka has acknowledged all events of a request",
                 kind: OptionKind::OneOf(&["200", "201", "202", "204"]),

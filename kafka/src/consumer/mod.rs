@@ -117,7 +117,7 @@ impl Consumer {
         topics.iter().try_for_each(|topic| validate_topic_name(topic))?;
         let mut config = connection.client_config();
         settings.apply(&mut config);
-        tell("consumer", &config, &TOLD);
+        tell("consumer", &config, &TOLD, None);
         let buffer = Buffer::new(settings.buffer_records, settings.prefetch_bytes as usize);
         let context = Context::new(buffer, Box::new(listener), settings.start_from == StartFrom::AsTold);
         let client: BaseConsumer<Context> = config.create_with_context(context).map_err(|error| Error::from_rdkafka(&error, None))?;

@@ -55,6 +55,9 @@ pub(crate) trait Settle: Send + Sync + 'static {
     /// Called once for each record that was taken.
     fn settle(&self, ticket: Self::Ticket, fate: Fate);
 
+    /// Called with how many of these records are stored in a partition, once for many that follow one another there.
+    fn stored(&self, topic: &str, partition: i32, count: u64);
+
     /// Called after each run of these calls, with their number, once the buffer has room for as many again.
     fn settled(&self, count: usize);
 }
@@ -72,21 +75,49 @@ pub(super) trait Deliveries: Send + Sync {
 
 struct Reports<S>(Arc<S>);
 
+/// Records of a report that are stored in one partition, one after the other.
+struct Run {
+    topic: *mut sys::rd_kafka_topic_t,
+    partition: i32,
+    count: u64,
+}
+
+impl<S: Settle> Reports<S> {
+    /// # Safety
+    /// The topic of the run, if it has a record, is alive.
+    unsafe fn tell(&self, run: &Run) {
+        if run.count > 0 {
+            // SAFETY: the caller's promise.
+            let topic = unsafe { text(sys::rd_kafka_topic_name(run.topic)) };
+            self.0.stored(&topic.unwrap_or_default(), run.partition, run.count);
+        }
+    }
+}
+
 impl<S: Settle> Deliveries for Reports<S> {
     unsafe fn take(&self, report: &Event) -> usize {
         let (mut count, mut is_placed) = (0, true);
+        let mut run = Run { topic: ptr::null_mut(), partition: 0, count: 0 };
         loop {
             // SAFETY: the event is alive, and so are its messages as long as it.
             let message = unsafe { sys::rd_kafka_event_message_next(report.ptr()) };
             if message.is_null() {
+                // SAFETY: the event is alive, and so are the topics of its messages.
+                unsafe { self.tell(&run) };
                 return count;
             }
             // SAFETY: as above. Each message is met once, so that its ticket is taken back once, as the type it was given as.
-            let (ticket, mut fate) = unsafe { (S::Ticket::from_ptr((*message)._private), read_fate(message)) };
+            let (topic, ticket, mut fate) = unsafe { ((*message).rkt, S::Ticket::from_ptr((*message)._private), read_fate(message)) };
             // Behind the first of a batch the library counts on, also from no offset at all.
-            if let Fate::Stored(RecordPosition { offset, .. }) = &mut fate {
+            if let Fate::Stored(RecordPosition { partition, offset }) = &mut fate {
                 is_placed &= *offset >= 0;
                 *offset = if is_placed { *offset } else { NO_OFFSET };
+                if (run.topic, run.partition) != (topic, *partition) {
+                    // SAFETY: as above.
+                    unsafe { self.tell(&run) };
+                    run = Run { topic, partition: *partition, count: 0 };
+                }
+                run.count += u64::from(is_placed);
             }
             self.0.settle(ticket, fate);
             count += 1;

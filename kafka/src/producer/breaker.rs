@@ -4,6 +4,7 @@
 //! A failure is a record that Kafka has not acknowledged, or perhaps not. One that Kafka refuses for what it is (too large, not
 //! allowed) shows that Kafka is there.
 
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,12 @@ pub enum CircuitState {
         /// For how long at most. Zero: the next record is let through, to see whether Kafka is back.
         retry_after: Duration,
     },
+}
+
+impl fmt::Display for BreakerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "circuit_breaker.failures={} circuit_breaker.pause={:?}", self.failures, self.pause)
+    }
 }
 
 impl BreakerSettings {
@@ -82,9 +89,8 @@ impl Breaker {
         Self { settings, patience, state: Mutex::new(State::Closed { failures: 0 }) }
     }
 
-    /// For how long it refuses records once it has opened.
-    pub fn pause(&self) -> Duration {
-        self.settings.pause
+    pub fn settings(&self) -> BreakerSettings {
+        self.settings
     }
 
     /// How it stands, for who looks on.

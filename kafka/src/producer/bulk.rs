@@ -3,6 +3,7 @@
 //! The promises are those of [`crate::Producer`]. Nothing is allocated for a record besides the client's copy of it, and what
 //! becomes of records is taken in by whoever asks, on its own thread: on few cores the change of threads costs more than that.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::connection::ConnectionSettings;
 use crate::error::{Error, Result};
 use crate::ffi::Served;
 use crate::health::Health;
-use crate::record::{RecordPosition, RecordRef};
+use crate::record::{RecordPosition, RecordRef, TopicPartition};
 
 /// What became of records of a [`BulkProducer`], by the tokens that they were enqueued with.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Settled {
     pub acknowledged: Vec<usize>,
     /// These are not acknowledged and never will be. The errors are those of [`crate::Delivery`].
     pub failed: Vec<(usize, Error)>,
+    /// How many of the acknowledged ones each partition has.
+    pub stored: BTreeMap<TopicPartition, u64>,
 }
 
 impl Settled {
@@ -54,6 +57,11 @@ impl Listen for Tokens {
             Ok(_) => settled.acknowledged.push(token),
             Err(error) => settled.failed.push((token, error)),
         }
+    }
+
+    fn stored(&self, topic: &str, partition: i32, count: u64) {
+        let mut settled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *settled.stored.entry(TopicPartition::new(topic, partition)).or_default() += count;
     }
 }
 
@@ -191,8 +199,8 @@ mod tests {
         assert_eq!((producer.in_flight(), producer.settled()), (2, Settled::default()));
         producer.enqueue(RecordRef::to("t"), 9).await.unwrap();
         producer.flush(Duration::from_secs(60)).await.unwrap();
-        let Settled { acknowledged, failed } = producer.settled();
-        assert_eq!((acknowledged.len(), producer.in_flight(), producer.settled()), (0, 0, Settled::default()));
+        let Settled { acknowledged, failed, stored } = producer.settled();
+        assert_eq!((acknowledged.len(), stored.len(), producer.in_flight(), producer.settled()), (0, 0, 0, Settled::default()));
         assert!(failed.iter().all(|(_, error)| matches!(error, Error::Unreachable { .. })), "{failed:?}");
         assert_eq!(failed.iter().map(|(token, _)| *token).collect::<Vec<_>>(), [7, 8, 9]);
     }

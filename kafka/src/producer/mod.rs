@@ -42,6 +42,10 @@ struct Callers {
 impl Listen for Callers {
     type Ticket = Box<oneshot::Sender<Outcome>>;
 
+    fn told(&self) -> Option<String> {
+        self.breaker.as_ref().map(|breaker| breaker.settings().to_string())
+    }
+
     fn delivered(&self, caller: Self::Ticket, outcome: Outcome) {
         self.report(outcome.as_ref().err());
         // The caller may not care about the outcome.
@@ -59,7 +63,7 @@ impl Callers {
         let Some(breaker) = &self.breaker else { return };
         match breaker.report(refused, Instant::now()) {
             Some(Change::Opened) => {
-                let (why, pause) = (refused.map(ToString::to_string), breaker.pause());
+                let (why, pause) = (refused.map(ToString::to_string), breaker.settings().pause);
                 tracing::warn!(client = self.client, why, ?pause, "too many records failed in a row: the circuit opens");
             }
             Some(Change::Closed) => tracing::info!(client = self.client, "Kafka answers again: the circuit closes"),

@@ -34,6 +34,16 @@ pub(crate) trait Listen: Send + Sync + 'static {
     type Ticket: IntoOpaque;
 
     fn delivered(&self, ticket: Self::Ticket, outcome: Result<RecordPosition>);
+
+    /// What is told of it when the client starts, beside the library's settings.
+    fn told(&self) -> Option<String> {
+        None
+    }
+
+    /// So many of the records that it has just heard of are stored there.
+    fn stored(&self, topic: &str, partition: i32, count: u64) {
+        let _ = (topic, partition, count);
+    }
 }
 
 /// The records on their way.
@@ -95,6 +105,10 @@ impl<L: Listen> Settle for Tally<L> {
         self.listener.delivered(ticket, outcome);
     }
 
+    fn stored(&self, topic: &str, partition: i32, count: u64) {
+        self.listener.stored(topic, partition, count);
+    }
+
     fn settled(&self, count: usize) {
         if self.acknowledged.swap(false, Ordering::Relaxed) {
             self.health.connected();
@@ -117,7 +131,7 @@ impl<L: Listen> Clone for Writer<L> {
 
 impl<L: Listen> Writer<L> {
     pub(crate) fn start(config: &ClientConfig, served: Served, listener: L) -> Result<Self> {
-        tell("producer", config, &TOLD);
+        tell("producer", config, &TOLD, listener.told());
         let health = Arc::new(HealthSource::new());
         let tally = Arc::new(Tally {
             health: Arc::clone(&health),

@@ -1,5 +1,6 @@
 //! The client behind a producer and its transactions: calls that block, made elsewhere, and a successor where a doubt is left.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::connection::ConnectionSettings;
 use crate::error::{Error, Result};
 use crate::ffi::{Native, Refusal, Served};
 use crate::producer::{Listen, Writer};
-use crate::record::RecordPosition;
+use crate::record::{RecordPosition, TopicPartition};
 
 /// Pause between two attempts to start.
 const START_PAUSE: Duration = Duration::from_millis(100);
@@ -125,10 +126,11 @@ fn init(native: &Native, deadline: Instant) -> std::result::Result<(), Refusal> 
     }
 }
 
-/// Keeps which records of a transaction were not stored, and why the first of them was not.
+/// Keeps which records of a transaction were not stored, why the first of them was not, and how many were.
 #[derive(Default)]
 pub(super) struct Failures {
     failed: Mutex<Option<Failed>>,
+    stored: Mutex<BTreeMap<TopicPartition, u64>>,
 }
 
 impl Failures {
@@ -136,8 +138,14 @@ impl Failures {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How many records were stored in each partition; forgets them.
+    pub(super) fn take_stored(&self) -> BTreeMap<TopicPartition, u64> {
+        std::mem::take(&mut *self.stored.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(super) fn forget(&self) {
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        drop(self.take_stored());
     }
 }
 
@@ -162,6 +170,11 @@ impl Listen for Failures {
                 failed.tokens.push(token);
             }
         }
+    }
+
+    fn stored(&self, topic: &str, partition: i32, count: u64) {
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        *stored.entry(TopicPartition::new(topic, partition)).or_default() += count;
     }
 }
 

@@ -7,6 +7,7 @@ mod client;
 mod outcome;
 mod settings;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::consumer::{GroupMetadata, GroupOffset};
 use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::producer::Enqueued;
-use crate::record::RecordRef;
+use crate::record::{RecordRef, TopicPartition};
 
 use client::{Core, Setup};
 use outcome::{Verdict, judge};
@@ -53,6 +54,8 @@ struct Offsets {
 /// ```
 pub struct TransactionalProducer {
     core: Core,
+    /// What the transaction before had, where it was committed.
+    stored: BTreeMap<TopicPartition, u64>,
 }
 
 /// A transaction under way. Dropped, it takes the producer with it, and the brokers abort it: at once when a producer with
@@ -85,7 +88,11 @@ impl TransactionalProducer {
     pub async fn start(connection: &ConnectionSettings, settings: &TransactionSettings) -> Result<Self> {
         settings.validate()?;
         let setup = Setup { connection: connection.clone(), settings: settings.clone() };
-        Ok(Self { core: Core::start(Arc::new(setup)).await? })
+        Ok(Self::of(Core::start(Arc::new(setup)).await?))
+    }
+
+    fn of(core: Core) -> Self {
+        Self { core, stored: BTreeMap::new() }
     }
 
     /// Begins a transaction. Sends nothing: a transaction without records and offsets costs nothing.
@@ -98,6 +105,11 @@ impl TransactionalProducer {
         let limit = self.core.setup.settings.timeout;
         self.core.call(limit, |native, _| native.begin_transaction_blocking()).await.map_err(|refusal| refusal.error)?;
         Ok(Transaction { core: self.core })
+    }
+
+    /// How many records the transaction before has put into each partition; none if it was not committed.
+    pub fn stored(&self) -> &BTreeMap<TopicPartition, u64> {
+        &self.stored
     }
 
     /// Watches the connection.
@@ -164,7 +176,7 @@ impl Transaction {
     /// # Errors
     /// There was no clear answer: the producer is gone. The transaction does not count either way.
     pub async fn abort(self) -> Result<TransactionalProducer> {
-        Ok(TransactionalProducer { core: self.core.abort().await?.0 })
+        Ok(TransactionalProducer::of(self.core.abort().await?.0))
     }
 
     async fn end(self, offsets: Option<Offsets>) -> std::result::Result<TransactionalProducer, CommitError> {
@@ -172,7 +184,8 @@ impl Transaction {
         let core = self.core;
         let Err(refusal) = core.commit(offsets).await else {
             core.writer.connected();
-            return Ok(TransactionalProducer { core: core.renew_if_unanswered().await.map_err(lost)? });
+            let stored = core.writer.listener().take_stored();
+            return Ok(TransactionalProducer { core: core.renew_if_unanswered().await.map_err(lost)?, stored });
         };
         match judge(refusal, core.writer.listener().failed()) {
             Verdict::GiveUp(reason) => Err(lost(reason)),
@@ -180,7 +193,7 @@ impl Transaction {
                 tracing::warn!(error = %reason, "a transaction cannot be committed and is aborted");
                 let (core, failed) = core.abort().await.map_err(lost)?;
                 let (reason, records) = failed.map_or((reason, Vec::new()), |failed| (failed.first, failed.tokens));
-                Err(CommitError::Aborted { reason, records, producer: Box::new(TransactionalProducer { core }) })
+                Err(CommitError::Aborted { reason, records, producer: Box::new(TransactionalProducer::of(core)) })
             }
         }
     }

@@ -116,6 +116,7 @@ impl Example {
                 let (_forward, port) = forward(scene, "gateway").await?;
                 let url = format!("http://localhost:{port}/order");
                 let said = script(scene, "examples/coffee/load.sh", &["--url", &url, "--count", "200", "--bad", "10"]).await?;
+                let said = exactly("RESULT sent=210 accepted=200 refused=10 failed=0", said)?;
                 until("200 orders are logged", LIMIT, async || {
                     let logged = lines(scene, "consumer", "\"message\":\"record\"").await? - before;
                     if logged >= 200 { Ok(()) } else { Err(format!("{logged} are").into()) }
@@ -123,13 +124,32 @@ impl Example {
                 .await?;
                 Ok(said)
             }
-            Self::Events => script(scene, "examples/events/demo.sh", &[]).await,
-            Self::Handlers => script(scene, "examples/handlers/demo.sh", &[]).await,
+            Self::Events => {
+                exactly("RESULT posted=6 handled=5 dead_letters=1", script(scene, "examples/events/demo.sh", &[]).await?)?;
+                let before = lines(scene, "handlers", "\"offset\"").await?;
+                let ((_users, users), (_translations, translations)) =
+                    (forward(scene, "users").await?, forward(scene, "translations").await?);
+                let users = format!("http://localhost:{users}/user-events");
+                let translations = format!("http://localhost:{translations}/translation-events");
+                let arguments = ["--users", &users, "--translations", &translations, "--count", "1000"];
+                let said = script(scene, "examples/events/load.sh", &arguments).await?;
+                let said = exactly("RESULT sent=1000 accepted=1000 refused=0 failed=0", said)?;
+                until("1000 events are handled", LIMIT, async || {
+                    let handled = lines(scene, "handlers", "\"offset\"").await? - before;
+                    if handled >= 1_000 { Ok(()) } else { Err(format!("{handled} are").into()) }
+                })
+                .await?;
+                Ok(said)
+            }
+            Self::Handlers => {
+                exactly("RESULT posted=21 receipts=20 dead_letters=1", script(scene, "examples/handlers/demo.sh", &[]).await?)
+            }
             Self::Commerce => {
                 let before = scene.records("enriched-events").await?.len();
                 let (_forward, port) = forward(scene, "collector").await?;
                 let url = format!("http://localhost:{port}/events");
                 let said = script(scene, "examples/commerce/load.sh", &["--url", &url, "--count", "2000"]).await?;
+                let said = exactly("RESULT sent=2000 accepted=2000 refused=0 failed=0", said)?;
                 until("2000 events are enriched", LIMIT, async || {
                     let enriched = scene.records("enriched-events").await?.len() - before;
                     if enriched == 2_000 { Ok(()) } else { Err(format!("{enriched} are").into()) }
@@ -187,6 +207,11 @@ async fn script(scene: &Scene, path: &str, arguments: &[&str]) -> Result<String>
     Ok(said.lines().last().unwrap_or_default().to_owned())
 }
 
+/// What a script printed last, if it is what its README says.
+fn exactly(expected: &str, said: String) -> Result<String> {
+    if said == expected { Ok(said) } else { Err(format!("it ends with `{said}`, not with `{expected}`").into()) }
+}
+
 /// `kubectl port-forward` to a service, until it is dropped; and the local port.
 async fn forward(scene: &Scene, service: &str) -> Result<(Child, u16)> {
     let mut command: Command = scene.cluster.tool(Tool::Kubectl);
@@ -201,4 +226,20 @@ async fn forward(scene: &Scene, service: &str) -> Result<(Child, u16)> {
         }
     }
     Err(format!("kubectl port-forward of {service} ended: {}", child.wait().await?).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn every_example_is_tried() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+        let there: BTreeSet<String> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let tried = Example::value_variants().iter().map(|example| example.folder().to_owned()).collect();
+        assert_eq!(there, tried);
+    }
 }

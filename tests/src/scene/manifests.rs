@@ -38,6 +38,17 @@ impl Scene {
         Ok(())
     }
 
+    /// Applies one file of an example, such as `coffee/10-topics.yaml`, as [`Scene::apply_example`] does all.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn apply_example_file(&self, file: &str) -> Result {
+        for manifest in manifests_in(&self.cluster.repository().join("examples").join(file))? {
+            self.apply_here(manifest).await.map_err(|why| format!("examples/{file}: {why}"))?;
+        }
+        Ok(())
+    }
+
     async fn apply_here(&self, manifest: Manifest) -> Result {
         let Manifest { kind, metadata: Named { name }, mut spec } = manifest;
         match kind.as_str() {
@@ -61,11 +72,14 @@ fn manifests_of(folder: &Path) -> Result<Vec<Manifest>> {
     files.sort();
     let mut manifests = Vec::new();
     for file in files {
-        let text = fs::read_to_string(&file)?;
-        let found: Vec<Manifest> = serde_saphyr::from_multiple(&text).map_err(|why| format!("{}: {why}", file.display()))?;
-        manifests.extend(found);
+        manifests.extend(manifests_in(&file)?);
     }
     Ok(manifests)
+}
+
+fn manifests_in(file: &Path) -> Result<Vec<Manifest>> {
+    let text = fs::read_to_string(file)?;
+    serde_saphyr::from_multiple(&text).map_err(|why| format!("{}: {why}", file.display()).into())
 }
 
 #[cfg(test)]

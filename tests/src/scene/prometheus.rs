@@ -1,17 +1,15 @@
 //! A real Prometheus beside the cluster: it scrapes a test's workers through the apiserver, and evaluates the rules of the chart.
 
-use std::{path::Path, process::Command};
+mod config;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{ResourceExt, api::ListParams, config::Kubeconfig};
-use penstock_crds::name::LABEL_PIPELINE;
+use std::process::Command;
+
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Failure, LIMIT, Result, Scene, install, until, workers::admin_port};
+use super::{LIMIT, Result, Scene, until};
 use crate::{
-    cluster::{Tool, prometheus},
+    cluster::prometheus,
     local::{Folder, Process, get, ports},
 };
 
@@ -35,8 +33,8 @@ impl Prometheus {
         let program = prometheus::program()?;
         let folder = Folder::new("prometheus")?;
         let at = |name: &str| folder.path().join(name);
-        std::fs::write(at("rules.yml"), rules(scene).await?.to_string())?;
-        std::fs::write(at("prometheus.yml"), config(scene, folder.path()).await?.to_string())?;
+        std::fs::write(at("rules.yml"), config::rules(scene).await?.to_string())?;
+        std::fs::write(at("prometheus.yml"), config::config(scene, folder.path()).await?.to_string())?;
         let port = ports::free(1)?.remove(0);
         let mut command = Command::new(program);
         command.arg(format!("--config.file={}", at("prometheus.yml").display()));
@@ -56,11 +54,36 @@ impl Prometheus {
     /// # Errors
     /// It does not answer.
     pub async fn firing(&self) -> Result<Vec<Value>> {
-        let Alerts { alerts } = self.ask("/api/v1/alerts").await?;
-        Ok(alerts.into_iter().filter(|alert| alert.state == "firing").map(|alert| alert.labels).collect())
+        Ok(self.alerts().await?.into_iter().filter(|alert| alert.state == "firing").map(|alert| alert.labels).collect())
     }
 
-    /// The labels and the value of each series of an expression that is a name, with matchers or without.
+    /// Whether an alert fires, or is about to, for anything, once the rules have looked at what has been scraped by now.
+    ///
+    /// # Errors
+    /// It does not answer, or evaluates no rules any more.
+    pub async fn is_active(&self, alert: &str) -> Result<bool> {
+        // What is recorded in one evaluation is seen by the alerts in the next.
+        for _ in 0..2 {
+            let before = self.evaluations().await?;
+            until("every rule is evaluated once more", LIMIT, async || {
+                let now = self.evaluations().await?;
+                let is_new = now.iter().zip(&before).all(|(now, before)| now.last_evaluation > before.last_evaluation);
+                if is_new { Ok(()) } else { Err(format!("{now:?}").into()) }
+            })
+            .await?;
+        }
+        Ok(self.alerts().await?.iter().any(|found| found.labels.get("alertname").is_some_and(|name| name == alert)))
+    }
+
+    async fn alerts(&self) -> Result<Vec<Alert>> {
+        Ok(self.ask::<Alerts>("/api/v1/alerts").await?.alerts)
+    }
+
+    async fn evaluations(&self) -> Result<Vec<Group>> {
+        Ok(self.ask::<Groups>("/api/v1/rules").await?.groups)
+    }
+
+    /// The labels and the value of each series of an expression that gives some.
     ///
     /// # Errors
     /// It does not answer, or the expression is none.
@@ -94,6 +117,18 @@ struct Alert {
 }
 
 #[derive(Deserialize)]
+struct Groups {
+    groups: Vec<Group>,
+}
+
+/// Rules that are evaluated together.
+#[derive(Debug, Deserialize)]
+struct Group {
+    #[serde(rename = "lastEvaluation")]
+    last_evaluation: jiff::Timestamp,
+}
+
+#[derive(Deserialize)]
 struct Found {
     result: Vec<Series>,
 }
@@ -103,58 +138,4 @@ struct Series {
     metric: Value,
     /// When, and the number as text.
     value: (f64, String),
-}
-
-/// An object of the chart.
-#[derive(Deserialize)]
-struct Rule {
-    spec: Value,
-}
-
-/// What the chart's PrometheusRule has.
-async fn rules(scene: &Scene) -> Result<Value> {
-    let mut helm = scene.cluster.tool(Tool::Helm);
-    helm.args(["template", "x"]).arg(scene.cluster.repository().join("helm/penstock"));
-    helm.args(["--set", "monitoring.rules.create=true", "--show-only", "templates/prometheusrule.yaml"]);
-    let Rule { spec } = serde_saphyr::from_str(&install::run(helm).await?)?;
-    Ok(spec)
-}
-
-/// The scrape configuration. JSON is YAML, too. Debian's Prometheus knows no Kubernetes: it is told of each worker that there is now.
-async fn config(scene: &Scene, folder: &Path) -> Result<Value> {
-    let (server, tls) = credentials(&scene.cluster.kubeconfig(), folder)?;
-    let mut targets = Vec::new();
-    for pod in scene.api::<Pod>().list(&ListParams::default().labels(LABEL_PIPELINE)).await? {
-        let (name, port) = (pod.name_any(), admin_port(&pod).ok_or("a worker has no admin port")?);
-        let path = format!("/api/v1/namespaces/{}/pods/{name}:{port}/proxy/metrics", scene.namespace);
-        let labels = json!({
-            "__metrics_path__": path, "namespace": scene.namespace, "pipeline": pod.labels().get(LABEL_PIPELINE), "pod": name,
-        });
-        targets.push(json!({"targets": [server], "labels": labels}));
-    }
-    Ok(json!({
-        "global": {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL},
-        "rule_files": ["rules.yml"],
-        "scrape_configs": [{"job_name": "workers", "scheme": "https", "tls_config": tls, "static_configs": targets}],
-    }))
-}
-
-/// Where the apiserver is, and what opens it, as files in that folder.
-fn credentials(kubeconfig: &Path, folder: &Path) -> Result<(String, Value)> {
-    let found = serde_json::to_value(Kubeconfig::read_from(kubeconfig)?)?;
-    let text = |pointer: &str| {
-        found.pointer(pointer).and_then(Value::as_str).ok_or_else(|| Failure::from(format!("the kubeconfig has no text at {pointer}")))
-    };
-    let file = |name: &str, pointer: &str| -> Result<String> {
-        let path = folder.join(name);
-        std::fs::write(&path, BASE64_STANDARD.decode(text(pointer)?)?)?;
-        Ok(path.display().to_string())
-    };
-    let tls = json!({
-        "ca_file": file("ca.pem", "/clusters/0/cluster/certificate-authority-data")?,
-        "cert_file": file("client.pem", "/users/0/user/client-certificate-data")?,
-        "key_file": file("client-key.pem", "/users/0/user/client-key-data")?,
-    });
-    let server = text("/clusters/0/cluster/server")?.strip_prefix("https://").ok_or("the apiserver is not at https")?;
-    Ok((server.to_owned(), tls))
 }

@@ -99,9 +99,14 @@ impl Scene {
 
 /// The port of a worker's `/metrics`.
 pub(super) fn admin_port(pod: &Pod) -> Option<u16> {
+    port_named(pod, ADMIN_PORT_NAME)
+}
+
+/// The port of that name of a pod.
+pub(super) fn port_named(pod: &Pod, name: &str) -> Option<u16> {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
-    let port = ports.find(|port| port.name.as_deref() == Some(ADMIN_PORT_NAME))?;
+    let port = ports.find(|port| port.name.as_deref() == Some(name))?;
     u16::try_from(port.container_port).ok()
 }
 

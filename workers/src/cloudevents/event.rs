@@ -72,6 +72,11 @@ impl CloudEvent {
         self.attributes.get(name).map(String::as_str)
     }
 
+    /// All that it has, by name.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Its id.
     #[must_use]
     pub fn id(&self) -> &str {

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use penstock_kafka::Header;
 use serde::Deserialize;
 
@@ -12,6 +13,7 @@ use crate::processor::Output;
 
 const PREFIX: &str = "ce_";
 const TYPE: &str = "ce_type";
+const TIME: &str = "ce_time";
 const CONTENT_TYPE: &str = "content-type";
 const STRUCTURED: &[u8] = b"application/cloudevents+json";
 
@@ -51,13 +53,22 @@ pub fn type_of<'a>(headers: &'a [Header], payload: Option<&'a [u8]>) -> Result<C
     struct Structured {
         r#type: String,
     }
-    let header = |name: &str| headers.iter().rev().find(|header| header.name == name)?.value.as_deref();
-    if header(CONTENT_TYPE).is_some_and(is_structured) {
+    if last(headers, CONTENT_TYPE).is_some_and(is_structured) {
         let event: Structured = serde_json::from_slice(payload.unwrap_or_default())?;
         return Ok(Cow::Owned(event.r#type));
     }
-    let kind = header(TYPE).ok_or(NoType::Absent)?;
+    let kind = last(headers, TYPE).ok_or(NoType::Absent)?;
     std::str::from_utf8(kind).map(Cow::Borrowed).map_err(|_| NoType::NotText)
+}
+
+/// When the event of a record in binary mode happened, if it says so.
+#[must_use]
+pub fn time_of(headers: &[Header]) -> Option<Timestamp> {
+    std::str::from_utf8(last(headers, TIME)?).ok()?.parse().ok()
+}
+
+fn last<'a>(headers: &'a [Header], name: &str) -> Option<&'a [u8]> {
+    headers.iter().rev().find(|header| header.name == name)?.value.as_deref()
 }
 
 /// Whether a content type is that of an event in the JSON format, whatever its parameters.
@@ -93,6 +104,20 @@ mod tests {
         }
         let empty = event_of_json(r#"{"specversion":"1.0","id":"1","source":"/orders","type":"order.placed"}"#, "").unwrap();
         assert_eq!(empty.into_output(None).payload, None);
+    }
+
+    #[test]
+    fn the_time_of_an_event() {
+        let header = |value: &'static str| Header { name: TIME.to_owned(), value: Some(value.into()) };
+        for (headers, expected) in [
+            (vec![header("2026-01-31T12:00:00.5Z")], Some("2026-01-31T12:00:00.5Z")),
+            (vec![header("2026-01-31T13:00:00+01:00")], Some("2026-01-31T12:00:00Z")),
+            (vec![header("now")], None),
+            (vec![Header { name: TIME.to_owned(), value: None }], None),
+            (vec![], None),
+        ] {
+            assert_eq!(time_of(&headers), expected.map(|time| time.parse().unwrap()), "{headers:?}");
+        }
     }
 
     #[test]

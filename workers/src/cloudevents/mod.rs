@@ -12,5 +12,5 @@ pub use self::{
     binary::{encoded, of_headers, speaks_of_events, text_of},
     event::{Broken, CloudEvent, DATA_CONTENT_TYPE, Incomplete, MAX_ATTRIBUTES, SPEC_VERSION, is_of_events},
     json::{BatchError, batch_of_json, event_of_json},
-    kafka::{NoType, type_of},
+    kafka::{NoType, time_of, type_of},
 };

@@ -1,6 +1,6 @@
 //! The metrics of a stream, looked up once: what is counted for each record must cost next to nothing.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use penstock_crds::position::Moved;
 use penstock_kafka::TopicPartition;
@@ -14,7 +14,6 @@ pub(crate) struct Counters {
     pub processing: Histogram,
     pub retries: Counter,
     pub delayed: Counter,
-    pub produced: Counter,
     pub produce_failures: Counter,
     pub dead_letter_failures: Counter,
     emitted: Counter,
@@ -37,7 +36,6 @@ impl Counters {
             processing: metrics.processing.clone(),
             retries: metrics.retries.clone(),
             delayed: metrics.delayed.clone(),
-            produced: metrics.produced.clone(),
             produce_failures: metrics.produce_failures.clone(),
             dead_letter_failures: metrics.dead_letter_failures.clone(),
             emitted: outcome(OutcomeKind::Emit),
@@ -84,6 +82,13 @@ impl Counters {
     pub fn flush(&mut self) {
         if let Some((topic, partition, count)) = self.consumed.take() {
             self.metrics.consumed.get_or_create(&PartitionLabel { topic: topic.to_string(), partition }).inc_by(count);
+        }
+    }
+
+    /// Counts records that Kafka has acknowledged, or committed, by partition: once for many.
+    pub fn produced(&self, stored: BTreeMap<TopicPartition, u64>) {
+        for (TopicPartition { topic, partition }, count) in stored {
+            self.metrics.produced.get_or_create(&PartitionLabel { topic, partition }).inc_by(count);
         }
     }
 

@@ -166,8 +166,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
         if !self.finish(None, deadline).await? {
             tracing::warn!("not everything was finished in time: the rest will be handled again");
         }
-        let committed = self.parts.outbox.commit(&mut self.parts.books, None, deadline).await?;
-        self.count(committed);
+        self.commit(None, deadline).await?;
         // The partitions go once this worker has left, and what the client still holds goes before them.
         if self.parts.books.is_writing_any() { Err(Breakdown::Unwritten) } else { Ok(()) }
     }
@@ -425,9 +424,14 @@ impl<W: World, O: Outbox> Engine<W, O> {
                 return Err(Breakdown::Unwritten);
             }
         }
-        let committed = self.parts.outbox.commit(&mut self.parts.books, Some(closed), consent.deadline).await?;
-        self.count(committed);
-        Ok(())
+        self.commit(Some(closed), consent.deadline).await
+    }
+
+    /// Commits what is settled, of these assignments or of all, and takes in what came of it.
+    async fn commit(&mut self, only: Option<&[Assignment]>, deadline: Instant) -> Result<(), Breakdown> {
+        self.parts.outbox.commit(&mut self.parts.books, only, deadline).await?;
+        let answers = self.parts.outbox.take_in(&mut self.parts.books)?;
+        self.take_in(answers)
     }
 }
 

@@ -157,6 +157,10 @@ impl Producer for TransactionalProducer {
         Self::begin(self).await
     }
 
+    fn stored(&self) -> &BTreeMap<TopicPartition, u64> {
+        Self::stored(self)
+    }
+
     fn watch(&self, need: Need, end: &CancellationToken) {
         connection::watch(self.health(), need, end);
     }

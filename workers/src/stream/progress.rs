@@ -1,4 +1,5 @@
-//! How far a worker has come in each of its partitions: consumer lag and producer lag.
+//! How far a worker has come in each of its partitions: consumer lag and producer lag. Of a front, the partitions are those that it
+//! writes to, and have no consumer lag.
 //!
 //! Where partitions end is asked of Kafka every few seconds, apart from reading: a worker that cannot write reads no further, and
 //! would not see what comes. A session that breaks down changes nothing: its partitions count until the group gives them to another.
@@ -59,6 +60,11 @@ impl Progress {
                 place.producer_lag = event_ms.map(|event| seconds(now_ms.saturating_sub(event))).or(place.producer_lag);
             }
         }
+    }
+
+    /// Kafka has just acknowledged a record that was not read from it, but is of an event of that time.
+    pub fn delivered(&self, partition: TopicPartition, event_ms: i64, now_ms: i64) {
+        self.state().places.entry(partition).or_default().producer_lag = Some(seconds(now_ms.saturating_sub(event_ms)));
     }
 
     /// Forgets all partitions but these.
@@ -157,6 +163,14 @@ mod tests {
         // The end of the partition came nearer without a record; a clock that is behind makes no lag negative.
         progress.reached(vec![reached(at("t", 0), 6, None), reached(at("t", 1), 1, Some(9_500))], 9_000);
         assert_eq!(progress.producer_lags(), [(at("t", 0), 2.5), (at("t", 1), 0.0)]);
+    }
+
+    #[test]
+    fn a_front_has_producer_lag_where_it_writes() {
+        let progress = Progress::default();
+        progress.delivered(at("sink", 1), 1_000, 4_500);
+        progress.delivered(at("sink", 0), 5_000, 4_900);
+        assert_eq!((progress.producer_lags(), progress.consumer_lags()), (vec![(at("sink", 0), 0.0), (at("sink", 1), 3.5)], vec![]));
     }
 
     #[test]

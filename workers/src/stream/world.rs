@@ -127,6 +127,9 @@ pub(crate) trait Producer: Sized + Send + Sync + 'static {
     /// Begins a transaction.
     fn begin(self) -> impl Future<Output = Result<Self::Transaction>> + Send;
 
+    /// What the transaction before has put into each partition; nothing if it was not committed.
+    fn stored(&self) -> &BTreeMap<TopicPartition, u64>;
+
     /// Tells the need how the connection is, until `end`.
     fn watch(&self, need: Need, end: &CancellationToken);
 }

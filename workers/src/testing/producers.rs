@@ -2,12 +2,14 @@
 //! when its time-out is over, or when a producer of the same transactional id starts.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use penstock_kafka::{CommitError, Error, GroupOffset, ProducerSettings, Record, RecordRef, Result, Settled, TransactionSettings};
+use penstock_kafka::{
+    CommitError, Error, GroupOffset, ProducerSettings, Record, RecordRef, Result, Settled, TopicPartition, TransactionSettings,
+};
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep, sleep_until},
@@ -83,7 +85,10 @@ impl Bulk for MemoryBulk {
                 continue;
             }
             match self.memory.change(|cluster| cluster.append(RecordRef::from(&record), self.memory.now(), None)) {
-                Ok(_) => settled.acknowledged.push(token),
+                Ok(position) => {
+                    *settled.stored.entry(TopicPartition::new(record.topic, position.partition)).or_default() += 1;
+                    settled.acknowledged.push(token);
+                }
                 Err(error) => settled.failed.push((token, error)),
             }
         }
@@ -110,13 +115,15 @@ pub(crate) struct MemoryProducer {
     epoch: u64,
     timeout: Duration,
     max_record_bytes: u32,
+    stored: BTreeMap<TopicPartition, u64>,
 }
 
 impl MemoryProducer {
     pub fn start(memory: Memory, settings: &TransactionSettings) -> Self {
         let epoch = memory.change(|cluster| cluster.start_producer(&settings.transactional_id));
         let (timeout, max_record_bytes) = (settings.timeout, settings.producer.max_record_bytes);
-        Self { memory, transactional_id: settings.transactional_id.clone(), epoch, timeout, max_record_bytes }
+        let transactional_id = settings.transactional_id.clone();
+        Self { memory, transactional_id, epoch, timeout, max_record_bytes, stored: BTreeMap::new() }
     }
 
     fn fenced(&self) -> Option<Error> {
@@ -135,7 +142,11 @@ impl Producer for MemoryProducer {
         }
         let number = self.memory.change(|cluster| cluster.begin(&self.transactional_id));
         let open = Open { memory: self.memory.clone(), number, timeout: self.timeout };
-        Ok(MemoryTransaction { producer: self, open, failed: Mutex::new(None) })
+        Ok(MemoryTransaction { producer: Self { stored: BTreeMap::new(), ..self }, open, records: Mutex::default() })
+    }
+
+    fn stored(&self) -> &BTreeMap<TopicPartition, u64> {
+        &self.stored
     }
 
     fn watch(&self, need: Need, _: &CancellationToken) {
@@ -167,8 +178,15 @@ impl Drop for Open {
 pub(crate) struct MemoryTransaction {
     producer: MemoryProducer,
     open: Open,
-    /// Why the first record was not stored, and which were not.
-    failed: Mutex<Option<(Error, Vec<usize>)>>,
+    records: Mutex<Records>,
+}
+
+/// What became of the records of a transaction.
+#[derive(Default)]
+struct Records {
+    stored: BTreeMap<TopicPartition, u64>,
+    /// Why the first that was not stored was not, and which were not.
+    failed: Option<(Error, Vec<usize>)>,
 }
 
 impl Transaction for MemoryTransaction {
@@ -177,13 +195,17 @@ impl Transaction for MemoryTransaction {
 
     async fn enqueue(&self, record: RecordRef<'_>, token: usize) -> Result<()> {
         check_size(&record, self.producer.max_record_bytes)?;
-        if self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+        if self.records.lock().unwrap_or_else(PoisonError::into_inner).failed.is_some() {
             return Err(Error::TransactionFailed);
         }
         let memory = &self.open.memory;
         let stored = memory.change(|cluster| cluster.append(record, memory.now(), Some(self.open.number)));
-        if let Err(error) = stored {
-            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((error, vec![token]));
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        match stored {
+            Ok(position) => *records.stored.entry(TopicPartition::new(record.topic, position.partition)).or_default() += 1,
+            Err(error) => {
+                records.failed.get_or_insert((error, vec![token]));
+            }
         }
         Ok(())
     }
@@ -193,7 +215,7 @@ impl Transaction for MemoryTransaction {
         offsets: &[GroupOffset],
         member: &MemoryMember,
     ) -> std::result::Result<MemoryProducer, CommitError<MemoryProducer>> {
-        let Self { producer, open, failed } = self;
+        let Self { producer, open, records } = self;
         let (memory, number) = (open.memory.clone(), open.number);
         let Some(generation) = memory.see(|cluster| member.generation(cluster)) else {
             return Err(CommitError::ProducerLost { reason: Error::Fenced { message: "not a member of the group".to_owned() } });
@@ -202,8 +224,8 @@ impl Transaction for MemoryTransaction {
         if let Some(reason) = producer.fenced() {
             return Err(CommitError::ProducerLost { reason });
         }
-        let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let (failed, records) = failed.unzip();
+        let Records { stored, failed } = records.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (failed, at_fault) = failed.unzip();
         let reason = memory.change(|cluster| {
             let gone = || Error::Fenced { message: "the group went on without this member".to_owned() };
             let reason = failed.or_else(|| (member.generation(cluster) != Some(generation)).then(gone));
@@ -216,8 +238,8 @@ impl Transaction for MemoryTransaction {
         // The transaction has ended, and its producer does not know yet.
         memory.round_trip().await;
         match reason {
-            None => Ok(producer),
-            Some(reason) => Err(CommitError::Aborted { reason, records: records.unwrap_or_default(), producer: Box::new(producer) }),
+            None => Ok(MemoryProducer { stored, ..producer }),
+            Some(reason) => Err(CommitError::Aborted { reason, records: at_fault.unwrap_or_default(), producer: Box::new(producer) }),
         }
     }
 }

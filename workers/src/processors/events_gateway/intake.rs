@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{key::KeyOf, problem, schema::Schema};
 use crate::{
     cloudevents::{BatchError, CloudEvent, DATA_CONTENT_TYPE, Incomplete, batch_of_json, event_of_json, of_headers, speaks_of_events},
-    http::{Fault, MediaType, Problem, is_compressed, problem::MORE_THAN_IS_TOLD},
+    http::{Fault, MediaType, Place, Problem, is_compressed, pointer, problem::MORE_THAN_IS_TOLD},
 };
 
 /// The most events of one batch.
@@ -20,6 +20,8 @@ pub const MAX_BATCH: usize = 1_000;
 pub struct Intake {
     /// What becomes of bare JSON; without it, it is refused.
     pub bare: Option<Bare>,
+    /// What the attributes of every event must satisfy.
+    pub attributes: Option<Schema>,
     /// What the data of every event must satisfy.
     pub schema: Option<Schema>,
     /// What becomes the key of a record.
@@ -52,17 +54,46 @@ enum Mode<'a> {
     Bare(&'a Bare),
 }
 
+/// Where an event stands in a request.
+enum Standing {
+    /// There in the body, with all that it has.
+    Member(String),
+    /// Its attributes in headers, its data as the body.
+    Request,
+}
+
+impl Standing {
+    /// Points to the data.
+    fn data(&self) -> String {
+        match self {
+            Self::Member(at) => pointer(at, "data"),
+            Self::Request => String::new(),
+        }
+    }
+
+    /// Where that attribute stands, or would.
+    fn attribute(&self, name: &str) -> Place {
+        match self {
+            Self::Member(at) => Place::Pointer(pointer(at, name)),
+            Self::Request if name == DATA_CONTENT_TYPE => Place::Header("content-type".to_owned()),
+            Self::Request => Place::Header(format!("ce-{name}")),
+        }
+    }
+}
+
 impl Intake {
     /// Reads the events of a request. `id` and `now` are for one that is bare JSON.
     ///
     /// # Errors
     /// Everything that is wrong with the first thing that is: its form, then its attributes, then its data.
     pub fn read(&self, headers: &HeaderMap, body: Bytes, id: Uuid, now: Timestamp) -> Result<Vec<Taken>, Problem> {
-        let (events, place): (Vec<CloudEvent>, fn(usize) -> String) = match self.mode(headers)? {
-            Mode::Structured => (vec![event_of_json(text_of(&body)?, "").map_err(problem::no_event)?], |_| "/data".to_owned()),
-            Mode::Batched => (batch(text_of(&body)?)?, |n| format!("/{n}/data")),
-            Mode::Binary => (vec![of_headers(headers, body).map_err(problem::no_event)?], |_| String::new()),
-            Mode::Bare(bare) => (vec![bare.event(headers, body, id, now)?], |_| String::new()),
+        let (events, place): (Vec<CloudEvent>, fn(usize) -> Standing) = match self.mode(headers)? {
+            Mode::Structured => {
+                (vec![event_of_json(text_of(&body)?, "").map_err(problem::no_event)?], |_| Standing::Member(String::new()))
+            }
+            Mode::Batched => (batch(text_of(&body)?)?, |n| Standing::Member(format!("/{n}"))),
+            Mode::Binary => (vec![of_headers(headers, body).map_err(problem::no_event)?], |_| Standing::Request),
+            Mode::Bare(bare) => (vec![bare.event(headers, body, id, now)?], |_| Standing::Request),
         };
         let (mut taken, mut violations) = (Vec::with_capacity(events.len()), Vec::new());
         for (n, event) in events.into_iter().enumerate() {
@@ -77,9 +108,12 @@ impl Intake {
         if violations.is_empty() { Ok(taken) } else { Err(problem::invalid_data(violations)) }
     }
 
-    /// The key of an event whose data is in order. `at` points to the data.
-    fn judge(&self, event: &CloudEvent, at: &str) -> Result<Option<Bytes>, Vec<Fault>> {
-        let violations = self.schema.as_ref().map(|schema| schema.violations(event, at)).unwrap_or_default();
+    /// The key of an event whose attributes and data are in order.
+    fn judge(&self, event: &CloudEvent, standing: &Standing) -> Result<Option<Bytes>, Vec<Fault>> {
+        let at = &standing.data();
+        let of_attributes = self.attributes.iter().flat_map(|schema| schema.attribute_violations(event, |name| standing.attribute(name)));
+        let of_data = self.schema.iter().flat_map(|schema| schema.violations(event, at));
+        let violations: Vec<Fault> = of_attributes.chain(of_data).collect();
         if violations.is_empty() { self.key.of(event, at).map_err(|fault| vec![fault]) } else { Err(violations) }
     }
 

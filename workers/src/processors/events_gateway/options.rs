@@ -31,14 +31,17 @@ impl EventsOptions {
     /// Reads options that the processor's own table has checked.
     ///
     /// # Errors
-    /// When `schema` is not a JSON Schema that can be compiled.
+    /// When a schema is not a JSON Schema that can be compiled.
     pub fn new(options: &Options) -> Result<Self, ConfigError> {
         let given = |name: &str| options.text(name).ok_or_else(|| ConfigError::invalid(format!("option {name} is missing")));
         let status = |name: &str| {
             let status = given(name)?.parse::<StatusCode>();
             status.map_err(|_| ConfigError::invalid(format!("option {name} is not a status of HTTP")))
         };
-        let schema = options.text("schema").map(Schema::compile).transpose();
+        let schema = |name: &str| {
+            let compiled = options.text(name).map(Schema::compile).transpose();
+            compiled.map_err(|why| ConfigError::invalid(format!("option {name}: {why}")))
+        };
         let bare = options.text("defaultType").zip(options.text("defaultSource"));
         let bare = bare.map(|(kind, source)| Bare { kind: kind.to_owned(), source: source.to_owned() });
         if bare.as_ref().is_some_and(|bare| bare.attributes(String::from("1"), Timestamp::UNIX_EPOCH).complete().is_err()) {
@@ -50,7 +53,7 @@ impl EventsOptions {
         };
         Ok(Self {
             path: given("path")?.to_owned(),
-            intake: Intake { bare, schema: schema.map_err(|why| ConfigError::invalid(format!("option schema: {why}")))?, key },
+            intake: Intake { bare, attributes: schema("attributeSchema")?, schema: schema("schema")?, key },
             accepted: status("acceptedStatus")?,
             failure: status("failureStatus")?,
         })

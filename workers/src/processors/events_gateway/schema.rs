@@ -1,14 +1,14 @@
-//! The JSON Schema that the data of every event must satisfy. Pure.
+//! The JSON Schemas that the data and the attributes of every event must satisfy. Pure.
 //!
 //! It is compiled without access to files or the network, and its patterns run in linear time: neither who writes a schema nor who
 //! posts an event can make the worker fetch anything or stand still.
 
 use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationErrorKind};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     cloudevents::{CloudEvent, DATA_CONTENT_TYPE},
-    http::{Fault, MediaType, pointer},
+    http::{Fault, MediaType, Place, pointer},
     processors::unambiguous::Unambiguous,
 };
 
@@ -43,6 +43,21 @@ impl Schema {
     #[must_use]
     pub fn source(&self) -> &Value {
         &self.source
+    }
+
+    /// What the attributes of an event break, each a text in an object. `at` says where one stands.
+    #[must_use]
+    pub fn attribute_violations(&self, event: &CloudEvent, at: impl Fn(&str) -> Place) -> Vec<Fault> {
+        let attributes: Map<String, Value> = event.attributes().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let attributes = Value::Object(attributes);
+        let faults = self.0.iter_errors(&attributes).flat_map(|error| faults(&error, "")).take(MAX_VIOLATIONS);
+        // The name of an attribute needs no escapes. What is about all of them is told of the type, which says what the event is.
+        let placed = |fault: Fault| {
+            let Place::Pointer(member) = fault.place else { return fault };
+            let name = member.strip_prefix('/').unwrap_or("type");
+            Fault { place: at(name), ..fault }
+        };
+        faults.map(placed).collect()
     }
 
     /// What the data of an event breaks. `at` points to the data in the request's body.
@@ -141,6 +156,31 @@ mod tests {
             found.sort();
             expected.sort();
             assert_eq!(found, expected, "{data}");
+        }
+    }
+
+    #[test]
+    fn attributes_are_held_to_a_schema_of_their_own() {
+        let schema = r#"{"required": ["subject"], "properties": {"subject": {"pattern": "@"}, "type": {"enum": ["a", "order.placed"]}}}"#;
+        let found = |changed: &[(&str, &str)], schema: &str| {
+            let mut own = Incomplete::made("1".to_owned(), "/orders", "order.placed", Timestamp::UNIX_EPOCH);
+            own.attributes.extend(changed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+            let event = own.complete().unwrap();
+            let faults = Schema::compile(schema).unwrap().attribute_violations(&event, |name| Place::Header(format!("ce-{name}")));
+            faults
+                .into_iter()
+                .map(|fault| if let Place::Header(at) = fault.place { (at, fault.detail) } else { panic!() })
+                .collect::<Vec<_>>()
+        };
+        for (changed, schema, expected) in [
+            (&[("subject", "a@b")][..], schema, None),
+            (&[], schema, Some(("ce-subject", "is required"))),
+            (&[("subject", "ab")], schema, Some(("ce-subject", "it does not match \"@\""))),
+            (&[("subject", "a@b"), ("type", "c")], schema, Some(("ce-type", "it is not one of \"a\" or \"order.placed\""))),
+            (&[], r#"{"minProperties": 9}"#, Some(("ce-type", "it has less than 9 properties"))),
+        ] {
+            let expected: Vec<_> = expected.map(|(at, why)| (at.to_owned(), why.to_owned())).into_iter().collect();
+            assert_eq!(found(changed, schema), expected, "{changed:?}");
         }
     }
 

@@ -364,10 +364,33 @@ async fn a_key_is_refused_where_none_is_kept() {
     assert_eq!(bench.taken(), []);
 }
 
+#[tokio::test]
+async fn attributes_are_held_to_their_schema_wherever_they_stand() {
+    let bench = bench(&[("attributeSchema", r#"{"required": ["subject"]}"#), ("schema", SCHEMA), BARE[0], BARE[1]]);
+    let (without, data) = (event("1", "k", "{}"), r#"{"name": "n"}"#);
+    let with = without.replace("{}", data).replace("\"data\"", "\"subject\": \"s\", \"data\"");
+    let binary = [&BINARY[..], &[("ce-subject", "s")]].concat();
+    let required = |place: &str, at: &str| json!({place: at, "detail": "is required"});
+    for (headers, body, errors) in [
+        (&STRUCTURED[..], &*without, json!([required("pointer", "/subject"), required("pointer", "/data/name")])),
+        (&BATCHED, &format!("[{with}, {without}]"), json!([required("pointer", "/1/subject"), required("pointer", "/1/data/name")])),
+        (&BINARY, data, json!([required("header", "ce-subject")])),
+        (&JSON, data, json!([required("header", "ce-subject")])),
+        (&STRUCTURED, &with, Value::Null),
+        (&BATCHED, &format!("[{with}]"), Value::Null),
+        (&binary, data, Value::Null),
+    ] {
+        let reply = bench.post(headers, body).await;
+        assert_eq!((reply.status, &reply.body["errors"]), (if errors.is_null() { 202 } else { 422 }, &errors), "{headers:?} {body}");
+    }
+    assert_eq!(bench.taken().len(), 3);
+}
+
 #[test]
 fn what_cannot_be_built_says_what_to_change() {
     for (options, part) in [
         (&[("schema", "{\"type\": 7}")][..], "option schema: is not a JSON Schema that can be used: at /type"),
+        (&[("attributeSchema", "{\"type\": 7}")], "option attributeSchema: is not a JSON Schema that can be used: at /type"),
         (&[("defaultType", "\u{fdd0}"), ("defaultSource", "/orders")], "options defaultType and defaultSource"),
         (&[("corsOrigin", "shop")], "corsOrigin"),
     ] {

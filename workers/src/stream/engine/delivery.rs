@@ -10,7 +10,7 @@ use crate::{
     processor::Failure,
     stream::{
         dead_letter::Extent,
-        outbox::{Answers, Contents, Outbox},
+        outbox::{Answers, Outbox},
         refused::error_type,
         retry,
         session::Breakdown,
@@ -67,25 +67,27 @@ impl<W: World, O: Outbox> Engine<W, O> {
     /// Takes in what Kafka answered.
     pub(super) fn take_in(&mut self, answers: Answers) -> Result<(), Breakdown> {
         let Parts { books, counters, needs, .. } = &mut self.parts;
-        let (mut outputs, mut letters) = (0, 0);
+        let (mut has_outputs, mut has_letters) = (false, false);
         for token in answers.acknowledged {
             if !token.is_letter {
-                outputs += 1;
+                has_outputs = true;
             } else if let Some(letter) = books.letter(token.ticket) {
                 counters.buried(letter.burial);
-                letters += 1;
+                has_letters = true;
             }
             books.acknowledged(token);
         }
-        counters.produced.inc_by(outputs);
-        if outputs > 0 {
+        if has_outputs {
             needs.sink.met();
         }
-        if letters > 0 {
+        if has_letters {
             needs.dead_letter.met();
         }
+        counters.produced(answers.stored);
         counters.produce_failures.inc_by(answers.failed.iter().map(|(token, _)| u64::from(!token.is_letter)).sum::<u64>());
-        self.count(answers.committed);
+        for burial in answers.buried {
+            counters.buried(burial);
+        }
         for (event, station) in answers.unwaiting {
             self.does_not_wait(&event, station);
         }
@@ -96,12 +98,6 @@ impl<W: World, O: Outbox> Engine<W, O> {
             self.undelivered(token, error)?;
         }
         Ok(())
-    }
-
-    /// Counts what was committed with a transaction.
-    pub(super) fn count(&self, Contents { outputs, burials, .. }: Contents) {
-        self.parts.counters.produced.inc_by(outputs);
-        burials.into_iter().for_each(|burial| self.parts.counters.buried(burial));
     }
 
     /// Outputs were refused with others that are at fault. What they were is not kept, so their records are handled again.

@@ -7,7 +7,7 @@ use futures::{FutureExt, future::BoxFuture};
 use penstock_kafka::{RecordRef, Settled};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{Answers, Contents, Outbox, Written};
+use super::{Answers, Outbox, Written};
 use crate::{
     clients,
     processor::Event,
@@ -182,11 +182,12 @@ impl<W: World> Outbox for AtLeastOnce<W> {
 
     fn take_in(&mut self, books: &mut Books) -> Result<Answers, Breakdown> {
         self.conclude(books);
-        let Settled { acknowledged, failed } = self.producer.settled();
+        let Settled { acknowledged, failed, stored } = self.producer.settled();
         self.has_moved |= !acknowledged.is_empty();
         Ok(Answers {
             acknowledged: acknowledged.into_iter().map(Token::from).collect(),
             failed: failed.into_iter().map(|(token, error)| (Token::from(token), error)).collect(),
+            stored,
             ..Answers::default()
         })
     }
@@ -201,7 +202,7 @@ impl<W: World> Outbox for AtLeastOnce<W> {
         }
     }
 
-    async fn commit(&mut self, books: &mut Books, only: Option<&[Assignment]>, deadline: Instant) -> Result<Contents, Breakdown> {
+    async fn commit(&mut self, books: &mut Books, only: Option<&[Assignment]>, deadline: Instant) -> Result<(), Breakdown> {
         let commit = async {
             self.finish_commit().await;
             self.conclude(books);
@@ -215,7 +216,7 @@ impl<W: World> Outbox for AtLeastOnce<W> {
         if timeout_at(deadline, commit).await.is_err() {
             tracing::warn!("Kafka did not answer in time: the last offsets may not be committed, their records come again");
         }
-        Ok(Contents::default())
+        Ok(())
     }
 
     fn lost(&mut self, is_writing: bool) -> Result<(), Breakdown> {

@@ -4,11 +4,11 @@
 //! is not a clean success the session is over, and the next one begins at the committed offsets. One end is forgiven: that
 //! of a transaction whose only record its topic refuses as too large. What was refused for what it is, is named then.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
-use penstock_kafka::{CommitError, Error, RecordRef};
+use penstock_kafka::{CommitError, Error, RecordRef, TopicPartition};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Answers, Outbox, Written};
@@ -63,13 +63,24 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    fn add(&mut self, Self { outputs, burials, .. }: Self) {
-        self.outputs += outputs;
-        self.burials.extend(burials);
-    }
-
     fn is_full(&self, cut: Cut) -> bool {
         self.records >= cut.records || self.alone.is_some() || self.has_failed
+    }
+}
+
+/// What was committed and nobody was told of yet.
+#[derive(Debug, Default)]
+struct Committed {
+    buried: Vec<Burial>,
+    stored: BTreeMap<TopicPartition, u64>,
+}
+
+impl Committed {
+    fn add(&mut self, buried: Vec<Burial>, stored: &BTreeMap<TopicPartition, u64>) {
+        self.buried.extend(buried);
+        for (partition, count) in stored {
+            *self.stored.entry(partition.clone()).or_default() += count;
+        }
     }
 }
 
@@ -114,6 +125,7 @@ pub(crate) struct ExactlyOnce<W: World> {
     instead: Option<Large>,
     /// What was to wait, and does not.
     unwaiting: Vec<(Arc<Event>, Station)>,
+    committed: Committed,
     count: Box<dyn Fn(bool, u64) + Send + Sync>,
 }
 
@@ -141,6 +153,7 @@ impl<W: World> ExactlyOnce<W> {
             rests_until: None,
             instead: None,
             unwaiting: Vec::new(),
+            committed: Committed::default(),
             count: Box::new(count),
         }
     }
@@ -210,19 +223,20 @@ impl<W: World> ExactlyOnce<W> {
     }
 
     /// Takes in how a transaction ended.
-    fn conclude(&mut self, books: &mut Books) -> Result<Contents, Breakdown> {
+    fn conclude(&mut self, books: &mut Books) -> Result<(), Breakdown> {
         if !matches!(self.state, State::Ended(_)) {
-            return Ok(Contents::default());
+            return Ok(());
         }
-        let State::Ended(result) = std::mem::replace(&mut self.state, State::Gone) else { return Ok(Contents::default()) };
+        let State::Ended(result) = std::mem::replace(&mut self.state, State::Gone) else { return Ok(()) };
         (self.count)(result.is_ok(), if result.is_ok() { 0 } else { self.contents.outputs });
         let (mut contents, positions) = (std::mem::take(&mut self.contents), std::mem::take(&mut self.positions));
         match result {
             Ok(producer) => {
+                self.committed.add(contents.burials, producer.stored());
                 self.state = State::Between(producer);
                 self.rests_until = Some(Instant::now() + REST);
                 books.committed(&positions);
-                Ok(contents)
+                Ok(())
             }
             Err(CommitError::Aborted { reason: reason @ Error::RecordTooLarge { .. }, producer, .. }) => {
                 // Nothing else was in it, so nothing else has to be read again.
@@ -235,7 +249,7 @@ impl<W: World> ExactlyOnce<W> {
                 self.instead = Some(instead);
                 self.since = Some(Instant::now());
                 self.state = State::Between(*producer);
-                Ok(Contents::default())
+                Ok(())
             }
             Err(CommitError::Aborted { reason, records, .. }) if reason.is_of_record() => Err(self.refused(books, reason, &records)),
             Err(CommitError::Aborted { reason, .. }) => Err(Breakdown::Aborted(reason)),
@@ -389,9 +403,10 @@ impl<W: World> Outbox for ExactlyOnce<W> {
     }
 
     fn take_in(&mut self, books: &mut Books) -> Result<Answers, Breakdown> {
-        let committed = self.conclude(books)?;
+        self.conclude(books)?;
+        let Committed { buried, stored } = std::mem::take(&mut self.committed);
         self.rests_until = self.rests_until.filter(|until| *until > Instant::now());
-        Ok(Answers { committed, unwaiting: std::mem::take(&mut self.unwaiting), ..Answers::default() })
+        Ok(Answers { buried, stored, unwaiting: std::mem::take(&mut self.unwaiting), ..Answers::default() })
     }
 
     fn commit_if_due(&mut self, books: &mut Books) {
@@ -400,18 +415,17 @@ impl<W: World> Outbox for ExactlyOnce<W> {
         }
     }
 
-    async fn commit(&mut self, books: &mut Books, _: Option<&[Assignment]>, deadline: Instant) -> Result<Contents, Breakdown> {
+    async fn commit(&mut self, books: &mut Books, _: Option<&[Assignment]>, deadline: Instant) -> Result<(), Breakdown> {
         let commit = async {
-            let mut committed = Contents::default();
             loop {
                 match &mut self.state {
                     State::Committing(ending) => {
                         let result = ending.await;
                         self.state = State::Ended(result);
                     }
-                    State::Ended(_) => committed.add(self.conclude(books)?),
+                    State::Ended(_) => self.conclude(books)?,
                     State::Between(_) if self.instead.is_some() => self.write_first().await?,
-                    State::Between(_) if books.to_commit(None).is_empty() => return Ok(committed),
+                    State::Between(_) if books.to_commit(None).is_empty() => return Ok(()),
                     State::Between(_) | State::Open(_) => self.end(books),
                     State::Gone => return Err(Breakdown::Produce(Error::Closed)),
                 }

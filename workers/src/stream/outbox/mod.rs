@@ -3,16 +3,17 @@
 mod at_least_once;
 mod exactly_once;
 
-use std::{future::Future, sync::Arc};
+use std::{collections::BTreeMap, future::Future, sync::Arc};
 
-use penstock_kafka::Error;
+use penstock_kafka::{Error, TopicPartition};
 use tokio::time::Instant;
 
 pub(crate) use at_least_once::AtLeastOnce;
-pub(crate) use exactly_once::{Contents, Cut, ExactlyOnce};
+pub(crate) use exactly_once::{Cut, ExactlyOnce};
 
 use super::{
     books::{Books, Emission},
+    retry::Burial,
     session::Breakdown,
     ticket::{Assignment, Ticket, Token},
     tiers::Station,
@@ -38,8 +39,10 @@ pub(crate) struct Answers {
     pub acknowledged: Vec<Token>,
     /// Not in Kafka, or perhaps not.
     pub failed: Vec<(Token, Error)>,
-    /// Committed with a transaction.
-    pub committed: Contents,
+    /// Why there are dead letters that were committed with a transaction.
+    pub buried: Vec<Burial>,
+    /// How many records each partition has of what is acknowledged or committed.
+    pub stored: BTreeMap<TopicPartition, u64>,
     /// Records that were to wait there, and became dead letters instead.
     pub unwaiting: Vec<(Arc<Event>, Station)>,
 }
@@ -83,8 +86,7 @@ pub(crate) trait Outbox: Send {
     /// Begins a commit of what is settled by now, if one is due.
     fn commit_if_due(&mut self, books: &mut Books);
 
-    /// Commits everything that is settled, of these assignments or of all, and waits for the answer. Gives back what was committed
-    /// with it.
+    /// Commits everything that is settled, of these assignments or of all, and waits for the answer.
     ///
     /// # Errors
     /// The session cannot go on.
@@ -93,7 +95,7 @@ pub(crate) trait Outbox: Send {
         books: &mut Books,
         only: Option<&[Assignment]>,
         deadline: Instant,
-    ) -> impl Future<Output = Result<Contents, Breakdown>> + Send;
+    ) -> impl Future<Output = Result<(), Breakdown>> + Send;
 
     /// The group went on without this worker. `is_writing`: what follows from records that it has lost is on its way to Kafka.
     ///
