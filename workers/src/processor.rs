@@ -108,6 +108,11 @@ impl Failure {
         Self { error_type: error_type.into(), message: message.into(), stack: None, retry_after: None }
     }
 
+    /// How many bytes its texts have.
+    pub(crate) fn size(&self) -> usize {
+        self.error_type.len() + self.message.len() + self.stack.as_ref().map_or(0, String::len)
+    }
+
     /// Adds where it happened.
     #[must_use]
     pub fn with_stack(mut self, stack: impl Into<String>) -> Self {

@@ -236,14 +236,14 @@ impl<W: World, O: Outbox> Engine<W, O> {
 
     /// Starts what may start, writes what may be written, and takes in what Kafka answered.
     async fn work(&mut self) -> Result<(), Breakdown> {
-        while self.running.len() < self.parts.concurrency
-            && let Some(ticket) = self.parts.books.next_startable()
-        {
-            self.start(ticket).await;
-        }
+        self.start_waiting().await;
         let answers = self.parts.outbox.take_in(&mut self.parts.books)?;
         self.take_in(answers)?;
         self.write().await?;
+        // What was written may make room for more.
+        while self.start_waiting().await {
+            self.write().await?;
+        }
         self.parts.outbox.commit_if_due(&mut self.parts.books);
         self.let_go_on();
         self.parts.counters.in_flight(self.parts.books.records());
@@ -252,6 +252,18 @@ impl<W: World, O: Outbox> Engine<W, O> {
             self.parts.progress.reached(progress, self.parts.world.now().as_millisecond());
         }
         Ok(())
+    }
+
+    /// Starts what waits for a place in process, as far as there is one. Whether it has started any.
+    async fn start_waiting(&mut self) -> bool {
+        let mut has_started = false;
+        while self.running.len() < self.parts.concurrency
+            && let Some(ticket) = self.parts.books.next_startable()
+        {
+            self.start(ticket).await;
+            has_started = true;
+        }
+        has_started
     }
 
     async fn received(&mut self, received: Result<Vec<Received>, Error>) -> Result<(), Breakdown> {
@@ -292,9 +304,9 @@ impl<W: World, O: Outbox> Engine<W, O> {
         Ok(())
     }
 
-    /// Gives a record to the processor, or puts it off while too many are in process.
+    /// Gives a record to the processor, or puts it off while too many are in process or too much is decided.
     async fn start(&mut self, ticket: Ticket) {
-        if self.running.len() >= self.parts.concurrency {
+        if self.running.len() >= self.parts.concurrency || !self.parts.books.may_start(ticket) {
             return self.parts.books.put_off(ticket);
         }
         let start = self.may_start(ticket);

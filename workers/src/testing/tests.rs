@@ -153,6 +153,36 @@ fn what_never_ends_is_told() {
     }
 }
 
+/// Pauses for a minute with the first record, answers every other at once with 1 MB, and counts its calls.
+#[derive(Clone, Default)]
+struct Generous(Arc<AtomicUsize>);
+
+impl Processor for Generous {
+    async fn process(&self, event: &Event) -> Outcome {
+        self.0.fetch_add(1, SeqCst);
+        if (event.offset, event.attempt) == (0, 1) {
+            return Outcome::Retry(Failure::new("Busy", "later").with_retry_after(Duration::from_secs(60)));
+        }
+        Outcome::Emit(vec![Output { payload: Some(vec![b'x'; 1_000_000].into()), ..Output::default() }])
+    }
+}
+
+#[test]
+fn outputs_that_wait_for_an_earlier_record_are_bounded() {
+    let (generous, pipeline) = (Generous::default(), Pipeline::reading(&["in"]).writing("out").with_partitions(1));
+    let made = generous.clone();
+    let mut test = TestRuntime::new(pipeline, 5, async move |(): ()| Ok::<_, TestError>(made.clone())).unwrap();
+    for _ in 0..40 {
+        test.produce(Record::to("in").with_payload("x")).unwrap();
+    }
+    test.start("one").unwrap();
+    test.run_for(Duration::from_secs(30));
+    // Eight are less than 8 MiB.
+    assert_eq!(generous.0.load(SeqCst), 1 + 9);
+    test.run_until_idle().unwrap();
+    assert_eq!((generous.0.load(SeqCst), test.records("out").unwrap().len()), (41, 40));
+}
+
 /// Never answers, and counts the records that it is at.
 #[derive(Clone, Default)]
 struct Stuck(Arc<Mutex<BTreeSet<String>>>);
