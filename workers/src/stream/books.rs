@@ -228,6 +228,14 @@ impl Books {
         !partition.closing
     }
 
+    /// The processor has not begun with the record, and does not any more, because its partition goes away.
+    pub fn give_back(&mut self, ticket: Ticket) {
+        let Some(partition) = self.partitions.get_mut(&ticket.assignment) else { return };
+        let Some(slot) = partition.slot(ticket.number) else { return };
+        slot.stage = Stage::Waiting;
+        partition.busy -= 1;
+    }
+
     /// It is decided what follows from a record.
     pub fn decide(&mut self, ticket: Ticket, verdict: Verdict) {
         self.release_lane(ticket);

@@ -45,7 +45,7 @@ use crate::{
     processor::{DynProcessor, Failure, Outcome},
 };
 use places::Places;
-use running::Running;
+use running::{Ended, Running};
 use waiting::Happened;
 
 /// How many records are taken at once. Between two batches the group's decisions and Kafka's answers are looked at.
@@ -158,6 +158,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
     /// As [`Engine::run`].
     pub async fn drain(&mut self, deadline: Instant) -> Result<(), Breakdown> {
         self.parts.books.close_all();
+        self.end_unbegun(None);
         if !self.finish(None, deadline).await? {
             tracing::warn!("not everything was finished in time: the rest will be handled again");
         }
@@ -200,8 +201,12 @@ impl<W: World, O: Outbox> Engine<W, O> {
     async fn react(&mut self, happened: Happened) -> Result<(), Breakdown> {
         match happened {
             Happened::Received(received) => self.received(received).await,
-            Happened::Tried(attempt) => {
+            Happened::Ended(Ended::Tried(attempt)) => {
                 self.tried(attempt);
+                Ok(())
+            }
+            Happened::Ended(Ended::Unbegun(ticket)) => {
+                self.parts.books.give_back(ticket);
                 Ok(())
             }
             Happened::Woken(Wake::Attempt(ticket)) => {
@@ -324,7 +329,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
             Poll::Pending => {
                 self.parts.books.hold_lane(ticket);
                 let attempt = async move { Attempt { ticket, number, begun, answer: answer.await.map_err(words_of) } };
-                self.running.push(Running { ticket, attempt: attempt.boxed() });
+                self.running.push(Running::new(ticket, attempt));
             }
         }
     }
@@ -411,7 +416,9 @@ impl<W: World, O: Outbox> Engine<W, O> {
     /// Nothing more of these partitions starts.
     fn close(&mut self, partitions: &[TopicPartition]) -> Vec<Assignment> {
         self.holds.revoke(partitions);
-        self.parts.books.close(partitions)
+        let closed = self.parts.books.close(partitions);
+        self.end_unbegun(Some(&closed));
+        closed
     }
 
     async fn hand_over(&mut self, closed: &[Assignment], consent: &Consent) -> Result<(), Breakdown> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::*;
-use crate::{Event, Failure, Outcome, Output, Processor};
+use crate::{Event, Failure, Outcome, Output, Processor, unbegun};
 
 const KEYS: u32 = 5;
 const RECORDS: u32 = 40;
@@ -185,38 +185,80 @@ fn outputs_that_wait_for_an_earlier_record_are_bounded() {
 
 /// Never answers, and counts the records that it is at.
 #[derive(Clone, Default)]
-struct Stuck(Arc<Mutex<BTreeSet<String>>>);
+struct Stuck {
+    at: Arc<Mutex<BTreeSet<String>>>,
+    /// After how long it waits as one that has not begun.
+    unbegun_after: Option<Duration>,
+}
 
 struct At(Stuck, String);
 
 impl Drop for At {
     fn drop(&mut self) {
-        self.0.0.lock().unwrap().remove(&self.1);
+        self.0.at.lock().unwrap().remove(&self.1);
     }
 }
 
 impl Processor for Stuck {
     async fn process(&self, event: &Event) -> Outcome {
-        self.0.lock().unwrap().insert(event.id());
+        self.at.lock().unwrap().insert(event.id());
         let _at = At(self.clone(), event.id());
-        std::future::pending().await
+        match self.unbegun_after {
+            Some(begun) => {
+                tokio::time::sleep(begun).await;
+                unbegun(std::future::pending()).await
+            }
+            None => std::future::pending().await,
+        }
     }
+}
+
+/// Two partitions, and a worker that is at a record of one of them.
+fn stuck_test(stuck: &Stuck, seed: u64) -> TestRuntime {
+    let made = stuck.clone();
+    let pipeline = Pipeline::reading(&["in"]).with_partitions(2).with_concurrency(1);
+    let mut test = TestRuntime::new(pipeline, seed, async move |(): ()| Ok::<_, TestError>(made.clone())).unwrap();
+    for number in 0..20 {
+        test.produce(Record::to("in").with_key(number.to_string()).with_payload("x")).unwrap();
+    }
+    test.start("one").unwrap();
+    test.run_until("the first worker is at a record", |_| stuck.at.lock().unwrap().len() == 1).unwrap();
+    test
 }
 
 #[test]
 fn what_is_under_way_of_a_partition_that_went_away_is_given_up() {
     for seed in 0..6 {
         let stuck = Stuck::default();
-        let made = stuck.clone();
-        let pipeline = Pipeline::reading(&["in"]).with_partitions(2).with_concurrency(1);
-        let mut test = TestRuntime::new(pipeline, seed, async move |(): ()| Ok::<_, TestError>(made.clone())).unwrap();
-        for number in 0..20 {
-            test.produce(Record::to("in").with_key(number.to_string()).with_payload("x")).unwrap();
-        }
-        let under_way = || stuck.0.lock().unwrap().len();
-        test.start("one").unwrap();
-        test.run_until("the first worker is at a record", |_| under_way() == 1).unwrap();
+        let mut test = stuck_test(&stuck, seed);
         test.start("two").unwrap();
-        test.run_until("each worker is at a record of its own partition", |_| under_way() == 2).unwrap();
+        test.run_until("each worker is at a record of its own partition", |_| stuck.at.lock().unwrap().len() == 2).unwrap();
+    }
+}
+
+#[test]
+fn nobody_waits_for_what_has_not_begun() {
+    let seconds = Duration::from_secs;
+    for (unbegun_after, rebalance, end) in [
+        (None, seconds(15)..seconds(30), seconds(15)..seconds(30)),
+        (Some(seconds(0)), seconds(0)..seconds(5), seconds(0)..seconds(2)),
+        // What had begun may still turn out to wait.
+        (Some(seconds(4)), seconds(0)..seconds(9), seconds(0)..seconds(6)),
+    ] {
+        for seed in 0..6 {
+            let stuck = Stuck { unbegun_after, ..Stuck::default() };
+            let mut test = stuck_test(&stuck, seed);
+            let since = |test: &TestRuntime, begun| Duration::try_from(test.now().duration_since(begun)).unwrap();
+            let begun = test.now();
+            test.start("two").unwrap();
+            test.run_until("each worker is at a record of its own partition", |_| stuck.at.lock().unwrap().len() == 2).unwrap();
+            let took = since(&test, begun);
+            assert!(rebalance.contains(&took), "{unbegun_after:?}, seed {seed}: the rebalance took {took:?}");
+            let begun = test.now();
+            test.stop("two").unwrap();
+            let took = since(&test, begun);
+            assert!(end.contains(&took), "{unbegun_after:?}, seed {seed}: the end took {took:?}");
+            assert_eq!(test.committed("in").values().sum::<i64>(), 0, "nothing was done");
+        }
     }
 }
