@@ -3,6 +3,7 @@
 //! A record that could not be sent was not tried: it waits for the handler, however long that takes, unless its partition goes to
 //! another worker meanwhile. One that was sent and got no whole answer was tried, so that a record which brings its handler down ends in the dead letter topic.
 
+mod batch;
 mod client;
 mod metrics;
 mod request;
