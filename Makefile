@@ -10,8 +10,8 @@ CARGO ?= cargo
 # The cluster of `make demo`, `make e2e` and `make images`. `make test` has one of its own, so that a demo may go on beside it.
 PENSTOCK_CLUSTER ?= penstock
 TEST_CLUSTER ?= penstock-test
-# Further arguments: of the tests such as the name of one of them, of `cargo deny check` such as `licenses bans`, of `chaos` and
-# `bench-worker` such as `--help`.
+# Further arguments: of the tests such as the name of one of them, of `cargo deny check` such as `licenses bans`, of `chaos`,
+# `bench-worker` and `bench-handler` such as `--help`.
 ARGS ?=
 
 CLUSTER = $(CARGO) run --quiet -p penstock-tests --bin cluster --
@@ -50,7 +50,7 @@ RUST := cargo=Rust,from,https://rustup.rs
 PLATFORM := $(RUST) go=Go,1.26,or,newer,from,https://go.dev/dl jlink=apt-get,install,openjdk-17-jdk-headless mvn=apt-get,install,maven
 DENY := cargo-deny=cargo,install,cargo-deny,--locked
 
-.PHONY: help demo demo-down examples shell test check alone fmt lint unit docs pack package template e2e local chaos bench-worker images generate deny clean
+.PHONY: help demo demo-down examples shell test check alone fmt lint unit docs pack package template e2e local chaos bench-worker bench-handler images generate deny clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -209,6 +209,10 @@ chaos: ## break workers and brokers in every way and check what is left: 30 runs
 bench-worker: ## the worker beside plain loops: records a second, CPU, memory, latency
 	@$(call need,$(PLATFORM))
 	$(CARGO) run --release -p penstock-tests --bin bench-worker -- $(ARGS)
+
+bench-handler: ## what the hop to a handler over HTTP costs: records a second, CPU, latency, beside a bare HTTP client
+	@$(call need,$(PLATFORM))
+	$(CARGO) run --release -p penstock-tests --bin bench-handler -- $(ARGS)
 
 images: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
 images: ## build the images, those of handlers too, and load them into the cluster

@@ -136,6 +136,27 @@ async fn the_scale_subresource_sets_the_number_of_workers() {
 }
 
 #[tokio::test]
+async fn a_worker_that_no_node_takes_is_said_to_be_one_and_heals() {
+    play("no-room", async |scene| {
+        topics(scene).await?;
+        let mut large = payments();
+        large["resources"] = json!({"requests": {"cpu": "900"}});
+        scene.apply::<EventPipeline>("p", large).await?;
+        until("the condition says that there is no room", LIMIT, async || {
+            let told = scene.told::<EventPipeline>("p", "WorkersAvailable", "False", Some("WorkersUnavailable")).await?;
+            let conditions = told.status.map(|status| status.conditions).unwrap_or_default();
+            let message = conditions.into_iter().find(|c| c.type_ == "WorkersAvailable").map(|c| c.message).unwrap_or_default();
+            if message.contains("no node takes it") && message.contains("Insufficient cpu") { Ok(()) } else { Err(message.into()) }
+        })
+        .await?;
+        scene.apply::<EventPipeline>("p", payments()).await?;
+        scene.ready::<EventPipeline>("p").await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_missing_topic_is_said_and_heals() {
     play("waits", async |scene| {
         scene.apply::<EventPipeline>("p", payments()).await?;

@@ -1,9 +1,13 @@
 //! Transactions of the `kafka` crate against a real broker, where librdkafka alone would not go on.
 
-use penstock_kafka::{CommitError, ConnectionSettings, Error, NewTopic, RecordRef, TopicAdmin, TransactionSettings, TransactionalProducer};
+use std::time::Duration;
+
+use penstock_kafka::{
+    CommitError, ConnectionSettings, Error, NewTopic, RecordRef, TopicAdmin, TopicPartition, TransactionSettings, TransactionalProducer,
+};
 use penstock_tests::{
     local::{BrokerSettings, Brokers},
-    scene::{LIMIT, Result},
+    scene::{LIMIT, Result, Waiting, until},
 };
 
 use crate::topic::read;
@@ -44,5 +48,40 @@ async fn a_producer_goes_on_after_its_topic_has_refused_a_record() -> Result {
     }
     let stored: Vec<_> = read(&connection, TOPIC).await?.into_iter().filter_map(|record| record.payload).collect();
     assert_eq!(stored.concat(), [0, 1, 2]);
+    Ok(())
+}
+
+/// As in memory: see `workers/src/testing/producers.rs`.
+#[tokio::test]
+async fn a_transaction_that_lasts_too_long_is_aborted_and_its_producer_fenced() -> Result {
+    // How often the broker looks.
+    let often = ("transaction.abort.timed.out.transaction.cleanup.interval.ms".to_owned(), "200".to_owned());
+    let brokers = Brokers::start(1, BrokerSettings { properties: [often].into(), ..BrokerSettings::default() }).await?;
+    let connection = ConnectionSettings::new(brokers.bootstrap())?;
+    let admin = TopicAdmin::new(&connection)?;
+    for (name, created) in admin.create(&[NewTopic::new(TOPIC).with_partitions(1)]).await? {
+        created?;
+        admin.wait_until_visible(&name, 1, LIMIT).await?;
+    }
+    let settings = TransactionSettings::new("slow").with_timeout(Duration::from_secs(1));
+    let transaction = TransactionalProducer::start(&connection, &settings).await?.begin().await?;
+    transaction.enqueue(record(b"late"), 0).await?;
+    until("the broker has aborted the transaction", LIMIT, async || {
+        let edges = admin.edges(&[TopicPartition::new(TOPIC, 0)]).await?;
+        let edges = edges.into_values().next().ok_or("no such partition")??;
+        // The record and the mark of the end.
+        if edges.stable_end == 2 { Ok(()) } else { Err(Waiting::from(format!("{edges:?}"))) }
+    })
+    .await?;
+    match transaction.commit().await {
+        Err(CommitError::ProducerLost { reason: Error::Fenced { .. } }) => {}
+        Err(error) => return Err(error.into()),
+        Ok(_) => return Err("what was aborted cannot be committed".into()),
+    }
+    let transaction = TransactionalProducer::start(&connection, &settings).await?.begin().await?;
+    transaction.enqueue(record(b"in time"), 0).await?;
+    drop(transaction.commit().await?);
+    let stored: Vec<_> = read(&connection, TOPIC).await?.into_iter().filter_map(|record| record.payload).collect();
+    assert_eq!(stored, ["in time"]);
     Ok(())
 }

@@ -83,6 +83,6 @@ pub use serve::serve_builtins;
 pub use {bytes, prometheus_client};
 
 pub use crate::{
-    processor::{Event, Failure, Header, Outcome, Output, Processor, TimestampType},
+    processor::{Event, Failure, Header, Outcome, Output, Processor, TimestampType, unbegun},
     serve::{About, serve},
 };

@@ -24,13 +24,16 @@
 //! # Ok::<(), penstock_workers::error::ConfigError>(())
 //! ```
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{cell::Cell, collections::BTreeMap, fmt, str::FromStr};
 
 /// For `#[serde(with = "penstock_workers::options::duration")]`: text with a unit, such as `250ms` or `1m30s`.
 pub use penstock_crds::duration::text as duration;
 use serde::{
     Deserializer,
-    de::{DeserializeOwned, Error as _, IntoDeserializer, MapAccess, Visitor, value::StringDeserializer},
+    de::{
+        DeserializeOwned, Error as _, IntoDeserializer, MapAccess, Visitor,
+        value::{BytesDeserializer, StringDeserializer},
+    },
     forward_to_deserialize_any,
 };
 
@@ -40,11 +43,25 @@ use crate::error::ConfigError;
 /// is not given is `None`, or has its `#[serde(default)]`. One that the type does not know is refused, without
 /// `deny_unknown_fields` too. Without options to read, take `()`; to see them all, a `BTreeMap<String, String>`.
 ///
+/// Fields that come in by `#[serde(flatten)]` must take text, or read it themselves as durations do: serde hands on what stands there.
+///
 /// # Errors
 /// Which option is at fault, and what it takes.
 pub fn read<O: DeserializeOwned>(given: &BTreeMap<String, String>) -> Result<O, ConfigError> {
-    O::deserialize(All(given)).map_err(|Fault(why)| ConfigError::invalid(format!("processor.options: {why}")))
+    let is_checked = Cell::new(false);
+    let all = |unreadable| All { given, unreadable, is_checked: &is_checked };
+    let wrong = |Fault(why): Fault| ConfigError::invalid(format!("processor.options: {why}"));
+    let options = O::deserialize(all(None)).map_err(wrong)?;
+    // A type with flattened fields takes whatever there is, and does not say which of it it knows: those of which it does not
+    // notice that they cannot be read.
+    match given.keys().find(|name| !is_checked.get() && O::deserialize(all(Some(name.as_str()))).is_ok()) {
+        Some(unknown) => Err(wrong(Fault(format!("`{unknown}` is not an option of this worker")))),
+        None => Ok(options),
+    }
 }
+
+/// Bytes that are no UTF-8.
+const NO_TEXT: &[u8] = b"\xff";
 
 /// What is wrong.
 #[derive(Debug)]
@@ -69,12 +86,20 @@ impl serde::de::Error for Fault {
 }
 
 /// All options.
-struct All<'a>(&'a BTreeMap<String, String>);
+#[derive(Clone, Copy)]
+struct All<'a> {
+    given: &'a BTreeMap<String, String>,
+    /// The value of this one is nothing that any type takes.
+    unreadable: Option<&'a str>,
+    /// Whether the type has told what it knows.
+    is_checked: &'a Cell<bool>,
+}
 
 impl All<'_> {
     fn check(&self, known: &[&str]) -> Result<(), Fault> {
+        self.is_checked.set(true);
         let takes = || if known.is_empty() { "takes none".to_owned() } else { format!("takes {}", known.join(", ")) };
-        match self.0.keys().find(|name| !known.contains(&name.as_str())) {
+        match self.given.keys().find(|name| !known.contains(&name.as_str())) {
             Some(unknown) => Err(Fault(format!("`{unknown}` is not an option: this worker {}", takes()))),
             None => Ok(()),
         }
@@ -85,8 +110,8 @@ impl<'de> Deserializer<'de> for All<'_> {
     type Error = Fault;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let entries = self.0.iter();
-        visitor.visit_map(Entries { entries, value: None })
+        let entries = self.given.iter();
+        visitor.visit_map(Entries { entries, value: None, unreadable: self.unreadable })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(self, _: &str, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Fault> {
@@ -116,6 +141,7 @@ impl<'de> Deserializer<'de> for All<'_> {
 struct Entries<'a> {
     entries: std::collections::btree_map::Iter<'a, String, String>,
     value: Option<Value<'a>>,
+    unreadable: Option<&'a str>,
 }
 
 impl<'de> MapAccess<'de> for Entries<'_> {
@@ -131,6 +157,9 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     fn next_value_seed<V: serde::de::DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         let value = self.value.take().ok_or_else(|| Fault::custom("an option without a value"))?;
         let name = value.name;
+        if self.unreadable == Some(name) {
+            return seed.deserialize(BytesDeserializer::new(NO_TEXT));
+        }
         seed.deserialize(value).map_err(|Fault(why)| Fault(format!("{name}: {why}")))
     }
 }
@@ -254,5 +283,41 @@ mod tests {
             assert!(why.contains(&format!("processor.options: {part}")), "{part}: {why}");
         }
         assert!(read::<()>(&given(&[("speed", "9")])).unwrap_err().to_string().contains("this worker takes none"));
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Whole {
+        name: String,
+        #[serde(default)]
+        limit: u16,
+        #[serde(flatten)]
+        part: Part,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Part {
+        mode: Option<Mode>,
+        #[serde(default, with = "super::duration")]
+        timeout: Duration,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Open {
+        limit: u16,
+        #[serde(flatten)]
+        rest: BTreeMap<String, String>,
+    }
+
+    #[test]
+    fn an_unknown_option_is_found_beside_flattened_ones_too() {
+        let all = [("name", "a"), ("limit", "7"), ("mode", "Safe"), ("timeout", "1m30s")];
+        let part = Part { mode: Some(Mode::Safe), timeout: Duration::from_secs(90) };
+        assert_eq!(read::<Whole>(&given(&all)).unwrap(), Whole { name: "a".to_owned(), limit: 7, part });
+        for unknown in ["speed", "Mode", "part"] {
+            let why = read::<Whole>(&given(&[("name", "a"), (unknown, "9")])).unwrap_err().to_string();
+            assert!(why.contains(&format!("processor.options: `{unknown}` is not an option of this worker")), "{why}");
+        }
+        let open = Open { limit: 7, rest: given(&[("speed", "9")]) };
+        assert_eq!(read::<Open>(&given(&[("limit", "7"), ("speed", "9")])).unwrap(), open);
     }
 }

@@ -3,12 +3,16 @@
 //! A processor decides what an event means; the runtime decides when it is called and makes the answer last. The same
 //! event may come again, with the same [`Event::id`]: after a retry, after a crash, after a rebalance.
 
+pub(crate) mod waiting;
+
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use penstock_kafka::{ConsumedRecord, RecordRef};
 pub use penstock_kafka::{Header, TimestampType};
 use prometheus_client::registry::Registry;
+
+pub use self::waiting::unbegun;
 
 /// One record, as a processor sees it. Nothing about its bytes has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +112,11 @@ impl Failure {
         Self { error_type: error_type.into(), message: message.into(), stack: None, retry_after: None }
     }
 
+    /// How many bytes its texts have.
+    pub(crate) fn size(&self) -> usize {
+        self.error_type.len() + self.message.len() + self.stack.as_ref().map_or(0, String::len)
+    }
+
     /// Adds where it happened.
     #[must_use]
     pub fn with_stack(mut self, stack: impl Into<String>) -> Self {
@@ -141,7 +150,8 @@ pub enum Outcome {
 ///
 /// It is called for many events at once, as the pipeline's ordering and concurrency allow. A panic counts as
 /// [`Outcome::Reject`] with the error type `Panic`. The future is dropped when the worker is killed or loses the
-/// partition for longer than it may take to finish, so it must not leave things half done at an await.
+/// partition for longer than it may take to finish, so it must not leave things half done at an await. One that has to wait before
+/// it begins does so within [`unbegun`], and holds up nobody.
 pub trait Processor: Send + Sync + 'static {
     /// Handles one event.
     fn process(&self, event: &Event) -> impl Future<Output = Outcome> + Send;

@@ -68,6 +68,12 @@ enum State {
     Trying { since: Instant },
 }
 
+/// A record that is let through to see whether Kafka is back: two that are under way at once began at different times.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Trial {
+    since: Instant,
+}
+
 /// What a report has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
@@ -98,26 +104,27 @@ impl Breaker {
         self.wait(&self.state(), now)
     }
 
-    /// Whether a record may be sent now. One that is not sent after all must be told: see [`Breaker::withdraw`].
+    /// Whether a record may be sent now, and whether it is a trial. A trial that is not sent after all must be told: see
+    /// [`Breaker::withdraw`].
     ///
     /// # Errors
     /// [`Error::CircuitOpen`]: how long to wait.
-    pub fn admit(&self, now: Instant) -> Result<()> {
+    pub fn admit(&self, now: Instant) -> Result<Option<Trial>> {
         let mut state = self.state();
         match self.wait(&state, now) {
-            CircuitState::Closed => Ok(()),
+            CircuitState::Closed => Ok(None),
             CircuitState::Open { retry_after: Duration::ZERO } => {
                 *state = State::Trying { since: now };
-                Ok(())
+                Ok(Some(Trial { since: now }))
             }
             CircuitState::Open { retry_after } => Err(Error::CircuitOpen { retry_after }),
         }
     }
 
-    /// A record that was let through is not sent: it shows nothing, and another one may be the trial.
-    pub fn withdraw(&self, now: Instant) {
+    /// A trial is not sent: it shows nothing, and another record may be the trial at once. Where one is by now, that one stays it.
+    pub fn withdraw(&self, Trial { since }: Trial, now: Instant) {
         let mut state = self.state();
-        if let State::Trying { .. } = *state {
+        if *state == (State::Trying { since }) {
             *state = State::Open { until: now };
         }
     }
@@ -174,7 +181,8 @@ mod tests {
     enum Step {
         Admitted,
         Refused(u64),
-        Withdrawn,
+        /// The record is not sent that was admitted as the trial of that second.
+        Withdrawn(u64),
         Failed(Option<Change>),
         Stored(Option<Change>),
         TooLarge(Option<Change>),
@@ -225,18 +233,37 @@ mod tests {
                 (15, Admitted),
                 (15, Refused(5)),
             ],
-            // A trial that is not sent is followed by another at once; without a trial nothing changes.
+            // A trial that is not sent is followed by another at once.
             vec![
                 (0, Failed(None)),
                 (0, Failed(None)),
-                (0, Withdrawn),
                 (0, Failed(opened)),
-                (1, Withdrawn),
                 (9, Refused(1)),
                 (10, Admitted),
-                (11, Withdrawn),
+                (11, Withdrawn(10)),
                 (11, Admitted),
                 (11, Refused(5)),
+            ],
+            // One that is given up after another has taken its place changes nothing.
+            vec![
+                (0, Failed(None)),
+                (0, Failed(None)),
+                (0, Failed(opened)),
+                (10, Admitted),
+                (15, Admitted),
+                (16, Withdrawn(10)),
+                (16, Refused(4)),
+                (17, Withdrawn(15)),
+                (17, Admitted),
+            ],
+            vec![
+                (0, Failed(None)),
+                (0, Failed(None)),
+                (0, Failed(opened)),
+                (10, Admitted),
+                (11, Stored(closed)),
+                (12, Withdrawn(10)),
+                (12, Admitted),
             ],
             // Who says that a record is too large is there.
             vec![(0, Failed(None)), (0, Failed(None)), (0, TooLarge(None)), (0, Failed(None)), (0, Failed(None)), (0, Admitted)],
@@ -247,12 +274,16 @@ mod tests {
                 let now = begin + Duration::from_secs(second);
                 let unreachable = Error::Unreachable { reason: String::new() };
                 match step {
-                    Admitted => assert_eq!(breaker.admit(now), Ok(()), "step {number}"),
+                    Admitted => {
+                        let is_closed = breaker.circuit(now) == CircuitState::Closed;
+                        let admitted = breaker.admit(now);
+                        assert_eq!(admitted.as_ref().map(Option::is_none), Ok(is_closed), "step {number}");
+                    }
                     Refused(seconds) => {
                         let expected = Err(Error::CircuitOpen { retry_after: Duration::from_secs(seconds) });
                         assert_eq!(breaker.admit(now), expected, "step {number}");
                     }
-                    Withdrawn => breaker.withdraw(now),
+                    Withdrawn(second) => breaker.withdraw(Trial { since: begin + Duration::from_secs(second) }, now),
                     Failed(change) => assert_eq!(breaker.report(Some(&unreachable), now), change, "step {number}"),
                     Stored(change) => assert_eq!(breaker.report(None, now), change, "step {number}"),
                     TooLarge(change) => {

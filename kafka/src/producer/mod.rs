@@ -22,7 +22,7 @@ use crate::ffi::Served;
 use crate::health::Health;
 use crate::record::{Record, RecordPosition};
 
-use breaker::{Breaker, Change};
+use breaker::{Breaker, Change, Trial};
 
 pub use breaker::{BreakerSettings, CircuitState};
 pub use bulk::{BulkProducer, Settled};
@@ -73,23 +73,27 @@ impl Callers {
 }
 
 /// A record that the breaker has let through. Dropped, it was not sent: the client refused it, or nobody waits for room any more.
-struct Admitted<'a>(&'a Breaker);
+struct Admitted<'a> {
+    breaker: &'a Breaker,
+    trial: Option<Trial>,
+}
 
 impl<'a> Admitted<'a> {
     fn by(breaker: &'a Breaker) -> Result<Self> {
-        breaker.admit(Instant::now())?;
-        Ok(Self(breaker))
+        Ok(Self { breaker, trial: breaker.admit(Instant::now())? })
     }
 
     /// What becomes of it is reported from now on.
-    fn sent(self) {
-        std::mem::forget(self);
+    fn sent(mut self) {
+        self.trial = None;
     }
 }
 
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
-        self.0.withdraw(Instant::now());
+        if let Some(trial) = self.trial.take() {
+            self.breaker.withdraw(trial, Instant::now());
+        }
     }
 }
 

@@ -1,11 +1,13 @@
-//! The watches over the objects that pipelines own, and which pipelines a change concerns.
+//! The watches over the objects that pipelines own and over the pods of their workers, and which pipelines a change concerns.
 //!
 //! Only objects with our labels are watched, so that the caches do not grow with what others have in the cluster.
+
+use std::sync::Arc;
 
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
-        core::v1::{ConfigMap, Service, ServiceAccount},
+        core::v1::{ConfigMap, Pod, Service, ServiceAccount},
         policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -18,9 +20,10 @@ use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic, name, topic};
 use serde::Serialize;
 
 use super::{
+    build::selector,
     child::{ChildKind, is_controlled_by},
     plan::Owned,
-    topics,
+    topics, workers,
 };
 use crate::{
     context::{Context, Watches},
@@ -28,7 +31,7 @@ use crate::{
     watch::{Change, Guarded, Watch, Watched},
 };
 
-/// The watches over the objects that pipelines own.
+/// The watches over the objects that pipelines own, and over the pods that run their workers.
 #[derive(Clone)]
 pub struct Children {
     topics: Watch<KafkaTopic>,
@@ -37,6 +40,7 @@ pub struct Children {
     services: Watch<Service>,
     budgets: Watch<PodDisruptionBudget>,
     deployments: Watch<Deployment>,
+    pods: Watch<Pod>,
 }
 
 impl Children {
@@ -52,6 +56,7 @@ impl Children {
             services: context.watch(ours()),
             budgets: context.watch(ours()),
             deployments: context.watch(ours()),
+            pods: context.watch(ours()),
         }
     }
 
@@ -64,6 +69,15 @@ impl Children {
         self.services.synced().await;
         self.budgets.synced().await;
         self.deployments.synced().await;
+        self.pods.synced().await;
+    }
+
+    /// The pods of the workers of that pipeline.
+    #[must_use]
+    pub fn pods_of(&self, namespace: &str, pipeline: &str) -> Vec<Arc<Guarded<Pod>>> {
+        let wanted = selector(pipeline);
+        let has = |meta: &ObjectMeta| wanted.iter().all(|(name, value)| meta.labels.as_ref().and_then(|l| l.get(name)) == Some(value));
+        self.pods.select(|pod| pod.metadata.namespace.as_deref() == Some(namespace) && has(&pod.metadata))
     }
 
     /// Everything in this namespace that is controlled by the pipeline with this uid.
@@ -84,7 +98,7 @@ impl Children {
     #[must_use]
     pub fn triggers(&self, context: &Context) -> Vec<Triggers<EventPipeline>> {
         let (watches, operator) = (&context.watches, context.settings.namespace.clone());
-        let (by_topic, by_cluster) = (watches.pipelines.clone(), watches.pipelines.clone());
+        let [by_topic, by_cluster, by_pod] = [(); 3].map(|()| watches.pipelines.clone());
         vec![
             controller::own_changes(&watches.pipelines),
             controller::related_changes(&watches.topics, move |change| {
@@ -96,6 +110,7 @@ impl Children {
             controller::related_changes(&self.services, owner),
             controller::related_changes(&self.budgets, |change| if change.concerns_reconciler() { owner(change) } else { Vec::new() }),
             controller::related_changes(&self.deployments, owner),
+            controller::related_changes(&self.pods, move |change| running(&by_pod, change)),
         ]
     }
 }
@@ -151,6 +166,57 @@ fn bears_on_pipelines(change: &Change<KafkaCluster>) -> bool {
     }
 }
 
-fn refs(pipelines: &[std::sync::Arc<Guarded<EventPipeline>>]) -> Vec<ObjectRef<Guarded<EventPipeline>>> {
+/// The pipelines whose workers a changed pod runs, if that is news.
+fn running(pipelines: &Watch<EventPipeline>, change: &Change<Pod>) -> Vec<ObjectRef<Guarded<EventPipeline>>> {
+    let Some(pod) = change.latest().filter(|_| ails_otherwise(change)) else { return Vec::new() };
+    let (namespace, label) = (pod.meta().namespace.as_deref(), pod.meta().labels.as_ref().and_then(|l| l.get(name::LABEL_PIPELINE)));
+    let runs = |p: &EventPipeline| {
+        p.metadata.namespace.as_deref() == namespace && p.metadata.name.as_deref().map(name::owned_name).as_ref() == label
+    };
+    refs(&pipelines.select(runs))
+}
+
+/// Whether something else keeps a pod from running than before. What there is to know of it otherwise, its Deployment tells.
+fn ails_otherwise(change: &Change<Pod>) -> bool {
+    let ails = |pod: &Option<Arc<Guarded<Pod>>>| workers::failure(pod.as_ref()?.0.as_ref().ok()?);
+    ails(&change.before) != ails(&change.after)
+}
+
+fn refs(pipelines: &[Arc<Guarded<EventPipeline>>]) -> Vec<ObjectRef<Guarded<EventPipeline>>> {
     pipelines.iter().map(|p| ObjectRef::from_obj(p.as_ref())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_pod_asks_for_a_reconcile_when_it_begins_or_ceases_to_fail() {
+        let pod = |status: Value| Some(Arc::new(serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()));
+        let scheduled = |status: &str| pod(json!({"conditions": [{"type": "PodScheduled", "status": status, "message": "no room"}]}));
+        let worker = |state: Value| {
+            pod(json!({"containerStatuses": [
+                {"name": "worker", "image": "w:1", "imageID": "", "ready": false, "restartCount": 0, "state": state},
+            ]}))
+        };
+        let waiting = |reason: &str| worker(json!({"waiting": {"reason": reason}}));
+        for (before, after, asks) in [
+            (None, scheduled("True"), false),
+            (None, scheduled("False"), true),
+            (scheduled("False"), scheduled("False"), false),
+            (scheduled("False"), scheduled("True"), true),
+            (scheduled("True"), waiting("ContainerCreating"), false),
+            (waiting("ContainerCreating"), worker(json!({"running": {}})), false),
+            (waiting("ContainerCreating"), waiting("ErrImagePull"), true),
+            (waiting("ErrImagePull"), waiting("ImagePullBackOff"), false),
+            (worker(json!({"running": {}})), worker(json!({"terminated": {"exitCode": 1}})), true),
+            (scheduled("False"), None, true),
+            (worker(json!({"running": {}})), None, false),
+        ] {
+            let change = Change { before, after };
+            assert_eq!(ails_otherwise(&change), asks, "{change:?}");
+        }
+    }
 }

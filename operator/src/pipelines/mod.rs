@@ -51,8 +51,8 @@ use crate::{
     status as written,
 };
 
-/// How often workers that do not become ready are looked at, at most and at least.
-const LOOK: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
+/// How long workers may take to start before it is told that nothing is wrong with them but the time that they take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +92,7 @@ async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Child
         return Ok(Next::AwaitChange);
     }
     let now = Time(Timestamp::now());
-    let seen = observe(context, children, readings, pipeline, &now).await?;
+    let seen = observe(context, children, readings, pipeline).await?;
     let verdict = validate(pipeline, &seen.references);
     let plan = plan(pipeline, &verdict, &seen.owned, seen.deployment.as_ref(), &context.settings.worker_image)?;
     let applied = apply(&context.client, namespace, uid, plan, seen.deployment).await;
@@ -104,7 +104,12 @@ async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Child
         Some(Stopped::NamespaceGoes) => return Ok(Next::AwaitChange),
         Some(stopped) => return Err(Error::Stopped(stopped)),
     };
-    let workers = judge(Workers { deployment: applied.deployment.as_ref(), pods: &seen.pods, wanted: replicas(&pipeline.spec) });
+    let workers = judge(Workers {
+        deployment: applied.deployment.as_ref(),
+        pods: &seen.pods,
+        wanted: replicas(&pipeline.spec),
+        overdue: left_to_start(pipeline, &now).is_zero(),
+    });
     let findings = Findings {
         verdict: &verdict,
         refused: refused.as_ref(),
@@ -121,7 +126,7 @@ async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Child
     }
 }
 
-/// When to look again: what is refused is told to nobody when it goes away, and a worker that crashes is not either.
+/// When to look again: what is refused is told to nobody when it goes away, and nor is it that time has passed.
 fn next(pipeline: &EventPipeline, findings: &Findings<'_>, now: &Time) -> Next {
     if findings.refused.is_some() {
         return Next::Backoff;
@@ -129,7 +134,15 @@ fn next(pipeline: &EventPipeline, findings: &Findings<'_>, now: &Time) -> Next {
     if findings.deployment.is_none() || findings.workers.settled {
         return Next::AwaitChange;
     }
-    Next::After((unready_for(pipeline, now).unwrap_or_default() / 2).clamp(LOOK.0, LOOK.1))
+    match left_to_start(pipeline, now) {
+        Duration::ZERO => Next::AwaitChange,
+        left => Next::After(left),
+    }
+}
+
+/// How long the workers of a pipeline that is not ready have before they are overdue.
+fn left_to_start(pipeline: &EventPipeline, now: &Time) -> Duration {
+    PATIENCE.saturating_sub(unready_for(pipeline, now).unwrap_or_default())
 }
 
 /// What a group notes in Kafka is told to nobody: it is read again at the latest after the usual time.

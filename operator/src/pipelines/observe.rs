@@ -1,32 +1,14 @@
-//! Gathers what a reconcile decides by. All reads are here; but for the pods of workers that do not become ready, and for what
-//! the pipeline's group has noted in Kafka, they are reads of caches.
+//! Gathers what a reconcile decides by. All reads are here; but for what the pipeline's group has noted in Kafka, they are reads of
+//! caches.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use k8s_openapi::{
-    api::{apps::v1::Deployment, core::v1::Pod},
-    apimachinery::pkg::apis::meta::v1::Time,
-};
-use kube::{Api, Resource, api::ListParams};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::Resource;
 use penstock_crds::{EventPipeline, name, topic};
 
-use super::{
-    build::selector_text,
-    child::ChildKind,
-    children::Children,
-    plan::Owned,
-    positions::Moves,
-    readings::Readings,
-    status::unready_for,
-    validate::{References, replicas},
-    workers::{Workers, judge},
-};
-use crate::{clusters, context::Context};
-
-/// How long workers may take to become ready before their pods are asked for the reason.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How many pods are asked for at most.
-const PODS: u32 = 50;
+use super::{child::ChildKind, children::Children, plan::Owned, positions::Moves, readings::Readings, validate::References};
+use crate::{clusters, context::Context, watch::Guarded};
 
 /// What a reconcile decides by.
 pub struct Observed {
@@ -36,8 +18,8 @@ pub struct Observed {
     pub owned: Vec<Owned>,
     /// Its Deployment.
     pub deployment: Option<Deployment>,
-    /// Its pods, where they have not been ready for a while.
-    pub pods: Vec<Pod>,
+    /// The pods of its workers.
+    pub pods: Vec<Arc<Guarded<Pod>>>,
     /// Where its group did not go on where it had stopped; none: that is not known.
     pub moves: Option<Moves>,
 }
@@ -51,21 +33,17 @@ pub async fn observe(
     children: &Children,
     readings: &Readings,
     pipeline: &EventPipeline,
-    now: &Time,
 ) -> Result<Observed, serde_json::Error> {
     let meta = &pipeline.metadata;
-    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let (namespace, name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
     let owned = children.owned_by(namespace, meta.uid.as_deref().unwrap_or_default())?;
-    let deployment = deployment(&owned, meta.name.as_deref().unwrap_or_default())?;
+    let deployment = deployment(&owned, name)?;
     let cluster = topic::cluster_name(pipeline.spec.cluster_ref.as_ref());
     let references = References {
         cluster: clusters::resolve(&context.watches.clusters.store(), &context.settings.namespace, cluster, namespace),
         topics: context.watches.topics.store().state_filter(|t| t.meta().namespace.as_deref() == Some(namespace)),
     };
-    let pods = match deployment.as_ref().filter(|d| are_overdue(pipeline, d, now)) {
-        Some(_) => pods(context, pipeline, namespace).await,
-        None => Vec::new(),
-    };
+    let pods = children.pods_of(namespace, name);
     let moves = readings.moves(context, pipeline, references.cluster.as_ref().ok()).await;
     Ok(Observed { references, owned, deployment, pods, moves })
 }
@@ -74,22 +52,4 @@ fn deployment(owned: &[Owned], pipeline: &str) -> Result<Option<Deployment>, ser
     let name = name::owned_name(pipeline);
     let ours = owned.iter().find(|o| o.kind == ChildKind::Deployment && o.metadata.name.as_deref() == Some(name.as_str()));
     ours.map(|o| serde_json::from_value(o.body.clone())).transpose()
-}
-
-fn are_overdue(pipeline: &EventPipeline, deployment: &Deployment, now: &Time) -> bool {
-    let workers = Workers { deployment: Some(deployment), pods: &[], wanted: replicas(&pipeline.spec) };
-    !judge(workers).settled && unready_for(pipeline, now).is_some_and(|unready| unready >= PATIENCE)
-}
-
-async fn pods(context: &Context, pipeline: &EventPipeline, namespace: &str) -> Vec<Pod> {
-    let selector = selector_text(pipeline.metadata.name.as_deref().unwrap_or_default());
-    let api: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
-    match api.list(&ListParams::default().labels(&selector).limit(PODS)).await {
-        Ok(list) => list.items,
-        Err(error) => {
-            // The conditions then say how many workers are ready, but not why.
-            tracing::warn!(%error, "the pods of a pipeline could not be listed");
-            Vec::new()
-        }
-    }
 }

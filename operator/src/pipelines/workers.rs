@@ -2,7 +2,7 @@
 //!
 //! The words do not change while the state does not: no times, counts of restarts or pod names stand in them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, DeploymentCondition},
@@ -11,6 +11,7 @@ use k8s_openapi::api::{
 use penstock_crds::condition::{ConditionType, Reason, Statement};
 
 use super::{handler, pod};
+use crate::watch::Guarded;
 
 /// The most characters of a crashed worker's last words.
 const MAX_LAST_WORDS: usize = 300;
@@ -23,10 +24,12 @@ const KILLED: i32 = 128;
 pub struct Workers<'a> {
     /// The Deployment, if there is one.
     pub deployment: Option<&'a Deployment>,
-    /// The pods, where they were asked for.
-    pub pods: &'a [Pod],
+    /// The pods.
+    pub pods: &'a [Arc<Guarded<Pod>>],
     /// How many workers shall run.
     pub wanted: i32,
+    /// Whether they have had their time to start.
+    pub overdue: bool,
 }
 
 /// How the workers are.
@@ -69,7 +72,7 @@ pub fn judge(workers: Workers<'_>) -> Judgement {
     if counts.current && counts.all == counts.updated && counts.updated == wanted && enough {
         return settled(Reason::WorkersAvailable, format!("{wanted} of {wanted} workers are ready"));
     }
-    if let Some((failing, reason, what)) = most_common_failure(workers.pods) {
+    if let Some((failing, reason, what)) = most_common_failure(workers.pods, workers.overdue) {
         let all = workers.pods.len();
         let reason = if enough && reason == Reason::WorkersUnavailable { Reason::RollingOut } else { reason };
         return judgement(enough, reason, format!("{} of {wanted} workers are ready; {failing} of {all}: {what}", counts.ready));
@@ -127,27 +130,28 @@ fn words(condition: &DeploymentCondition) -> String {
 }
 
 /// What ails most of the pods: how many, and what.
-fn most_common_failure(pods: &[Pod]) -> Option<(usize, Reason, String)> {
+fn most_common_failure(pods: &[Arc<Guarded<Pod>>], overdue: bool) -> Option<(usize, Reason, String)> {
     let mut found: BTreeMap<String, (usize, Reason)> = BTreeMap::new();
-    for (reason, what) in pods.iter().filter(|p| p.metadata.deletion_timestamp.is_none()).filter_map(failure) {
+    let ails = |pod: &Pod| failure(pod).or_else(|| not_listening(pod).filter(|_| overdue));
+    for (reason, what) in pods.iter().filter_map(|pod| ails(pod.0.as_ref().ok()?)) {
         found.entry(what).or_insert((0, reason)).0 += 1;
     }
     // Of as many, the first by its words, so that the choice does not change from time to time.
     found.into_iter().rev().max_by_key(|(_, (count, _))| *count).map(|(what, (count, reason))| (count, reason, what))
 }
 
-fn failure(pod: &Pod) -> Option<(Reason, String)> {
-    let status = pod.status.as_ref()?;
+/// What keeps a pod from running, unless it is on its way out.
+#[must_use]
+pub fn failure(pod: &Pod) -> Option<(Reason, String)> {
+    let status = pod.status.as_ref().filter(|_| pod.metadata.deletion_timestamp.is_none())?;
     let unschedulable = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
     if let Some(condition) = unschedulable {
         let why = condition.message.clone().unwrap_or_default();
         return Some((Reason::WorkersUnavailable, format!("no node takes it: {why}")));
     }
     // A handler is started before the worker, which cannot do without it.
-    let handlers = status.init_container_statuses.iter().flatten();
-    let containers = || handlers.clone().chain(status.container_statuses.iter().flatten());
-    let failing = containers().find_map(|c| container_failure(c).map(|what| (Reason::WorkersFailing, of_container(c, &what))));
-    failing.or_else(|| containers().find_map(|c| not_listening(c).map(|what| (Reason::WorkersUnavailable, of_container(c, what)))))
+    let mut containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    containers.find_map(|c| container_failure(c).map(|what| (Reason::WorkersFailing, of_container(c, &what))))
 }
 
 /// With its name, where it is not the worker itself.
@@ -155,11 +159,14 @@ fn of_container(container: &ContainerStatus, what: &str) -> String {
     if container.name == pod::CONTAINER { what.to_owned() } else { format!("container `{}`: {what}", container.name) }
 }
 
-/// A handler that runs, and is not reached on its port.
-fn not_listening(container: &ContainerStatus) -> Option<&'static str> {
-    let runs = container.state.as_ref().is_some_and(|state| state.running.is_some());
-    (container.name == handler::CONTAINER && runs && !container.ready)
-        .then_some("accepts no connections on its port yet; it must listen on the port in the variable PORT, on all addresses")
+/// A handler that runs, and is not reached on its port. Each is at first.
+fn not_listening(pod: &Pod) -> Option<(Reason, String)> {
+    let status = pod.status.as_ref().filter(|_| pod.metadata.deletion_timestamp.is_none())?;
+    let mut handlers = status.init_container_statuses.iter().flatten().filter(|c| c.name == handler::CONTAINER);
+    let runs = |c: &ContainerStatus| c.state.as_ref().is_some_and(|state| state.running.is_some());
+    let container = handlers.find(|c| runs(c) && !c.ready)?;
+    let what = "accepts no connections on its port yet; it must listen on the port in the variable PORT, on all addresses";
+    Some((Reason::WorkersUnavailable, of_container(container, what)))
 }
 
 fn container_failure(container: &ContainerStatus) -> Option<String> {

@@ -107,8 +107,15 @@ impl Books {
     /// Whether one more record may be taken.
     pub fn has_room(&self) -> bool {
         self.taken.records < self.bounds.records
-            && self.taken.bytes < self.bounds.bytes
+            && self.taken.bytes + self.taken.decided < self.bounds.bytes
             && self.partitions.values().map(Partition::known).sum::<usize>() < self.bounds.records.saturating_mul(KNOWN)
+    }
+
+    /// Whether the record may start, as far as memory for what follows goes. The first of a partition always may: the others
+    /// are not written before it.
+    pub fn may_start(&self, ticket: Ticket) -> bool {
+        self.taken.decided + self.held.decided < self.bounds.bytes
+            || self.partitions.get(&ticket.assignment).is_none_or(|partition| partition.is_first(ticket.number))
     }
 
     /// How many records are in memory.
@@ -142,6 +149,7 @@ impl Books {
             offset,
             timestamp_ms,
             bytes,
+            decided: 0,
             station,
             waits: None,
             precedes: false,
@@ -197,7 +205,8 @@ impl Books {
 
     /// The next record that waits only for a place in process.
     pub fn next_startable(&mut self) -> Option<Ticket> {
-        self.startable.pop_front()
+        let next = self.startable.iter().position(|ticket| self.may_start(*ticket))?;
+        self.startable.remove(next)
     }
 
     /// The processor gets the record. None: it must not any more, because its partition goes away.
@@ -224,6 +233,14 @@ impl Books {
         !partition.closing
     }
 
+    /// The processor has not begun with the record, and does not any more, because its partition goes away.
+    pub fn give_back(&mut self, ticket: Ticket) {
+        let Some(partition) = self.partitions.get_mut(&ticket.assignment) else { return };
+        let Some(slot) = partition.slot(ticket.number) else { return };
+        slot.stage = Stage::Waiting;
+        partition.busy -= 1;
+    }
+
     /// It is decided what follows from a record.
     pub fn decide(&mut self, ticket: Ticket, verdict: Verdict) {
         self.release_lane(ticket);
@@ -239,11 +256,14 @@ impl Books {
                 self.emittable.extend(now);
             }
             Emission::InOrder => {
+                let (station, decided) = (slot.station, verdict.size());
+                slot.decided = decided;
                 slot.stage = Stage::Decided(verdict);
                 partition.busy -= 1;
                 if partition.is_first(ticket.number) {
                     self.advance(ticket.assignment);
                 }
+                self.tally(station).decided += decided;
             }
         }
     }
@@ -386,7 +406,7 @@ impl Books {
 
     fn settle(&mut self, ticket: Ticket) {
         let Some(partition) = self.partitions.get_mut(&ticket.assignment) else { return };
-        let Some(Settled { precedes, event, station, bytes }) = partition.settle(ticket.number) else { return };
+        let Some(Settled { precedes, event, station, bytes, decided }) = partition.settle(ticket.number) else { return };
         partition.busy -= 1;
         if precedes
             && let Some(lane) = event.as_ref().and_then(|event| self.lane(ticket, event))
@@ -394,7 +414,7 @@ impl Books {
         {
             self.emittable.extend(precedence.settle(&lane));
         }
-        self.tally(station).remove(bytes);
+        self.tally(station).remove(bytes, decided);
         if station != Station::Source {
             self.ended.extend(event.map(|event| Waited { event, station, bytes }));
         }
@@ -518,8 +538,8 @@ impl Books {
                 precedence.remove(|(lane, _)| lane == assignment);
             }
             if let Some(partition) = self.partitions.remove(assignment) {
-                for (station, bytes) in partition.unsettled() {
-                    self.tally(station).remove(bytes);
+                for slot in partition.unsettled() {
+                    self.tally(slot.station).remove(slot.bytes, slot.decided);
                 }
             }
         }

@@ -12,6 +12,8 @@ pub(crate) struct Bounds {
 pub(crate) struct Tally {
     pub records: usize,
     pub bytes: usize,
+    /// The size of what follows from them, where that is decided and waits to be written.
+    pub decided: usize,
 }
 
 impl Tally {
@@ -20,8 +22,10 @@ impl Tally {
         self.bytes += bytes;
     }
 
-    pub fn remove(&mut self, bytes: usize) {
+    /// Removes a record with what was decided of it.
+    pub fn remove(&mut self, bytes: usize, decided: usize) {
         self.records -= 1;
         self.bytes -= bytes;
+        self.decided -= decided;
     }
 }

@@ -45,7 +45,7 @@ use crate::{
     processor::{DynProcessor, Failure, Outcome},
 };
 use places::Places;
-use running::Running;
+use running::{Ended, Running};
 use waiting::Happened;
 
 /// How many records are taken at once. Between two batches the group's decisions and Kafka's answers are looked at.
@@ -163,6 +163,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
     /// As [`Engine::run`].
     pub async fn drain(&mut self, deadline: Instant) -> Result<(), Breakdown> {
         self.parts.books.close_all();
+        self.end_unbegun(None);
         if !self.finish(None, deadline).await? {
             tracing::warn!("not everything was finished in time: the rest will be handled again");
         }
@@ -213,8 +214,12 @@ impl<W: World, O: Outbox> Engine<W, O> {
     async fn react(&mut self, happened: Happened) -> Result<(), Breakdown> {
         match happened {
             Happened::Received(received) => self.received(received).await,
-            Happened::Tried(attempt) => {
+            Happened::Ended(Ended::Tried(attempt)) => {
                 self.tried(attempt);
+                Ok(())
+            }
+            Happened::Ended(Ended::Unbegun(ticket)) => {
+                self.parts.books.give_back(ticket);
                 Ok(())
             }
             Happened::Woken(Wake::Attempt(ticket)) => {
@@ -249,14 +254,14 @@ impl<W: World, O: Outbox> Engine<W, O> {
 
     /// Starts what may start, writes what may be written, and takes in what Kafka answered.
     async fn work(&mut self) -> Result<(), Breakdown> {
-        while self.running.len() < self.parts.concurrency
-            && let Some(ticket) = self.parts.books.next_startable()
-        {
-            self.start(ticket).await;
-        }
+        self.start_waiting().await;
         let answers = self.parts.outbox.take_in(&mut self.parts.books)?;
         self.take_in(answers)?;
         self.write().await?;
+        // What was written may make room for more.
+        while self.start_waiting().await {
+            self.write().await?;
+        }
         self.parts.outbox.commit_if_due(&mut self.parts.books);
         self.let_go_on();
         self.parts.counters.in_flight(self.parts.books.records());
@@ -265,6 +270,18 @@ impl<W: World, O: Outbox> Engine<W, O> {
             self.parts.progress.reached(progress, self.parts.world.now().as_millisecond());
         }
         Ok(())
+    }
+
+    /// Starts what waits for a place in process, as far as there is one. Whether it has started any.
+    async fn start_waiting(&mut self) -> bool {
+        let mut has_started = false;
+        while self.running.len() < self.parts.concurrency
+            && let Some(ticket) = self.parts.books.next_startable()
+        {
+            self.start(ticket).await;
+            has_started = true;
+        }
+        has_started
     }
 
     async fn received(&mut self, received: Result<Vec<Received>, Error>) -> Result<(), Breakdown> {
@@ -305,9 +322,9 @@ impl<W: World, O: Outbox> Engine<W, O> {
         Ok(())
     }
 
-    /// Gives a record to the processor, or puts it off while too many are in process.
+    /// Gives a record to the processor, or puts it off while too many are in process or too much is decided.
     async fn start(&mut self, ticket: Ticket) {
-        if self.running.len() >= self.parts.concurrency {
+        if self.running.len() >= self.parts.concurrency || !self.parts.books.may_start(ticket) {
             return self.parts.books.put_off(ticket);
         }
         let start = self.may_start(ticket);
@@ -325,7 +342,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
             Poll::Pending => {
                 self.parts.books.hold_lane(ticket);
                 let attempt = async move { Attempt { ticket, number, begun, answer: answer.await.map_err(words_of) } };
-                self.running.push(Running { ticket, attempt: attempt.boxed() });
+                self.running.push(Running::new(ticket, attempt));
             }
         }
     }
@@ -413,7 +430,9 @@ impl<W: World, O: Outbox> Engine<W, O> {
     /// Nothing more of these partitions starts.
     fn close(&mut self, partitions: &[TopicPartition]) -> Vec<Assignment> {
         self.holds.revoke(partitions);
-        self.parts.books.close(partitions)
+        let closed = self.parts.books.close(partitions);
+        self.end_unbegun(Some(&closed));
+        closed
     }
 
     async fn hand_over(&mut self, closed: &[Assignment], consent: &Consent) -> Result<(), Breakdown> {

@@ -44,6 +44,8 @@ pub(crate) struct Slot {
     /// When it was written.
     pub timestamp_ms: Option<i64>,
     pub bytes: usize,
+    /// The size of what follows, from when it is decided until it is written.
+    pub decided: usize,
     /// Where it was read.
     pub station: Station,
     /// Where it waits next, once that is decided.
@@ -62,6 +64,7 @@ pub(crate) struct Settled {
     pub event: Option<Arc<Event>>,
     pub station: Station,
     pub bytes: usize,
+    pub decided: usize,
 }
 
 /// A position that Kafka has acknowledged.
@@ -162,7 +165,8 @@ impl Partition {
     pub fn settle(&mut self, number: u64) -> Option<Settled> {
         let slot = self.slot(number).filter(|slot| !matches!(slot.stage, Stage::Settled))?;
         slot.stage = Stage::Settled;
-        let settled = Settled { precedes: slot.precedes, event: slot.event.take(), station: slot.station, bytes: slot.bytes };
+        let Slot { precedes, station, bytes, decided, .. } = *slot;
+        let settled = Settled { precedes, event: slot.event.take(), station, bytes, decided };
         while self.slots.front().is_some_and(|slot| matches!(slot.stage, Stage::Settled)) {
             let slot = self.slots.pop_front();
             self.settled_ms = slot.and_then(|slot| slot.timestamp_ms).or(self.settled_ms);
@@ -213,9 +217,9 @@ impl Partition {
         self.slots.len()
     }
 
-    /// What is in memory: where each record was read, and its bytes.
-    pub fn unsettled(&self) -> impl Iterator<Item = (Station, usize)> {
-        self.slots.iter().filter(|slot| !matches!(slot.stage, Stage::Settled)).map(|slot| (slot.station, slot.bytes))
+    /// What is in memory.
+    pub fn unsettled(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|slot| !matches!(slot.stage, Stage::Settled))
     }
 }
 
@@ -234,6 +238,7 @@ mod tests {
             offset,
             timestamp_ms: Some(offset * 10),
             bytes: 1,
+            decided: 0,
             station: Station::Source,
             waits: None,
             precedes: false,

@@ -27,6 +27,15 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
+    /// How many bytes it keeps in memory beside the record, at least: none for one that waits, which is written as it was read.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Emit(outputs) => outputs.iter().map(Output::size).sum(),
+            Self::Wait { .. } => 0,
+            Self::Bury(Letter { failure, .. }) => failure.size(),
+        }
+    }
+
     /// What that is to those that come after it.
     pub fn consequence(&self) -> Consequence {
         match self {

@@ -107,6 +107,9 @@ impl Cluster {
 
     /// Stores a record, in the partition that it names, or its key, or chance.
     pub fn append(&mut self, record: RecordRef<'_>, now: Timestamp, transaction: Option<TransactionNumber>) -> Result<RecordPosition> {
+        if transaction.is_some_and(|number| !self.open.contains_key(&number)) {
+            return Err(Error::Fenced { message: "the transaction has ended".to_owned() });
+        }
         let unknown = || Error::UnknownTopic { topic: record.topic.to_owned() };
         let (name, topic) = self.topics.get_key_value(record.topic).ok_or_else(unknown)?;
         let (name, max_bytes) = (name.as_str().into(), topic.max_bytes);
@@ -177,8 +180,14 @@ impl Cluster {
         }
     }
 
-    pub fn is_open(&self, number: TransactionNumber) -> bool {
-        self.open.contains_key(&number)
+    /// A transaction has lasted too long: it is aborted if it is under way still, and its producer is fenced.
+    pub fn time_out(&mut self, number: TransactionNumber) {
+        if let Some(open) = self.open.get(&number) {
+            if let Some(epoch) = self.epochs.get_mut(&open.transactional_id) {
+                *epoch += 1;
+            }
+            self.end(number, false);
+        }
     }
 
     /// Whether no transaction is under way.

@@ -1,5 +1,6 @@
-//! Producers in memory. What was not acknowledged when one is dropped was never sent; a transaction that is left open is aborted
-//! when its time-out is over, or when a producer of the same transactional id starts.
+//! Producers in memory. What was not acknowledged when one is dropped is in its topic or is not, up to some record, as the dice say. A
+//! transaction is aborted when its time-out is over, whether its producer lives or not, and one that lives is fenced by that; or
+//! when a producer of the same transactional id starts.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -10,8 +11,9 @@ use std::{
 use penstock_kafka::{
     CommitError, Error, GroupOffset, ProducerSettings, Record, RecordRef, Result, Settled, TopicPartition, TransactionSettings,
 };
+use rand::RngExt;
 use tokio::{
-    runtime::Handle,
+    task::AbortHandle,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -108,6 +110,22 @@ impl Bulk for MemoryBulk {
     }
 }
 
+impl Drop for MemoryBulk {
+    fn drop(&mut self) {
+        let (pending, now) = (std::mem::take(&mut *self.pending()), self.memory.now());
+        if pending.is_empty() {
+            return;
+        }
+        self.memory.change(|cluster| {
+            let arrived = cluster.chance.random_range(0..=pending.len());
+            for (_, record, _) in pending.iter().take(arrived) {
+                // Nobody is there to be told that it was refused.
+                let _ = cluster.append(RecordRef::from(record), now, None);
+            }
+        });
+    }
+}
+
 /// Writes in transactions.
 pub(crate) struct MemoryProducer {
     memory: Memory,
@@ -128,7 +146,8 @@ impl MemoryProducer {
 
     fn fenced(&self) -> Option<Error> {
         let is_latest = self.memory.see(|cluster| cluster.is_latest(&self.transactional_id, self.epoch));
-        (!is_latest).then(|| Error::Fenced { message: "a producer with the same transactional id has started".to_owned() })
+        let why = "a producer with the same transactional id has started, or a transaction has timed out";
+        (!is_latest).then(|| Error::Fenced { message: why.to_owned() })
     }
 }
 
@@ -141,8 +160,13 @@ impl Producer for MemoryProducer {
             return Err(fenced);
         }
         let number = self.memory.change(|cluster| cluster.begin(&self.transactional_id));
-        let open = Open { memory: self.memory.clone(), number, timeout: self.timeout };
-        Ok(MemoryTransaction { producer: Self { stored: BTreeMap::new(), ..self }, open, records: Mutex::default() })
+        let (memory, timeout) = (self.memory.clone(), self.timeout);
+        let time_out = tokio::spawn(async move {
+            sleep(timeout).await;
+            memory.change(|cluster| cluster.time_out(number));
+        });
+        let producer = Self { stored: BTreeMap::new(), ..self };
+        Ok(MemoryTransaction { producer, number, time_out: time_out.abort_handle(), records: Mutex::default() })
     }
 
     fn stored(&self) -> &BTreeMap<TopicPartition, u64> {
@@ -154,30 +178,12 @@ impl Producer for MemoryProducer {
     }
 }
 
-/// Ends a transaction whose producer is gone.
-struct Open {
-    memory: Memory,
-    number: TransactionNumber,
-    timeout: Duration,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let Ok(runtime) = Handle::try_current() else { return };
-        let (memory, number, timeout) = (self.memory.clone(), self.number, self.timeout);
-        if memory.see(|cluster| cluster.is_open(number)) {
-            runtime.spawn(async move {
-                sleep(timeout).await;
-                memory.change(|cluster| cluster.end(number, false));
-            });
-        }
-    }
-}
-
-/// A transaction under way.
+/// A transaction under way. Dropped, it stays open until its time is over.
 pub(crate) struct MemoryTransaction {
     producer: MemoryProducer,
-    open: Open,
+    number: TransactionNumber,
+    /// Ends it when its time is over.
+    time_out: AbortHandle,
     records: Mutex<Records>,
 }
 
@@ -198,8 +204,8 @@ impl Transaction for MemoryTransaction {
         if self.records.lock().unwrap_or_else(PoisonError::into_inner).failed.is_some() {
             return Err(Error::TransactionFailed);
         }
-        let memory = &self.open.memory;
-        let stored = memory.change(|cluster| cluster.append(record, memory.now(), Some(self.open.number)));
+        let memory = &self.producer.memory;
+        let stored = memory.change(|cluster| cluster.append(record, memory.now(), Some(self.number)));
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         match stored {
             Ok(position) => *records.stored.entry(TopicPartition::new(record.topic, position.partition)).or_default() += 1,
@@ -215,8 +221,8 @@ impl Transaction for MemoryTransaction {
         offsets: &[GroupOffset],
         member: &MemoryMember,
     ) -> std::result::Result<MemoryProducer, CommitError<MemoryProducer>> {
-        let Self { producer, open, records } = self;
-        let (memory, number) = (open.memory.clone(), open.number);
+        let Self { producer, number, time_out, records } = self;
+        let memory = producer.memory.clone();
         let Some(generation) = memory.see(|cluster| member.generation(cluster)) else {
             return Err(CommitError::ProducerLost { reason: Error::Fenced { message: "not a member of the group".to_owned() } });
         };
@@ -224,6 +230,7 @@ impl Transaction for MemoryTransaction {
         if let Some(reason) = producer.fenced() {
             return Err(CommitError::ProducerLost { reason });
         }
+        time_out.abort();
         let Records { stored, failed } = records.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (failed, at_fault) = failed.unzip();
         let reason = memory.change(|cluster| {
@@ -241,5 +248,41 @@ impl Transaction for MemoryTransaction {
             None => Ok(MemoryProducer { stored, ..producer }),
             Some(reason) => Err(CommitError::Aborted { reason, records: at_fault.unwrap_or_default(), producer: Box::new(producer) }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_kafka::ConsumerSettings;
+
+    use super::*;
+    use crate::stream::handover::{Handover, Patience};
+
+    /// As with a broker: see `tests/local/transactions.rs`.
+    #[tokio::test(start_paused = true)]
+    async fn a_transaction_that_lasts_too_long_is_aborted_and_its_producer_fenced() {
+        let (memory, settings) = (Memory::new(1), TransactionSettings::new("slow"));
+        memory.change(|cluster| cluster.create("t", 1, 1_000));
+        let (handover, _decisions) = Handover::new(Patience::new(Duration::ZERO));
+        let member = MemoryMember::join(memory.clone(), &ConsumerSettings::new("g"), &["t"], handover);
+        let is_settled = || memory.see(|cluster| cluster.is_settled());
+        for (lasts, is_committed) in [(settings.timeout - Duration::from_secs(1), true), (settings.timeout + Duration::from_secs(1), false)]
+        {
+            let transaction = MemoryProducer::start(memory.clone(), &settings).begin().await.unwrap();
+            transaction.enqueue(RecordRef { payload: Some(b"x"), ..RecordRef::to("t") }).await.unwrap();
+            sleep(lasts).await;
+            assert_eq!(is_settled(), !is_committed);
+            match transaction.commit(&[], &member).await {
+                Ok(_) => assert!(is_committed),
+                Err(CommitError::ProducerLost { reason: Error::Fenced { .. } }) => assert!(!is_committed),
+                Err(error) => panic!("{error}"),
+            }
+            // Nothing of one that has ended is left to time out.
+            sleep(settings.timeout * 2).await;
+            assert!(is_settled());
+            assert!(is_committed || MemoryProducer::start(memory.clone(), &settings).begin().await.is_ok());
+        }
+        let stored = memory.see(|cluster| cluster.logs("t").unwrap().flat_map(|(_, log)| log.read(0..i64::MAX)).count());
+        assert_eq!(stored, 1);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::*;
-use crate::{Event, Failure, Outcome, Output, Processor};
+use crate::{Event, Failure, Outcome, Output, Processor, unbegun};
 
 const KEYS: u32 = 5;
 const RECORDS: u32 = 40;
@@ -153,41 +153,150 @@ fn what_never_ends_is_told() {
     }
 }
 
+/// Pauses for a minute with the first record, answers every other at once with 1 MB, and counts its calls.
+#[derive(Clone, Default)]
+struct Generous(Arc<AtomicUsize>);
+
+impl Processor for Generous {
+    async fn process(&self, event: &Event) -> Outcome {
+        self.0.fetch_add(1, SeqCst);
+        if (event.offset, event.attempt) == (0, 1) {
+            return Outcome::Retry(Failure::new("Busy", "later").with_retry_after(Duration::from_secs(60)));
+        }
+        Outcome::Emit(vec![Output { payload: Some(vec![b'x'; 1_000_000].into()), ..Output::default() }])
+    }
+}
+
+#[test]
+fn outputs_that_wait_for_an_earlier_record_are_bounded() {
+    let (generous, pipeline) = (Generous::default(), Pipeline::reading(&["in"]).writing("out").with_partitions(1));
+    let made = generous.clone();
+    let mut test = TestRuntime::new(pipeline, 5, async move |(): ()| Ok::<_, TestError>(made.clone())).unwrap();
+    for _ in 0..40 {
+        test.produce(Record::to("in").with_payload("x")).unwrap();
+    }
+    test.start("one").unwrap();
+    test.run_for(Duration::from_secs(30));
+    // Eight are less than 8 MiB.
+    assert_eq!(generous.0.load(SeqCst), 1 + 9);
+    test.run_until_idle().unwrap();
+    assert_eq!((generous.0.load(SeqCst), test.records("out").unwrap().len()), (41, 40));
+}
+
+/// Writes each record again, and counts its calls.
+#[derive(Clone, Default)]
+struct Echo(Arc<AtomicUsize>);
+
+impl Processor for Echo {
+    async fn process(&self, event: &Event) -> Outcome {
+        self.0.fetch_add(1, SeqCst);
+        Outcome::Emit(vec![Output { payload: event.payload.clone(), ..Output::default() }])
+    }
+}
+
+#[test]
+fn what_was_written_and_not_acknowledged_is_there_after_a_crash_or_is_not() {
+    let arrives_late = |seed| {
+        let (echo, pipeline) = (Echo::default(), Pipeline::reading(&["in"]).writing("out").with_partitions(1));
+        let made = echo.clone();
+        let pipeline = pipeline.with_delivery(Delivery::AtLeastOnce);
+        let mut test = TestRuntime::new(pipeline, seed, async move |(): ()| Ok::<_, TestError>(made.clone())).unwrap();
+        for number in 0..RECORDS {
+            test.produce(Record::to("in").with_payload(number.to_string())).unwrap();
+        }
+        test.start("one").unwrap();
+        test.run_until("a record is handled", |_| echo.0.load(SeqCst) > 0).unwrap();
+        let acknowledged = test.records("out").unwrap().len();
+        test.crash("one").unwrap();
+        let there = numbers(&test.records("out").unwrap());
+        assert_eq!(there, (0..there.len()).map(|number| u32::try_from(number).unwrap()).collect::<Vec<_>>(), "nothing is left out");
+        test.start("one").unwrap();
+        test.run_until_idle().unwrap();
+        let all: BTreeSet<_> = numbers(&test.records("out").unwrap()).into_iter().collect();
+        assert_eq!(all.len(), RECORDS as usize);
+        there.len() - acknowledged
+    };
+    let all: BTreeSet<_> = (0..20).map(arrives_late).collect();
+    assert!(all.contains(&0) && all.len() > 2, "{all:?}");
+}
+
 /// Never answers, and counts the records that it is at.
 #[derive(Clone, Default)]
-struct Stuck(Arc<Mutex<BTreeSet<String>>>);
+struct Stuck {
+    at: Arc<Mutex<BTreeSet<String>>>,
+    /// After how long it waits as one that has not begun.
+    unbegun_after: Option<Duration>,
+}
 
 struct At(Stuck, String);
 
 impl Drop for At {
     fn drop(&mut self) {
-        self.0.0.lock().unwrap().remove(&self.1);
+        self.0.at.lock().unwrap().remove(&self.1);
     }
 }
 
 impl Processor for Stuck {
     async fn process(&self, event: &Event) -> Outcome {
-        self.0.lock().unwrap().insert(event.id());
+        self.at.lock().unwrap().insert(event.id());
         let _at = At(self.clone(), event.id());
-        std::future::pending().await
+        match self.unbegun_after {
+            Some(begun) => {
+                tokio::time::sleep(begun).await;
+                unbegun(std::future::pending()).await
+            }
+            None => std::future::pending().await,
+        }
     }
+}
+
+/// Two partitions, and a worker that is at a record of one of them.
+fn stuck_test(stuck: &Stuck, seed: u64) -> TestRuntime {
+    let made = stuck.clone();
+    let pipeline = Pipeline::reading(&["in"]).with_partitions(2).with_concurrency(1);
+    let mut test = TestRuntime::new(pipeline, seed, async move |(): ()| Ok::<_, TestError>(made.clone())).unwrap();
+    for number in 0..20 {
+        test.produce(Record::to("in").with_key(number.to_string()).with_payload("x")).unwrap();
+    }
+    test.start("one").unwrap();
+    test.run_until("the first worker is at a record", |_| stuck.at.lock().unwrap().len() == 1).unwrap();
+    test
 }
 
 #[test]
 fn what_is_under_way_of_a_partition_that_went_away_is_given_up() {
     for seed in 0..6 {
         let stuck = Stuck::default();
-        let made = stuck.clone();
-        let pipeline = Pipeline::reading(&["in"]).with_partitions(2).with_concurrency(1);
-        let mut test = TestRuntime::new(pipeline, seed, async move |(): ()| Ok::<_, TestError>(made.clone())).unwrap();
-        for number in 0..20 {
-            test.produce(Record::to("in").with_key(number.to_string()).with_payload("x")).unwrap();
-        }
-        let under_way = || stuck.0.lock().unwrap().len();
-        test.start("one").unwrap();
-        test.run_until("the first worker is at a record", |_| under_way() == 1).unwrap();
+        let mut test = stuck_test(&stuck, seed);
         test.start("two").unwrap();
-        test.run_until("each worker is at a record of its own partition", |_| under_way() == 2).unwrap();
+        test.run_until("each worker is at a record of its own partition", |_| stuck.at.lock().unwrap().len() == 2).unwrap();
+    }
+}
+
+#[test]
+fn nobody_waits_for_what_has_not_begun() {
+    let seconds = Duration::from_secs;
+    for (unbegun_after, rebalance, end) in [
+        (None, seconds(20)..seconds(40), seconds(15)..seconds(40)),
+        (Some(seconds(0)), seconds(0)..seconds(5), seconds(0)..seconds(2)),
+        // What had begun may still turn out to wait.
+        (Some(seconds(4)), seconds(0)..seconds(9), seconds(0)..seconds(6)),
+    ] {
+        for seed in 0..6 {
+            let stuck = Stuck { unbegun_after, ..Stuck::default() };
+            let mut test = stuck_test(&stuck, seed);
+            let since = |test: &TestRuntime, begun| Duration::try_from(test.now().duration_since(begun)).unwrap();
+            let begun = test.now();
+            test.start("two").unwrap();
+            test.run_until("each worker is at a record of its own partition", |_| stuck.at.lock().unwrap().len() == 2).unwrap();
+            let took = since(&test, begun);
+            assert!(rebalance.contains(&took), "{unbegun_after:?}, seed {seed}: the rebalance took {took:?}");
+            let begun = test.now();
+            test.stop("two").unwrap();
+            let took = since(&test, begun);
+            assert!(end.contains(&took), "{unbegun_after:?}, seed {seed}: the end took {took:?}");
+            assert_eq!(test.committed("in").values().sum::<i64>(), 0, "nothing was done");
+        }
     }
 }
 

@@ -13,11 +13,11 @@ fn counts(observed: i64, all: i32, updated: i32, ready: i32) -> Value {
     json!({"observedGeneration": observed, "replicas": all, "updatedReplicas": updated, "readyReplicas": ready})
 }
 
-fn pod(status: Value) -> Pod {
-    serde_json::from_value(json!({"metadata": {"name": "payments-x"}, "status": status})).unwrap()
+fn pod(status: Value) -> Arc<Guarded<Pod>> {
+    Arc::new(serde_json::from_value(json!({"metadata": {"name": "payments-x"}, "status": status})).unwrap())
 }
 
-fn container(ready: bool, state: Value, last_state: Value) -> Pod {
+fn container(ready: bool, state: Value, last_state: Value) -> Arc<Guarded<Pod>> {
     pod(json!({"containerStatuses": [
         {"name": "worker", "image": "penstock-worker:9", "imageID": "", "ready": ready, "restartCount": 1, "state": state, "lastState": last_state},
     ]}))
@@ -41,7 +41,7 @@ fn the_state_of_a_deployment() {
     ];
     for (wanted, (observed, all, updated, ready), settled, available, reason, words) in rows {
         let deployment = deployment(2, counts(observed, all, updated, ready));
-        let got = judge(Workers { deployment: Some(&deployment), pods: &[], wanted });
+        let got = judge(Workers { deployment: Some(&deployment), pods: &[], wanted, overdue: true });
         let row = format!("{wanted} {observed} {all} {updated} {ready}: {got:?}");
         assert_eq!((got.settled, got.statement.status, got.statement.reason), (settled, Some(available), reason), "{row}");
         assert!(got.statement.message.contains(words), "{row}");
@@ -50,7 +50,7 @@ fn the_state_of_a_deployment() {
 
 #[test]
 fn without_a_deployment_there_are_no_workers() {
-    let got = judge(Workers { deployment: None, pods: &[], wanted: 0 });
+    let got = judge(Workers { deployment: None, pods: &[], wanted: 0, overdue: true });
     assert!(!got.settled);
     assert_eq!((got.statement.status, got.statement.reason), (Some(false), Reason::WorkersUnavailable));
 }
@@ -112,7 +112,7 @@ fn what_pods_say() {
     ];
     for (pods, reason, words) in rows {
         let deployment = deployment(1, counts(1, 2, 2, 0));
-        let got = judge(Workers { deployment: Some(&deployment), pods: &pods, wanted: 2 });
+        let got = judge(Workers { deployment: Some(&deployment), pods: &pods, wanted: 2, overdue: true });
         assert_eq!((got.statement.reason, got.statement.message.as_str()), (reason, words));
         assert!(!got.settled);
     }
@@ -161,9 +161,33 @@ fn a_handler_that_fails_is_named() {
         ),
     ] {
         let deployment = deployment(1, counts(1, 1, 1, 0));
-        let got = judge(Workers { deployment: Some(&deployment), pods: &[pod], wanted: 1 });
+        let got = judge(Workers { deployment: Some(&deployment), pods: &[pod], wanted: 1, overdue: true });
         let expected = if words.is_empty() { String::new() } else { format!("; 1 of 1: {words}") };
         assert_eq!((got.statement.reason, got.statement.message), (reason, format!("0 of 1 workers are ready{expected}")));
+    }
+}
+
+#[test]
+fn what_every_worker_passes_through_is_told_only_once_it_lasts() {
+    let starting = |handler: Value| pod(json!({"initContainerStatuses": [handler]}));
+    let handler = |ready: bool, state: Value| {
+        starting(json!({"name": "handler", "image": "shop/handler:1", "imageID": "", "ready": ready, "restartCount": 0, "state": state}))
+    };
+    let going = || {
+        let mut pod = serde_json::to_value(handler(false, json!({"running": {}})).0.as_ref().unwrap()).unwrap();
+        pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        Arc::new(serde_json::from_value(pod).unwrap())
+    };
+    for (pod, overdue, told) in [
+        (handler(false, json!({"running": {}})), false, ""),
+        (handler(false, json!({"running": {}})), true, "accepts no connections"),
+        (going(), true, ""),
+        (handler(false, json!({"waiting": {"reason": "ImagePullBackOff"}})), false, "cannot be pulled"),
+        (pod(json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "no"}]})), false, "no node takes it: no"),
+    ] {
+        let deployment = deployment(1, counts(1, 1, 1, 0));
+        let message = judge(Workers { deployment: Some(&deployment), pods: &[pod], wanted: 1, overdue }).statement.message;
+        assert_eq!((message.contains(told), message.contains("; 1 of 1: ")), (true, !told.is_empty()), "{message}");
     }
 }
 
@@ -175,7 +199,7 @@ fn pods_that_kubernetes_refuses() {
     ] {
         let mut status = counts(1, 0, 0, 0);
         status["conditions"] = json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}]);
-        let got = judge(Workers { deployment: Some(&deployment(1, status)), pods: &[], wanted: 1 });
+        let got = judge(Workers { deployment: Some(&deployment(1, status)), pods: &[], wanted: 1, overdue: true });
         assert_eq!((got.statement.reason, got.statement.message.as_str()), (Reason::RefusedByKubernetes, words));
     }
 }
@@ -184,7 +208,7 @@ fn pods_that_kubernetes_refuses() {
 fn a_rollout_that_cannot_go_on_leaves_the_old_workers_available() {
     let unschedulable = pod(json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "no"}]}));
     let deployment = deployment(1, counts(1, 2, 1, 1));
-    let got = judge(Workers { deployment: Some(&deployment), pods: &[unschedulable], wanted: 1 });
+    let got = judge(Workers { deployment: Some(&deployment), pods: &[unschedulable], wanted: 1, overdue: true });
     assert_eq!((got.settled, got.statement.status, got.statement.reason), (false, Some(true), Reason::RollingOut));
     assert_eq!(got.statement.message, "1 of 1 workers are ready; 1 of 1: no node takes it: no");
 }

@@ -8,12 +8,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use penstock_tests::bench::{PARTITIONS, Reader};
 use penstock_tests::scene::Result;
 
-use crate::client::Reader;
 use crate::contestant::Task;
 use crate::orders::{Fate, event, fate, number_of};
-use crate::topics::PARTITIONS;
 
 /// What came out.
 pub struct Outcome {

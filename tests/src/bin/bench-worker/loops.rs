@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use penstock_crds::worker::{DeadLetterFormat, DeadLetterTarget};
 use penstock_kafka::{Record, TimestampType};
+use penstock_tests::bench::{Acknowledged, LIMIT, config};
 use penstock_tests::scene::Result;
 use penstock_workers::processor::Event;
 use penstock_workers::processors::payments::pay;
@@ -22,7 +23,6 @@ use rdkafka::message::{BorrowedMessage, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::client::{Acknowledged, LIMIT, config};
 use crate::orders::SUCCESS_RATE;
 
 /// What a loop does between two polls of its producer.

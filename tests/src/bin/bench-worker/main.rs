@@ -10,7 +10,6 @@
 #![allow(clippy::indexing_slicing, reason = "a benchmark may stop where a program must not")]
 
 mod check;
-mod client;
 mod contestant;
 mod drain;
 mod latency;
@@ -18,21 +17,19 @@ mod loops;
 mod orders;
 mod report;
 mod start;
-mod topics;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use penstock_tests::bench::{PARTITIONS, Sender, Topics, Watcher};
 use penstock_tests::local::{BrokerSettings, Brokers, cores, pin, worker_binary};
 use penstock_tests::scene::Result;
 
-use client::Sender;
 use contestant::{Contestant, Setup};
 use loops::{Guarantee, Job, Style};
 use report::Report;
-use topics::{PARTITIONS, Topics};
 
 const SOURCE: &str = "bench-orders";
 /// Who takes part, in the order of a round.
@@ -115,9 +112,9 @@ async fn bench(arguments: &Arguments) -> Result {
 async fn fill(setup: &Setup, orders: u32) -> Result {
     Topics::new(&setup.brokers)?.create(&[SOURCE]).await?;
     let sender = Sender::new(&setup.brokers, SOURCE, 20)?;
-    (0..orders).try_for_each(|number| sender.send(number))?;
+    (0..orders).try_for_each(|number| orders::send(&sender, number))?;
     sender.finish()?;
-    let found = client::Watcher::new(&setup.brokers, "bench-filler", SOURCE, PARTITIONS)?.available()?;
+    let found = Watcher::new(&setup.brokers, "bench-filler", SOURCE, PARTITIONS)?.available()?;
     if found == i64::from(orders) { Ok(()) } else { Err(format!("{found} orders are in Kafka, not {orders}").into()) }
 }
 

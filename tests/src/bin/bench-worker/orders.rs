@@ -1,7 +1,9 @@
-//! The orders that are processed, and what must become of each. Pure.
+//! The orders that are processed, and what must become of each.
 //!
 //! An order is its number: id, bytes and fate follow from it, so that whoever reads a payment knows what it should say.
 
+use penstock_tests::bench::Sender;
+use penstock_tests::scene::Result;
 use penstock_workers::processors::payments::{Decision, decide};
 use uuid::Uuid;
 
@@ -43,6 +45,17 @@ pub fn event(number: u32) -> String {
         Some(Fault::Items) => order(number, "19.99", "EUR", ""),
         Some(Fault::Json) => format!("{:x<BYTES$}", format!("no JSON: {}", id(number))),
     }
+}
+
+/// The record of an order: key and value.
+pub fn record(number: u32) -> (String, String) {
+    (id(number).to_string(), event(number))
+}
+
+/// Sends an order.
+pub fn send(sender: &Sender, number: u32) -> Result {
+    let (key, value) = record(number);
+    sender.send(key.as_bytes(), value.as_bytes())
 }
 
 /// What must become of an order.
@@ -88,6 +101,8 @@ fn order(number: u32, amount: &str, currency: &str, items: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use penstock_tests::bench::Sender;
+    use penstock_tests::scene::Result;
     use penstock_workers::processors::payments::pay;
 
     use super::*;

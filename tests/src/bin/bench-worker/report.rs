@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use penstock_tests::bench::{Latency, megabytes};
+
 use crate::contestant::Contestant;
-use crate::drain::{Drained, megabytes};
-use crate::latency::Latency;
+use crate::drain::Drained;
 use crate::loops::{Guarantee, Style};
 use crate::start::Start;
 

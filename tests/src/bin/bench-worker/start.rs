@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use penstock_tests::bench::{PARTITIONS, Sender, Topics, Watcher, wait_for};
 use penstock_tests::scene::Result;
 
-use crate::client::{Sender, Watcher};
 use crate::contestant::{Contestant, Running, Setup, Task};
-use crate::drain::wait_for;
 use crate::loops::Guarantee;
-use crate::topics::{PARTITIONS, Topics};
+use crate::orders;
 
 const ORDERS: u32 = 1_000;
 /// How long the worker does nothing before its memory is read.
@@ -32,10 +31,10 @@ pub async fn run(setup: &Setup, guarantee: Guarantee, name: &str) -> Result<Star
     let (sender, watcher) = (Sender::new(&setup.brokers, &source, 0)?, Watcher::new(&setup.brokers, &task.group, &source, PARTITIONS)?);
     let begin = || Running::start(setup, Contestant::Worker, guarantee, &task);
 
-    (0..ORDERS).try_for_each(|number| sender.send(number))?;
+    (0..ORDERS).try_for_each(|number| orders::send(&sender, number))?;
     sender.finish()?;
     let running = begin()?;
-    wait_for(&watcher, &running, ORDERS.into()).await?;
+    wait_for(&watcher, running.process(), ORDERS.into()).await?;
     running.end().await?;
 
     let resting = begin()?;
@@ -46,11 +45,11 @@ pub async fn run(setup: &Setup, guarantee: Guarantee, name: &str) -> Result<Star
     let idle_rss = resting.process().usage()?.rss;
     resting.end().await?;
 
-    (ORDERS..ORDERS * 2).try_for_each(|number| sender.send(number))?;
+    (ORDERS..ORDERS * 2).try_for_each(|number| orders::send(&sender, number))?;
     sender.finish()?;
     let begun = Instant::now();
     let running = begin()?;
-    wait_for(&watcher, &running, i64::from(ORDERS) + 1).await?;
+    wait_for(&watcher, running.process(), i64::from(ORDERS) + 1).await?;
     let first_commit = begun.elapsed();
     running.end().await?;
     topics.delete(&[&source, &task.payments, &task.letters]).await?;

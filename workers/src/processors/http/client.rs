@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     error::ConfigError,
-    processor::{Event, Failure},
+    processor::{Event, Failure, unbegun},
 };
 
 /// How long a connection may take: it is one within the pod.
@@ -129,11 +129,14 @@ impl Client {
         let mut connection = capture_connection(&mut request);
         let mut answering = std::pin::pin!(self.connections.request(request));
         // The time for an answer begins with the connection: as long as there is none, nothing was asked.
-        let early = tokio::select! {
-            biased;
-            answer = &mut answering => Some(answer),
-            () = async { drop(connection.wait_for_connection_metadata().await) } => None,
-        };
+        let early = unbegun(async {
+            tokio::select! {
+                biased;
+                answer = &mut answering => Some(answer),
+                () = async { drop(connection.wait_for_connection_metadata().await) } => None,
+            }
+        })
+        .await;
         let answered = async {
             let answer = match early {
                 Some(answer) => answer,

@@ -1,8 +1,9 @@
 //! The processor of `processor.http`: each record is a request to a handler in the same pod, and its answer decides.
 //!
-//! A record that could not be sent was not tried: it waits for the handler, however long that takes. One that was sent and got no
-//! whole answer was tried, so that a record which brings its handler down ends in the dead letter topic.
+//! A record that could not be sent was not tried: it waits for the handler, however long that takes, unless its partition goes to
+//! another worker meanwhile. One that was sent and got no whole answer was tried, so that a record which brings its handler down ends in the dead letter topic.
 
+mod batch;
 mod client;
 mod metrics;
 mod request;
@@ -29,7 +30,7 @@ use self::{
 };
 use crate::{
     error::ConfigError,
-    processor::{Event, Outcome, Processor},
+    processor::{Event, Outcome, Processor, unbegun},
     stream::retry::pause,
 };
 
@@ -70,7 +71,7 @@ impl HttpHandler {
                     if !self.is_away.swap(true, Ordering::Relaxed) {
                         tracing::warn!(why, "the handler takes no connection: records wait for it");
                     }
-                    tokio::time::sleep(pause(initial, max, failures, rand::random())).await;
+                    unbegun(tokio::time::sleep(pause(initial, max, failures, rand::random()))).await;
                 }
                 sent => {
                     if self.is_away.swap(false, Ordering::Relaxed) {
@@ -85,7 +86,7 @@ impl HttpHandler {
 
 impl Processor for HttpHandler {
     async fn process(&self, event: &Event) -> Outcome {
-        let _turn = self.suspects.turn(|| event.id()).await;
+        let _turn = unbegun(self.suspects.turn(|| event.id())).await;
         let sent = self.send(event).await;
         match &sent {
             Err(CallError::Broken(_)) => self.suspects.add(event.id()),

@@ -3,10 +3,10 @@
 //! What the handler says is bounded before it gets here; `docs/handlers.md` has the whole in tables.
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use jiff::Timestamp;
 
-use super::{request::TRACE, retry_after};
+use super::{batch, request::TRACE, retry_after};
 use crate::{
     cloudevents::text_of,
     processor::{Event, Failure, Header, Outcome, Output},
@@ -16,7 +16,8 @@ use crate::{
 pub const MAX_BODY: usize = 1 << 20;
 /// How much of a body becomes part of a failure's message, in bytes.
 const MAX_MESSAGE: usize = 2 << 10;
-const PARTITION_KEY: &str = "partitionkey";
+/// The attribute that is the record's key.
+pub const PARTITION_KEY: &str = "partitionkey";
 
 /// What the handler answered.
 #[derive(Clone, Debug)]
@@ -35,8 +36,8 @@ pub struct Answer {
 #[must_use]
 pub fn outcome(answer: &Answer, event: &Event, has_sink: bool, now: Timestamp) -> Outcome {
     match answer.status {
-        status if status.is_success() => match output(answer, event) {
-            Ok(Some(output)) if has_sink => Outcome::Emit(vec![output]),
+        status if status.is_success() => match outputs(answer, event) {
+            Ok(outputs) if has_sink && !outputs.is_empty() => Outcome::Emit(outputs),
             Ok(_) => Outcome::Drop,
             Err(failure) => Outcome::Reject(failure),
         },
@@ -46,14 +47,23 @@ pub fn outcome(answer: &Answer, event: &Event, has_sink: bool, now: Timestamp) -
     }
 }
 
-/// What is to be produced; none: nothing.
-fn output(answer: &Answer, event: &Event) -> Result<Option<Output>, Failure> {
+/// What is to be produced.
+fn outputs(answer: &Answer, event: &Event) -> Result<Vec<Output>, Failure> {
     if !answer.is_whole {
         return Err(Failure::new("AnswerTooLarge", format!("the handler answered with more than {MAX_BODY} bytes")));
     }
     if answer.body.is_empty() || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
-        return Ok(None);
+        return Ok(vec![]);
     }
+    let mut outputs = if batch::is_one(answer) { batch::outputs(answer, event.key.as_ref())? } else { vec![output(answer, event)?] };
+    for output in &mut outputs {
+        output.headers.extend(trace(answer, event));
+    }
+    Ok(outputs)
+}
+
+/// The body as it is.
+fn output(answer: &Answer, event: &Event) -> Result<Output, Failure> {
     let mut headers: Vec<Header> = Vec::new();
     let mut add = |name: &str, value: Bytes| headers.push(Header { name: name.to_owned(), value: Some(value) });
     if let Some(media) = answer.headers.get(header::CONTENT_TYPE) {
@@ -68,13 +78,17 @@ fn output(answer: &Answer, event: &Event) -> Result<Option<Output>, Failure> {
         }
         add(&format!("ce_{attribute}"), value);
     }
-    for trace in &TRACE {
-        let own = answer.headers.get(trace).map(|value| Bytes::copy_from_slice(value.as_bytes()));
-        if let Some(value) = own.or_else(|| event.header(trace.as_str()).cloned()) {
-            add(trace.as_str(), value);
-        }
-    }
-    Ok(Some(Output { key, payload: Some(answer.body.clone()), headers }))
+    Ok(Output { key, payload: Some(answer.body.clone()), headers })
+}
+
+/// The trace of the answer, else of the record.
+fn trace(answer: &Answer, event: &Event) -> Vec<Header> {
+    let header = |name: &HeaderName| {
+        let own = answer.headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()));
+        let value = own.or_else(|| event.header(name.as_str()).cloned())?;
+        Some(Header { name: name.as_str().to_owned(), value: Some(value) })
+    };
+    TRACE.iter().filter_map(header).collect()
 }
 
 fn text(answer: &Answer, name: &str) -> Result<String, Failure> {
@@ -118,7 +132,7 @@ fn beginning(body: &[u8]) -> String {
 mod tests {
     use std::time::Duration;
 
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     use super::*;
     use crate::processor::TimestampType;
@@ -177,6 +191,19 @@ mod tests {
                 found.iter().map(|h| (h.name.as_str(), std::str::from_utf8(h.value.as_ref().unwrap()).unwrap())).collect();
             assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn a_batch_is_as_many_outputs() {
+        let media = ("content-type", "application/cloudevents-batch+json");
+        let one = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t"}"#;
+        let Outcome::Emit(outputs) = outcome_of(&answer(200, &[media], format!("[{one},{one}]").as_bytes())) else { panic!("no outputs") };
+        let last: Vec<_> = outputs.iter().map(|output| (output.key.as_deref(), output.headers.last().map(|h| h.name.as_str()))).collect();
+        assert_eq!(last, [(Some(&b"own"[..]), Some("traceparent")); 2]);
+        assert_eq!(outcome_of(&answer(200, &[media], b"[]")), Outcome::Drop);
+        assert!(
+            matches!(outcome_of(&answer(200, &[media], one.as_bytes())), Outcome::Reject(failure) if failure.error_type == "InvalidAnswer")
+        );
     }
 
     #[test]

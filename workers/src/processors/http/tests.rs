@@ -1,11 +1,14 @@
 //! The processor against real handlers on loopback.
 
 use std::{
+    future::poll_fn,
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
 };
 
 use axum::{
@@ -23,7 +26,7 @@ use tokio::{
 };
 
 use super::{suspects::Turn, *};
-use crate::processor::{Failure, TimestampType};
+use crate::processor::{Failure, TimestampType, waiting};
 
 const WHOLE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(200);
@@ -158,6 +161,34 @@ async fn a_record_that_is_given_up_waits_no_more() {
         () = until(|| handler.metrics.waiting.get() == 1) => {}
     }
     assert_eq!(handler.metrics.waiting.get(), 0);
+}
+
+#[tokio::test]
+async fn a_record_has_begun_once_it_was_sent() {
+    let (reserved, at) = listener().await;
+    drop(reserved);
+    let (handler, record) = (handler(at, WHOLE), event(0, "x"));
+    let mut attempt = pin!(handler.process(&record));
+    let away = poll_fn(|cx| {
+        assert!(matches!(waiting::poll(attempt.as_mut(), cx), (Poll::Pending, true)));
+        if handler.metrics.times_unreachable() < 2 { Poll::Pending } else { Poll::Ready(()) }
+    });
+    tokio::time::timeout(WHOLE, away).await.unwrap();
+    let listener = TcpListener::bind(at).await.unwrap();
+    let sent = async {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        read_request(&mut connection).await.unwrap();
+        connection
+    };
+    let _connection = tokio::select! {
+        outcome = &mut attempt => panic!("{outcome:?}"),
+        connection = sent => connection,
+    };
+    poll_fn(|cx| {
+        assert!(matches!(waiting::poll(attempt.as_mut(), cx), (Poll::Pending, false)));
+        Poll::Ready(())
+    })
+    .await;
 }
 
 #[tokio::test]

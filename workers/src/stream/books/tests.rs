@@ -179,6 +179,43 @@ fn memory_is_bounded_by_records_and_bytes() {
 }
 
 #[test]
+fn in_order_what_waits_to_be_written_takes_room_too() {
+    let large = |bytes: usize| Verdict::Emit(vec![Output { payload: Some(vec![0; bytes].into()), ..Output::default() }]);
+    let long = Letter { failure: Failure::new("Bad", "no".repeat(500)), ..letter() };
+    let waits = Verdict::Wait { at: Station::Tier(1), not_before: None };
+    for (verdict, fits) in [(large(900), true), (large(1_000), false), (Verdict::Bury(long), false), (waits, true)] {
+        let mut books = books(Ordering::None, Emission::InOrder);
+        let (first, second) = (begun(&mut books, record(0, 0, None)), begun(&mut books, record(0, 1, None)));
+        let third = books.take(record(0, 2, None), &Tiers::default()).unwrap();
+        books.put_off(third);
+        books.decide(second, verdict);
+        assert_eq!((books.has_room(), books.next_startable()), (fits, fits.then_some(third)));
+        // Nothing that is decided in its partition is written before it.
+        let other = books.take(record(1, 0, None), &Tiers::default()).unwrap();
+        books.put_off(other);
+        assert_eq!(books.next_startable(), Some(other));
+        books.decide(first, emit());
+        for expected in [first, second] {
+            let (next, _) = books.next_emittable().unwrap();
+            assert_eq!(next, expected);
+            books.emitted(next, 1, None);
+        }
+        assert_eq!((books.has_room(), books.next_startable()), (true, (!fits).then_some(third)));
+    }
+}
+
+#[test]
+fn what_waited_to_be_written_of_a_partition_that_goes_takes_no_room() {
+    let mut books = books(Ordering::None, Emission::InOrder);
+    let (_, second) = (begun(&mut books, record(0, 0, None)), begun(&mut books, record(0, 1, None)));
+    books.decide(second, Verdict::Emit(vec![Output { payload: Some(vec![0; 2_000].into()), ..Output::default() }]));
+    assert!(!books.has_room());
+    let gone = books.close(&partitions(&[0]));
+    books.forget(&gone);
+    assert!(books.has_room());
+}
+
+#[test]
 fn in_order_nothing_passes_an_undecided_record() {
     let mut books = books(Ordering::None, Emission::InOrder);
     let tickets: Vec<_> = (0..3).map(|offset| begun(&mut books, record(0, offset, None))).collect();

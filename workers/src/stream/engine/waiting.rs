@@ -9,7 +9,7 @@ use std::{
 use futures::{FutureExt, StreamExt};
 use penstock_kafka::{Error, Received};
 
-use super::{Attempt, BATCH, Engine, Wake};
+use super::{BATCH, Engine, Wake, running::Ended};
 use crate::stream::{
     handover::Rebalance,
     outbox::Outbox,
@@ -20,7 +20,7 @@ use crate::stream::{
 pub(super) enum Happened {
     Told,
     Decided(Rebalance),
-    Tried(Attempt),
+    Ended(Ended),
     Woken(Wake),
     Received(Result<Vec<Received>, Error>),
     Answered,
@@ -35,7 +35,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
         // Each comes first in its turn: none starves the others, and nothing is left to chance.
         let others = poll_fn(|cx| {
             let mut poll = |place| match (*turn).wrapping_add(place) % 4 {
-                0 => filled(running.poll_next_unpin(cx)).map(Happened::Tried),
+                0 => filled(running.poll_next_unpin(cx)).map(Happened::Ended),
                 1 => filled(pauses.poll_next_unpin(cx)).map(Happened::Woken),
                 2 if may_take => received.poll_unpin(cx).map(Happened::Received),
                 3 => answered.poll_unpin(cx).map(|()| Happened::Answered),

@@ -1,17 +1,16 @@
-//! The plain clients of the benchmark itself: it sends orders, reads what became of them, and asks what was committed.
+//! The plain clients of the benchmarks themselves: they send records, read what became of them, and ask what was committed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use penstock_tests::scene::Result;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
-use crate::orders;
+use crate::scene::Result;
 
 /// How long a client waits for an answer.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -27,6 +26,9 @@ impl Acknowledged {
     }
 
     /// An error if one was not taken.
+    ///
+    /// # Errors
+    /// How many.
     pub fn check(&self) -> Result {
         match self.0[1].load(Ordering::Relaxed) {
             0 => Ok(()),
@@ -41,7 +43,9 @@ impl ProducerContext for Acknowledged {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        self.0[usize::from(result.is_err())].fetch_add(1, Ordering::Relaxed);
+        let [stored, failed] = &*self.0;
+        let told = if result.is_err() { failed } else { stored };
+        told.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -52,24 +56,29 @@ pub fn config(brokers: &str) -> ClientConfig {
     config
 }
 
-/// Sends orders.
+/// Sends records.
 pub struct Sender {
     producer: ThreadedProducer<Acknowledged>,
     topic: String,
 }
 
 impl Sender {
-    /// `linger` in milliseconds: how long an order may wait for others.
+    /// `linger` in milliseconds: how long a record may wait for others.
+    ///
+    /// # Errors
+    /// The client cannot be made.
     pub fn new(brokers: &str, topic: &str, linger: u32) -> Result<Self> {
         let mut config = config(brokers);
         config.set("enable.idempotence", "true").set("partitioner", "murmur2_random").set("linger.ms", linger.to_string());
         Ok(Self { producer: config.create_with_context(Acknowledged::default())?, topic: topic.to_owned() })
     }
 
-    /// Sends one order.
-    pub fn send(&self, number: u32) -> Result {
-        let (key, event) = (orders::id(number).to_string(), orders::event(number));
-        let mut record = BaseRecord::to(&self.topic).key(&key).payload(&event);
+    /// Sends one record.
+    ///
+    /// # Errors
+    /// The client refuses it.
+    pub fn send(&self, key: &[u8], value: &[u8]) -> Result {
+        let mut record = BaseRecord::to(&self.topic).key(key).payload(value);
         while let Err((error, rejected)) = self.producer.send(record) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 return Err(error.into());
@@ -81,6 +90,9 @@ impl Sender {
     }
 
     /// Waits until Kafka has acknowledged all of them.
+    ///
+    /// # Errors
+    /// It has not.
     pub fn finish(&self) -> Result {
         self.producer.flush(LIMIT)?;
         self.producer.context().check()
@@ -95,6 +107,9 @@ pub struct Reader {
 
 impl Reader {
     /// Starts at the first record of each partition.
+    ///
+    /// # Errors
+    /// The client cannot be made.
     pub fn new(brokers: &str, topics: &[&str], partitions: i32) -> Result<Self> {
         let mut config = config(brokers);
         config.set("group.id", "bench-reader").set("enable.auto.commit", "false").set("isolation.level", "read_committed");
@@ -111,6 +126,9 @@ impl Reader {
     }
 
     /// The next record, if one comes within `wait`.
+    ///
+    /// # Errors
+    /// Kafka's.
     pub fn next(&self, wait: Duration) -> Result<Option<BorrowedMessage<'_>>> {
         match self.consumer.poll(wait) {
             None | Some(Err(KafkaError::PartitionEOF(_))) => Ok(None),
@@ -119,6 +137,9 @@ impl Reader {
     }
 
     /// Reads all that is there.
+    ///
+    /// # Errors
+    /// Kafka's, or nothing comes any more.
     pub fn to_the_end(&self, mut each: impl FnMut(&BorrowedMessage<'_>)) -> Result {
         let mut ended = 0;
         while ended < self.partitions {
@@ -140,6 +161,9 @@ pub struct Watcher {
 
 impl Watcher {
     /// Never becomes a member of the group.
+    ///
+    /// # Errors
+    /// The client cannot be made.
     pub fn new(brokers: &str, group: &str, topic: &str, partitions: i32) -> Result<Self> {
         let mut config = config(brokers);
         // A commit counts once its transaction has ended; asking for stable offsets only would make this client wait.
@@ -150,6 +174,9 @@ impl Watcher {
     }
 
     /// How many records the group has committed.
+    ///
+    /// # Errors
+    /// Kafka does not tell.
     pub fn committed(&self) -> Result<i64> {
         let offsets = self.consumer.committed_offsets(self.partitions.clone(), LIMIT)?;
         let mut sum = 0;
@@ -163,6 +190,9 @@ impl Watcher {
     }
 
     /// How many records there are.
+    ///
+    /// # Errors
+    /// Kafka does not tell.
     pub fn available(&self) -> Result<i64> {
         let mut sum = 0;
         for element in self.partitions.elements() {

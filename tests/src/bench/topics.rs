@@ -1,9 +1,9 @@
-//! The topics of the benchmark: each run has outputs of its own, so that nothing of another run can be taken for its own.
+//! The topics of a benchmark: each run has outputs of its own, so that nothing of another run can be taken for its own.
 
 use std::time::Duration;
 
+use crate::scene::Result;
 use penstock_kafka::{ConnectionSettings, NewTopic, TopicAdmin};
-use penstock_tests::scene::Result;
 
 /// How many partitions each topic has.
 pub const PARTITIONS: i32 = 8;
@@ -14,11 +14,17 @@ pub struct Topics(TopicAdmin);
 
 impl Topics {
     /// A client of its own.
+    ///
+    /// # Errors
+    /// It cannot be made.
     pub fn new(brokers: &str) -> Result<Self> {
         Ok(Self(TopicAdmin::new(&ConnectionSettings::parse(brokers)?)?))
     }
 
     /// Makes topics and waits until they are there.
+    ///
+    /// # Errors
+    /// Kafka refuses one.
     pub async fn create(&self, names: &[&str]) -> Result {
         let new: Vec<_> = names.iter().map(|name| NewTopic::new(*name).with_partitions(PARTITIONS).with_replication_factor(1)).collect();
         for (name, created) in self.0.create(&new).await? {
@@ -29,6 +35,9 @@ impl Topics {
     }
 
     /// Removes topics: a million records for each run would fill the disk.
+    ///
+    /// # Errors
+    /// Kafka refuses.
     pub async fn delete(&self, names: &[&str]) -> Result {
         let described = self.0.describe(names).await?;
         let mut found = Vec::new();
