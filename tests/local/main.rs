@@ -12,6 +12,7 @@ mod pipeline;
 mod positions;
 mod readiness;
 mod retry_topics;
+mod shared;
 mod small_topics;
 mod topic;
 mod transactions;

@@ -1,12 +1,9 @@
 //! Transactions of the `kafka` crate against a real broker, where librdkafka alone would not go on.
 
 use penstock_kafka::{CommitError, ConnectionSettings, Error, NewTopic, RecordRef, TopicAdmin, TransactionSettings, TransactionalProducer};
-use penstock_tests::{
-    local::{BrokerSettings, Brokers},
-    scene::{LIMIT, Result},
-};
+use penstock_tests::scene::{LIMIT, Result};
 
-use crate::topic::read;
+use crate::{shared, topic::read};
 
 const TOPIC: &str = "small-records";
 
@@ -22,7 +19,7 @@ fn record(payload: &[u8]) -> RecordRef<'_> {
 
 #[tokio::test]
 async fn a_producer_goes_on_after_its_topic_has_refused_a_record() -> Result {
-    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
+    let brokers = shared::broker().await?;
     let connection = ConnectionSettings::new(brokers.bootstrap())?;
     let admin = TopicAdmin::new(&connection)?;
     let topic = NewTopic::new(TOPIC).with_partitions(1).with_config("max.message.bytes", "1000");
