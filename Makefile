@@ -50,7 +50,7 @@ RUST := cargo=Rust,from,https://rustup.rs
 PLATFORM := $(RUST) go=Go,1.26,or,newer,from,https://go.dev/dl jlink=apt-get,install,openjdk-17-jdk-headless mvn=apt-get,install,maven
 DENY := cargo-deny=cargo,install,cargo-deny,--locked
 
-.PHONY: help demo demo-down examples shell test check alone fmt lint unit docs pack package template e2e local chaos bench-worker bench-handler images generate deny clean
+.PHONY: help demo demo-down examples shell test check alone fmt lint unit docs pack package template e2e up local chaos bench-worker bench-handler images generate deny clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -86,19 +86,20 @@ shell: ## a shell beside the demo's cluster, with kubectl, helm, kind and docker
 	@$(call need,$(RUST))
 	$(CLUSTER) exec -- bash
 
-# Each step runs in a session of its own, so that an interrupt ends it as a whole and the cluster is still taken down.
+# Each step runs in a session of its own, so that an interrupt ends it as a whole and the cluster is still taken down. The cluster
+# comes up beside the first step; not beside tests with brokers, whose time would go to it where it has to be compiled first.
 test: export PENSTOCK_CLUSTER := $(TEST_CLUSTER)
 test: ## everything: format, lints, unit tests, docs, end-to-end tests on a cluster of their own
 	@$(call need,$(PLATFORM))
-	log=$$(mktemp); began=; pid=; name=
+	log=$$(mktemp); up=$$(mktemp); pid=; upping=; name=
 	finish() {
 	  code=$$?
 	  trap '' INT TERM HUP; trap - EXIT
 	  set +e
-	  [ -z "$$pid" ] || { kill -TERM -- "-$$pid"; wait "$$pid"; } 2>/dev/null
-	  [ -z "$$began" ] || $(CLUSTER) down || code=1
+	  for session in $$pid $$upping; do { kill -TERM -- "-$$session"; wait "$$session"; } 2>/dev/null; done
+	  $(CLUSTER) down || code=1
 	  read -r passed failed < <(awk '/^test result:/ {p += $$4; f += $$6} END {print p + 0, f + 0}' "$$log")
-	  rm -f "$$log"
+	  rm -f "$$log" "$$up"
 	  case $$code in 0) ;; 130 | 143) echo "make test: interrupted at: $$name" >&2 ;; *) echo "make test: failed at: $$name" >&2 ;; esac
 	  [ "$$code" = 0 ] || [ "$$failed" != 0 ] || failed=1
 	  echo "$$passed passed, $$failed failed"
@@ -112,15 +113,12 @@ test: ## everything: format, lints, unit tests, docs, end-to-end tests on a clus
 	  wait "$$pid"
 	  pid=
 	}
+	setsid $(MAKE) up >"$$up" 2>&1 & upping=$$!
 	step "format, lints, unit tests, docs" $(MAKE) check
-	step "brokers and workers without a cluster" $(LOCAL) -- --test-threads=4
+	step "cluster, Kafka, images, begun at 0s" tail -n +1 -f --pid="$$upping" "$$up"
+	ended=$$upping; upping=; wait "$$ended"
+	step "brokers and workers without a cluster" $(LOCAL) -- --test-threads=6
 	step "workers and brokers that are broken" $(CHAOS) --runs 3 --seconds 30 --no-seeded $(CHAOS_WITHOUT)
-	began=yes
-	step "cluster" $(CLUSTER) up
-	step "Kafka" $(CLUSTER) kafka up
-	step "images" $(CLUSTER) build
-	step "images of handlers" $(CLUSTER) handlers
-	step "Prometheus" $(CLUSTER) prometheus
 	step "compiling the end-to-end tests" $(E2E) --test faults --no-run --quiet
 	step "end-to-end tests" $(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)
 	step "end-to-end tests with faults" $(CLUSTER) exec -- $(FAULTS) -- --test-threads=1 $(ARGS)
@@ -152,10 +150,8 @@ lint: ## clippy with warnings denied
 
 unit: ## unit tests, doc tests, those of the worker of one's own, and whether the generated files are fresh
 	@$(call need,$(RUST))
-	$(CARGO) test --no-fail-fast --workspace --lib --bins
+	$(CARGO) test --no-fail-fast --workspace --lib --bins --test generated --test screening
 	$(CARGO) test --no-fail-fast --workspace --doc
-	$(CARGO) test -p penstock-crds --test generated
-	$(CARGO) test --workspace --test screening
 
 docs: export RUSTDOCFLAGS := -D warnings
 docs: ## rustdoc with warnings denied
@@ -188,15 +184,20 @@ template: ## copy the worker of one's own out of the workspace, build it there a
 
 e2e: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
 e2e: ## end-to-end tests on the demo's cluster, which stays up: the fast way while developing
+	@$(MAKE) up
+	$(E2E) --test faults --no-run --quiet
+	$(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)
+	$(CLUSTER) exec -- $(FAULTS) -- --test-threads=1 $(ARGS)
+
+# What end-to-end tests stand on.
+up: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
+up:
 	@$(call need,$(PLATFORM))
 	$(CLUSTER) up
 	$(CLUSTER) kafka up
 	$(CLUSTER) build
 	$(CLUSTER) handlers
 	$(CLUSTER) prometheus
-	$(E2E) --test faults --no-run --quiet
-	$(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)
-	$(CLUSTER) exec -- $(FAULTS) -- --test-threads=1 $(ARGS)
 
 local: ## tests with brokers and workers as processes, without a cluster
 	@$(call need,$(PLATFORM))

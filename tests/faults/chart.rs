@@ -1,4 +1,4 @@
-//! The packaged chart: what it refuses, and that neither an upgrade nor an uninstall touches what it looks after.
+//! The packaged chart: neither an upgrade nor an uninstall touches what it looks after.
 
 use std::{
     panic::{AssertUnwindSafe, resume_unwind},
@@ -17,107 +17,11 @@ use kube::{
 use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic};
 use penstock_kafka::Record;
 use penstock_tests::{
-    cluster::{Cluster, Tool},
     local::Folder,
     scene::{LIMIT, Result, Scene, example, install, play, until},
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
-
-/// What makes objects of the Prometheus Operator.
-const MONITORING: [&str; 3] =
-    ["monitoring.rules.create=true", "monitoring.podMonitor.create=true", "monitoring.podMonitor.labels.release=x"];
-
-/// `helm ARGUMENTS`, where `CHART` stands for the chart.
-async fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
-    let chart = cluster.repository().join("helm/penstock");
-    let mut command = cluster.tool(Tool::Helm);
-    for argument in arguments {
-        if *argument == "CHART" {
-            command.arg(&chart)
-        } else {
-            command.arg(argument)
-        };
-    }
-    install::run(command).await
-}
-
-#[tokio::test]
-async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
-    let cluster = Cluster::current().await.unwrap();
-    let brokers = "kafkaCluster.bootstrapServers={kafka:9092}";
-    for values in [
-        &[][..],
-        &["kafkaCluster.create=true", brokers],
-        &["crds.install=false", "rbac.create=false", "log.format=text", "log.level=info\\,penstock_operator=debug"],
-        &["resync=1h", "kafkaTimeout=5m", "deletionTimeout=0s"],
-        &MONITORING,
-    ] {
-        let flags: Vec<&str> = values.iter().flat_map(|v| ["--set", v]).collect();
-        helm(&cluster, &[&["lint", "--strict", "CHART"], &flags[..]].concat()).await.unwrap();
-        helm(&cluster, &[&["template", "x", "CHART"], &flags[..]].concat()).await.unwrap();
-    }
-    for (values, named) in [
-        (&["replicas=2"][..], "replicas"),
-        (&["image.name=x"], "name"),
-        (&["image.pullPolicy=Sometimes"], "pullPolicy"),
-        (&["workerImage.digest=latest"], "digest"),
-        (&["kafkaCluster.create=yes"], "create"),
-        (&["kafkaCluster.create=true"], "bootstrapServers"),
-        (&["kafkaCluster.create=true", "kafkaCluster.bootstrapServers={kafka}"], "bootstrapServers"),
-        (&["kafkaCluster.password=secret"], "password"),
-        (&["kafkaCluster.topicDefaults.partitions=0"], "partitions"),
-        (&["kafkaCluster.topicLimits.partitions=3"], "topicLimits"),
-        (&["log.format=xml"], "format"),
-        (&["log.level=warning"], "level"),
-        (&["log.level=penstock_operator=loud"], "level"),
-        (&["resync=2h"], "resync"),
-        (&["resync=500ms"], "resync"),
-        (&["kafkaTimeout=10m"], "kafkaTimeout"),
-        (&["deletionTimeout=61m"], "deletionTimeout"),
-        (&["rbac.secrets=true"], "secrets"),
-        (&["crds.keep=true"], "keep"),
-        (&["metrics.service.port=80"], "port"),
-        (&["serviceAccount.name=Not_A_Name"], "name"),
-        (&["monitoring.rules.enabled=true"], "enabled"),
-        (&["monitoring.podMonitor.create=yes"], "create"),
-        (&["monitoring.podMonitor.interval=1m"], "interval"),
-        (&["env.A=b"], "env"),
-    ] {
-        let flags: Vec<&str> = values.iter().flat_map(|v| ["--set", v]).collect();
-        let said = helm(&cluster, &[&["template", "x", "CHART"], &flags[..]].concat()).await;
-        let said = said.map(drop).expect_err(&format!("{values:?} is accepted")).to_string();
-        assert!(said.contains("schema") && said.contains(named), "{values:?}: {said}");
-    }
-}
-
-/// What the operator may do: whoever adds a right says so here too. Nothing with Secrets, nothing by wildcard.
-fn rights() -> Value {
-    let keep = ["get", "list", "watch", "create", "patch", "delete"];
-    json!([
-        {"apiGroups": ["penstock.dev"], "resources": ["kafkaclusters", "eventpipelines"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": ["penstock.dev"], "resources": ["kafkatopics"], "verbs": keep},
-        {
-            "apiGroups": ["penstock.dev"], "verbs": ["patch"],
-            "resources": ["kafkaclusters/status", "kafkatopics/status", "eventpipelines/status"],
-        },
-        {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": keep},
-        {"apiGroups": [""], "resources": ["configmaps", "services", "serviceaccounts"], "verbs": keep},
-        {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": keep},
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
-        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
-    ])
-}
-
-#[tokio::test]
-async fn the_operator_may_do_what_it_must_and_nothing_else() {
-    let cluster = Cluster::current().await.unwrap();
-    let rendered = helm(&cluster, &["template", "x", "CHART", "--show-only", "templates/rbac.yaml"]).await.unwrap();
-    let objects: Vec<Value> = serde_saphyr::from_multiple(&rendered).unwrap();
-    let roles: Vec<&Value> = objects.iter().filter(|object| !object["rules"].is_null()).collect();
-    let [role] = roles.as_slice() else { panic!("one object has rules: {rendered}") };
-    assert_eq!((&role["kind"], &role["rules"]), (&json!("ClusterRole"), &rights()));
-}
 
 /// What must be the same before and after: the definitions, the objects, the topics in Kafka, the workers.
 #[derive(Debug, PartialEq)]
@@ -260,7 +164,11 @@ async fn an_uninstall_leaves_everything_and_a_new_install_takes_it_up() {
     play("chart-uninstall", async |scene| {
         let before = prepare(scene).await?;
         reinstalled_after(scene, async || {
-            helm(&scene.cluster, &["uninstall", install::RELEASE, "--namespace", install::NAMESPACE, "--wait", "--timeout", "60s"]).await?;
+            install::helm(
+                &scene.cluster,
+                &["uninstall", install::RELEASE, "--namespace", install::NAMESPACE, "--wait", "--timeout", "60s"],
+            )
+            .await?;
             let deployments: Api<Deployment> = Api::namespaced(scene.client.clone(), install::NAMESPACE);
             assert!(deployments.get_opt(install::RELEASE).await?.is_none(), "the operator is still there");
             assert_eq!(operators(scene).await?, Vec::<Option<String>>::new());

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::try_join_all;
 use penstock_crds::worker::{Delivery, GroupProtocol, Ordering};
 use penstock_kafka::{Producer, ProducerSettings, Record};
-use penstock_tests::{
-    local::{BrokerSettings, Brokers},
-    scene::{LIMIT, Result, Waiting, until},
-};
+use penstock_tests::scene::{LIMIT, Result, Waiting, until};
 
-use crate::pipeline::{ATTEMPTS, Pipeline};
+use crate::{
+    pipeline::{ATTEMPTS, Pipeline},
+    shared,
+};
 
 /// By key, in their order: after how many attempts each record works.
 const RECORDS: [(&str, &[u16]); 4] = [("often", &[3, 1, 4, 1, 3, 1]), ("never", &[9, 1, 1]), ("well", &[1, 1, 1]), ("once", &[1, 3, 1])];
@@ -70,14 +71,15 @@ async fn keys_keep_their_order(pipeline: &Pipeline, ordering: Ordering) -> Resul
 
 #[tokio::test]
 async fn what_waits_holds_back_its_key() -> Result {
-    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
-    for (delivery, ordering, group_protocol) in [
+    let brokers = shared::broker().await?;
+    let both = [
         (Delivery::ExactlyOnce, Ordering::Key, GroupProtocol::Classic),
         (Delivery::AtLeastOnce, Ordering::Partition, GroupProtocol::Consumer),
-    ] {
-        let pipeline = Pipeline::new(&brokers, delivery, ordering, group_protocol).await?;
+    ]
+    .map(async |(delivery, ordering, group_protocol)| -> Result {
+        let pipeline = Pipeline::new(&brokers, "held", delivery, ordering, group_protocol).await?;
         let kept = keys_keep_their_order(&pipeline, ordering).await;
-        kept.map_err(|error| format!("{delivery:?} {ordering:?} {group_protocol:?}: {error}"))?;
-    }
-    Ok(())
+        kept.map_err(|error| format!("{delivery:?} {ordering:?} {group_protocol:?}: {error}").into())
+    });
+    try_join_all(both).await.map(drop)
 }

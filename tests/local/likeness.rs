@@ -3,10 +3,11 @@
 
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
+use futures::{StreamExt, TryStreamExt, stream};
 use penstock_crds::worker::{Choice, DRAIN_TIMEOUT, PipelineId, Producing, WorkerConfig, WorkerSource};
 use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
 use penstock_tests::{
-    local::{BrokerSettings, Brokers, ports},
+    local::{Brokers, ports},
     scene::{LIMIT, Result, Waiting, until},
 };
 use penstock_workers::{
@@ -17,9 +18,11 @@ use penstock_workers::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{pipeline::lag_of, series::series, topic::read};
+use crate::{pipeline::lag_of, series::series, shared, topic::read};
 
 const SINK: &str = "out";
+/// How many workers with a broker work side by side.
+const AT_ONCE: usize = 4;
 /// In place of the words of who has refused a record.
 const TOO_LARGE: &str = "<too large>";
 
@@ -155,14 +158,19 @@ fn lying(found: Vec<ConsumedRecord>, is_ordered: bool) -> Lying {
     all
 }
 
+/// All pipelines have one name in memory; workers of one pipeline have names of their own.
+fn worker(name: &str) -> String {
+    format!("{name}-0")
+}
+
 fn in_memory(name: &str, pipeline: &Pipeline, given: Given, seed: u64) -> Result<BTreeMap<String, Lying>> {
     let mut test = TestRuntime::new(pipeline.clone(), seed, async |(): ()| Ok::<_, io::Error>(Scripted))?;
     for record in records(name, given) {
         test.produce(record)?;
     }
-    test.start("worker-0")?;
+    test.start(&worker(name))?;
     test.run_until_idle()?;
-    test.stop("worker-0")?;
+    test.stop(&worker(name))?;
     let is_ordered = pipeline.input().ordering != Ordering::None;
     let topics = pipeline.topics().into_iter();
     topics.map(|topic| Ok((topic.name.clone(), lying(test.records(&topic.name)?, is_ordered)))).collect()
@@ -200,8 +208,8 @@ async fn with_broker(name: &str, pipeline: &Pipeline, given: Given, brokers: &Br
         drain_timeout: DRAIN_TIMEOUT,
     };
     let shutdown = CancellationToken::new();
-    let run = runtime::run_until(config, BuiltProcessor::Record(Arc::new(Scripted)), "worker-0".to_owned(), shutdown.clone());
-    let worker = tokio::spawn(async move { run.await.map_err(|error| error.to_string()) });
+    let run = runtime::run_until(config, BuiltProcessor::Record(Arc::new(Scripted)), worker(name), shutdown.clone());
+    let running = tokio::spawn(async move { run.await.map_err(|error| error.to_string()) });
     let partitions = pipeline.topics().first().map_or(1, |topic| topic.partitions);
     let idle = until("the group has committed everything", LIMIT, async || {
         let lag = lag_of(brokers.bootstrap().join(","), group.clone(), read_topics.clone(), partitions).await?;
@@ -211,7 +219,7 @@ async fn with_broker(name: &str, pipeline: &Pipeline, given: Given, brokers: &Br
     // What a session that breaks down has not heard of is not counted, and a batch that is too large ends one.
     let counted = if name.starts_with("large") { Ok(()) } else { counts_what_it_writes(&connection, pipeline, admin_port).await };
     shutdown.cancel();
-    worker.await??;
+    running.await??;
     idle?;
     counted?;
     let mut all = BTreeMap::new();
@@ -241,12 +249,17 @@ async fn counts_what_it_writes(connection: &ConnectionSettings, pipeline: &Pipel
 #[test]
 fn what_happens_in_memory_happens_with_a_broker() -> Result {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let brokers = runtime.block_on(Brokers::start(1, BrokerSettings::default()))?;
-    for (name, pipeline, given) in scenarios() {
-        let real = runtime.block_on(with_broker(name, &pipeline, given, &brokers)).map_err(|error| format!("{name}: {error}"))?;
+    let brokers = runtime.block_on(shared::broker())?;
+    let (brokers, scenarios) = (&*brokers, scenarios());
+    let all = scenarios.iter().map(async |&(name, ref pipeline, given)| {
+        let real = with_broker(name, pipeline, given, brokers).await;
+        real.map_err(|error| format!("{name}: {error}"))
+    });
+    let all: Vec<_> = runtime.block_on(stream::iter(all).buffered(AT_ONCE).try_collect())?;
+    for (&(name, ref pipeline, given), real) in scenarios.iter().zip(all) {
         assert!(real.values().any(|topic| !topic.is_empty()), "{name}");
         for seed in 0..5 {
-            let found = in_memory(name, &pipeline, given, seed).map_err(|error| format!("{name}, seed {seed}: {error}"))?;
+            let found = in_memory(name, pipeline, given, seed).map_err(|error| format!("{name}, seed {seed}: {error}"))?;
             for (topic, expected) in &real {
                 assert_eq!(found.get(topic), Some(expected), "{name}, seed {seed}: {topic}");
             }

@@ -17,6 +17,7 @@ mod readiness;
 mod refusals;
 mod retry_topics;
 mod series;
+mod shared;
 mod small_topics;
 mod topic;
 mod transactions;

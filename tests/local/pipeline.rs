@@ -76,24 +76,25 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// One that waits for delays.
-    pub async fn new(brokers: &Brokers, delivery: Delivery, ordering: Ordering, group_protocol: GroupProtocol) -> Result<Self> {
-        Self::with(brokers, delivery, ordering, group_protocol, &DELAYS).await
+    /// One of the test `of` that waits for delays.
+    pub async fn new(brokers: &Brokers, of: &str, delivery: Delivery, ordering: Ordering, group_protocol: GroupProtocol) -> Result<Self> {
+        Self::with(brokers, of, delivery, ordering, group_protocol, &DELAYS).await
     }
 
-    /// One that tries a record in place only.
-    pub async fn without_delays(brokers: &Brokers, delivery: Delivery) -> Result<Self> {
-        Self::with(brokers, delivery, Ordering::None, GroupProtocol::Classic, &[]).await
+    /// One of the test `of` that tries a record in place only.
+    pub async fn without_delays(brokers: &Brokers, of: &str, delivery: Delivery) -> Result<Self> {
+        Self::with(brokers, of, delivery, Ordering::None, GroupProtocol::Classic, &[]).await
     }
 
     async fn with(
         brokers: &Brokers,
+        of: &str,
         delivery: Delivery,
         ordering: Ordering,
         group_protocol: GroupProtocol,
         delays: &[Duration],
     ) -> Result<Self> {
-        let prefix = format!("{delivery:?}-{ordering:?}-{group_protocol:?}").to_lowercase();
+        let prefix = format!("{of}-{delivery:?}").to_lowercase();
         let connection = ConnectionSettings::new(brokers.bootstrap())?;
         let name = |suffix: &str| format!("{prefix}.{suffix}");
         let tiers = delays

@@ -1,14 +1,18 @@
 //! Readiness with a real broker and the real runtime: a worker whose dead letter topic is gone says so, whatever its delivery,
 //! loses nothing, and is well again once the topic is there.
 
+use futures::future::try_join_all;
 use penstock_crds::worker::Delivery;
 use penstock_kafka::{NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
 use penstock_tests::{
-    local::{BrokerSettings, Brokers, get, ports},
+    local::{get, ports},
     scene::{LIMIT, Result, Waiting, until},
 };
 
-use crate::pipeline::{PARTITIONS, Pipeline};
+use crate::{
+    pipeline::{PARTITIONS, Pipeline},
+    shared,
+};
 
 async fn a_missing_dead_letter_topic_is_told(pipeline: &Pipeline) -> Result {
     let admin = TopicAdmin::new(&pipeline.connection)?;
@@ -42,10 +46,10 @@ async fn a_missing_dead_letter_topic_is_told(pipeline: &Pipeline) -> Result {
 
 #[tokio::test]
 async fn a_worker_says_what_it_cannot_write_to() -> Result {
-    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
-    for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
-        let pipeline = Pipeline::without_delays(&brokers, delivery).await?;
-        a_missing_dead_letter_topic_is_told(&pipeline).await.map_err(|error| format!("{delivery:?}: {error}"))?;
-    }
-    Ok(())
+    let brokers = shared::broker().await?;
+    let both = [Delivery::ExactlyOnce, Delivery::AtLeastOnce].map(async |delivery| -> Result {
+        let pipeline = Pipeline::without_delays(&brokers, "readiness", delivery).await?;
+        a_missing_dead_letter_topic_is_told(&pipeline).await.map_err(|error| format!("{delivery:?}: {error}").into())
+    });
+    try_join_all(both).await.map(drop)
 }

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::try_join_all;
 use penstock_crds::worker::{Delivery, GroupProtocol, Ordering};
 use penstock_kafka::{Producer, ProducerSettings, Record};
-use penstock_tests::{
-    local::{BrokerSettings, Brokers},
-    scene::{LIMIT, Result, Waiting, until},
-};
+use penstock_tests::scene::{LIMIT, Result, Waiting, until};
 
-use crate::pipeline::{ATTEMPTS, DELAYS, Pipeline};
+use crate::{
+    pipeline::{ATTEMPTS, DELAYS, Pipeline},
+    shared,
+};
 
 async fn records_wait_and_end_once(pipeline: &Pipeline) -> Result {
     let producer = Producer::new(&pipeline.connection, &ProducerSettings::default())?;
@@ -69,10 +70,10 @@ async fn records_wait_and_end_once(pipeline: &Pipeline) -> Result {
 
 #[tokio::test]
 async fn a_record_waits_as_told_and_ends_once() -> Result {
-    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
-    for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
-        let pipeline = Pipeline::new(&brokers, delivery, Ordering::None, GroupProtocol::Classic).await?;
-        records_wait_and_end_once(&pipeline).await.map_err(|error| format!("{delivery:?}: {error}"))?;
-    }
-    Ok(())
+    let brokers = shared::broker().await?;
+    let both = [Delivery::ExactlyOnce, Delivery::AtLeastOnce].map(async |delivery| -> Result {
+        let pipeline = Pipeline::new(&brokers, "retry", delivery, Ordering::None, GroupProtocol::Classic).await?;
+        records_wait_and_end_once(&pipeline).await.map_err(|error| format!("{delivery:?}: {error}").into())
+    });
+    try_join_all(both).await.map(drop)
 }

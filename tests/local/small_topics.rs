@@ -8,14 +8,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use penstock_crds::worker::{
     Choice, Compression, DeadLetterFormat, DeadLetterHeaders, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
     PipelineId, Producing, RetryPolicy, StartFrom, TransactionBounds, WorkerConfig, WorkerSource,
 };
 use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
 use penstock_tests::{
-    local::{BrokerSettings, Brokers},
+    local::Brokers,
     scene::{LIMIT, Result, Waiting, until},
 };
 use penstock_workers::{
@@ -28,7 +28,7 @@ use penstock_workers::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::topic::read;
+use crate::{shared, topic::read};
 
 /// What the topics take at once.
 const TAKES: &str = "10000";
@@ -97,7 +97,7 @@ fn origin(letter: &ConsumedRecord) -> Option<i64> {
 
 async fn only_large_records_are_refused(brokers: &Brokers, delivery: Delivery) -> Result {
     let connection = ConnectionSettings::new(brokers.bootstrap())?;
-    let prefix = format!("{delivery:?}").to_lowercase();
+    let prefix = format!("small-{delivery:?}").to_lowercase();
     let name = |suffix: &str| format!("{prefix}.{suffix}");
     make_topic(&connection, &name("in"), ("message.timestamp.type", "LogAppendTime")).await?;
     for topic in ["out", "dead"] {
@@ -174,11 +174,11 @@ async fn only_large_records_are_refused(brokers: &Brokers, delivery: Delivery) -
 
 #[tokio::test]
 async fn a_small_record_is_not_refused_for_its_batch() -> Result {
-    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
-    for delivery in [Delivery::AtLeastOnce, Delivery::ExactlyOnce] {
-        only_large_records_are_refused(&brokers, delivery).await.map_err(|error| format!("{delivery:?}: {error}"))?;
-    }
-    Ok(())
+    let brokers = shared::broker().await?;
+    let both = [Delivery::AtLeastOnce, Delivery::ExactlyOnce].map(async |delivery| -> Result {
+        only_large_records_are_refused(&brokers, delivery).await.map_err(|error| format!("{delivery:?}: {error}").into())
+    });
+    try_join_all(both).await.map(drop)
 }
 
 type Published = Arc<Mutex<Vec<std::result::Result<(), PublishError>>>>;
@@ -205,7 +205,7 @@ impl Front for Burst {
 
 #[tokio::test]
 async fn a_small_request_is_not_refused_for_its_batch() -> Result {
-    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
+    let brokers = shared::broker().await?;
     let connection = ConnectionSettings::new(brokers.bootstrap())?;
     make_topic(&connection, "requests", ("max.message.bytes", TAKES)).await?;
     let published = Published::default();

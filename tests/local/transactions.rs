@@ -10,7 +10,7 @@ use penstock_tests::{
     scene::{LIMIT, Result, Waiting, until},
 };
 
-use crate::topic::read;
+use crate::{shared, topic::read};
 
 const TOPIC: &str = "small-records";
 
@@ -26,7 +26,7 @@ fn record(payload: &[u8]) -> RecordRef<'_> {
 
 #[tokio::test]
 async fn a_producer_goes_on_after_its_topic_has_refused_a_record() -> Result {
-    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
+    let brokers = shared::broker().await?;
     let connection = ConnectionSettings::new(brokers.bootstrap())?;
     let admin = TopicAdmin::new(&connection)?;
     let topic = NewTopic::new(TOPIC).with_partitions(1).with_config("max.message.bytes", "1000");

@@ -17,11 +17,12 @@ use tokio::signal::unix::{SignalKind, signal};
 #[command(
     name = "cluster",
     after_help = "Environment:\n  \
-    PENSTOCK_CLUSTER  name of the cluster\n  \
-    PENSTOCK_KIND     stock: the machine's Docker; local: a daemon of our own (default: stock if Docker and a registry answer)\n  \
-    PENSTOCK_CACHE    the cache (default ~/.cache/penstock)\n  \
-    PENSTOCK_STATE    the clusters' own files (default $PENSTOCK_CACHE/instances)\n  \
-    PENSTOCK_BASE     base image for `build` (default: distroless, or scratch on a local cluster)"
+    PENSTOCK_CLUSTER     name of the cluster\n  \
+    PENSTOCK_KIND        stock: the machine's Docker; local: a daemon of our own (default: stock if Docker and a registry answer)\n  \
+    PENSTOCK_CACHE       the cache (default ~/.cache/penstock)\n  \
+    PENSTOCK_STATE       the clusters' own files (default $PENSTOCK_CACHE/instances)\n  \
+    PENSTOCK_BASE        base image for `build` (default: distroless; scratch on a local cluster, and where the C library is newer)\n  \
+    PENSTOCK_NODE_IMAGE  node image of a stock cluster, such as kindest/node:v1.35.5 (default: kind's own)"
 )]
 struct Arguments {
     /// Name of the cluster; clusters of different names run side by side.

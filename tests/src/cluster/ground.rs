@@ -1,7 +1,7 @@
 //! Decides what a cluster stands on.
 //!
 //! The rule: an instance that exists keeps its ground; else `PENSTOCK_KIND=stock|local` decides when set; else it is stock
-//! where a Docker daemon answers and a container registry does too, and local where either is missing.
+//! where a Docker daemon answers and Kafka's image can be had, and local where either is missing.
 
 use std::env;
 use std::fmt;
@@ -10,9 +10,16 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use super::command::succeeds;
+use super::command::{output, succeeds};
 use super::error::{HarnessError, Result, at};
-use super::layout::{Instance, KAFKA};
+use super::kafka_pulled;
+use super::layout::Instance;
+use super::progress::Step;
+
+/// How long a question to the daemon or a registry may take.
+const QUESTION: Duration = Duration::from_secs(20);
+/// How long the daemon may take for an image of some hundred megabytes.
+const PULL: Duration = Duration::from_secs(600);
 
 /// What a cluster stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,15 +74,30 @@ pub(crate) async fn choose(instance: &Instance) -> Result<Ground> {
     Ok(if images_at_hand().await { Ground::Stock } else { Ground::Local })
 }
 
+/// An image that the cluster will need anyway shows whether there is a registry.
 async fn images_at_hand() -> bool {
-    let mut info = docker();
+    let ask = |words: &[&str]| {
+        let mut command = docker();
+        command.args(words);
+        command
+    };
     // Without a format the client exits with 0 even when no daemon answers.
-    info.args(["info", "--format", "{{.ServerVersion}}"]);
-    // An image that the cluster will need anyway shows that there is a registry.
-    let mut manifest = docker();
-    manifest.args(["manifest", "inspect", &format!("apache/kafka:{KAFKA}")]);
-    let limit = Duration::from_secs(20);
-    succeeds(&mut info, limit).await && succeeds(&mut manifest, limit).await
+    let mirrors = output(&mut ask(&["info", "--format", "{{len .RegistryConfig.Mirrors}}"]), QUESTION).await;
+    let Ok(mirrors) = mirrors else { return false };
+    let (origin, name) = (kafka_pulled::origin(), kafka_pulled::name());
+    if succeeds(&mut ask(&["image", "inspect", &name]), QUESTION).await
+        || succeeds(&mut ask(&["manifest", "inspect", &origin]), QUESTION).await
+    {
+        return true;
+    }
+    if mirrors.trim() == "0" {
+        return false;
+    }
+    // The client has asked the registry itself; a mirror is known to the daemon alone.
+    let step = Step::start(&format!("{origin} from the mirror of the Docker daemon"));
+    let pulled = succeeds(&mut ask(&["pull", "--quiet", &origin]), PULL).await;
+    step.done();
+    pulled
 }
 
 fn docker() -> Command {

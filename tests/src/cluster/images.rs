@@ -3,10 +3,12 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use tokio::process::Command;
 
-use super::command::logged;
+use super::command::{logged, output};
 use super::error::{HarnessError, Result, at};
 use super::ground::Ground;
 use super::image::{self, RECIPE, Source};
@@ -80,6 +82,11 @@ pub(crate) async fn tags(site: &Site) -> Result<Vec<String>> {
     Ok(tags)
 }
 
+const SCRATCH: &str = "scratch";
+/// The C library of the Dockerfiles' own base.
+const DISTROLESS_LIBC: (u32, u32) = (2, 36);
+const SHORT: Duration = Duration::from_secs(10);
+
 /// The user that the images run as, the same as distroless' `nonroot`.
 const NONROOT: u32 = 65532;
 
@@ -96,11 +103,12 @@ pub async fn build(site: &Site) -> Result<()> {
     // cargo runs outside of the daemon's namespace: it may need the registry.
     let binaries = compile::release(&binaries, &site.instance.log("cargo-build")).await?;
     let context = site.instance.root().join("context");
-    stage(site, &binaries, &context).await?;
+    let base = base(site).await;
+    stage(base.as_deref(), &binaries, &context).await?;
     for product in &PRODUCTS {
-        let recipe = recipe(site, product, &context)?;
+        let recipe = recipe(base.as_deref(), product, &context)?;
         if image::recipe_in_daemon(site, &product.latest()).await.as_deref() != Some(&recipe) {
-            docker_build(site, product, &recipe, &context).await?;
+            docker_build(site, product, base.as_deref(), &recipe, &context).await?;
         }
         image::load(site, &product.tagged(&recipe), &recipe, &Source::Daemon).await?;
         if product.is_named_by_manifests {
@@ -119,7 +127,7 @@ pub(crate) fn megabytes(bytes: u64) -> f64 {
 }
 
 /// Lays the build context out outside of the checkout: `bin/` and, for an image from nothing, `rootfs/`.
-async fn stage(site: &Site, binaries: &Path, context: &Path) -> Result<()> {
+async fn stage(base: Option<&str>, binaries: &Path, context: &Path) -> Result<()> {
     files::fresh(context)?;
     let root = context.join("rootfs");
     std::fs::create_dir_all(&root).map_err(at("create", &root))?;
@@ -127,24 +135,35 @@ async fn stage(site: &Site, binaries: &Path, context: &Path) -> Result<()> {
     for program in &programs {
         files::copy(program, &context.join("bin").join(program.file_name().unwrap_or_default()))?;
     }
-    if base(site).as_deref() == Some("scratch") {
+    if base == Some(SCRATCH) {
         rootfs::libraries(&programs, &root, None).await?;
         rootfs::identity(&root, "nonroot", NONROOT)?;
     }
     Ok(())
 }
 
-/// The base given to the Dockerfile; none leaves it at its own default, distroless.
-fn base(site: &Site) -> Option<String> {
+/// The base given to the Dockerfile; none leaves it at its own default, distroless. What was compiled here runs only with a C library
+/// that is as new as this machine's, which then goes into the image.
+async fn base(site: &Site) -> Option<String> {
     let given = std::env::var("PENSTOCK_BASE").ok().filter(|v| !v.is_empty());
-    given.or_else(|| (site.ground == Ground::Local).then(|| "scratch".to_owned()))
+    if given.is_some() {
+        return given;
+    }
+    let is_newer = output(Command::new("getconf").arg("GNU_LIBC_VERSION"), SHORT).await.is_ok_and(|said| is_newer_than_distroless(&said));
+    (site.ground == Ground::Local || is_newer).then(|| SCRATCH.to_owned())
 }
 
-async fn docker_build(site: &Site, product: &Product, recipe: &str, context: &Path) -> Result<()> {
+/// Of what `getconf` says, such as `glibc 2.39`.
+fn is_newer_than_distroless(said: &str) -> bool {
+    let version = said.split_whitespace().nth(1).and_then(|version| version.split_once('.'));
+    version.and_then(|(major, minor)| Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))).is_some_and(|it| it > DISTROLESS_LIBC)
+}
+
+async fn docker_build(site: &Site, product: &Product, base: Option<&str>, recipe: &str, context: &Path) -> Result<()> {
     let mut command = site.docker();
     command.args(["build", "--target", product.target, "--label", &format!("{RECIPE}={recipe}")]);
     command.args(["--tag", &product.latest(), "--tag", &product.tagged(recipe)]);
-    if let Some(base) = base(site) {
+    if let Some(base) = base {
         command.args(["--build-arg", &format!("BASE={base}")]);
     }
     command.arg("--file").arg(product.dockerfile()).arg(context);
@@ -152,9 +171,9 @@ async fn docker_build(site: &Site, product: &Product, recipe: &str, context: &Pa
 }
 
 /// A hash of all that goes into one image; the other images' binaries are not part of it.
-fn recipe(site: &Site, product: &Product, context: &Path) -> Result<String> {
+fn recipe(base: Option<&str>, product: &Product, context: &Path) -> Result<String> {
     let mut hash = Sha256::new();
-    hash.update(base(site).unwrap_or_default());
+    hash.update(base.unwrap_or_default());
     let others: Vec<_> = PRODUCTS.iter().map(|p| p.binary).filter(|name| *name != product.binary).map(OsStr::new).collect();
     for file in std::iter::once(product.dockerfile()).chain(files::below(context)?) {
         if file.file_name().is_some_and(|name| others.contains(&name)) {
@@ -164,4 +183,18 @@ fn recipe(site: &Site, product: &Product, context: &Path) -> Result<String> {
         hash.update(Sha256::digest(std::fs::read(&file).map_err(at("read", &file))?));
     }
     Ok(short_hex(&hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_newer_than_distroless;
+
+    #[test]
+    fn a_c_library_that_distroless_cannot_stand_in_for_is_told() {
+        for (said, newer) in
+            [("glibc 2.36\n", false), ("glibc 2.35", false), ("glibc 2.39", true), ("glibc 2.4", false), ("glibc 3.0", true), ("", false)]
+        {
+            assert_eq!(is_newer_than_distroless(said), newer, "{said}");
+        }
+    }
 }

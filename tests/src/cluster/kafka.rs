@@ -6,10 +6,10 @@ use super::command::{logged, output, succeeds, wait_until};
 use super::error::{HarnessError, Result, at};
 use super::ground::Ground;
 use super::image::{self, Source};
-use super::layout::{KAFKA, repository};
+use super::layout::repository;
 use super::progress::Step;
 use super::site::Site;
-use super::{files, kafka_image, kind, lock};
+use super::{files, kafka_image, kafka_pulled, kind, lock};
 
 /// The namespace that belongs to Kafka.
 pub(crate) const NAMESPACE: &str = "kafka";
@@ -78,10 +78,12 @@ async fn remove(site: &Site) -> Result<()> {
     logged("removing Kafka and its data", delete, &site.instance.log("kafka-delete")).await
 }
 
-/// The name of the image that the brokers run, which the nodes have or can pull.
+/// The name of the image that the brokers run, which the nodes have then.
 async fn prepare_image(site: &Site) -> Result<String> {
     if site.ground == Ground::Stock {
-        return Ok(format!("apache/kafka:{KAFKA}"));
+        let (name, recipe) = (kafka_pulled::name(), kafka_pulled::ensure(site).await?);
+        image::load(site, &name, &recipe, &Source::Daemon).await?;
+        return Ok(name);
     }
     let made = {
         let cache = lock::acquire(&site.cache.lock(), "the cache").await?;

@@ -26,8 +26,9 @@ pub async fn up(site: &Site, began: &mut bool) -> Result<()> {
         let cache = lock::acquire(&site.cache.lock(), "the cache").await?;
         tools::ensure(site, &cache).await?;
         match site.ground {
-            Ground::Stock => None,
+            Ground::Stock => node_image::given(),
             Ground::Local => {
+                node_image::refuse_given()?;
                 daemon::start(site).await?;
                 Some(node_image::ensure(site, &cache).await?)
             }

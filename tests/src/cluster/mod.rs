@@ -21,6 +21,7 @@ mod interpreter;
 mod kafka;
 mod kafka_image;
 pub(crate) mod kafka_jars;
+mod kafka_pulled;
 mod kind;
 pub(crate) mod layout;
 mod lifecycle;

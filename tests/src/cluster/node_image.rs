@@ -1,4 +1,5 @@
-//! The node image of a local cluster. Built once per recipe, kept in the cache as an archive, and only loaded after that.
+//! The node image of a local cluster: built once per recipe, kept in the cache as an archive, and only loaded after that. That of a
+//! stock cluster is kind's own, unless another is given.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,13 +8,29 @@ use sha2::{Digest, Sha256};
 
 use super::command::{quiet_with, succeeds};
 use super::daemon::has_sys_resource;
-use super::error::{Result, at};
+use super::error::{HarnessError, Result, at};
 use super::layout::repository;
 use super::lock::Lock;
 use super::progress::Step;
 use super::recipe::{self, short_hex};
 use super::site::Site;
 use super::tools::{kind_script, kubernetes_version};
+
+/// The variable that names the node image of a stock cluster.
+const GIVEN: &str = "PENSTOCK_NODE_IMAGE";
+
+/// The node image that a stock cluster is given, such as one of another version of Kubernetes; none leaves it to kind.
+pub(crate) fn given() -> Option<String> {
+    std::env::var(GIVEN).ok().filter(|image| !image.is_empty())
+}
+
+/// Refuses a node image that would have no effect.
+pub(crate) fn refuse_given() -> Result<()> {
+    match given() {
+        None => Ok(()),
+        Some(image) => Err(HarnessError::Input(format!("{GIVEN}={image}: unset it. A local cluster has the node image that is made here"))),
+    }
+}
 
 /// Makes sure that the instance's daemon has the node image, and returns its name. The caller holds the cache's lock.
 pub(crate) async fn ensure(site: &Site, _held: &Lock) -> Result<String> {

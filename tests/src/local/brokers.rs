@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use penstock_kafka::{ClusterDescription, ConnectionSettings, TopicAdmin};
 
 use super::folder::Folder;
@@ -37,6 +38,8 @@ pub struct BrokerSettings {
     pub core: Option<usize>,
     /// The Java heap of each, in megabytes.
     pub heap_megabytes: u32,
+    /// Whether they are to be fast in the long run. Otherwise Java spends no time on compiling well what runs for a minute.
+    pub is_measured: bool,
     /// What each tells clients to connect to, in the order of the brokers: where a proxy listens. Empty: their own listeners.
     pub advertised: Vec<SocketAddr>,
     /// Where each keeps its data, in the order of the brokers. Empty: in a folder that goes with the brokers.
@@ -47,7 +50,7 @@ pub struct BrokerSettings {
 
 impl Default for BrokerSettings {
     fn default() -> Self {
-        Self { core: None, heap_megabytes: 384, advertised: Vec::new(), data: Vec::new(), properties: BTreeMap::new() }
+        Self { core: None, heap_megabytes: 384, is_measured: false, advertised: Vec::new(), data: Vec::new(), properties: BTreeMap::new() }
     }
 }
 
@@ -71,6 +74,7 @@ struct Java {
     jars: PathBuf,
     log4j: PathBuf,
     heap_megabytes: u32,
+    is_measured: bool,
     core: Option<usize>,
 }
 
@@ -87,11 +91,10 @@ impl Brokers {
         let folder = Folder::new("kafka")?;
         let log4j = folder.path().join("log4j2.properties");
         files::write(&log4j, properties::LOG4J)?;
-        let java = Java { jars, log4j, heap_megabytes: settings.heap_megabytes, core: settings.core };
+        let BrokerSettings { heap_megabytes, is_measured, core, .. } = settings;
+        let java = Java { jars, log4j, heap_megabytes, is_measured, core };
         let ports = choose_ports(count)?;
-        for id in 0..count {
-            prepare(&java, id, &ports, &settings, folder.path()).await?;
-        }
+        try_join_all((0..count).map(|id| prepare(&java, id, &ports, &settings, folder.path()))).await?;
         let mut all = Vec::with_capacity(count);
         for (id, ports) in ports.into_iter().enumerate() {
             all.push(Broker::start(&java, id, ports, home(folder.path(), id))?);
@@ -218,6 +221,9 @@ impl Broker {
 impl Java {
     fn command(&self, heap_megabytes: u32) -> Command {
         let mut command = Command::new("java");
+        if !self.is_measured {
+            command.arg("-XX:TieredStopAtLevel=1");
+        }
         command.arg(format!("-Xmx{heap_megabytes}m")).arg("-cp").arg(format!("{}/*", self.jars.display()));
         command.arg(format!("-Dlog4j2.configurationFile={}", self.log4j.display()));
         command
@@ -270,6 +276,6 @@ async fn prepare(java: &Java, id: usize, ports: &[Ports], settings: &BrokerSetti
     let file = home.join("server.properties");
     files::write(&file, &properties::text(id, ports, advertised, &data, &settings.properties))?;
     let mut format = java.command(128);
-    format.args(["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]).arg(&file);
+    format.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]).arg(&file);
     output(&mut format.into(), START_LIMIT).await.map(drop)
 }

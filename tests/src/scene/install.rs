@@ -68,6 +68,23 @@ pub async fn install_from(cluster: &Cluster, chart: &Path, values: &[&str]) -> R
     run(command).await.map(drop)
 }
 
+/// `helm ARGUMENTS`, where `CHART` stands for the chart; what it printed.
+///
+/// # Errors
+/// Helm says what it does not like.
+pub async fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
+    let chart = cluster.repository().join("helm/penstock");
+    let mut command = cluster.tool(Tool::Helm);
+    for argument in arguments {
+        if *argument == "CHART" {
+            command.arg(&chart)
+        } else {
+            command.arg(argument)
+        };
+    }
+    run(command).await
+}
+
 /// Runs a command to its end and gives what it printed.
 ///
 /// # Errors

@@ -98,7 +98,7 @@ async fn bench(arguments: &Arguments) -> Result {
     };
     // Besides Kafka, so that nothing disturbs who is measured.
     pin(kafka)?;
-    let settings = BrokerSettings { core: Some(kafka), heap_megabytes: 1024, ..BrokerSettings::default() };
+    let settings = BrokerSettings { core: Some(kafka), heap_megabytes: 1024, is_measured: true, ..BrokerSettings::default() };
     let brokers = Brokers::start(1, settings).await?;
     let setup = Setup { brokers: brokers.bootstrap().join(","), binary, core: measured, concurrency: arguments.concurrency };
     eprintln!("==> {} orders of {} bytes in {PARTITIONS} partitions", arguments.records, orders::BYTES);
