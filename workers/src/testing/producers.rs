@@ -269,7 +269,7 @@ mod tests {
         for (lasts, is_committed) in [(settings.timeout - Duration::from_secs(1), true), (settings.timeout + Duration::from_secs(1), false)]
         {
             let transaction = MemoryProducer::start(memory.clone(), &settings).begin().await.unwrap();
-            transaction.enqueue(RecordRef { payload: Some(b"x"), ..RecordRef::to("t") }).await.unwrap();
+            transaction.enqueue(RecordRef { payload: Some(b"x"), ..RecordRef::to("t") }, 0).await.unwrap();
             sleep(lasts).await;
             assert_eq!(is_settled(), !is_committed);
             match transaction.commit(&[], &member).await {

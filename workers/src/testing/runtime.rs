@@ -208,10 +208,13 @@ impl TestRuntime {
         super::member::cut_off(&self.memory, &self.pipeline.input.group, silence);
     }
 
-    /// How many outputs a worker has counted.
+    /// How many records a worker has counted that it wrote to that topic.
     #[cfg(test)]
-    pub(super) fn produced(&self, worker: &str) -> u64 {
-        self.workers.get(worker).map_or(0, |worker| worker.metrics.produced.get())
+    pub(super) fn produced(&self, worker: &str, topic: &str) -> u64 {
+        let partitions = self.pipeline.topics().into_iter().filter(|known| known.name == topic).flat_map(|known| 0..known.partitions);
+        let labels = partitions.map(|partition| crate::metrics::PartitionLabel { topic: topic.to_owned(), partition });
+        let Some(worker) = self.workers.get(worker) else { return 0 };
+        labels.filter_map(|label| Some(worker.metrics.produced.get(&label)?.get())).sum()
     }
 
     /// What workers send from now on arrives that much later, if they have not thrown it away by then.

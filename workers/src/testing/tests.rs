@@ -430,5 +430,5 @@ fn what_is_committed_with_a_handover_is_counted() {
     test.run_until("the first worker is at the record", |_| calls.load(SeqCst) == 1).unwrap();
     test.start("two").unwrap();
     test.run_until_idle().unwrap();
-    assert_eq!((calls.load(SeqCst), test.produced("one")), (1, 1));
+    assert_eq!((calls.load(SeqCst), test.produced("one", "out")), (1, 1));
 }

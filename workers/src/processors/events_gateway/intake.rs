@@ -88,9 +88,7 @@ impl Intake {
     /// Everything that is wrong with the first thing that is: its form, then its attributes, then its data.
     pub fn read(&self, headers: &HeaderMap, body: Bytes, id: Uuid, now: Timestamp) -> Result<Vec<Taken>, Problem> {
         let (events, place): (Vec<CloudEvent>, fn(usize) -> Standing) = match self.mode(headers)? {
-            Mode::Structured => {
-                (vec![event_of_json(text_of(&body)?, "").map_err(problem::no_event)?], |_| Standing::Member(String::new()))
-            }
+            Mode::Structured => (vec![event_of_json(text_of(&body)?, "").map_err(problem::no_event)?], |_| Standing::Member(String::new())),
             Mode::Batched => (batch(text_of(&body)?)?, |n| Standing::Member(format!("/{n}"))),
             Mode::Binary => (vec![of_headers(headers, body).map_err(problem::no_event)?], |_| Standing::Request),
             Mode::Bare(bare) => (vec![bare.event(headers, body, id, now)?], |_| Standing::Request),

@@ -50,12 +50,12 @@ impl Schema {
     pub fn attribute_violations(&self, event: &CloudEvent, at: impl Fn(&str) -> Place) -> Vec<Fault> {
         let attributes: Map<String, Value> = event.attributes().map(|(name, value)| (name.to_owned(), value.into())).collect();
         let attributes = Value::Object(attributes);
-        let faults = self.0.iter_errors(&attributes).flat_map(|error| faults(&error, "")).take(MAX_VIOLATIONS);
+        let faults = self.compiled.iter_errors(&attributes).flat_map(|error| faults(&error, "")).take(MAX_VIOLATIONS);
         // The name of an attribute needs no escapes. What is about all of them is told of the type, which says what the event is.
         let placed = |fault: Fault| {
-            let Place::Pointer(member) = fault.place else { return fault };
-            let name = member.strip_prefix('/').unwrap_or("type");
-            Fault { place: at(name), ..fault }
+            let Place::Pointer(member) = &fault.place else { return fault };
+            let name = member.strip_prefix('/').unwrap_or("type").to_owned();
+            Fault { place: at(&name), ..fault }
         };
         faults.map(placed).collect()
     }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::response::{Answer, PARTITION_KEY};
 use crate::{
-    cloudevents::{BatchError, CloudEvent, Fault, Place, batch_of_json},
-    http::MediaType,
+    cloudevents::{BatchError, CloudEvent, batch_of_json},
+    http::{Fault, MediaType, Place},
     processor::{Failure, Output},
 };
 
