@@ -6,6 +6,7 @@
 
 mod events;
 mod examples;
+mod floods;
 mod held_back;
 mod likeness;
 mod pipeline;

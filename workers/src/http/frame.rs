@@ -1,4 +1,4 @@
-//! What stands around a front's routes: limits, security headers, CORS, request ids, the access log, metrics, and an answer to what
+//! What stands around a front's routes: security headers, CORS, request ids, the access log, metrics, and an answer to what
 //! no route sees.
 //!
 //! Every answer, an error or a panic too, passes through all of it.
@@ -6,18 +6,15 @@
 use std::{any::Any, time::Duration};
 
 use axum::{
-    BoxError, Router,
-    error_handling::HandleErrorLayer,
-    extract::DefaultBodyLimit,
+    Router,
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
-    routing::MethodRouter,
 };
 use http::{
     HeaderName, HeaderValue, Method, StatusCode,
     header::{self, RETRY_AFTER},
 };
-use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
+use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowHeaders, AllowOrigin, CorsLayer},
@@ -65,8 +62,6 @@ pub struct Frame {
     pub health: Router,
     /// Who may call from a browser: see [`cors`].
     pub cors: CorsLayer,
-    /// The largest body that [`super::read_body`] reads, in bytes.
-    pub max_body_bytes: usize,
     /// Counts requests.
     pub traffic: Traffic,
 }
@@ -77,12 +72,11 @@ impl Frame {
     where
         P: From<Mishap> + IntoResponse + Send + 'static,
     {
-        let Self { health, cors, max_body_bytes, traffic } = self;
+        let Self { health, cors, traffic } = self;
         let app = routes
             .merge(health)
             .fallback(|| async { P::from(Mishap::UnknownRoute) })
             .method_not_allowed_fallback(|| async { P::from(Mishap::WrongMethod) })
-            .layer(DefaultBodyLimit::max(max_body_bytes))
             .layer(CatchPanicLayer::custom(answer_panic::<P>))
             .layer(cors)
             .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
@@ -97,20 +91,6 @@ impl Frame {
                 .layer(PropagateRequestIdLayer::new(REQUEST_ID)),
         )
     }
-}
-
-/// Lets at most `most` requests into a route at once. More are [`Mishap::Overloaded`] at once: that bounds the memory for bodies,
-/// and keeps requests from piling up while Kafka is away.
-pub fn limited<P, S>(most: usize, route: MethodRouter<S>) -> MethodRouter<S>
-where
-    P: From<Mishap> + IntoResponse + Send + 'static,
-    S: Clone + Send + Sync + 'static,
-{
-    let limit = ServiceBuilder::new()
-        .layer(HandleErrorLayer::new(|_: BoxError| async { P::from(Mishap::Overloaded) }))
-        .layer(LoadShedLayer::new())
-        .layer(GlobalConcurrencyLimitLayer::new(most));
-    route.layer(limit)
 }
 
 /// Who may call from a browser: pages of that origin, with these headers.

@@ -4,17 +4,21 @@
 //! [`BodyError`], and the front answers it in its own words.
 
 mod body;
+mod connections;
 mod frame;
 mod media;
+mod memory;
 mod observe;
 mod options;
+mod patience;
 mod server;
 
 pub use self::{
-    body::{BodyError, read_body},
-    frame::{Frame, Mishap, REQUEST_ID, cors, limited},
+    body::{Admitted, BodyError, Gate, GateBounds},
+    connections::ConnectionCounts,
+    frame::{Frame, Mishap, REQUEST_ID, cors},
     media::{MediaType, is_compressed},
     observe::Traffic,
     options::HttpOptions,
-    server::serve,
+    server::{ServerBounds, serve},
 };

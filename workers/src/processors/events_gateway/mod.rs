@@ -22,7 +22,7 @@ use self::{options::EventsOptions, problem::Problem, routes::Desk};
 use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext, Publish},
-    http::{Frame, HttpOptions, Traffic, cors, serve},
+    http::{Frame, Gate, HttpOptions, Traffic, cors, serve},
     processor::BoxFuture,
     runtime,
 };
@@ -49,11 +49,11 @@ impl EventsGateway {
 
     fn app(self, sink: Arc<dyn Publish>, health: Router) -> Router {
         let Self { http, events, traffic } = self;
-        let max_body_bytes = http.max_body_bytes;
+        let gate = Gate::new(http.gate, traffic.bodies.clone());
         // An event may have any attribute, and each is a header of its own.
         let cors = cors(http.cors_origin, AllowHeaders::mirror_request());
-        let frame = Frame { health, cors, max_body_bytes, traffic };
-        frame.around::<Problem>(routes::routes(Desk { events, sink, max_body_bytes }))
+        let frame = Frame { health, cors, traffic };
+        frame.around::<Problem>(routes::routes(Desk { events, sink, gate }))
     }
 }
 
@@ -70,7 +70,8 @@ impl Front for EventsGateway {
         Box::pin(async move {
             let FrontContext { port, sink, health, shutdown, .. } = context;
             let listener = runtime::listen(port).await?;
-            serve(listener, self.app(sink, health), shutdown).await;
+            let (bounds, counts) = (self.http.server, self.traffic.connections.clone());
+            serve(listener, self.app(sink, health), bounds, counts, shutdown).await;
             Ok(())
         })
     }

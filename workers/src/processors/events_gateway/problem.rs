@@ -92,6 +92,7 @@ impl Problem {
             BodyError::TooLarge => Self::TooLarge(limit),
             BodyError::Slow => Self::SlowBody,
             BodyError::Broken(why) => Self::Malformed(format!("broke off: {why}")),
+            BodyError::Overloaded => Self::Overloaded,
         }
     }
 

@@ -22,11 +22,8 @@ use super::{
 };
 use crate::{
     front::{Publish, PublishError},
-    http::{limited, read_body},
+    http::Gate,
 };
-
-/// The most requests that are taken in at once; more are refused at once with 503.
-pub const MAX_REQUESTS_AT_ONCE: usize = 256;
 
 /// What requests are answered from.
 pub struct Desk {
@@ -34,20 +31,20 @@ pub struct Desk {
     pub events: EventsOptions,
     /// Writes to the sink.
     pub sink: Arc<dyn Publish>,
-    /// The largest body, in bytes.
-    pub max_body_bytes: usize,
+    /// Lets requests in.
+    pub gate: Gate,
 }
 
 /// All routes.
 pub fn routes(desk: Desk) -> Router {
     let path = desk.events.path.clone();
-    Router::new().route(&path, limited::<Problem, _>(MAX_REQUESTS_AT_ONCE, post(take))).with_state(Arc::new(desk))
+    Router::new().route(&path, post(take)).with_state(Arc::new(desk))
 }
 
 async fn take(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
     let headers = request.headers().clone();
-    let body = read_body(request).await.map_err(|why| Problem::of_body(why, desk.max_body_bytes))?;
-    let events = desk.events.intake.read(&headers, body, Uuid::new_v4(), Timestamp::now())?;
+    let admitted = desk.gate.admit(request).await.map_err(|why| Problem::of_body(why, desk.gate.max_body_bytes()))?;
+    let events = desk.events.intake.read(&headers, admitted.clone(), Uuid::new_v4(), Timestamp::now())?;
     let ids = desk.write(events).await?;
     let status = desk.events.accepted;
     Ok(if status == StatusCode::NO_CONTENT { status.into_response() } else { (status, Json(json!({"ids": ids}))).into_response() })

@@ -13,7 +13,7 @@ use penstock_kafka::RecordPosition;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{routes::MAX_REQUESTS_AT_ONCE, *};
+use super::*;
 use crate::{front::PublishError, processor::Output};
 
 const SCHEMA: &str = r#"{"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}}"#;
@@ -303,9 +303,9 @@ async fn a_large_batch_is_handed_over_in_its_order() {
 
 #[tokio::test]
 async fn too_many_requests_at_once_are_refused_at_once() {
-    let bench = bench(&[]);
+    let bench = bench(&[("maxRequests", "3")]);
     let (hang, go) = (event("1", "hang", "{}"), event("1", "k", "{}"));
-    let mut waiting: Vec<_> = (0..MAX_REQUESTS_AT_ONCE).map(|_| Box::pin(bench.post(&STRUCTURED, &hang))).collect();
+    let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(bench.post(&STRUCTURED, &hang))).collect();
     for request in &mut waiting {
         assert!(futures::poll!(request.as_mut()).is_pending());
     }

@@ -21,7 +21,7 @@ use self::{problem::Problem, routes::Desk, state::Orders};
 use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext},
-    http::{Frame, HttpOptions, REQUEST_ID, Traffic, cors, serve},
+    http::{Frame, Gate, HttpOptions, REQUEST_ID, Traffic, cors, serve},
     processor::BoxFuture,
     runtime,
     table::TableSink,
@@ -72,15 +72,16 @@ impl Front for OrdersGateway {
             let FrontContext { port, sink, readiness, health, shutdown } = context;
             let listener = runtime::listen(port).await?;
             let Self { options, topic, orders, traffic } = *self;
-            let desk = Desk { orders, topic, sink, readiness, max_body_bytes: options.max_body_bytes };
-            serve(listener, app(Arc::new(desk), health, options.cors_origin, traffic), shutdown).await;
+            let (bounds, counts) = (options.server, traffic.connections.clone());
+            let desk = Desk { orders, topic, sink, readiness, gate: Gate::new(options.gate, traffic.bodies.clone()) };
+            serve(listener, app(Arc::new(desk), health, options.cors_origin, traffic), bounds, counts, shutdown).await;
             Ok(())
         })
     }
 }
 
 fn app(desk: Arc<Desk>, health: Router, origin: AllowOrigin, traffic: Traffic) -> Router {
-    let frame = Frame { health, cors: cors(origin, [CONTENT_TYPE, REQUEST_ID]), max_body_bytes: desk.max_body_bytes, traffic };
+    let frame = Frame { health, cors: cors(origin, [CONTENT_TYPE, REQUEST_ID]), traffic };
     frame.around::<Problem>(routes::routes(desk))
 }
 

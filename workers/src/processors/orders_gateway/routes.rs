@@ -28,13 +28,10 @@ use super::{
 };
 use crate::{
     front::{Publish, PublishError},
-    http::{BodyError, MediaType, is_compressed, limited, read_body},
+    http::{BodyError, Gate, MediaType, is_compressed},
     processor::Output,
     readiness::Readiness,
 };
-
-/// The most orders that are taken in at once; more are refused at once with 503.
-pub const MAX_ORDERS_AT_ONCE: usize = 256;
 
 /// What requests are answered from.
 pub struct Desk {
@@ -46,19 +43,19 @@ pub struct Desk {
     pub sink: Arc<dyn Publish>,
     /// Whether everything has been read, and Kafka is there.
     pub readiness: Readiness,
-    /// The largest body, in bytes.
-    pub max_body_bytes: usize,
+    /// Lets orders in.
+    pub gate: Gate,
 }
 
 /// All routes.
 pub fn routes(desk: Arc<Desk>) -> Router {
-    Router::new().route("/orders", limited::<Problem, _>(MAX_ORDERS_AT_ONCE, post(place))).route("/orders/{id}", get(show)).with_state(desk)
+    Router::new().route("/orders", post(place)).route("/orders/{id}", get(show)).with_state(desk)
 }
 
 /// `POST /orders`.
 async fn place(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
     expect_json(request.headers())?;
-    let body = read_body(request).await.map_err(|why| body_problem(why, desk.max_body_bytes))?;
+    let body = desk.gate.admit(request).await.map_err(|why| body_problem(why, desk.gate.max_body_bytes()))?;
     let text = std::str::from_utf8(&body).map_err(|e| Problem::Malformed(e.to_string()))?;
     let order = order_of_body(text)?;
     match desk.orders.get(&order.order_id) {
@@ -114,6 +111,7 @@ fn body_problem(why: BodyError, limit: usize) -> Problem {
         BodyError::TooLarge => Problem::TooLarge(limit),
         BodyError::Slow => Problem::SlowBody,
         BodyError::Broken(why) => Problem::Malformed(why),
+        BodyError::Overloaded => Problem::Overloaded,
     }
 }
 
