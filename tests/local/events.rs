@@ -89,7 +89,7 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
         ("produceTimeout", "2s"),
         ("acceptedStatus", "200"),
     ];
-    let gateway = start(&brokers, "events-gateway", &options, WorkerSource::Http { port }, Some("events"))?;
+    let gateway = start(&brokers, "events-gateway", &options, WorkerSource::Http { port, auth: None }, Some("events"))?;
     let log = start(&brokers, "log", &[("require", "Json")], records_of("events", "dead"), None)?;
     until("the gateway is healthy", LIMIT, async || match get(port, "/health").await {
         Ok(answer) if answer.status == 200 => Ok(()),

@@ -211,7 +211,7 @@ fn config(brokers: &Brokers, port: u16, admin_port: u16) -> WorkerConfig {
     WorkerConfig {
         pipeline: PipelineId { namespace: "local".into(), name: "front".into() },
         bootstrap_servers: brokers.bootstrap(),
-        source: WorkerSource::Http { port },
+        source: WorkerSource::Http { port, auth: None },
         processor: Choice::builtin(
             "events-gateway",
             options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),

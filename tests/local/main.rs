@@ -14,6 +14,7 @@ mod positions;
 mod readiness;
 mod retry_topics;
 mod small_topics;
+mod tokens;
 mod topic;
 mod transactions;
 

@@ -118,7 +118,7 @@ impl Worker {
                 processor.register(registry);
                 Ok(Role::Stream(input, processor))
             }
-            (WorkerSource::Http { port }, BuiltProcessor::Front(mut front)) => {
+            (WorkerSource::Http { port, .. }, BuiltProcessor::Front(mut front)) => {
                 front.register_metrics(registry);
                 Ok(Role::Front(port, front))
             }

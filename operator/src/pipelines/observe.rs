@@ -1,5 +1,5 @@
-//! Gathers what a reconcile decides by. All reads are here; but for the pods of workers that do not become ready, and for what
-//! the pipeline's group has noted in Kafka, they are reads of caches.
+//! Gathers what a reconcile decides by. All reads are here; but for the pods of workers that do not become ready, for the ConfigMap
+//! of the keys that a pipeline names, and for what its group has noted in Kafka, they are reads of caches.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::{
     build::selector_text,
     child::ChildKind,
     children::Children,
+    keys,
     plan::Owned,
     positions::Moves,
     readings::Readings,
@@ -61,6 +62,7 @@ pub async fn observe(
     let references = References {
         cluster: clusters::resolve(&context.watches.clusters.store(), &context.settings.namespace, cluster, namespace),
         topics: context.watches.topics.store().state_filter(|t| t.meta().namespace.as_deref() == Some(namespace)),
+        keys: keys::look(&context.client, namespace, &pipeline.spec).await,
     };
     let pods = match deployment.as_ref().filter(|d| are_overdue(pipeline, d, now)) {
         Some(_) => pods(context, pipeline, namespace).await,

@@ -1,4 +1,4 @@
-//! What stands around a front's routes: security headers, CORS, request ids, the access log, metrics, and an answer to what
+//! What stands around a front's routes: tokens, security headers, CORS, request ids, the access log, metrics, and an answer to what
 //! no route sees.
 //!
 //! Every answer, an error or a panic too, passes through all of it.
@@ -12,7 +12,7 @@ use axum::{
 };
 use http::{
     HeaderName, HeaderValue, Method, StatusCode,
-    header::{self, RETRY_AFTER},
+    header::{self, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use tower::ServiceBuilder;
 use tower_http::{
@@ -22,7 +22,10 @@ use tower_http::{
     set_header::SetResponseHeaderLayer,
 };
 
-use super::observe::{Traffic, observe};
+use super::{
+    auth::{Auth, Stranger, require},
+    observe::{Traffic, observe},
+};
 
 /// The header of the request's id, taken from the request or made up.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -52,6 +55,8 @@ pub enum Mishap {
     WrongMethod,
     /// Too many requests at once. It should be answered with 503.
     Overloaded,
+    /// Who asks has shown no good token.
+    Stranger(Stranger),
     /// The handler panicked, which is logged.
     Panic,
 }
@@ -60,6 +65,8 @@ pub enum Mishap {
 pub struct Frame {
     /// The routes that the runtime gives.
     pub health: Router,
+    /// Who may use the front's own routes; none: everybody.
+    pub auth: Option<Auth>,
     /// Who may call from a browser: see [`cors`].
     pub cors: CorsLayer,
     /// Counts requests.
@@ -72,7 +79,11 @@ impl Frame {
     where
         P: From<Mishap> + IntoResponse + Send + 'static,
     {
-        let Self { health, cors, traffic } = self;
+        let Self { health, auth, cors, traffic } = self;
+        let routes = match auth {
+            Some(auth) => routes.route_layer(from_fn_with_state(auth, require::<P>)),
+            None => routes,
+        };
         let app = routes
             .merge(health)
             .fallback(|| async { P::from(Mishap::UnknownRoute) })
@@ -99,7 +110,7 @@ pub fn cors(origin: AllowOrigin, headers: impl Into<AllowHeaders>) -> CorsLayer 
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(headers)
-        .expose_headers([REQUEST_ID, RETRY_AFTER])
+        .expose_headers([REQUEST_ID, RETRY_AFTER, WWW_AUTHENTICATE])
         .max_age(Duration::from_secs(600))
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here knows what a front takes or answers. What goes wrong before a route sees the request is a [`Mishap`] or a
 //! [`BodyError`], and the front answers it in its own words.
 
+mod auth;
 mod body;
 mod connections;
 mod frame;
@@ -14,6 +15,7 @@ mod patience;
 mod server;
 
 pub use self::{
+    auth::{Auth, Guard, Stranger, Subject},
     body::{Admitted, BodyError, Gate, GateBounds},
     connections::ConnectionCounts,
     frame::{Frame, Mishap, REQUEST_ID, cors},

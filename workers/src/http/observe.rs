@@ -17,7 +17,7 @@ use prometheus_client::{
 };
 use tracing::Instrument;
 
-use super::{connections::ConnectionCounts, frame::REQUEST_ID, memory::BodyCounts};
+use super::{auth::Subject, connections::ConnectionCounts, frame::REQUEST_ID, memory::BodyCounts};
 
 /// Upper bounds of the duration's buckets, in seconds: from a lookup to the longest wait for Kafka.
 const BUCKETS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];
@@ -87,7 +87,8 @@ pub async fn observe(State(traffic): State<Traffic>, request: Request, next: Nex
         if route == "/health" && response.status().is_success() {
             tracing::debug!(status, milliseconds, "answered");
         } else {
-            tracing::info!(path, status, milliseconds, "answered");
+            let subject = response.extensions().get::<Subject>().map(|Subject(subject)| &**subject);
+            tracing::info!(path, status, milliseconds, subject, "answered");
         }
         traffic.seconds.get_or_create(&Asked { method, route: route.clone() }).observe(elapsed.as_secs_f64());
         traffic.requests.get_or_create(&Answered { method, route, status }).inc();

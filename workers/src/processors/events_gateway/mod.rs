@@ -22,7 +22,7 @@ use self::{options::EventsOptions, problem::Problem, routes::Desk};
 use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext, Publish},
-    http::{Frame, Gate, HttpOptions, Traffic, cors, serve},
+    http::{Auth, Frame, Gate, Guard, HttpOptions, Traffic, cors, serve},
     processor::BoxFuture,
     runtime,
 };
@@ -33,6 +33,7 @@ pub struct EventsGateway {
     http: HttpOptions,
     events: EventsOptions,
     traffic: Traffic,
+    guard: Option<Guard>,
 }
 
 impl EventsGateway {
@@ -44,15 +45,16 @@ impl EventsGateway {
         if config.sink.is_none() {
             return Err(ConfigError::invalid("events-gateway needs a sink: the topic of the events"));
         }
-        Ok(Self { http: HttpOptions::new(options)?, events: EventsOptions::new(options)?, traffic: Traffic::default() })
+        let (http, events) = (HttpOptions::new(options)?, EventsOptions::new(options)?);
+        Ok(Self { http, events, traffic: Traffic::default(), guard: Guard::of(&config.source) })
     }
 
-    fn app(self, sink: Arc<dyn Publish>, health: Router) -> Router {
-        let Self { http, events, traffic } = self;
+    fn app(self, sink: Arc<dyn Publish>, health: Router, auth: Option<Auth>) -> Router {
+        let Self { http, events, traffic, .. } = self;
         let gate = Gate::new(http.gate, traffic.bodies.clone());
         // An event may have any attribute, and each is a header of its own.
         let cors = cors(http.cors_origin, AllowHeaders::mirror_request());
-        let frame = Frame { health, cors, traffic };
+        let frame = Frame { health, auth, cors, traffic };
         frame.around::<Problem>(routes::routes(Desk { events, sink, gate }))
     }
 }
@@ -64,14 +66,21 @@ impl Front for EventsGateway {
 
     fn register_metrics(&mut self, registry: &mut Registry) {
         self.traffic.register(registry);
+        if let Some(guard) = &self.guard {
+            guard.register(registry);
+        }
     }
 
-    fn serve(self: Box<Self>, context: FrontContext) -> BoxFuture<'static, Result<(), WorkerError>> {
+    fn serve(mut self: Box<Self>, context: FrontContext) -> BoxFuture<'static, Result<(), WorkerError>> {
         Box::pin(async move {
-            let FrontContext { port, sink, health, shutdown, .. } = context;
+            let FrontContext { port, sink, readiness, health, shutdown } = context;
+            let auth = match self.guard.take() {
+                Some(guard) => Some(guard.start(&readiness, shutdown.clone()).await),
+                None => None,
+            };
             let listener = runtime::listen(port).await?;
             let (bounds, counts) = (self.http.server, self.traffic.connections.clone());
-            serve(listener, self.app(sink, health), bounds, counts, shutdown).await;
+            serve(listener, self.app(sink, health, auth), bounds, counts, shutdown).await;
             Ok(())
         })
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     cloudevents::Fault,
-    http::{BodyError, Mishap},
+    http::{BodyError, Mishap, Stranger},
 };
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -54,6 +54,8 @@ pub enum Problem {
     },
     /// Too many requests at once.
     Overloaded,
+    /// Who asks has shown no good token.
+    Stranger(Stranger),
     /// It is our fault, and not a matter of time.
     Internal,
 }
@@ -107,6 +109,7 @@ impl Problem {
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unwritten { status, .. } => *status,
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Stranger(why) => why.status(),
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -133,6 +136,7 @@ impl Problem {
                 format!("{acknowledged} of {} events are acknowledged", events.len())
             }
             Self::Overloaded => "too many requests at once; try again".to_owned(),
+            Self::Stranger(why) => why.words().to_owned(),
             Self::Internal => "the request could not be handled; the log tells more under its x-request-id".to_owned(),
         }
     }
@@ -160,6 +164,7 @@ impl From<Mishap> for Problem {
             Mishap::UnknownRoute => Self::UnknownRoute,
             Mishap::WrongMethod => Self::WrongMethod,
             Mishap::Overloaded => Self::Overloaded,
+            Mishap::Stranger(why) => Self::Stranger(why),
             Mishap::Panic => Self::Internal,
         }
     }

@@ -49,7 +49,7 @@ fn config(options: &[(&str, &str)]) -> WorkerConfig {
     WorkerConfig {
         pipeline: PipelineId { namespace: "n".into(), name: "p".into() },
         bootstrap_servers: vec!["localhost:9092".into()],
-        source: WorkerSource::Http { port: 3000 },
+        source: WorkerSource::Http { port: 3000, auth: None },
         processor: Choice::builtin(
             "events-gateway",
             options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
@@ -72,7 +72,7 @@ fn gateway(options: &[(&str, &str)]) -> Result<EventsGateway, ConfigError> {
 fn bench(options: &[(&str, &str)]) -> Bench {
     let sink = Arc::<Stand>::default();
     let health = Router::new().route("/health", axum::routing::get(|| async { "well" }));
-    Bench { app: gateway(options).unwrap().app(Arc::clone(&sink) as _, health), sink }
+    Bench { app: gateway(options).unwrap().app(Arc::clone(&sink) as _, health, None), sink }
 }
 
 #[derive(Debug)]

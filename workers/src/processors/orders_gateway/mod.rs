@@ -12,7 +12,7 @@ mod table;
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use penstock_crds::{processor::Options, worker::WorkerConfig};
 use prometheus_client::registry::Registry;
 use tower_http::cors::AllowOrigin;
@@ -21,7 +21,7 @@ use self::{problem::Problem, routes::Desk, state::Orders};
 use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext},
-    http::{Frame, Gate, HttpOptions, REQUEST_ID, Traffic, cors, serve},
+    http::{Auth, Frame, Gate, Guard, HttpOptions, REQUEST_ID, Traffic, cors, serve},
     processor::BoxFuture,
     runtime,
     table::TableSink,
@@ -34,6 +34,7 @@ pub struct OrdersGateway {
     topic: Arc<str>,
     orders: Arc<Orders>,
     traffic: Traffic,
+    guard: Option<Guard>,
 }
 
 impl OrdersGateway {
@@ -49,7 +50,8 @@ impl OrdersGateway {
             return Err(ConfigError::invalid(problem));
         }
         let options = HttpOptions::new(options)?;
-        Ok(Self { options, topic: Arc::from(topic), orders: Arc::default(), traffic: Traffic::default() })
+        let guard = Guard::of(&config.source);
+        Ok(Self { options, topic: Arc::from(topic), orders: Arc::default(), traffic: Traffic::default(), guard })
     }
 }
 
@@ -65,23 +67,30 @@ impl Front for OrdersGateway {
     fn register_metrics(&mut self, registry: &mut Registry) {
         self.orders.register(registry);
         self.traffic.register(registry);
+        if let Some(guard) = &self.guard {
+            guard.register(registry);
+        }
     }
 
     fn serve(self: Box<Self>, context: FrontContext) -> BoxFuture<'static, Result<(), WorkerError>> {
         Box::pin(async move {
             let FrontContext { port, sink, readiness, health, shutdown } = context;
             let listener = runtime::listen(port).await?;
-            let Self { options, topic, orders, traffic } = *self;
+            let Self { options, topic, orders, traffic, guard } = *self;
+            let auth = match guard {
+                Some(guard) => Some(guard.start(&readiness, shutdown.clone()).await),
+                None => None,
+            };
             let (bounds, counts) = (options.server, traffic.connections.clone());
             let desk = Desk { orders, topic, sink, readiness, gate: Gate::new(options.gate, traffic.bodies.clone()) };
-            serve(listener, app(Arc::new(desk), health, options.cors_origin, traffic), bounds, counts, shutdown).await;
+            serve(listener, app(Arc::new(desk), health, auth, options.cors_origin, traffic), bounds, counts, shutdown).await;
             Ok(())
         })
     }
 }
 
-fn app(desk: Arc<Desk>, health: Router, origin: AllowOrigin, traffic: Traffic) -> Router {
-    let frame = Frame { health, cors: cors(origin, [CONTENT_TYPE, REQUEST_ID]), traffic };
+fn app(desk: Arc<Desk>, health: Router, auth: Option<Auth>, origin: AllowOrigin, traffic: Traffic) -> Router {
+    let frame = Frame { health, auth, cors: cors(origin, [AUTHORIZATION, CONTENT_TYPE, REQUEST_ID]), traffic };
     frame.around::<Problem>(routes::routes(desk))
 }
 

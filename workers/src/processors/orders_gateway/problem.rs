@@ -12,7 +12,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::super::orders::{Fault, OrderRefusal};
-use crate::http::Mishap;
+use crate::http::{Mishap, Stranger};
 
 /// Why a request failed.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub enum Problem {
     Overloaded,
     /// The order may exist: this replica has not read everything yet.
     NotCaughtUp,
+    /// Who asks has shown no good token.
+    Stranger(Stranger),
     /// It is our fault, and not a matter of time.
     Internal,
 }
@@ -69,6 +71,7 @@ impl Problem {
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Taken(_) => StatusCode::CONFLICT,
             Self::Unacknowledged(_) | Self::NotSent | Self::Overloaded | Self::NotCaughtUp => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Stranger(why) => why.status(),
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -98,6 +101,7 @@ impl Problem {
             Self::NotCaughtUp => {
                 ("Service unavailable", "the order is not known here yet, and not everything has been read; try again".to_owned())
             }
+            Self::Stranger(why) => (why.status().canonical_reason().unwrap_or("Error"), why.words().to_owned()),
             Self::Internal => {
                 ("Internal server error", "the request could not be handled; the log tells more under its x-request-id".to_owned())
             }
@@ -127,6 +131,7 @@ impl From<Mishap> for Problem {
             Mishap::UnknownRoute => Self::UnknownRoute,
             Mishap::WrongMethod => Self::WrongMethod,
             Mishap::Overloaded => Self::Overloaded,
+            Mishap::Stranger(why) => Self::Stranger(why),
             Mishap::Panic => Self::Internal,
         }
     }

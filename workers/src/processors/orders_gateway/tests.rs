@@ -59,7 +59,7 @@ fn bench_with(sink: Broken, origin: &str) -> Bench {
         gate: Gate::new(options.gate, Traffic::default().bodies),
     };
     let health = Router::new().route("/health", axum::routing::get(|| async { "well" }));
-    Bench { app: app(Arc::new(desk), health, options.cors_origin, Traffic::default()), orders, readiness }
+    Bench { app: app(Arc::new(desk), health, None, options.cors_origin, Traffic::default()), orders, readiness }
 }
 
 fn bench() -> Bench {
