@@ -93,6 +93,8 @@ reasons! {
     TopicNotReady,
     /// A `KafkaTopic` that the pipeline names is on another Kafka cluster.
     TopicOnOtherCluster,
+    /// The ConfigMap with the public keys of `source.http.auth`, or its key, does not exist.
+    KeysNotFound,
     /// Every topic is ready.
     TopicsReady,
     /// The processor does not take one of the options, or refuses its value.

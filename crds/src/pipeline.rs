@@ -3,6 +3,7 @@
 //! It becomes a Deployment of workers. What one object can decide alone is decided by the schema and its CEL rules;
 //! what depends on topics, clusters or a processor's options is decided by the operator and said in conditions.
 
+mod auth;
 mod processor;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::processor::{ByType, Handler, HttpHandler, Processor};
+pub use self::{
+    auth::{HttpAuth, Jwks, Jwt},
+    processor::{ByType, Handler, HttpHandler, Processor},
+};
 use crate::{
     clients::{Fetch, Producer},
     topic::ClusterRef,
@@ -221,6 +225,9 @@ pub struct HttpSource {
     /// The port that workers listen on, and that the Service has.
     #[schemars(range(min = 1024, max = 65535))]
     pub port: u16,
+    /// Who may send requests. Absent: whoever reaches the port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<HttpAuth>,
 }
 
 /// Where the processor's output goes.

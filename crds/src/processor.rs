@@ -5,6 +5,7 @@
 
 mod builtins;
 mod choice;
+mod fronts;
 mod kind;
 pub(crate) mod rules;
 
@@ -36,6 +37,8 @@ pub struct Builtin {
     pub together: &'static [[&'static str; 2]],
     /// Options of which one is given at most.
     pub apart: &'static [[&'static str; 2]],
+    /// Options that are numbers, of which the second must be greater than the first.
+    pub ascending: &'static [[&'static str; 2]],
 }
 
 /// A kind of source.
@@ -149,6 +152,14 @@ impl Builtin {
                 problems.push(format!("options {one} and {other} exclude each other: give one of them"));
             }
         }
+        for [less, more] in self.ascending {
+            let number = |name: &str| values.get(name).and_then(|text: &String| text.parse::<u64>().ok());
+            if let (Some(low), Some(high)) = (number(less), number(more))
+                && low >= high
+            {
+                problems.push(format!("option {more} is {high}: it must be greater than {less}, which is {low}"));
+            }
+        }
         if problems.is_empty() { Ok(Options(values)) } else { Err(problems) }
     }
 }
@@ -210,6 +221,10 @@ mod tests {
             ("serviceName", "", Some("characters")),
             ("serviceName", "a\nb", Some("plain text")),
             ("successRate", "0.8", Some("not an option of orders-gateway")),
+            ("maxConnections", "257", None),
+            ("maxConnections", "256", Some("must be greater than maxRequests, which is 256")),
+            ("maxRequests", "4096", Some("option maxConnections is 4096: it must be greater than maxRequests, which is 4096")),
+            ("maxConnectionsPerPeer", "0", Some("from 1 to 65536")),
         ] {
             let given = BTreeMap::from([(key.to_owned(), value.to_owned())]);
             match (gateway.options(&given, "p"), problem) {

@@ -14,6 +14,20 @@ pub(crate) fn object_name(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": OBJECT_NAME})
 }
 
+/// What Kubernetes allows as a key in a ConfigMap.
+pub(crate) fn config_map_key(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": r"^(\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*)$"})
+}
+
+/// A text that a token says of itself.
+pub(crate) fn claim(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 512, "pattern": r"^\P{Cc}+$"})
+}
+
+pub(crate) fn leeway(_: &mut SchemaGenerator) -> Schema {
+    duration("0s", "5m")
+}
+
 pub(crate) fn topic_refs(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array", "minItems": 1, "maxItems": 16, "x-kubernetes-list-type": "set",

@@ -20,6 +20,10 @@ pub use crate::{
 pub const CONFIG_FILE: &str = "worker.json";
 /// Where the ConfigMap is mounted.
 pub const CONFIG_DIR: &str = "/etc/penstock";
+/// Where the ConfigMap with the issuer's public keys is mounted, and the name of the file in it.
+pub const JWKS_DIR: &str = "/etc/penstock-jwks";
+/// See [`JWKS_DIR`].
+pub const JWKS_FILE: &str = "jwks.json";
 /// The name of the port of `/health`, `/healthz`, `/readyz` and `/metrics`.
 pub const ADMIN_PORT_NAME: &str = "admin";
 /// The name of the port of an HTTP source.
@@ -81,7 +85,25 @@ pub enum WorkerSource {
     Http {
         /// The port to listen on.
         port: u16,
+        /// What tokens requests must show; none: none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        auth: Option<TokenCheck>,
     },
+}
+
+/// What tokens requests must show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenCheck {
+    /// Their issuer (`iss`).
+    pub issuer: String,
+    /// Their audience (`aud`).
+    pub audience: String,
+    /// By how much clocks may differ.
+    #[serde(with = "crate::duration::text")]
+    pub leeway: Duration,
+    /// The file of the issuer's public keys (JWKS).
+    pub jwks: String,
 }
 
 /// How records of topics are read and handled.

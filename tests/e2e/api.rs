@@ -78,6 +78,11 @@ fn handled(change: Value) -> Value {
     }
     json!({"processor": {"builtin": null, "http": http}})
 }
+/// A front that asks for tokens, with a change of what it asks, as a change of [`front`].
+fn guarded(change: Value) -> Value {
+    let jwt = json!({"issuer": "https://login.example", "audience": "shop", "jwks": {"configMap": "login-keys"}});
+    json!({"source": {"http": {"auth": {"jwt": changed(jwt, &change)}}}})
+}
 /// A pipeline with a worker of its own, as a change of [`reader`].
 fn imaged(image: &str) -> Value {
     json!({"processor": {"builtin": null, "image": image}})

@@ -12,4 +12,5 @@ mod events;
 mod handlers;
 mod orders;
 mod pipelines;
+mod tokens;
 mod topics;

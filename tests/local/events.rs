@@ -95,7 +95,7 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
         ("produceTimeout", "2s"),
         ("acceptedStatus", "200"),
     ];
-    let gateway = config(&brokers, "events-gateway", &options, WorkerSource::Http { port }, Some("events"));
+    let gateway = config(&brokers, "events-gateway", &options, WorkerSource::Http { port, auth: None }, Some("events"));
     let gateway = start(WorkerConfig { admin_port: admin, ..gateway })?;
     let log = start(config(&brokers, "log", &[("require", "Json")], records_of("events", "dead"), None))?;
     until("the gateway is healthy", LIMIT, async || match get(port, "/health").await {
@@ -176,7 +176,7 @@ async fn a_front_refuses_at_once_while_its_circuit_is_open_and_goes_on_when_kafk
     }
     let port = ports::free(1)?[0];
     let options = [("defaultType", "bare"), ("defaultSource", "/local"), ("produceTimeout", "1s")];
-    let mut config = config(&brokers, "events-gateway", &options, WorkerSource::Http { port }, Some("events"));
+    let mut config = config(&brokers, "events-gateway", &options, WorkerSource::Http { port, auth: None }, Some("events"));
     config.producer.circuit_breaker = Some(Breaking { failures, pause });
     let (shutdown, worker) = start(config)?;
     let send = async || -> Result<Answer> { Ok(post(port, "/events", &[JSON], "{}").await?) };

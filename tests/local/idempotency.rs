@@ -54,7 +54,7 @@ impl Rig {
         let config = WorkerConfig {
             pipeline: PipelineId { namespace: "local".into(), name: "gateway".into() },
             bootstrap_servers: self.brokers.bootstrap(),
-            source: WorkerSource::Http { port },
+            source: WorkerSource::Http { port, auth: None },
             processor: Choice::builtin(
                 "events-gateway",
                 options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),

@@ -6,6 +6,7 @@
 
 mod events;
 mod examples;
+mod floods;
 mod held_back;
 mod idempotency;
 mod likeness;
@@ -19,6 +20,7 @@ mod retry_topics;
 mod series;
 mod shared;
 mod small_topics;
+mod tokens;
 mod topic;
 mod transactions;
 

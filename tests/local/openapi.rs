@@ -73,7 +73,7 @@ impl Front {
         let config = WorkerConfig {
             pipeline: PipelineId { namespace: "local".into(), name: self.builtin.to_owned() },
             bootstrap_servers: brokers.bootstrap(),
-            source: WorkerSource::Http { port },
+            source: WorkerSource::Http { port, auth: None },
             processor: Choice::builtin(
                 self.builtin,
                 self.options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>(),

@@ -209,7 +209,7 @@ async fn a_small_request_is_not_refused_for_its_batch() -> Result {
     let connection = ConnectionSettings::new(brokers.bootstrap())?;
     make_topic(&connection, "requests", ("max.message.bytes", TAKES)).await?;
     let published = Published::default();
-    let config = config(&brokers, "front", WorkerSource::Http { port: 0 }, "requests".to_owned());
+    let config = config(&brokers, "front", WorkerSource::Http { port: 0, auth: None }, "requests".to_owned());
     let (stop, worker) = start(config, BuiltProcessor::Front(Box::new(Burst(Arc::clone(&published)))));
     let answered = until("every request is answered", LIMIT, async || {
         let answered = published.lock().unwrap().clone();

@@ -48,7 +48,7 @@ pub fn check(config: &WorkerConfig) -> Result<(), ConfigError> {
     }
     match &config.source {
         WorkerSource::Kafka(input) => check_input(input, &mut problems),
-        WorkerSource::Http { port } if *port == 0 || *port == config.admin_port => {
+        WorkerSource::Http { port, .. } if *port == 0 || *port == config.admin_port => {
             problems.push("source.http.port must be from 1 to 65535 and not adminPort".to_owned());
         }
         WorkerSource::Http { .. } => {}

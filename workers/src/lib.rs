@@ -50,6 +50,7 @@ pub mod cloudevents;
 #[doc(hidden)]
 pub mod config;
 mod connection;
+mod descriptors;
 pub mod error;
 #[doc(hidden)]
 pub mod front;

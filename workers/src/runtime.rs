@@ -20,6 +20,7 @@ use crate::{
     admin, clients, config,
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext, Publish},
+    http::{self, ConnectionCounts, ServerBounds},
     metrics::{self, Metrics},
     processor::DynProcessor,
     processors::BuiltProcessor,
@@ -117,7 +118,7 @@ impl Worker {
                 processor.register(registry);
                 Ok(Role::Stream(input, processor))
             }
-            (WorkerSource::Http { port }, BuiltProcessor::Front(mut front)) => {
+            (WorkerSource::Http { port, .. }, BuiltProcessor::Front(mut front)) => {
                 front.register_metrics(registry);
                 Ok(Role::Front(port, front))
             }
@@ -125,10 +126,10 @@ impl Worker {
         }
     }
 
-    async fn admin(&self, registry: Registry, end: CancellationToken) -> Result<tokio::task::JoinHandle<std::io::Result<()>>, WorkerError> {
+    async fn admin(&self, registry: Registry, end: CancellationToken) -> Result<tokio::task::JoinHandle<()>, WorkerError> {
         let listener = listen(self.config.admin_port).await?;
         let routes = admin::routes(&self.service, &self.readiness, registry);
-        Ok(tokio::spawn(async move { axum::serve(listener, routes).with_graceful_shutdown(end.cancelled_owned()).await }))
+        Ok(tokio::spawn(http::serve(listener, routes, ServerBounds::few(), ConnectionCounts::default(), end)))
     }
 
     async fn run(&self, role: Role) -> Result<(), WorkerError> {
@@ -247,10 +248,9 @@ impl Worker {
     }
 }
 
-fn failed(server: &'static str, result: Result<std::io::Result<()>, tokio::task::JoinError>) -> WorkerError {
+fn failed(server: &'static str, result: Result<(), tokio::task::JoinError>) -> WorkerError {
     let source = match result {
-        Ok(Ok(())) => std::io::Error::other("it ended by itself"),
-        Ok(Err(error)) => error,
+        Ok(()) => std::io::Error::other("it ended by itself"),
         Err(error) => std::io::Error::other(error),
     };
     WorkerError::Serve { server, source }

@@ -18,7 +18,7 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 use uuid::Uuid;
 
 use crate::{
-    config,
+    config, descriptors,
     error::{ConfigError, WorkerError},
     options,
     processor::Processor,
@@ -187,6 +187,7 @@ where
         tracing::info!(path = %arguments.config.display(), "the configuration is good");
         return Ok(());
     }
+    descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

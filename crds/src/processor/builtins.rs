@@ -2,34 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Builtin, Fallback, MAX_OPTION, Need, OptionKind, OptionSpec, SourceKind};
+use super::{Builtin, Fallback, MAX_OPTION, Need, OptionKind, OptionSpec, SourceKind, fronts::*};
 
 const SERVICE_NAME: OptionSpec = OptionSpec {
     name: "serviceName",
     summary: "the `service` that /health answers with",
     kind: OptionKind::Text { max: 63 },
     fallback: Fallback::PipelineName,
-};
-
-const MAX_BODY_BYTES: OptionSpec = OptionSpec {
-    name: "maxBodyBytes",
-    summary: "the largest request body that is read",
-    kind: OptionKind::Integer { min: 1_024, max: 900_000 },
-    fallback: Fallback::Value("102400"),
-};
-
-const PRODUCE_TIMEOUT: OptionSpec = OptionSpec {
-    name: "produceTimeout",
-    summary: "how long a request waits for Kafka's acknowledgement before it is answered as failed",
-    kind: OptionKind::Duration { min: Duration::from_millis(100), max: Duration::from_secs(60) },
-    fallback: Fallback::Value("5s"),
-};
-
-const CORS_ORIGIN: OptionSpec = OptionSpec {
-    name: "corsOrigin",
-    summary: "the origin that browsers may call from; * for any",
-    kind: OptionKind::Origin,
-    fallback: Fallback::Value("*"),
 };
 
 /// Every built-in processor, by name.
@@ -63,6 +42,7 @@ pub const BUILTINS: &[Builtin] = &[
         ],
         together: &[],
         apart: &[],
+        ascending: &[],
     },
     Builtin {
         name: "events-gateway",
@@ -133,11 +113,22 @@ pub const BUILTINS: &[Builtin] = &[
                 fallback: Fallback::Value("24h"),
             },
             MAX_BODY_BYTES,
+            BODY_TIMEOUT,
+            BODY_IDLE_TIMEOUT,
+            BODY_MEMORY_BYTES,
+            MAX_REQUESTS,
+            MAX_CONNECTIONS,
+            MAX_CONNECTIONS_PER_PEER,
+            MAX_HEAD_BYTES,
+            HEAD_TIMEOUT,
+            IDLE_TIMEOUT,
+            ANSWER_TIMEOUT,
             PRODUCE_TIMEOUT,
             CORS_ORIGIN,
         ],
         together: &[["defaultType", "defaultSource"]],
         apart: &[["key", "dataKey"]],
+        ascending: ASCENDING,
     },
     Builtin {
         name: "log",
@@ -168,6 +159,7 @@ pub const BUILTINS: &[Builtin] = &[
         ],
         together: &[],
         apart: &[],
+        ascending: &[],
     },
     Builtin {
         name: "orders-gateway",
@@ -175,9 +167,25 @@ pub const BUILTINS: &[Builtin] = &[
         source: SourceKind::Http,
         sink: Need::Required,
         table: Need::Required,
-        options: &[SERVICE_NAME, MAX_BODY_BYTES, PRODUCE_TIMEOUT, CORS_ORIGIN],
+        options: &[
+            SERVICE_NAME,
+            MAX_BODY_BYTES,
+            BODY_TIMEOUT,
+            BODY_IDLE_TIMEOUT,
+            BODY_MEMORY_BYTES,
+            MAX_REQUESTS,
+            MAX_CONNECTIONS,
+            MAX_CONNECTIONS_PER_PEER,
+            MAX_HEAD_BYTES,
+            HEAD_TIMEOUT,
+            IDLE_TIMEOUT,
+            ANSWER_TIMEOUT,
+            PRODUCE_TIMEOUT,
+            CORS_ORIGIN,
+        ],
         together: &[],
         apart: &[],
+        ascending: ASCENDING,
     },
     Builtin {
         name: "payments",
@@ -196,5 +204,6 @@ pub const BUILTINS: &[Builtin] = &[
         ],
         together: &[],
         apart: &[],
+        ascending: &[],
     },
 ];

@@ -138,7 +138,7 @@ fn service(pipeline: &ValidatedPipeline) -> Service {
 /// The ports of a worker: that of its HTTP source, if it has one, and that for health and metrics.
 pub(super) fn ports(worker: &WorkerConfig) -> impl Iterator<Item = (&'static str, u16)> {
     let http = match worker.source {
-        WorkerSource::Http { port } => Some((HTTP_PORT_NAME, port)),
+        WorkerSource::Http { port, .. } => Some((HTTP_PORT_NAME, port)),
         WorkerSource::Kafka(_) => None,
     };
     http.into_iter().chain([(ADMIN_PORT_NAME, worker.admin_port)])

@@ -9,6 +9,7 @@ mod child;
 mod children;
 mod clients;
 mod handler;
+mod keys;
 mod observe;
 mod own_code;
 mod plan;
@@ -31,7 +32,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use penstock_crds::EventPipeline;
+use penstock_crds::{EventPipeline, condition::Reason};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -145,9 +146,11 @@ fn left_to_start(pipeline: &EventPipeline, now: &Time) -> Duration {
     PATIENCE.saturating_sub(unready_for(pipeline, now).unwrap_or_default())
 }
 
-/// What a group notes in Kafka is told to nobody: it is read again at the latest after the usual time.
+/// What a group notes in Kafka is told to nobody, nor is a ConfigMap that is not ours: each is looked at again at the latest after
+/// the usual time, the latter while it is missing.
 fn until_read(next: Next, verdict: &Verdict, context: &Context) -> Next {
-    if positions::input(verdict).is_none() {
+    let waits_for_keys = verdict.unready.as_ref().is_some_and(|unready| unready.reason == Reason::KeysNotFound);
+    if positions::input(verdict).is_none() && !waits_for_keys {
         return next;
     }
     let resync = with_jitter(context.settings.resync, &mut rand::rng());

@@ -1,5 +1,5 @@
-//! Gathers what a reconcile decides by. All reads are here; but for what the pipeline's group has noted in Kafka, they are reads of
-//! caches.
+//! Gathers what a reconcile decides by. All reads are here; but for the ConfigMap of the keys that a pipeline names, and for what its
+//! group has noted in Kafka, they are reads of caches.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::Resource;
 use penstock_crds::{EventPipeline, name, topic};
 
-use super::{child::ChildKind, children::Children, plan::Owned, positions::Moves, readings::Readings, validate::References};
+use super::{child::ChildKind, children::Children, keys, plan::Owned, positions::Moves, readings::Readings, validate::References};
 use crate::{clusters, context::Context, watch::Guarded};
 
 /// What a reconcile decides by.
@@ -42,6 +42,7 @@ pub async fn observe(
     let references = References {
         cluster: clusters::resolve(&context.watches.clusters.store(), &context.settings.namespace, cluster, namespace),
         topics: context.watches.topics.store().state_filter(|t| t.meta().namespace.as_deref() == Some(namespace)),
+        keys: keys::look(&context.client, namespace, &pipeline.spec).await,
     };
     let pods = children.pods_of(namespace, name);
     let moves = readings.moves(context, pipeline, references.cluster.as_ref().ok()).await;

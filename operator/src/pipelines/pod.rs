@@ -7,9 +7,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, Lifecycle, LifecycleHandler,
-        ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext,
-        SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
+        Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, Lifecycle,
+        LifecycleHandler, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
+        SecurityContext, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
     },
     apimachinery::pkg::{
         api::resource::Quantity,
@@ -19,8 +19,8 @@ use k8s_openapi::{
 };
 use penstock_crds::{
     name,
-    pipeline::{ResourceAmounts, Resources},
-    worker::{ADMIN_PORT_NAME, CONFIG_DIR, CONFIG_FILE, WorkerConfig, WorkerSource},
+    pipeline::{Jwks, ResourceAmounts, Resources},
+    worker::{ADMIN_PORT_NAME, CONFIG_DIR, CONFIG_FILE, JWKS_DIR, JWKS_FILE, WorkerConfig, WorkerSource},
 };
 
 use super::{
@@ -33,6 +33,7 @@ use super::{
 /// The container that runs the worker.
 pub const CONTAINER: &str = "worker";
 const CONFIG_VOLUME: &str = "config";
+const JWKS_VOLUME: &str = "jwks";
 /// The user of distroless' `nonroot` images.
 const USER: i64 = 65532;
 /// How much longer Kubernetes waits than the worker itself does, after SIGTERM.
@@ -59,7 +60,13 @@ pub(super) fn template(pipeline: &ValidatedPipeline, image: &str, config_hash: &
     let spec = PodSpec {
         init_containers: handler.map(|handler| vec![handler::container(handler)]),
         containers: vec![container(pipeline, image)],
-        volumes: Some([config_volume(&owned)].into_iter().chain(handler.map(|_| handler::volume())).collect()),
+        volumes: Some(
+            [config_volume(&owned)]
+                .into_iter()
+                .chain(pipeline.jwks.as_ref().map(jwks_volume))
+                .chain(handler.map(|_| handler::volume()))
+                .collect(),
+        ),
         service_account_name: Some(owned),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -104,12 +111,12 @@ fn container(pipeline: &ValidatedPipeline, image: &str) -> Container {
         readiness_probe: Some(probe("/readyz", 2, 2)),
         lifecycle: lifecycle(&worker.source),
         security_context: Some(locked_down()),
-        volume_mounts: Some(vec![VolumeMount {
-            name: CONFIG_VOLUME.to_owned(),
-            mount_path: CONFIG_DIR.to_owned(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(
+            [read_only(CONFIG_VOLUME, CONFIG_DIR)]
+                .into_iter()
+                .chain(pipeline.jwks.as_ref().map(|_| read_only(JWKS_VOLUME, JWKS_DIR)))
+                .collect(),
+        ),
         // What a worker says last is what a person wants to read in the pipeline's conditions.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
@@ -124,6 +131,17 @@ pub(super) fn locked_down() -> SecurityContext {
         capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
         ..SecurityContext::default()
     }
+}
+
+fn read_only(volume: &str, path: &str) -> VolumeMount {
+    VolumeMount { name: volume.to_owned(), mount_path: path.to_owned(), read_only: Some(true), ..VolumeMount::default() }
+}
+
+/// The one key of the tenant's ConfigMap that was named, and nothing else of it. As a folder: a single file would never change.
+fn jwks_volume(jwks: &Jwks) -> Volume {
+    let item = KeyToPath { key: jwks.key().to_owned(), path: JWKS_FILE.to_owned(), mode: None };
+    let source = ConfigMapVolumeSource { name: jwks.config_map.clone(), items: Some(vec![item]), ..ConfigMapVolumeSource::default() };
+    Volume { name: JWKS_VOLUME.to_owned(), config_map: Some(source), ..Volume::default() }
 }
 
 fn config_volume(config_map: &str) -> Volume {

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use penstock_crds::{EventPipeline, KafkaTopic};
 use serde_json::{Value, json};
 
-use super::validate::References;
+use super::{keys::SeenKeys, validate::References};
 use crate::{clusters::ResolvedCluster, refusal::Refusal, watch::Guarded};
 
 /// The uid of the pipeline under test.
@@ -102,7 +102,7 @@ pub fn cached(topics: Vec<KafkaTopic>) -> Vec<Arc<Guarded<KafkaTopic>>> {
 
 /// References to a cluster that is ready, and to these topics.
 pub fn references(topics: Vec<KafkaTopic>) -> References {
-    References { cluster: Ok(cluster(Ok(()))), topics: cached(topics) }
+    References { cluster: Ok(cluster(Ok(()))), topics: cached(topics), keys: SeenKeys::Fine }
 }
 
 /// The Kafka cluster.

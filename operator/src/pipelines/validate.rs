@@ -13,7 +13,7 @@ use kube::Resource;
 use penstock_crds::{
     EventPipeline, EventPipelineSpec, KafkaTopic,
     condition::Reason,
-    pipeline::{KafkaSource, Resources},
+    pipeline::{HttpAuth, Jwks, KafkaSource, Resources},
     processor::{Choice, ChoiceError, Need, Shape, SourceKind},
     topic,
     worker::{self, DeadLetterTarget, KafkaInput, PipelineId, WorkerConfig, WorkerSource},
@@ -21,6 +21,7 @@ use penstock_crds::{
 
 use super::{
     clients::{fetching, producing, session_timeout},
+    keys::{self, SeenKeys},
     own_code::{OwnCode, own_code},
     quantity,
     retry::{retry_policy, tiers, waiting},
@@ -35,6 +36,8 @@ pub struct References {
     pub cluster: Result<ResolvedCluster, Refusal>,
     /// Every `KafkaTopic` of the pipeline's namespace.
     pub topics: Vec<Arc<Guarded<KafkaTopic>>>,
+    /// The keys that an HTTP source checks tokens with.
+    pub keys: SeenKeys,
 }
 
 /// A pipeline that can be built: everything in it is decided.
@@ -50,6 +53,8 @@ pub struct ValidatedPipeline {
     pub placement: Placement,
     /// What of the tenant's code runs in a worker's pod.
     pub own_code: OwnCode,
+    /// Where the keys are that tokens are checked with.
+    pub jwks: Option<Jwks>,
 }
 
 /// What a worker may use, and where it may run.
@@ -74,7 +79,7 @@ pub struct Verdict {
     pub topics: FoundTopics,
     /// The pipeline, or why it cannot be built.
     pub pipeline: Result<ValidatedPipeline, Refusal>,
-    /// Why it cannot start yet: its cluster or a topic is there, but not ready.
+    /// Why it cannot start yet: its cluster or a topic is there, but not ready, or its keys are not there.
     pub unready: Option<Refusal>,
 }
 
@@ -97,7 +102,8 @@ pub fn validate(pipeline: &EventPipeline, references: &References) -> Verdict {
     };
     let topics = topics::find(&pipeline.spec, around);
     let cluster_unready = references.cluster.as_ref().ok().and_then(|c| c.state.clone().err());
-    Verdict { unready: cluster_unready.or_else(|| topics.unready.clone()), pipeline: parse(pipeline, around, references, &topics), topics }
+    let unready = cluster_unready.or_else(|| topics.unready.clone()).or_else(|| keys::missing(&pipeline.spec, references.keys));
+    Verdict { unready, pipeline: parse(pipeline, around, references, &topics), topics }
 }
 
 fn parse(
@@ -130,7 +136,7 @@ fn parse(
         drain_timeout: worker::DRAIN_TIMEOUT,
     };
     let owner = pipeline.controller_owner_ref(&()).ok_or_else(|| invalid("the object has no name or uid yet"))?;
-    Ok(ValidatedPipeline { owner, worker, replicas: replicas(spec), placement, own_code })
+    Ok(ValidatedPipeline { owner, worker, replicas: replicas(spec), placement, own_code, jwks: keys::named(spec).cloned() })
 }
 
 fn processor(spec: &EventPipelineSpec, pipeline: &str) -> Result<Choice, Refusal> {
@@ -188,7 +194,10 @@ fn admin_port(spec: &EventPipelineSpec) -> Result<u16, Refusal> {
 fn source(spec: &EventPipelineSpec, around: Surroundings<'_>, topics: &FoundTopics, sink: Option<&str>) -> Result<WorkerSource, Refusal> {
     match (&spec.source.kafka, &spec.source.http) {
         (Some(kafka), None) => kafka_input(spec, kafka, around, topics, sink).map(|input| WorkerSource::Kafka(Box::new(input))),
-        (None, Some(http)) => Ok(WorkerSource::Http { port: http.port }),
+        (None, Some(http)) => {
+            let auth = http.auth.as_ref().map(HttpAuth::check).transpose().map_err(invalid)?;
+            Ok(WorkerSource::Http { port: http.port, auth })
+        }
         _ => Err(invalid("source needs exactly one of kafka and http")),
     }
 }

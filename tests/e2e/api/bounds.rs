@@ -1,6 +1,7 @@
 //! Every bound of the three kinds' schemas: values within it, and beyond.
 
 mod own_code;
+mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -276,7 +277,7 @@ fn handler_bounds() -> Vec<BoundCase> {
 }
 
 fn bound_cases() -> Vec<BoundCase> {
-    let pipelines = pipeline_bounds().into_iter().chain(handler_bounds()).chain(own_code::bounds());
+    let pipelines = pipeline_bounds().into_iter().chain(handler_bounds()).chain(own_code::bounds()).chain(tokens::bounds());
     let mut cases: Vec<BoundCase> = topic_bounds().into_iter().chain(cluster_bounds()).chain(pipelines).collect();
     cases.push(BoundCase { kind: "KafkaCluster", at: "spec", base: json!({}), within: vec![cluster()], beyond: vec![(json!({}), NEEDED)] });
     cases

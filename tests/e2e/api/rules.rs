@@ -6,7 +6,7 @@ use penstock_crds::manifest;
 use penstock_tests::scene::{Result, play, refusal};
 use serde_json::{Value, json};
 
-use super::{breaker, by_type, changed, cluster, create, exactly, front, handled, imaged, log, places, reader, topic, untyped};
+use super::{breaker, by_type, changed, cluster, create, exactly, front, guarded, handled, imaged, log, places, reader, topic, untyped};
 
 /// Cases of one CEL rule: changes of a spec that it accepts and that it refuses. A rule about a transition gets them as
 /// updates of an object that exists, the others as new objects.
@@ -357,6 +357,14 @@ fn pipeline_rules() -> Vec<RuleCase> {
             front(),
             vec![breaker(json!({"pause": "1s"})), breaker(json!({"pause": "5m"}))],
             vec![breaker(json!({"pause": "999ms"})), breaker(json!({"pause": "301s"}))],
+        ),
+        rule(
+            KIND,
+            "spec.source.http.auth.jwt.leeway",
+            "must be from",
+            front(),
+            vec![guarded(json!({"leeway": "0s"})), guarded(json!({"leeway": "5m"}))],
+            vec![guarded(json!({"leeway": "301s"})), guarded(json!({"leeway": "999999h"}))],
         ),
         rule(KIND, "spec", "table goes with source.http", front(), vec![json!({})], vec![]),
         rule(KIND, "spec", "table goes with source.http", reader(), vec![json!({})], vec![json!({"table": {"topics": ["in"]}})]),

@@ -111,7 +111,7 @@ mod tests {
                     pipeline: PipelineId { namespace: "n".into(), name: name.clone() },
                     bootstrap_servers: vec!["localhost:9092".into()],
                     // Whether the source fits is looked at when it runs.
-                    source: WorkerSource::Http { port: 3000 },
+                    source: WorkerSource::Http { port: 3000, auth: None },
                     processor,
                     sink: spec.sink.map(|sink| sink.kafka.topic),
                     table: spec.table.map(|table| table.topics).unwrap_or_default(),

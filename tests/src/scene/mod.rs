@@ -3,6 +3,7 @@
 
 pub mod example;
 mod faults;
+mod forward;
 pub mod install;
 mod manifests;
 mod objects;

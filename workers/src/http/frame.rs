@@ -1,4 +1,4 @@
-//! What stands around a front's routes: limits, security headers, CORS, request ids, the access log, metrics, and an answer to what
+//! What stands around a front's routes: tokens, security headers, CORS, request ids, the access log, metrics, and an answer to what
 //! no route sees.
 //!
 //! Every answer, an error or a panic too, passes through all of it.
@@ -6,18 +6,15 @@
 use std::{any::Any, time::Duration};
 
 use axum::{
-    BoxError, Router,
-    error_handling::HandleErrorLayer,
-    extract::DefaultBodyLimit,
+    Router,
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
-    routing::MethodRouter,
 };
 use http::{
     HeaderName, HeaderValue, Method, StatusCode,
-    header::{self, RETRY_AFTER},
+    header::{self, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
+use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowHeaders, AllowOrigin, CorsLayer},
@@ -25,7 +22,10 @@ use tower_http::{
     set_header::SetResponseHeaderLayer,
 };
 
-use super::observe::{Traffic, observe};
+use super::{
+    auth::{Auth, Stranger, require},
+    observe::{Traffic, observe},
+};
 
 /// The header of the request's id, taken from the request or made up.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -53,20 +53,20 @@ pub enum Mishap {
     UnknownRoute,
     /// The address takes other methods; the answer names them in its header `Allow`.
     WrongMethod,
-    /// Too many requests at once. It should be answered with 503.
-    Overloaded,
+    /// Who asks has shown no good token.
+    Stranger(Stranger),
     /// The handler panicked, which is logged.
     Panic,
 }
 
 /// What stands around the routes of a front.
 pub struct Frame {
-    /// The routes that the runtime gives.
-    pub health: Router,
+    /// The routes that everybody may use: those that the runtime gives, and the front's document.
+    pub open: Router,
+    /// Who may use the other routes; none: everybody.
+    pub auth: Option<Auth>,
     /// Who may call from a browser: see [`cors`].
     pub cors: CorsLayer,
-    /// The largest body that [`super::read_body`] reads, in bytes.
-    pub max_body_bytes: usize,
     /// Counts requests.
     pub traffic: Traffic,
 }
@@ -77,12 +77,15 @@ impl Frame {
     where
         P: From<Mishap> + IntoResponse + Send + 'static,
     {
-        let Self { health, cors, max_body_bytes, traffic } = self;
+        let Self { open, auth, cors, traffic } = self;
+        let routes = match auth {
+            Some(auth) => routes.route_layer(from_fn_with_state(auth, require::<P>)),
+            None => routes,
+        };
         let app = routes
-            .merge(health)
+            .merge(open)
             .fallback(|| async { P::from(Mishap::UnknownRoute) })
             .method_not_allowed_fallback(|| async { P::from(Mishap::WrongMethod) })
-            .layer(DefaultBodyLimit::max(max_body_bytes))
             .layer(CatchPanicLayer::custom(answer_panic::<P>))
             .layer(cors)
             .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
@@ -99,27 +102,13 @@ impl Frame {
     }
 }
 
-/// Lets at most `most` requests into a route at once. More are [`Mishap::Overloaded`] at once: that bounds the memory for bodies,
-/// and keeps requests from piling up while Kafka is away.
-pub fn limited<P, S>(most: usize, route: MethodRouter<S>) -> MethodRouter<S>
-where
-    P: From<Mishap> + IntoResponse + Send + 'static,
-    S: Clone + Send + Sync + 'static,
-{
-    let limit = ServiceBuilder::new()
-        .layer(HandleErrorLayer::new(|_: BoxError| async { P::from(Mishap::Overloaded) }))
-        .layer(LoadShedLayer::new())
-        .layer(GlobalConcurrencyLimitLayer::new(most));
-    route.layer(limit)
-}
-
 /// Who may call from a browser: pages of that origin, with these headers.
 pub fn cors(origin: AllowOrigin, headers: impl Into<AllowHeaders>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(headers)
-        .expose_headers([REQUEST_ID, RETRY_AFTER])
+        .expose_headers([REQUEST_ID, RETRY_AFTER, WWW_AUTHENTICATE])
         .max_age(Duration::from_secs(600))
 }
 

@@ -3,24 +3,30 @@
 //! Nothing here knows what a front takes or answers. What goes wrong before a route sees the request is a [`Mishap`] or a
 //! [`BodyError`]; it becomes a [`Problem`], as does whatever the front itself refuses.
 
+mod auth;
 mod body;
+mod connections;
 mod fault;
 mod frame;
 mod media;
+mod memory;
 mod observe;
 pub mod openapi;
 mod options;
+mod patience;
 pub mod problem;
 mod server;
 
 pub(crate) use self::fault::add_new;
 pub use self::{
-    body::{BodyError, read_body},
+    auth::{Auth, Guard, Stranger, Subject},
+    body::{Admitted, BodyError, Gate, GateBounds},
+    connections::ConnectionCounts,
     fault::{Fault, Place, pointer},
-    frame::{Frame, Mishap, REQUEST_ID, cors, limited},
+    frame::{Frame, Mishap, REQUEST_ID, cors},
     media::{MediaType, is_compressed},
     observe::Traffic,
     options::HttpOptions,
     problem::Problem,
-    server::serve,
+    server::{ServerBounds, serve},
 };

@@ -17,7 +17,7 @@ use prometheus_client::{
 };
 use tracing::Instrument;
 
-use super::frame::REQUEST_ID;
+use super::{auth::Subject, connections::ConnectionCounts, frame::REQUEST_ID, memory::BodyCounts};
 
 /// Upper bounds of the duration's buckets, in seconds: from a lookup to the longest wait for Kafka.
 const BUCKETS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];
@@ -25,11 +25,15 @@ const BUCKETS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1
 /// The most bytes of a path or a request's id that are logged.
 const MAX_LOGGED: usize = 128;
 
-/// Counts requests.
+/// Counts requests, and what they are made of.
 #[derive(Clone, Debug)]
 pub struct Traffic {
     requests: Family<Answered, Counter>,
     seconds: Family<Asked, Histogram>,
+    /// Connections.
+    pub connections: ConnectionCounts,
+    /// Bodies.
+    pub bodies: BodyCounts,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -47,7 +51,8 @@ struct Asked {
 
 impl Default for Traffic {
     fn default() -> Self {
-        Self { requests: Family::default(), seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)) }
+        let seconds = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
+        Self { requests: Family::default(), seconds, connections: ConnectionCounts::default(), bodies: BodyCounts::default() }
     }
 }
 
@@ -56,6 +61,13 @@ impl Traffic {
     pub fn register(&self, registry: &mut Registry) {
         registry.register("http_requests", "Requests answered", self.requests.clone());
         registry.register_with_unit("http_request_duration", "Time to answer", Unit::Seconds, self.seconds.clone());
+        let ConnectionCounts { open, displaced, refused } = self.connections.clone();
+        registry.register("http_connections", "Connections that are open", open);
+        registry.register("http_connections_displaced", "Connections that were closed to make room for others", displaced);
+        registry.register("http_connections_refused", "Connections that were closed at once, for want of room", refused);
+        let BodyCounts { held, displaced } = self.bodies.clone();
+        registry.register_with_unit("http_body", "Memory that request bodies take", Unit::Bytes, held);
+        registry.register("http_bodies_displaced", "Request bodies that were given up to make room for others", displaced);
     }
 }
 
@@ -75,7 +87,8 @@ pub async fn observe(State(traffic): State<Traffic>, request: Request, next: Nex
         if route == "/health" && response.status().is_success() {
             tracing::debug!(status, milliseconds, "answered");
         } else {
-            tracing::info!(path, status, milliseconds, "answered");
+            let subject = response.extensions().get::<Subject>().map(|Subject(subject)| bounded(subject));
+            tracing::info!(path, status, milliseconds, subject, "answered");
         }
         traffic.seconds.get_or_create(&Asked { method, route: route.clone() }).observe(elapsed.as_secs_f64());
         traffic.requests.get_or_create(&Answered { method, route, status }).inc();

@@ -6,13 +6,16 @@ use http::HeaderValue;
 use penstock_crds::processor::Options;
 use tower_http::cors::AllowOrigin;
 
+use super::{body::GateBounds, patience::Patience, server::ServerBounds};
 use crate::error::ConfigError;
 
 /// The options that every front has.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
-    /// The largest body that is read, in bytes.
-    pub max_body_bytes: usize,
+    /// What connections may take.
+    pub server: ServerBounds,
+    /// What requests may take.
+    pub gate: GateBounds,
     /// How long a request waits for Kafka's acknowledgement.
     pub produce_timeout: Duration,
     /// Who may call from a browser.
@@ -26,10 +29,25 @@ impl HttpOptions {
     /// When `corsOrigin` is not what a browser would send as an origin.
     pub fn new(options: &Options) -> Result<Self, ConfigError> {
         let missing = |name: &str| ConfigError::invalid(format!("option {name} is missing"));
-        let max_body_bytes = options.integer("maxBodyBytes").and_then(|n| usize::try_from(n).ok());
+        let number = |name: &str| options.integer(name).and_then(|n| usize::try_from(n).ok());
+        let count = |name: &str| number(name).ok_or_else(|| missing(name));
+        let duration = |name: &str| options.duration(name).ok_or_else(|| missing(name));
+        let connections = count("maxConnections")?;
         Ok(Self {
-            max_body_bytes: max_body_bytes.ok_or_else(|| missing("maxBodyBytes"))?,
-            produce_timeout: options.duration("produceTimeout").ok_or_else(|| missing("produceTimeout"))?,
+            server: ServerBounds {
+                connections,
+                connections_of_one: number("maxConnectionsPerPeer").unwrap_or(connections),
+                head_bytes: count("maxHeadBytes")?,
+                patience: Patience { idle: duration("idleTimeout")?, head: duration("headTimeout")?, answer: duration("answerTimeout")? },
+            },
+            gate: GateBounds {
+                body_bytes: count("maxBodyBytes")?,
+                body_timeout: duration("bodyTimeout")?,
+                body_idle_timeout: duration("bodyIdleTimeout")?,
+                memory_bytes: count("bodyMemoryBytes")?,
+                requests: count("maxRequests")?,
+            },
+            produce_timeout: duration("produceTimeout")?,
             cors_origin: cors_origin(options.text("corsOrigin").ok_or_else(|| missing("corsOrigin"))?)?,
         })
     }

@@ -11,7 +11,7 @@ use http::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{body::BodyError, fault::Fault, frame::Mishap};
+use super::{auth::Stranger, body::BodyError, fault::Fault, frame::Mishap};
 
 /// The media type of every problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -55,6 +55,10 @@ impl Kind {
 
 /// The body is not in the form that it is said to be in.
 pub static MALFORMED: Kind = Kind::new("malformed", StatusCode::BAD_REQUEST, "The body cannot be read");
+/// What is shown as a token cannot be read as one.
+pub static UNCLEAR_TOKEN: Kind = Kind::new("unclear-token", StatusCode::BAD_REQUEST, "What was shown is not one token");
+/// No token was shown, or none that is good.
+pub static UNAUTHORIZED: Kind = Kind::new("unauthorized", StatusCode::UNAUTHORIZED, "No good token was shown");
 /// There is no such address.
 pub static NOT_FOUND: Kind = Kind::new("not-found", StatusCode::NOT_FOUND, "There is nothing at this address");
 /// The address takes other methods.
@@ -78,9 +82,11 @@ pub static UNACKNOWLEDGED: Kind =
     Kind::new("unacknowledged", StatusCode::SERVICE_UNAVAILABLE, "Kafka did not acknowledge everything in time");
 /// It was not sent, because too many before it were not acknowledged.
 pub static NOT_SENT: Kind = Kind::new("not-sent", StatusCode::SERVICE_UNAVAILABLE, "Kafka does not acknowledge anything at the moment");
-
 /// Not everything has been read yet that the answer depends on.
 pub static NOT_CAUGHT_UP: Kind = Kind::new("not-caught-up", StatusCode::SERVICE_UNAVAILABLE, "Not everything has been read yet");
+
+/// There are no keys yet that tokens could be checked with.
+pub static TOKENS_NOT_CHECKED: Kind = Kind::new("tokens-not-checked", StatusCode::SERVICE_UNAVAILABLE, "Tokens cannot be checked yet");
 
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,6 +170,7 @@ impl Problem {
             BodyError::TooLarge => Self::new(&BODY_TOO_LARGE, format!("the body may have at most {limit} bytes")),
             BodyError::Slow => Self::new(&BODY_TIMEOUT, "send the whole body without pauses"),
             BodyError::Broken(why) => Self::malformed(&format!("broke off: {why}")),
+            BodyError::Overloaded => Self::new(&OVERLOADED, "nothing was written; try again"),
         }
     }
 
@@ -193,9 +200,17 @@ impl From<Mishap> for Problem {
         match mishap {
             Mishap::UnknownRoute => Self::new(&NOT_FOUND, "GET /openapi.json tells all addresses"),
             Mishap::WrongMethod => Self::new(&METHOD_NOT_ALLOWED, "the Allow header names the methods of this address"),
-            Mishap::Overloaded => Self::new(&OVERLOADED, "nothing was written; try again"),
+            Mishap::Stranger(why) => Self::new(kind_of(why), why.words()).with_status(why.status()),
             Mishap::Panic => Self::internal(),
         }
+    }
+}
+
+fn kind_of(stranger: Stranger) -> &'static Kind {
+    match stranger {
+        Stranger::Nobody | Stranger::Refused(_) => &UNAUTHORIZED,
+        Stranger::Unclear => &UNCLEAR_TOKEN,
+        Stranger::NoKeys => &TOKENS_NOT_CHECKED,
     }
 }
 
@@ -247,6 +262,13 @@ mod tests {
             assert_eq!(response.headers()[CONTENT_TYPE], PROBLEM_JSON);
             let body: Value = serde_json::from_slice(&to_bytes(response.into_body(), usize::MAX).await.unwrap()).unwrap();
             assert_eq!(body, expected);
+        }
+    }
+
+    #[test]
+    fn a_stranger_is_answered_as_the_kind_says() {
+        for stranger in [Stranger::Nobody, Stranger::Unclear, Stranger::NoKeys] {
+            assert_eq!(kind_of(stranger).status, stranger.status(), "{stranger:?}");
         }
     }
 

@@ -128,7 +128,7 @@ mod tests {
     const WINDOW: i64 = 1_000;
 
     fn key() -> KeyId {
-        KeyId::new("n", "p", "k")
+        KeyId::new("n", "p", None, "k")
     }
 
     fn id(n: u128) -> Uuid {

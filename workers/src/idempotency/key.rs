@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::http::{Fault, Problem, problem::Kind};
+use crate::http::{Fault, Problem, Subject, problem::Kind};
 
 /// The header.
 pub const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -27,7 +27,8 @@ pub mod problem {
     pub static KEY_IN_USE: Kind = Kind::new("idempotency-key-in-use", StatusCode::CONFLICT, "A request with this key is under way");
 }
 
-/// A key among all of its pipeline, so that pipelines which share a topic do not share keys.
+/// A key among all of its pipeline and of who sends it, so that pipelines which share a topic do not share keys, and nobody is told
+/// what became of another's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId([u8; 16]);
 
@@ -36,10 +37,12 @@ pub struct KeyId([u8; 16]);
 pub struct Request(Uuid);
 
 impl KeyId {
-    /// The key of a request to that pipeline.
+    /// The key of a request to that pipeline; `subject` is who sends it, where that is known.
     #[must_use]
-    pub fn new(namespace: &str, pipeline: &str, key: &str) -> Self {
-        Self(digest([&b"key"[..], namespace.as_bytes(), pipeline.as_bytes(), key.as_bytes()]))
+    pub fn new(namespace: &str, pipeline: &str, subject: Option<&Subject>, key: &str) -> Self {
+        let subject = subject.map(|Subject(subject)| subject.as_bytes());
+        let pipeline = [&b"key"[..], namespace.as_bytes(), pipeline.as_bytes()];
+        Self(digest(pipeline.into_iter().chain(subject).chain([key.as_bytes()])))
     }
 
     /// As it stands in a record.
@@ -186,8 +189,22 @@ mod tests {
 
     #[test]
     fn what_is_another_key_or_another_request() {
-        let keys = [("n", "p", "k"), ("n", "p", "l"), ("n", "q", "k"), ("m", "p", "k"), ("np", "", "k")];
-        let ids: std::collections::BTreeSet<KeyId> = keys.iter().map(|(n, p, k)| KeyId::new(n, p, k)).collect();
+        let keys = [
+            ("n", "p", None, "k"),
+            ("n", "p", None, "l"),
+            ("n", "q", None, "k"),
+            ("m", "p", None, "k"),
+            ("np", "", None, "k"),
+            ("n", "p", Some("alice"), "k"),
+            ("n", "p", Some("bob"), "k"),
+            ("n", "p", Some(""), "k"),
+            ("n", "p", Some("k"), "alice"),
+        ];
+        let id = |(n, p, subject, k): &(&str, &str, Option<&str>, &str)| {
+            let subject = subject.map(|subject| Subject(subject.into()));
+            KeyId::new(n, p, subject.as_ref(), k)
+        };
+        let ids: std::collections::BTreeSet<KeyId> = keys.iter().map(id).collect();
         assert_eq!(ids.len(), keys.len());
         let json = ("content-type", "application/json");
         let first = Request::new(&headers(&[json, ("ce-id", "1"), ("date", "now")]), b"{}");
@@ -200,7 +217,7 @@ mod tests {
         ] {
             assert_eq!(Request::new(&headers(pairs), body.as_bytes()) == first, same, "{pairs:?} {body}");
         }
-        let key = KeyId::new("n", "p", "k");
+        let key = KeyId::new("n", "p", None, "k");
         assert_eq!(first.event_id(key), first.event_id(key));
         assert_ne!(first.event_id(key), Request::new(&headers(&[]), b"").event_id(key));
     }

@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn notes_read_back_and_anything_else_says_nothing() {
-        let (key, request) = (KeyId::new("n", "p", "k"), Request::new(&http::HeaderMap::new(), b""));
+        let (key, request) = (KeyId::new("n", "p", None, "k"), Request::new(&http::HeaderMap::new(), b""));
         let claim = Uuid::from_u128(7);
         for note in [
             Note::Claimed { claim, request, writer: Uuid::max(), after: None },

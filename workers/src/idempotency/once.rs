@@ -96,12 +96,20 @@ impl Once {
     }
 
     /// Writes these events unless they are written. Returns once they are; at the latest after about three times the limit.
+    /// `held` is what they take, which is let go once nothing is done for them any more, whether or not the client still waits.
     ///
     /// # Errors
     /// See [`Refusal`].
-    pub async fn write(self: &Arc<Self>, key: KeyId, request: Request, events: Vec<Output>) -> Result<(), Refusal> {
+    pub async fn write<H>(self: &Arc<Self>, key: KeyId, request: Request, events: Vec<Output>, held: H) -> Result<(), Refusal>
+    where
+        H: Send + 'static,
+    {
         let this = Arc::clone(self);
-        let work = async move { this.work_on(key, request, events).await };
+        let work = async move {
+            let ended = this.work_on(key, request, events).await;
+            drop(held);
+            ended
+        };
         let ended = self.work.spawn(work.in_current_span()).await;
         ended.unwrap_or_else(|panic| Err(Refusal::Unacknowledged(panic.to_string())))
     }

@@ -97,7 +97,7 @@ mod tests {
         WorkerConfig {
             pipeline: PipelineId { namespace: "shop".into(), name: "orders".into() },
             bootstrap_servers: vec!["localhost:9092".into()],
-            source: WorkerSource::Http { port: 3001 },
+            source: WorkerSource::Http { port: 3001, auth: None },
             processor: Choice::builtin(builtin, BTreeMap::new()),
             sink: Some("orders".into()),
             table: if builtin == "orders-gateway" { vec!["orders".into(), "payments".into()] } else { vec![] },

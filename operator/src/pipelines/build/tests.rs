@@ -31,6 +31,20 @@ fn golden_http_pipeline() {
 }
 
 #[test]
+fn keys_are_mounted_as_a_folder_with_nothing_else_of_the_config_map() {
+    let auth = json!({"jwt": {"issuer": "https://login.example", "audience": "shop", "jwks": {"configMap": "login-keys", "key": "set"}}});
+    let built = built(&gateway(json!({"source": {"http": {"auth": auth}}})));
+    let spec = &pod_template(&built)["spec"];
+    let volume = json!({"name": "jwks", "configMap": {"name": "login-keys", "items": [{"key": "set", "path": "jwks.json"}]}});
+    assert_eq!(spec["volumes"][1], volume);
+    let mount = json!({"name": "jwks", "mountPath": "/etc/penstock-jwks", "readOnly": true});
+    assert_eq!(spec["containers"][0]["volumeMounts"][1], mount);
+    let file = built.iter().find_map(|m| m.body.pointer("/data/worker.json")).unwrap().as_str().unwrap();
+    let expected = json!({"issuer": "https://login.example", "audience": "shop", "leeway": "30s", "jwks": "/etc/penstock-jwks/jwks.json"});
+    assert_eq!(serde_json::from_str::<Value>(file).unwrap()["source"]["http"]["auth"], expected);
+}
+
+#[test]
 fn golden_kafka_pipeline() {
     let pipeline = payments(json!({
         "processor": {"options": {"successRate": "0.5"}},

@@ -55,6 +55,11 @@ fn a_spec_that_makes_no_sense_is_refused() {
             Reason::InvalidSpec,
             "`nope` is not a built-in processor: this version has enrich, events-gateway, log, orders-gateway, payments",
         ),
+        (
+            gateway(json!({"processor": {"options": {"maxConnections": "100"}}})),
+            Reason::InvalidOptions,
+            "option maxConnections is 100: it must be greater than maxRequests, which is 256",
+        ),
         (kafka(handled(json!({"port": 8080}))), Reason::InvalidSpec, "processor.http.port and admin.port are both 8080"),
         (kafka(with(handled(json!({})), json!({"admin": {"port": 9000}}))), Reason::InvalidSpec, "are both 9000"),
         (kafka(handled(json!({"timeout": "6m"}))), Reason::InvalidSpec, "processor.http.timeout: `6m` is out of bounds"),
@@ -347,4 +352,19 @@ fn a_suspended_pipeline_has_no_workers() {
     {
         assert_eq!(replicas(&payments(patch).spec), expected);
     }
+}
+
+#[test]
+fn keys_that_are_not_there_keep_workers_from_being_started() {
+    let auth = json!({"jwt": {"issuer": "i", "audience": "a", "jwks": {"configMap": "login-keys"}}});
+    let pipeline = gateway(json!({"source": {"http": {"auth": auth}}}));
+    for (keys, reason) in
+        [(SeenKeys::Fine, None), (SeenKeys::NoConfigMap, Some(Reason::KeysNotFound)), (SeenKeys::NoKey, Some(Reason::KeysNotFound))]
+    {
+        let verdict = validate(&pipeline, &References { keys, ..references(example_topics()) });
+        assert_eq!((verdict.unready.map(|unready| unready.reason), verdict.pipeline.is_ok()), (reason, true), "{keys:?}");
+    }
+    let wrong = gateway(json!({"source": {"http": {"auth": {"jwt": {"issuer": "", "audience": "a", "jwks": {"configMap": "k"}}}}}}));
+    let refusal = validate(&wrong, &references(example_topics())).pipeline.unwrap_err();
+    assert!(refusal.reason == Reason::InvalidSpec && refusal.message.contains("auth.jwt.issuer"), "{refusal:?}");
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Operation};
+use super::{Answer, Operation, operation::BEARER};
 
 /// Where a front serves its document.
 pub const PATH: &str = "/openapi.json";
@@ -15,18 +15,21 @@ pub const PATH: &str = "/openapi.json";
 pub struct Document {
     title: String,
     about: String,
+    /// Whether operations that are added ask for a token.
+    guarded: bool,
     paths: Map<String, Value>,
     schemas: Map<String, Value>,
     problem_members: Map<String, Value>,
 }
 
 impl Document {
-    /// One that describes what every front has.
+    /// One that describes what every front has. `guarded`: whether whatever is added asks for a token.
     #[must_use]
-    pub fn new(title: &str, about: impl Into<String>) -> Self {
+    pub fn new(title: &str, about: impl Into<String>, guarded: bool) -> Self {
         let (paths, schemas, problem_members) = (Map::new(), Map::new(), Map::new());
-        let empty = Self { title: title.to_owned(), about: about.into(), paths, schemas, problem_members };
-        empty.schema("Health", health_schema()).operation("/health", "get", health()).operation(PATH, "get", itself())
+        let empty = Self { title: title.to_owned(), about: about.into(), guarded: false, paths, schemas, problem_members };
+        let open = empty.schema("Health", health_schema()).operation("/health", "get", health()).operation(PATH, "get", itself());
+        Self { guarded, ..open }
     }
 
     /// Adds a schema, to be referred to as `#/components/schemas/<name>`.
@@ -48,7 +51,7 @@ impl Document {
     pub fn operation(mut self, path: &str, method: &str, operation: Operation) -> Self {
         let item = self.paths.entry(path).or_insert_with(|| json!({}));
         if let Some(item) = item.as_object_mut() {
-            item.insert(method.to_owned(), operation.to_json());
+            item.insert(method.to_owned(), operation.to_json(self.guarded));
         }
         self
     }
@@ -56,10 +59,10 @@ impl Document {
     /// The document.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let Self { title, about, paths, schemas, problem_members } = self;
+        let Self { title, about, guarded, paths, schemas, problem_members } = self;
         let mut schemas = schemas.clone();
         schemas.insert("Problem".to_owned(), problem_schema(problem_members));
-        json!({
+        let mut document = json!({
             "openapi": "3.1.0",
             "info": {"title": title, "description": about, "version": env!("CARGO_PKG_VERSION")},
             "paths": paths,
@@ -78,7 +81,14 @@ impl Document {
                     },
                 },
             },
-        })
+        });
+        if *guarded && let Some(components) = document.get_mut("components").and_then(Value::as_object_mut) {
+            components.insert("securitySchemes".to_owned(), security_schemes());
+            if let Some(headers) = components.get_mut("headers").and_then(Value::as_object_mut) {
+                headers.insert("WwwAuthenticate".to_owned(), www_authenticate());
+            }
+        }
+        document
     }
 
     /// The route that serves it.
@@ -86,6 +96,25 @@ impl Document {
         let text = Bytes::from(self.to_json().to_string());
         Router::new().route(PATH, get(async move || ([(CONTENT_TYPE, "application/json")], text)))
     }
+}
+
+fn security_schemes() -> Value {
+    json!({
+        BEARER: {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "A JSON Web Token of the issuer that this service trusts, for this service, in one header `Authorization`.",
+        },
+    })
+}
+
+fn www_authenticate() -> Value {
+    json!({
+        "description": "What is asked for, and what is wrong with the token that was shown (RFC 6750).",
+        "required": true,
+        "schema": {"type": "string"},
+    })
 }
 
 fn health() -> Operation {

@@ -5,10 +5,15 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use crate::http::problem::{INTERNAL, Kind, PROBLEM_JSON};
+use crate::http::problem::{INTERNAL, Kind, PROBLEM_JSON, TOKENS_NOT_CHECKED, UNAUTHORIZED, UNCLEAR_TOKEN};
 
-/// What any operation of any front may be answered with; a front that asks for a token adds it here.
+/// The name of the security scheme of operations that ask for a token.
+pub(super) const BEARER: &str = "bearer";
+
+/// What any operation of any front may be answered with.
 static OF_EVERY_OPERATION: [&Kind; 1] = [&INTERNAL];
+/// What any operation that asks for a token may be answered with.
+static OF_EVERY_GUARDED_OPERATION: [&Kind; 3] = [&UNCLEAR_TOKEN, &UNAUTHORIZED, &TOKENS_NOT_CHECKED];
 
 /// An operation.
 #[derive(Clone, Debug)]
@@ -105,9 +110,11 @@ impl Operation {
         self
     }
 
-    pub(super) fn to_json(&self) -> Value {
+    /// `guarded`: whether it asks for a token.
+    pub(super) fn to_json(&self, guarded: bool) -> Value {
         let mut by_status: BTreeMap<StatusCode, Vec<&Kind>> = BTreeMap::new();
-        let always = OF_EVERY_OPERATION.iter().map(|kind| (*kind, kind.status));
+        let tokens: &[&'static Kind] = if guarded { &OF_EVERY_GUARDED_OPERATION } else { &[] };
+        let always = OF_EVERY_OPERATION.iter().chain(tokens).map(|kind| (*kind, kind.status));
         for (kind, status) in self.problems.iter().copied().chain(always) {
             by_status.entry(status).or_default().push(kind);
         }
@@ -120,6 +127,9 @@ impl Operation {
         }
         if let Some(body) = &self.body {
             insert(&mut operation, "requestBody", body.clone());
+        }
+        if guarded {
+            insert(&mut operation, "security", json!([{BEARER: []}]));
         }
         operation
     }
@@ -138,6 +148,9 @@ fn headers(status: StatusCode) -> Value {
     let mut headers = json!({"x-request-id": {"$ref": "#/components/headers/RequestId"}});
     if status == StatusCode::SERVICE_UNAVAILABLE {
         insert(&mut headers, "retry-after", json!({"$ref": "#/components/headers/RetryAfter"}));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        insert(&mut headers, "www-authenticate", json!({"$ref": "#/components/headers/WwwAuthenticate"}));
     }
     headers
 }

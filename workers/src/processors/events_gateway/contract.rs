@@ -12,7 +12,6 @@ use super::{
     key::KeyOf,
     options::EventsOptions,
     problem::{INVALID_DATA, NO_EVENT, TOO_MANY_EVENTS},
-    routes::MAX_REQUESTS_AT_ONCE,
 };
 use crate::{
     cloudevents::{MAX_ATTRIBUTES, SPEC_VERSION},
@@ -48,14 +47,14 @@ const BASE64: &str = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2
 const SCHEMA_AT: &str = "#/components/schemas/Schema";
 
 /// The document of a front with these options.
-pub fn document(service: &str, http: &HttpOptions, events: &EventsOptions, keeps_keys: bool) -> Document {
+pub fn document(service: &str, http: &HttpOptions, events: &EventsOptions, keeps_keys: bool, guarded: bool) -> Document {
     let demanding = demands_json(&events.intake);
     let fate = json!({
         "type": "object",
         "required": ["id", "acknowledged"],
         "properties": {"id": {"type": "string"}, "acknowledged": {"type": "boolean"}, "detail": {"type": "string"}},
     });
-    let document = Document::new(service, "Takes CloudEvents 1.0, and writes them to Kafka.")
+    let document = Document::new(service, "Takes CloudEvents 1.0, and writes them to Kafka.", guarded)
         .schema("Event", event(demanding))
         .schema("Data", data(&events.intake))
         .problem_member(
@@ -144,9 +143,10 @@ fn common(operation: Operation, events: &EventsOptions, demanding: bool, keeps_k
 fn limits(http: &HttpOptions) -> String {
     format!(
         "Success means that Kafka has every event; of a request with a fault nothing is written. A body has at most {} bytes, Kafka has \
-         {} ms to answer, and {MAX_REQUESTS_AT_ONCE} requests are taken in at once.",
-        http.max_body_bytes,
+         {} ms to answer, and {} requests are taken in at once.",
+        http.gate.body_bytes,
         http.produce_timeout.as_millis(),
+        http.gate.requests,
     )
 }
 

@@ -28,7 +28,7 @@ use self::{options::EventsOptions, routes::Desk};
 use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext, Publish},
-    http::{Frame, HttpOptions, Problem, Traffic, cors, serve},
+    http::{Auth, Frame, Gate, Guard, HttpOptions, Problem, Traffic, cors, serve},
     idempotency::{Keys, Once, OnceSettings},
     processor::BoxFuture,
     runtime,
@@ -45,6 +45,7 @@ pub struct EventsGateway {
     http: HttpOptions,
     events: EventsOptions,
     traffic: Traffic,
+    guard: Option<Guard>,
 }
 
 /// Where keys are kept.
@@ -77,17 +78,18 @@ impl EventsGateway {
         let (pipeline, kept) = (config.pipeline.clone(), Kept::new(options, config)?);
         let service = options.text("serviceName").unwrap_or_default().to_owned();
         let (http, events) = (HttpOptions::new(options)?, EventsOptions::new(options)?);
-        Ok(Self { pipeline, sink, kept, service, http, events, traffic: Traffic::default() })
+        let guard = Guard::of(&config.source);
+        Ok(Self { pipeline, sink, kept, service, http, events, traffic: Traffic::default(), guard })
     }
 
-    fn app(self, sink: Arc<dyn Publish>, once: Option<Arc<Once>>, health: Router) -> Router {
+    fn app(self, sink: Arc<dyn Publish>, once: Option<Arc<Once>>, health: Router, auth: Option<Auth>) -> Router {
         let Self { pipeline, service, http, events, traffic, .. } = self;
-        let described = contract::document(&service, &http, &events, once.is_some()).into_route();
-        let max_body_bytes = http.max_body_bytes;
+        let described = contract::document(&service, &http, &events, once.is_some(), auth.is_some()).into_route();
+        let gate = Gate::new(http.gate, traffic.bodies.clone());
         // An event may have any attribute, and each is a header of its own.
         let cors = cors(http.cors_origin, AllowHeaders::mirror_request());
-        let frame = Frame { health, cors, max_body_bytes, traffic };
-        frame.around::<Problem>(routes::routes(Desk { events, sink, once, pipeline, max_body_bytes }).merge(described))
+        let frame = Frame { open: health.merge(described), auth, cors, traffic };
+        frame.around::<Problem>(routes::routes(Desk { events, sink, once, pipeline, gate }))
     }
 }
 
@@ -109,11 +111,18 @@ impl Front for EventsGateway {
         if let Some(kept) = &self.kept {
             kept.keys.register(registry);
         }
+        if let Some(guard) = &self.guard {
+            guard.register(registry);
+        }
     }
 
-    fn serve(self: Box<Self>, context: FrontContext) -> BoxFuture<'static, Result<(), WorkerError>> {
+    fn serve(mut self: Box<Self>, context: FrontContext) -> BoxFuture<'static, Result<(), WorkerError>> {
         Box::pin(async move {
             let FrontContext { port, sink, keys, connection, readiness, health, shutdown } = context;
+            let auth = match self.guard.take() {
+                Some(guard) => Some(guard.start(&readiness, shutdown.clone()).await),
+                None => None,
+            };
             let listener = runtime::listen(port).await?;
             let once = self.kept.as_ref().zip(keys).map(|(kept, publish)| {
                 Arc::new(Once::new(OnceSettings {
@@ -127,7 +136,8 @@ impl Front for EventsGateway {
                     limit: self.http.produce_timeout,
                 }))
             });
-            serve(listener, self.app(sink, once.clone(), health), shutdown).await;
+            let (bounds, counts) = (self.http.server, self.traffic.connections.clone());
+            serve(listener, self.app(sink, once.clone(), health, auth), bounds, counts, shutdown).await;
             if let Some(once) = once {
                 once.finish().await;
             }

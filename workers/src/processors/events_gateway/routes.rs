@@ -22,12 +22,9 @@ use super::{
 };
 use crate::{
     front::Publish,
-    http::{Problem, limited, read_body},
+    http::{Admitted, Gate, Problem, Subject},
     idempotency::{self, KeyId, Once, key_of},
 };
-
-/// The most requests that are taken in at once; more are refused at once with 503.
-pub const MAX_REQUESTS_AT_ONCE: usize = 256;
 
 /// What requests are answered from.
 pub struct Desk {
@@ -39,30 +36,33 @@ pub struct Desk {
     pub once: Option<Arc<Once>>,
     /// The pipeline whose keys these are.
     pub pipeline: PipelineId,
-    /// The largest body, in bytes.
-    pub max_body_bytes: usize,
+    /// Lets requests in.
+    pub gate: Gate,
 }
 
 /// All routes.
 pub fn routes(desk: Desk) -> Router {
     let path = desk.events.path.clone();
-    Router::new().route(&path, limited::<Problem, _>(MAX_REQUESTS_AT_ONCE, post(take))).with_state(Arc::new(desk))
+    Router::new().route(&path, post(take)).with_state(Arc::new(desk))
 }
 
 async fn take(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
     let headers = request.headers().clone();
     let once = match (key_of(&headers)?, &desk.once) {
         (None, _) => None,
-        (Some(key), Some(once)) => Some((KeyId::new(&desk.pipeline.namespace, &desk.pipeline.name, &key), once)),
+        (Some(key), Some(once)) => {
+            let subject = request.extensions().get::<Subject>();
+            Some((KeyId::new(&desk.pipeline.namespace, &desk.pipeline.name, subject, &key), once))
+        }
         (Some(_), None) => return Err(problem::keys_not_kept()),
     };
-    let body = read_body(request).await.map_err(|why| Problem::of_body(why, desk.max_body_bytes))?;
+    let admitted = desk.gate.admit(request).await.map_err(|why| Problem::of_body(why, desk.gate.max_body_bytes()))?;
     let ids = match once {
-        None => desk.write(desk.events.intake.read(&headers, body, Uuid::new_v4(), Timestamp::now())?).await?,
+        None => desk.write(desk.events.intake.read(&headers, admitted.clone(), Uuid::new_v4(), Timestamp::now())?).await?,
         Some((key, once)) => {
-            let request = idempotency::Request::new(&headers, &body);
-            let events = desk.events.intake.read(&headers, body, request.event_id(key), Timestamp::now())?;
-            desk.write_once(once, key, request, events).await?
+            let request = idempotency::Request::new(&headers, &admitted);
+            let events = desk.events.intake.read(&headers, admitted.clone(), request.event_id(key), Timestamp::now())?;
+            desk.write_once(once, key, request, events, admitted).await?
         }
     };
     let status = desk.events.accepted;
@@ -70,17 +70,18 @@ async fn take(State(desk): State<Arc<Desk>>, request: Request) -> Result<Respons
 }
 
 impl Desk {
-    /// Writes events unless they are written, and gives their ids.
+    /// Writes events unless they are written, and gives their ids. They keep their place until that is decided.
     async fn write_once(
         &self,
         once: &Arc<Once>,
         key: KeyId,
         request: idempotency::Request,
         events: Vec<Taken>,
+        admitted: Admitted,
     ) -> Result<Vec<String>, Problem> {
         let ids = events.iter().map(|taken| taken.event.id().to_owned()).collect();
         let outputs = events.into_iter().map(|Taken { event, key }| event.into_output(key)).collect();
-        once.write(key, request, outputs).await.map(|()| ids).map_err(|why| {
+        once.write(key, request, outputs, admitted).await.map(|()| ids).map_err(|why| {
             tracing::warn!(?why, "a request with a key was not written");
             problem::of_key(&why, self.events.failure)
         })

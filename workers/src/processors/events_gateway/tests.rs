@@ -13,7 +13,7 @@ use penstock_kafka::RecordPosition;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{routes::MAX_REQUESTS_AT_ONCE, *};
+use super::*;
 use crate::{front::PublishError, processor::Output};
 
 const SCHEMA: &str = r#"{"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}}"#;
@@ -49,7 +49,7 @@ fn config(options: &[(&str, &str)]) -> WorkerConfig {
     WorkerConfig {
         pipeline: PipelineId { namespace: "n".into(), name: "p".into() },
         bootstrap_servers: vec!["localhost:9092".into()],
-        source: WorkerSource::Http { port: 3000 },
+        source: WorkerSource::Http { port: 3000, auth: None },
         processor: Choice::builtin(
             "events-gateway",
             options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
@@ -72,7 +72,7 @@ fn gateway(options: &[(&str, &str)]) -> Result<EventsGateway, ConfigError> {
 fn bench(options: &[(&str, &str)]) -> Bench {
     let sink = Arc::<Stand>::default();
     let health = Router::new().route("/health", axum::routing::get(|| async { "well" }));
-    Bench { app: gateway(options).unwrap().app(Arc::clone(&sink) as _, None, health), sink }
+    Bench { app: gateway(options).unwrap().app(Arc::clone(&sink) as _, None, health, None), sink }
 }
 
 #[derive(Debug)]
@@ -303,9 +303,9 @@ async fn a_large_batch_is_handed_over_in_its_order() {
 
 #[tokio::test]
 async fn too_many_requests_at_once_are_refused_at_once() {
-    let bench = bench(&[]);
+    let bench = bench(&[("maxRequests", "3")]);
     let (hang, go) = (event("1", "hang", "{}"), event("1", "k", "{}"));
-    let mut waiting: Vec<_> = (0..MAX_REQUESTS_AT_ONCE).map(|_| Box::pin(bench.post(&STRUCTURED, &hang))).collect();
+    let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(bench.post(&STRUCTURED, &hang))).collect();
     for request in &mut waiting {
         assert!(futures::poll!(request.as_mut()).is_pending());
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     super::orders::{MAX_ITEMS, MAX_SAFE_INTEGER},
     problem::{INVALID_ORDER, ORDER_TAKEN, UNKNOWN_ORDER},
-    routes::{MAX_ORDERS_AT_ONCE, ORDER, ORDERS},
+    routes::{ORDER, ORDERS},
 };
 use crate::{
     http::{
@@ -30,8 +30,8 @@ const BLANK: &str = r"\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u
 const UUID: &str = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$";
 
 /// The document of a front with these options.
-pub fn document(service: &str, options: &HttpOptions) -> Document {
-    Document::new(service, "Takes orders, writes them to Kafka, and tells how far each is.")
+pub fn document(service: &str, options: &HttpOptions, guarded: bool) -> Document {
+    Document::new(service, "Takes orders, writes them to Kafka, and tells how far each is.", guarded)
         .schema("Order", order())
         .schema("OrderState", order_state())
         .operation(ORDERS, "post", place(options))
@@ -41,9 +41,10 @@ pub fn document(service: &str, options: &HttpOptions) -> Document {
 fn place(options: &HttpOptions) -> Operation {
     let about = format!(
         "202 means that Kafka has the order. The same order may be posted again, also after an answer that did not arrive: it stays one \
-         order. A body has at most {} bytes, Kafka has {} ms to answer, and {MAX_ORDERS_AT_ONCE} requests are taken in at once.",
-        options.max_body_bytes,
+         order. A body has at most {} bytes, Kafka has {} ms to answer, and {} requests are taken in at once.",
+        options.gate.body_bytes,
         options.produce_timeout.as_millis(),
+        options.gate.requests,
     );
     let accepted = json!({
         "type": "object",

@@ -13,7 +13,7 @@ mod table;
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use penstock_crds::{
     processor::Options,
     worker::{PipelineId, WorkerConfig},
@@ -24,7 +24,7 @@ use self::{routes::Desk, state::Orders};
 use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext},
-    http::{Frame, HttpOptions, Problem, REQUEST_ID, Traffic, cors, serve},
+    http::{Auth, Frame, Gate, Guard, HttpOptions, Problem, REQUEST_ID, Traffic, cors, serve},
     idempotency,
     processor::BoxFuture,
     runtime,
@@ -40,6 +40,7 @@ pub struct OrdersGateway {
     topic: Arc<str>,
     orders: Arc<Orders>,
     traffic: Traffic,
+    guard: Option<Guard>,
 }
 
 impl OrdersGateway {
@@ -57,7 +58,8 @@ impl OrdersGateway {
         let service = options.text("serviceName").unwrap_or_default().to_owned();
         let options = HttpOptions::new(options)?;
         let pipeline = config.pipeline.clone();
-        Ok(Self { pipeline, service, options, topic: Arc::from(topic), orders: Arc::default(), traffic: Traffic::default() })
+        let guard = Guard::of(&config.source);
+        Ok(Self { pipeline, service, options, topic: Arc::from(topic), orders: Arc::default(), traffic: Traffic::default(), guard })
     }
 }
 
@@ -73,25 +75,33 @@ impl Front for OrdersGateway {
     fn register_metrics(&mut self, registry: &mut Registry) {
         self.orders.register(registry);
         self.traffic.register(registry);
+        if let Some(guard) = &self.guard {
+            guard.register(registry);
+        }
     }
 
     fn serve(self: Box<Self>, context: FrontContext) -> BoxFuture<'static, Result<(), WorkerError>> {
         Box::pin(async move {
             let FrontContext { port, sink, readiness, health, shutdown, .. } = context;
             let listener = runtime::listen(port).await?;
-            let Self { pipeline, service, options, topic, orders, traffic } = *self;
-            let desk = Desk { pipeline, orders, topic, sink, readiness, max_body_bytes: options.max_body_bytes };
-            serve(listener, app(&service, options, Arc::new(desk), health, traffic), shutdown).await;
+            let Self { pipeline, service, options, topic, orders, traffic, guard } = *self;
+            let auth = match guard {
+                Some(guard) => Some(guard.start(&readiness, shutdown.clone()).await),
+                None => None,
+            };
+            let (bounds, counts) = (options.server, traffic.connections.clone());
+            let desk = Desk { pipeline, orders, topic, sink, readiness, gate: Gate::new(options.gate, traffic.bodies.clone()) };
+            serve(listener, app(&service, options, Arc::new(desk), health, auth, traffic), bounds, counts, shutdown).await;
             Ok(())
         })
     }
 }
 
-fn app(service: &str, options: HttpOptions, desk: Arc<Desk>, health: Router, traffic: Traffic) -> Router {
-    let described = contract::document(service, &options).into_route();
-    let HttpOptions { cors_origin, max_body_bytes, .. } = options;
-    let frame = Frame { health, cors: cors(cors_origin, [CONTENT_TYPE, REQUEST_ID, idempotency::HEADER]), max_body_bytes, traffic };
-    frame.around::<Problem>(routes::routes(desk).merge(described))
+fn app(service: &str, options: HttpOptions, desk: Arc<Desk>, health: Router, auth: Option<Auth>, traffic: Traffic) -> Router {
+    let described = contract::document(service, &options, auth.is_some()).into_route();
+    let cors = cors(options.cors_origin, [AUTHORIZATION, CONTENT_TYPE, REQUEST_ID, idempotency::HEADER]);
+    let frame = Frame { open: health.merge(described), auth, cors, traffic };
+    frame.around::<Problem>(routes::routes(desk))
 }
 
 #[cfg(test)]

@@ -31,14 +31,11 @@ use super::{
 };
 use crate::{
     front::{Publish, PublishError},
-    http::{MediaType, Problem, is_compressed, limited, read_body},
+    http::{Gate, MediaType, Problem, Subject, is_compressed},
     idempotency::{KeyId, key_of},
     processor::Output,
     readiness::Readiness,
 };
-
-/// The most orders that are taken in at once; more are refused at once with 503.
-pub const MAX_ORDERS_AT_ONCE: usize = 256;
 
 /// Where orders are placed.
 pub const ORDERS: &str = "/orders";
@@ -57,20 +54,21 @@ pub struct Desk {
     pub sink: Arc<dyn Publish>,
     /// Whether everything has been read, and Kafka is there.
     pub readiness: Readiness,
-    /// The largest body, in bytes.
-    pub max_body_bytes: usize,
+    /// Lets orders in.
+    pub gate: Gate,
 }
 
 /// All routes.
 pub fn routes(desk: Arc<Desk>) -> Router {
-    Router::new().route(ORDERS, limited::<Problem, _>(MAX_ORDERS_AT_ONCE, post(place))).route(ORDER, get(show)).with_state(desk)
+    Router::new().route(ORDERS, post(place)).route(ORDER, get(show)).with_state(desk)
 }
 
 /// `POST /orders`.
 async fn place(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
     expect_json(request.headers())?;
-    let key = key_of(request.headers())?.map(|key| KeyId::new(&desk.pipeline.namespace, &desk.pipeline.name, &key));
-    let body = read_body(request).await.map_err(|why| Problem::of_body(why, desk.max_body_bytes))?;
+    let subject = request.extensions().get::<Subject>();
+    let key = key_of(request.headers())?.map(|key| KeyId::new(&desk.pipeline.namespace, &desk.pipeline.name, subject, &key));
+    let body = desk.gate.admit(request).await.map_err(|why| Problem::of_body(why, desk.gate.max_body_bytes()))?;
     let text = std::str::from_utf8(&body).map_err(|why| Problem::malformed(&format!("is not UTF-8: {why}")))?;
     let order = order_of_body(text)?;
     if let Some(key) = key {

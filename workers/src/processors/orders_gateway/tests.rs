@@ -10,7 +10,7 @@ use penstock_kafka::RecordPosition;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{reading::Content, routes::MAX_ORDERS_AT_ONCE, *};
+use super::{reading::Content, *};
 use crate::{
     front::{Publish, PublishError},
     processor::Output,
@@ -18,6 +18,8 @@ use crate::{
 };
 
 const ID: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
+
+const PLACES: usize = 3;
 
 enum Broken {
     Failing(PublishError),
@@ -42,7 +44,11 @@ struct Bench {
 }
 
 fn bench_with(sink: Broken, origin: &str) -> Bench {
-    let given = BTreeMap::from([("corsOrigin".to_owned(), origin.to_owned()), ("maxBodyBytes".to_owned(), "2048".to_owned())]);
+    let given = BTreeMap::from([
+        ("corsOrigin".to_owned(), origin.to_owned()),
+        ("maxBodyBytes".to_owned(), "2048".to_owned()),
+        ("maxRequests".to_owned(), PLACES.to_string()),
+    ]);
     let options = HttpOptions::new(&processor::find("orders-gateway").unwrap().options(&given, "orders").unwrap()).unwrap();
     let (orders, readiness) = (Arc::<Orders>::default(), Readiness::new());
     let desk = Desk {
@@ -51,10 +57,10 @@ fn bench_with(sink: Broken, origin: &str) -> Bench {
         topic: "orders".into(),
         sink: Arc::new(sink),
         readiness: readiness.clone(),
-        max_body_bytes: options.max_body_bytes,
+        gate: Gate::new(options.gate, Traffic::default().bodies),
     };
     let health = Router::new().route("/health", axum::routing::get(|| async { "well" }));
-    Bench { app: app("shop", options, Arc::new(desk), health, Traffic::default()), orders, readiness }
+    Bench { app: app("shop", options, Arc::new(desk), health, None, Traffic::default()), orders, readiness }
 }
 
 fn bench() -> Bench {
@@ -92,7 +98,7 @@ impl Bench {
     }
 
     fn follow_with(&self, key: &str, text: &str) {
-        let headers = [reading::key_header(idempotency::KeyId::new("shop", "orders", key))];
+        let headers = [reading::key_header(idempotency::KeyId::new("shop", "orders", None, key))];
         self.orders.take(&"orders".into(), Content { key: None, payload: Some(text.as_bytes()), headers: &headers, timestamp_ms: Some(0) });
     }
 
@@ -285,7 +291,7 @@ async fn an_order_is_not_denied_before_everything_was_read() {
 #[tokio::test]
 async fn too_many_orders_at_once_are_refused_at_once_and_reads_go_on() {
     let bench = bench_with(Broken::Hanging, "*");
-    let mut waiting: Vec<_> = (0..MAX_ORDERS_AT_ONCE).map(|_| Box::pin(bench.post(order()))).collect();
+    let mut waiting: Vec<_> = (0..PLACES).map(|_| Box::pin(bench.post(order()))).collect();
     for request in &mut waiting {
         assert!(futures::poll!(request.as_mut()).is_pending());
     }
