@@ -420,7 +420,8 @@ fn what_is_on_its_way_when_its_partition_is_lost_does_not_come_later() {
     test.start("two").unwrap();
     test.cut_off(Duration::from_secs(2));
     test.run_until_idle().unwrap();
-    // What was under way may have come before it was thrown away, and never comes after.
+    // What was under way may have come before the worker heard of its loss and threw it away, and never comes after.
+    test.run_for(Duration::from_secs(5));
     let before = test.records("out").unwrap().len();
     test.run_for(Duration::from_secs(60));
     assert_eq!(test.records("out").unwrap().len(), before);
@@ -434,5 +435,7 @@ fn what_is_committed_with_a_handover_is_counted() {
     test.run_until("the first worker is at the record", |_| calls.load(SeqCst) == 1).unwrap();
     test.start("two").unwrap();
     test.run_until_idle().unwrap();
+    // The broker has committed; the worker hears of it a moment later.
+    test.run_for(Duration::from_secs(1));
     assert_eq!((calls.load(SeqCst), test.produced("one", "out"), test.produced("two", "out")), (1, 1, 0));
 }
