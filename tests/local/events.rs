@@ -205,7 +205,11 @@ async fn a_front_refuses_at_once_while_its_circuit_is_open_and_goes_on_when_kafk
     })
     .await?;
     assert_eq!(tried.status, 503);
-    assert!(send().await?.body.contains("was not sent"));
+    until("the circuit is open again", LIMIT, async || {
+        let answer = send().await?;
+        if answer.body.contains("was not sent") { Ok(()) } else { Err(Waiting::NotYet(format!("{answer:?}"))) }
+    })
+    .await?;
 
     brokers.restart(0).await?;
     until("the circuit is closed", LIMIT, async || {

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// A front is tried for some seconds on two cores.
-const SLOW: Duration = Duration::from_secs(120);
+const SLOW: Duration = Duration::from_secs(300);
 
 /// References, names that are keywords, numbers, a pattern, and nothing else but what is named.
 const SCHEMA: &str = r##"{

@@ -5,21 +5,18 @@ mod pipeline;
 
 use std::{collections::BTreeSet, ops::Range};
 
-use futures::future::try_join_all;
 use penstock_crds::{
     position::{MoveReason, Moved, Note},
     worker::{Delivery, GroupProtocol, StartFrom},
 };
 use penstock_kafka::{ConnectionSettings, Consumer, ConsumerSettings, Held, NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
 use penstock_tests::{
-    local::Brokers,
+    local::{BrokerSettings, Brokers},
     scene::{LIMIT, Result, Waiting, until},
 };
 use tokio::time::timeout;
 
 use pipeline::{Kind, Pipeline, UNIMPORTANT};
-
-use crate::shared;
 
 fn moved(note: &Note) -> Option<(MoveReason, Option<i64>, i64)> {
     note.moved.as_ref().map(|Moved { reason, from, to, .. }| (*reason, *from, *to))
@@ -234,9 +231,8 @@ async fn partitions_that_wait_can_go(brokers: &Brokers, (delivery, group_protoco
 
 #[tokio::test]
 async fn positions_are_kept_or_told() -> Result {
-    let brokers = shared::broker().await?;
-    let both = [(Delivery::ExactlyOnce, GroupProtocol::Classic), (Delivery::AtLeastOnce, GroupProtocol::Consumer)];
-    let both = both.map(async |kind| -> Result {
+    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
+    for kind in [(Delivery::ExactlyOnce, GroupProtocol::Classic), (Delivery::AtLeastOnce, GroupProtocol::Consumer)] {
         let cases = async {
             tokio::try_join!(
                 latest_skips_nothing_once_the_group_has_begun(&brokers, kind),
@@ -248,7 +244,7 @@ async fn positions_are_kept_or_told() -> Result {
                 partitions_that_wait_can_go(&brokers, kind),
             )
         };
-        cases.await.map(drop).map_err(|error| format!("{kind:?}: {error}").into())
-    });
-    try_join_all(both).await.map(drop)
+        cases.await.map_err(|error| format!("{kind:?}: {error}"))?;
+    }
+    Ok(())
 }

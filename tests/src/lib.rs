@@ -2,7 +2,7 @@
 //!
 //! * [`cluster`]: brings a real kind cluster and real Kafka brokers up and down, and is the typed handle by which a test
 //!   reaches them. The binary `cluster` is its command line.
-//! * [`bench`]: what the benchmarks share.
+//! * [`mod@bench`]: what the benchmarks share.
 //! * [`issuer`]: issues tokens, for fronts that ask for some.
 //! * [`local`]: real brokers and real workers as processes of this machine, without a cluster.
 //! * [`scene`]: what a test stands on: a namespace of its own, acting like a user, waiting on conditions, and a report

@@ -192,7 +192,7 @@ fn pipeline_rules() -> Vec<RuleCase> {
             "of the built-in processors orders-gateway need a table",
             front(),
             vec![json!({"processor": {"builtin": "events-gateway"}, "table": null})],
-            vec![json!({"table": null}), json!({"processor": {"builtin": "events-gateway"}})],
+            vec![json!({"table": null})],
         ),
         rule(
             KIND,

@@ -22,7 +22,8 @@ pub struct Acknowledged(Arc<[AtomicU64; 2]>);
 impl Acknowledged {
     /// How many records Kafka has acknowledged.
     pub fn count(&self) -> u64 {
-        self.0[0].load(Ordering::Relaxed)
+        let [stored, _] = &*self.0;
+        stored.load(Ordering::Relaxed)
     }
 
     /// An error if one was not taken.
@@ -30,7 +31,8 @@ impl Acknowledged {
     /// # Errors
     /// How many.
     pub fn check(&self) -> Result {
-        match self.0[1].load(Ordering::Relaxed) {
+        let [_, failed] = &*self.0;
+        match failed.load(Ordering::Relaxed) {
             0 => Ok(()),
             failed => Err(format!("Kafka did not take {failed} records").into()),
         }

@@ -95,9 +95,14 @@ fn attribute(name: &str, value: &RawValue) -> Result<Option<String>, &'static st
         Some(b'"') => serde_json::from_str(text).map(Some).map_err(|_| "is not text in Unicode"),
         _ if DEFINED.contains(&name) => Err("must be a string"),
         Some(b't' | b'f') => Ok(Some(text.to_owned())),
-        _ if text.parse::<i32>().is_ok() => Ok(Some(text.to_owned())),
-        _ => Err("must be a string, a boolean or a whole number of 32 bits"),
+        _ => whole(text).map(Some).ok_or("must be a string, a boolean or a whole number of 32 bits"),
     }
+}
+
+/// A whole number of 32 bits, in digits. As in JSON Schema it may also be written as `1.0` or `1e0`.
+fn whole(text: &str) -> Option<String> {
+    let number: f64 = text.parse().ok()?;
+    (number.fract() == 0.0 && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number)).then(|| format!("{}", number + 0.0))
 }
 
 /// The data as it stands, or why not and in which member.

@@ -101,8 +101,6 @@ fn order(number: u32, amount: &str, currency: &str, items: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use penstock_tests::bench::Sender;
-    use penstock_tests::scene::Result;
     use penstock_workers::processors::payments::pay;
 
     use super::*;
