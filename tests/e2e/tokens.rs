@@ -72,7 +72,7 @@ async fn a_front_asks_for_tokens_of_keys_that_are_mounted() {
         })
         .await?;
         assert_eq!(ask(Some(first.token("alice"))).await?, 401);
-        assert_eq!(scene.ready_workers("front", 1).await?, [pod.clone()], "no pod is replaced for it");
+        assert_eq!(scene.ready_workers("front", 1).await?, std::slice::from_ref(&pod), "no pod is replaced for it");
 
         // A worker that has keys goes on without the ConfigMap.
         scene.api::<ConfigMap>().delete("login-keys", &DeleteParams::default()).await?;

@@ -26,7 +26,7 @@ use tokio::{
 };
 
 /// How often the good client posts during one attack, and the pause after each.
-const POSTS: usize = 160;
+const POSTS: usize = 100;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long an answer may take before it counts as none.
 const PATIENCE: Duration = Duration::from_secs(5);
