@@ -52,10 +52,10 @@ pub(crate) trait Settle: Send + Sync + 'static {
     /// What is kept with each record until then.
     type Ticket: IntoOpaque;
 
-    /// Called once for each record that was taken.
-    fn settle(&self, ticket: Self::Ticket, fate: Fate);
+    /// Called with the records of one report, each once and in their order within a partition. All must be taken.
+    fn settle(&self, fates: impl Iterator<Item = (Self::Ticket, Fate)>);
 
-    /// Called after each run of these calls, with their number, once the buffer has room for as many again.
+    /// Called after that, with their number, once the buffer has room for as many again.
     fn settled(&self, count: usize);
 }
 
@@ -75,11 +75,11 @@ struct Reports<S>(Arc<S>);
 impl<S: Settle> Deliveries for Reports<S> {
     unsafe fn take(&self, report: &Event) -> usize {
         let (mut count, mut is_placed) = (0, true);
-        loop {
+        self.0.settle(std::iter::from_fn(|| {
             // SAFETY: the event is alive, and so are its messages as long as it.
             let message = unsafe { sys::rd_kafka_event_message_next(report.ptr()) };
             if message.is_null() {
-                return count;
+                return None;
             }
             // SAFETY: as above. Each message is met once, so that its ticket is taken back once, as the type it was given as.
             let (ticket, mut fate) = unsafe { (S::Ticket::from_ptr((*message)._private), read_fate(message)) };
@@ -88,9 +88,10 @@ impl<S: Settle> Deliveries for Reports<S> {
                 is_placed &= *offset >= 0;
                 *offset = if is_placed { *offset } else { NO_OFFSET };
             }
-            self.0.settle(ticket, fate);
             count += 1;
-        }
+            Some((ticket, fate))
+        }));
+        count
     }
 
     fn settled(&self, count: usize) {

@@ -48,11 +48,13 @@ impl Tokens {
 impl Listen for Tokens {
     type Ticket = usize;
 
-    fn delivered(&self, token: usize, outcome: Result<RecordPosition>) {
+    fn delivered(&self, outcomes: impl Iterator<Item = (usize, Result<RecordPosition>)>) {
         let mut settled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match outcome {
-            Ok(_) => settled.acknowledged.push(token),
-            Err(error) => settled.failed.push((token, error)),
+        for (token, outcome) in outcomes {
+            match outcome {
+                Ok(_) => settled.acknowledged.push(token),
+                Err(error) => settled.failed.push((token, error)),
+            }
         }
     }
 }

@@ -42,10 +42,12 @@ struct Callers {
 impl Listen for Callers {
     type Ticket = Box<oneshot::Sender<Outcome>>;
 
-    fn delivered(&self, caller: Self::Ticket, outcome: Outcome) {
-        self.report(outcome.as_ref().err());
-        // The caller may not care about the outcome.
-        let _ = caller.send(outcome);
+    fn delivered(&self, outcomes: impl Iterator<Item = (Self::Ticket, Outcome)>) {
+        for (caller, outcome) in outcomes {
+            self.report(outcome.as_ref().err());
+            // The caller may not care about the outcome.
+            let _ = caller.send(outcome);
+        }
     }
 }
 

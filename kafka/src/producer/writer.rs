@@ -33,7 +33,8 @@ pub(crate) trait Listen: Send + Sync + 'static {
     /// What is kept with each record.
     type Ticket: IntoOpaque;
 
-    fn delivered(&self, ticket: Self::Ticket, outcome: Result<RecordPosition>);
+    /// Some that were written to one partition, in their order. All must be taken.
+    fn delivered(&self, outcomes: impl Iterator<Item = (Self::Ticket, Result<RecordPosition>)>);
 }
 
 /// The records on their way.
@@ -87,12 +88,14 @@ impl<L> Tally<L> {
 impl<L: Listen> Settle for Tally<L> {
     type Ticket = L::Ticket;
 
-    fn settle(&self, ticket: L::Ticket, fate: Fate) {
-        let outcome = self.outcome(fate);
-        if outcome.is_ok() {
-            self.acknowledged.store(true, Ordering::Relaxed);
-        }
-        self.listener.delivered(ticket, outcome);
+    fn settle(&self, fates: impl Iterator<Item = (L::Ticket, Fate)>) {
+        self.listener.delivered(fates.map(|(ticket, fate)| {
+            let outcome = self.outcome(fate);
+            if outcome.is_ok() {
+                self.acknowledged.store(true, Ordering::Relaxed);
+            }
+            (ticket, outcome)
+        }));
     }
 
     fn settled(&self, count: usize) {

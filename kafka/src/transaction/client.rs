@@ -140,15 +140,17 @@ impl Failures {
 impl Listen for Failures {
     type Ticket = usize;
 
-    fn delivered(&self, token: usize, outcome: Result<RecordPosition>) {
-        match outcome {
-            // Purged: the transaction has failed already, or is being aborted.
-            Ok(_) | Err(Error::Closed) => {}
-            Err(error) => {
-                let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                let in_doubt = !is_answer(&error) || failed.as_ref().is_some_and(|failed| failed.in_doubt);
-                let (first, token) = failed.take().map_or((error, token), |failed| (failed.first, failed.token));
-                *failed = Some(Failed { first, token, in_doubt });
+    fn delivered(&self, outcomes: impl Iterator<Item = (usize, Result<RecordPosition>)>) {
+        for (token, outcome) in outcomes {
+            match outcome {
+                // Purged: the transaction has failed already, or is being aborted.
+                Ok(_) | Err(Error::Closed) => {}
+                Err(error) => {
+                    let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    let in_doubt = !is_answer(&error) || failed.as_ref().is_some_and(|failed| failed.in_doubt);
+                    let (first, token) = failed.take().map_or((error, token), |failed| (failed.first, failed.token));
+                    *failed = Some(Failed { first, token, in_doubt });
+                }
             }
         }
     }
@@ -175,7 +177,7 @@ mod tests {
             (Err(large.clone()), Some(Failed { first: large, token: 2, in_doubt: true })),
         ];
         for (token, (outcome, expected)) in steps.into_iter().enumerate() {
-            failures.delivered(token, outcome);
+            failures.delivered(std::iter::once((token, outcome)));
             assert_eq!(failures.failed(), expected);
         }
         failures.forget();
