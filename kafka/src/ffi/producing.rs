@@ -3,7 +3,7 @@
 //! A record costs no allocation beyond librdkafka's own copy, unless it has headers: topics are looked up once, and what
 //! the caller keeps with a record is a pointer or a number.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::{c_int, c_uint, c_void};
 use std::marker::PhantomData;
 use std::ptr;
@@ -133,7 +133,7 @@ unsafe impl Sync for Topic {}
 /// A client that writes records. Destroying it blocks; what is not acknowledged then fails as purged.
 pub(crate) struct Producing<S: Settle> {
     // Before the client, which must not be destroyed while there are handles.
-    topics: RwLock<HashMap<Box<str>, Topic>>,
+    topics: RwLock<BTreeMap<Box<str>, Topic>>,
     native: Native,
     settle: PhantomData<fn(S)>,
 }
