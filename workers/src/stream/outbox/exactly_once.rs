@@ -262,7 +262,7 @@ impl<W: World> ExactlyOnce<W> {
         let is_alone = |size: usize| clients::is_alone(size, self.cut.batch_bytes);
         match verdict {
             Verdict::Emit(outputs) => outputs.iter().any(|output| is_alone(output.size())),
-            Verdict::Bury(Letter { extent: Extent::Pointer, .. }) => false,
+            Verdict::Bury(letter) if letter.extent == Extent::Pointer => false,
             Verdict::Bury(letter) => is_alone(self.addresses.letter_weight(event, letter)),
             Verdict::Wait { .. } => is_alone(event.size() + tiers::MAX_HEADERS),
         }
@@ -278,11 +278,11 @@ impl Large {
     /// letter's cause.
     fn shortened(self, reason: &Error, now: Timestamp) -> (Self, String) {
         let letter = match self.verdict {
-            Verdict::Bury(letter) => Letter { extent: Extent::Pointer, ..letter },
+            Verdict::Bury(letter) => Letter { extent: Extent::Pointer, ..*letter },
             Verdict::Emit(_) | Verdict::Wait { .. } => Letter::unwritable(Failure::new("OutputTooLarge", reason.to_string()), now),
         };
         let fingerprint = fingerprint(&letter.failure);
-        (Self { event: self.event, verdict: Verdict::Bury(letter) }, fingerprint)
+        (Self { event: self.event, verdict: Verdict::Bury(Box::new(letter)) }, fingerprint)
     }
 }
 
