@@ -159,6 +159,11 @@ impl BulkProducer {
         Ok(())
     }
 
+    /// Sends at once what waits for company, instead of after [`ProducerSettings::linger`]. Waits for no acknowledgement.
+    pub async fn push(&self) {
+        self.writer.push().await;
+    }
+
     /// Takes in what became of records; of how many.
     fn serve(&self) -> usize {
         let _serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);

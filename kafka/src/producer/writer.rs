@@ -18,6 +18,9 @@ use crate::ffi::{Fate, Producing, Refused, Served, Settle};
 use crate::health::{Health, HealthSource};
 use crate::record::{RecordPosition, RecordRef};
 
+/// For how long the library is told to send at once: long enough for its threads to see it.
+const PUSH: Duration = Duration::from_millis(1);
+
 /// Whether a record was taken at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a record that found no room was not taken"]
@@ -182,6 +185,14 @@ impl<L: Listen> Writer<L> {
             }
         }
         Ok(())
+    }
+
+    /// Sends at once what waits for company.
+    pub(crate) async fn push(&self) {
+        let writer = self.clone();
+        let push = move || writer.client().is_ok_and(|client| client.native().flush_blocking(PUSH));
+        // Where it cannot be done, everything goes a little later.
+        let _ = tokio::task::spawn_blocking(push).await;
     }
 
     /// Takes in what became of records, where that is left to the owner.
