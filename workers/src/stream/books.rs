@@ -17,6 +17,7 @@ use super::{
     lanes::Lanes,
     partition::{Partition, Reached, Settled, Slot, Stage},
     precedence::{Consequence, Precedence},
+    shells::Shells,
     ticket::{ASSIGNMENTS, Assignment, Ticket, Token},
     tiers::{Incoming, Station, Tiers},
     verdict::{Letter, Verdict},
@@ -68,6 +69,7 @@ pub(crate) struct Books {
     emittable: VecDeque<(Ticket, Verdict)>,
     /// Settled records that waited beside their source topics.
     ended: Vec<Waited>,
+    shells: Shells,
     last_assignment: Assignment,
     has_progressed: bool,
     taken: Tally,
@@ -88,6 +90,7 @@ impl Books {
             startable: VecDeque::new(),
             emittable: VecDeque::new(),
             ended: Vec::new(),
+            shells: Shells::default(),
             last_assignment: 0,
             has_progressed: false,
             taken: Tally::default(),
@@ -140,7 +143,7 @@ impl Books {
             station,
             waits: None,
             precedes: false,
-            event: Some(Arc::new(event)),
+            event: Some(self.shells.fill(event)),
             stage: Stage::Waiting,
         });
         self.tally(station).add(bytes);
@@ -391,8 +394,10 @@ impl Books {
             self.emittable.extend(precedence.settle(&lane));
         }
         self.tally(station).remove(bytes);
-        if station != Station::Source {
-            self.ended.extend(event.map(|event| Waited { event, station, bytes }));
+        match event {
+            Some(event) if station == Station::Source => self.shells.keep(event),
+            Some(event) => self.ended.push(Waited { event, station, bytes }),
+            None => {}
         }
     }
 
