@@ -68,11 +68,14 @@ pub(crate) fn front(producing: &Producing, longest: Duration) -> ProducerSetting
     settings
 }
 
-/// The producer of a pipeline that is read exactly once.
-pub(crate) fn transactional(pipeline: &str, worker: &str, producing: &Producing) -> TransactionSettings {
-    let mut settings = TransactionSettings::new(transactional_id(pipeline, worker));
-    batching(&mut settings.producer, producing);
-    settings
+/// The two producers of a pipeline that is read exactly once, which take turns.
+pub(crate) fn transactional(pipeline: &str, worker: &str, producing: &Producing) -> [TransactionSettings; 2] {
+    // What stands behind `/` is no worker's name.
+    [worker, &format!("{worker}/2")].map(|name| {
+        let mut settings = TransactionSettings::new(transactional_id(pipeline, name));
+        batching(&mut settings.producer, producing);
+        settings
+    })
 }
 
 /// A producer of a front that writes what came with a key. A transaction lasts that long at most. Records that are not small have a
@@ -180,7 +183,9 @@ mod tests {
         for (producing, compression) in
             [(declared, penstock_kafka::Compression::Snappy), (Producing::default(), penstock_kafka::Compression::Lz4)]
         {
-            for settings in [bulk(&producing), front(&producing, longest), transactional("a/b", "w", &producing).producer] {
+            let [first, second] = transactional("a/b", "w", &producing);
+            assert_ne!(first.transactional_id, second.transactional_id, "they would fence each other");
+            for settings in [bulk(&producing), front(&producing, longest), first.producer, second.producer] {
                 let found = (settings.batch_bytes, settings.linger, settings.compression, settings.max_record_bytes);
                 assert_eq!(found, (producing.batch_bytes, producing.linger, compression, MAX_RECORD_BYTES));
                 assert!(settings.delivery_timeout > settings.linger);

@@ -3,7 +3,7 @@
 //! A record costs no allocation beyond librdkafka's own copy, unless it has headers: topics are looked up once, and what
 //! the caller keeps with a record is a pointer or a number.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::{c_int, c_uint, c_void};
 use std::marker::PhantomData;
 use std::ptr;
@@ -52,13 +52,13 @@ pub(crate) trait Settle: Send + Sync + 'static {
     /// What is kept with each record until then.
     type Ticket: IntoOpaque;
 
-    /// Called once for each record that was taken.
-    fn settle(&self, ticket: Self::Ticket, fate: Fate);
+    /// Called with the records of one report, each once and in their order within a partition. All must be taken.
+    fn settle(&self, fates: impl Iterator<Item = (Self::Ticket, Fate)>);
 
-    /// Called with how many of these records are stored in a partition, once for many that follow one another there.
+    /// Called after that with how many of these records are stored in a partition, once for many that follow one another there.
     fn stored(&self, topic: &str, partition: i32, count: u64);
 
-    /// Called after each run of these calls, with their number, once the buffer has room for as many again.
+    /// Called after these, with the number of records, once the buffer has room for as many again.
     fn settled(&self, count: usize);
 }
 
@@ -97,14 +97,12 @@ impl<S: Settle> Reports<S> {
 impl<S: Settle> Deliveries for Reports<S> {
     unsafe fn take(&self, report: &Event) -> usize {
         let (mut count, mut is_placed) = (0, true);
-        let mut run = Run { topic: ptr::null_mut(), partition: 0, count: 0 };
-        loop {
+        let mut runs: Vec<Run> = Vec::new();
+        self.0.settle(std::iter::from_fn(|| {
             // SAFETY: the event is alive, and so are its messages as long as it.
             let message = unsafe { sys::rd_kafka_event_message_next(report.ptr()) };
             if message.is_null() {
-                // SAFETY: the event is alive, and so are the topics of its messages.
-                unsafe { self.tell(&run) };
-                return count;
+                return None;
             }
             // SAFETY: as above. Each message is met once, so that its ticket is taken back once, as the type it was given as.
             let (topic, ticket, mut fate) = unsafe { ((*message).rkt, S::Ticket::from_ptr((*message)._private), read_fate(message)) };
@@ -112,16 +110,19 @@ impl<S: Settle> Deliveries for Reports<S> {
             if let Fate::Stored(RecordPosition { partition, offset }) = &mut fate {
                 is_placed &= *offset >= 0;
                 *offset = if is_placed { *offset } else { NO_OFFSET };
-                if (run.topic, run.partition) != (topic, *partition) {
-                    // SAFETY: as above.
-                    unsafe { self.tell(&run) };
-                    run = Run { topic, partition: *partition, count: 0 };
+                match runs.last_mut() {
+                    Some(run) if (run.topic, run.partition) == (topic, *partition) => run.count += u64::from(is_placed),
+                    _ => runs.push(Run { topic, partition: *partition, count: u64::from(is_placed) }),
                 }
-                run.count += u64::from(is_placed);
             }
-            self.0.settle(ticket, fate);
             count += 1;
+            Some((ticket, fate))
+        }));
+        for run in &runs {
+            // SAFETY: the event is alive, and so are the topics of its messages.
+            unsafe { self.tell(run) };
         }
+        count
     }
 
     fn settled(&self, count: usize) {
@@ -163,7 +164,7 @@ unsafe impl Sync for Topic {}
 /// A client that writes records. Destroying it blocks; what is not acknowledged then fails as purged.
 pub(crate) struct Producing<S: Settle> {
     // Before the client, which must not be destroyed while there are handles.
-    topics: RwLock<HashMap<Box<str>, Topic>>,
+    topics: RwLock<BTreeMap<Box<str>, Topic>>,
     native: Native,
     settle: PhantomData<fn(S)>,
 }

@@ -77,8 +77,8 @@ impl Native {
         })
     }
 
-    /// Sends at once what waits for company, and waits until the background thread has told of every record. False: the time
-    /// was over before.
+    /// Sends at once what waits for company, and waits until whoever serves the client has told of every record. False: the
+    /// time was over before.
     pub(crate) fn flush_blocking(&self, timeout: Duration) -> bool {
         // SAFETY: the client is alive.
         let flushed = unsafe { sys::rd_kafka_flush(self.client.native_ptr(), milliseconds(timeout)) };

@@ -51,11 +51,13 @@ impl Tokens {
 impl Listen for Tokens {
     type Ticket = usize;
 
-    fn delivered(&self, token: usize, outcome: Result<RecordPosition>) {
+    fn delivered(&self, outcomes: impl Iterator<Item = (usize, Result<RecordPosition>)>) {
         let mut settled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match outcome {
-            Ok(_) => settled.acknowledged.push(token),
-            Err(error) => settled.failed.push((token, error)),
+        for (token, outcome) in outcomes {
+            match outcome {
+                Ok(_) => settled.acknowledged.push(token),
+                Err(error) => settled.failed.push((token, error)),
+            }
         }
     }
 
@@ -163,6 +165,11 @@ impl BulkProducer {
             }
         }
         Ok(())
+    }
+
+    /// Sends at once what waits for company, instead of after [`ProducerSettings::linger`]. Waits for no acknowledgement.
+    pub async fn push(&self) {
+        self.writer.push().await;
     }
 
     /// Takes in what became of records; of how many.

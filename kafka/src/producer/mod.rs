@@ -46,10 +46,12 @@ impl Listen for Callers {
         self.breaker.as_ref().map(|breaker| breaker.settings().to_string())
     }
 
-    fn delivered(&self, caller: Self::Ticket, outcome: Outcome) {
-        self.report(outcome.as_ref().err());
-        // The caller may not care about the outcome.
-        let _ = caller.send(outcome);
+    fn delivered(&self, outcomes: impl Iterator<Item = (Self::Ticket, Outcome)>) {
+        for (caller, outcome) in outcomes {
+            self.report(outcome.as_ref().err());
+            // The caller may not care about the outcome.
+            let _ = caller.send(outcome);
+        }
     }
 }
 

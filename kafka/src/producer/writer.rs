@@ -18,6 +18,9 @@ use crate::ffi::{Fate, Producing, Refused, Served, Settle};
 use crate::health::{Health, HealthSource};
 use crate::record::{RecordPosition, RecordRef};
 
+/// For how long the library is told to send at once: long enough for its threads to see it.
+const PUSH: Duration = Duration::from_millis(1);
+
 /// Whether a record was taken at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a record that found no room was not taken"]
@@ -33,7 +36,8 @@ pub(crate) trait Listen: Send + Sync + 'static {
     /// What is kept with each record.
     type Ticket: IntoOpaque;
 
-    fn delivered(&self, ticket: Self::Ticket, outcome: Result<RecordPosition>);
+    /// Some that were written to one partition, in their order. All must be taken.
+    fn delivered(&self, outcomes: impl Iterator<Item = (Self::Ticket, Result<RecordPosition>)>);
 
     /// What is told of it when the client starts, beside the library's settings.
     fn told(&self) -> Option<String> {
@@ -97,12 +101,14 @@ impl<L> Tally<L> {
 impl<L: Listen> Settle for Tally<L> {
     type Ticket = L::Ticket;
 
-    fn settle(&self, ticket: L::Ticket, fate: Fate) {
-        let outcome = self.outcome(fate);
-        if outcome.is_ok() {
-            self.acknowledged.store(true, Ordering::Relaxed);
-        }
-        self.listener.delivered(ticket, outcome);
+    fn settle(&self, fates: impl Iterator<Item = (L::Ticket, Fate)>) {
+        self.listener.delivered(fates.map(|(ticket, fate)| {
+            let outcome = self.outcome(fate);
+            if outcome.is_ok() {
+                self.acknowledged.store(true, Ordering::Relaxed);
+            }
+            (ticket, outcome)
+        }));
     }
 
     fn stored(&self, topic: &str, partition: i32, count: u64) {
@@ -193,6 +199,14 @@ impl<L: Listen> Writer<L> {
             }
         }
         Ok(())
+    }
+
+    /// Sends at once what waits for company.
+    pub(crate) async fn push(&self) {
+        let writer = self.clone();
+        let push = move || writer.client().is_ok_and(|client| client.native().flush_blocking(PUSH));
+        // Where it cannot be done, everything goes a little later.
+        let _ = tokio::task::spawn_blocking(push).await;
     }
 
     /// Takes in what became of records, where that is left to the owner.

@@ -149,25 +149,31 @@ impl Failures {
     }
 }
 
+impl Failures {
+    fn note(&self, token: usize, error: Error) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = failed.get_or_insert_with(|| Failed { first: error.clone(), tokens: Vec::new(), in_doubt: false });
+        failed.in_doubt |= !is_answer(&error);
+        // Nothing is wrong with that one.
+        if matches!(error, Error::BatchRefused { .. }) {
+            return;
+        }
+        if failed.tokens.is_empty() {
+            failed.first = error;
+        }
+        failed.tokens.push(token);
+    }
+}
+
 impl Listen for Failures {
     type Ticket = usize;
 
-    fn delivered(&self, token: usize, outcome: Result<RecordPosition>) {
-        match outcome {
-            // Purged: the transaction has failed already, or is being aborted.
-            Ok(_) | Err(Error::Closed) => {}
-            Err(error) => {
-                let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                let failed = failed.get_or_insert_with(|| Failed { first: error.clone(), tokens: Vec::new(), in_doubt: false });
-                failed.in_doubt |= !is_answer(&error);
-                // Nothing is wrong with that one.
-                if matches!(error, Error::BatchRefused { .. }) {
-                    return;
-                }
-                if failed.tokens.is_empty() {
-                    failed.first = error;
-                }
-                failed.tokens.push(token);
+    fn delivered(&self, outcomes: impl Iterator<Item = (usize, Result<RecordPosition>)>) {
+        for (token, outcome) in outcomes {
+            match outcome {
+                // Purged: the transaction has failed already, or is being aborted.
+                Ok(_) | Err(Error::Closed) => {}
+                Err(error) => self.note(token, error),
             }
         }
     }
@@ -203,7 +209,7 @@ mod tests {
             (Err(large.clone()), failed(&large, &[3, 5, 6], true)),
         ];
         for (token, (outcome, expected)) in steps.into_iter().enumerate() {
-            failures.delivered(token, outcome);
+            failures.delivered(std::iter::once((token, outcome)));
             assert_eq!(failures.failed(), expected);
         }
         failures.forget();

@@ -17,6 +17,7 @@ use super::{
     lanes::Lanes,
     partition::{Partition, Reached, Settled, Slot, Stage},
     precedence::{Consequence, Precedence},
+    shells::Shells,
     ticket::{ASSIGNMENTS, Assignment, Ticket, Token},
     tiers::{Incoming, Station, Tiers},
     verdict::{Letter, Verdict},
@@ -71,6 +72,7 @@ pub(crate) struct Books {
     emittable: VecDeque<(Ticket, Verdict)>,
     /// Settled records that waited beside their source topics.
     ended: Vec<Waited>,
+    shells: Shells,
     last_assignment: Assignment,
     has_progressed: bool,
     taken: Tally,
@@ -91,6 +93,7 @@ impl Books {
             startable: VecDeque::new(),
             emittable: VecDeque::new(),
             ended: Vec::new(),
+            shells: Shells::default(),
             last_assignment: 0,
             has_progressed: false,
             taken: Tally::default(),
@@ -141,10 +144,10 @@ impl Books {
     /// a partition that is not assigned is dropped: whoever has the partition reads it again.
     pub fn take(&mut self, record: ConsumedRecord, tiers: &Tiers) -> Option<Ticket> {
         let assignment = self.assignment(&record.topic, record.partition)?;
-        let partition = self.partitions.get_mut(&assignment)?;
         let (offset, timestamp_ms, bytes) = (record.offset, record.timestamp_ms, record.size());
         let Incoming { event, station } = tiers.read(record);
-        let event = Arc::new(event);
+        let lane = self.busy_lane(assignment, &event);
+        let partition = self.partitions.get_mut(&assignment)?;
         let number = partition.push(Slot {
             offset,
             timestamp_ms,
@@ -153,18 +156,14 @@ impl Books {
             station,
             waits: None,
             precedes: false,
-            event: Some(Arc::clone(&event)),
+            event: Some(self.shells.fill(event)),
             stage: Stage::Waiting,
         });
         self.tally(station).add(bytes);
         let ticket = Ticket { assignment, number };
-        match self.lane(ticket, &event) {
-            Some(lane) if self.lanes.is_busy(&lane) => {
-                self.lanes.push(lane, ticket);
-                None
-            }
-            _ => Some(ticket),
-        }
+        let Some(lane) = lane else { return Some(ticket) };
+        self.lanes.push(lane, ticket);
+        None
     }
 
     fn assignment(&mut self, topic: &Arc<str>, partition: i32) -> Option<Assignment> {
@@ -179,12 +178,21 @@ impl Books {
         Some(assignment)
     }
 
-    fn lane(&self, ticket: Ticket, event: &Event) -> Option<Lane> {
+    fn lane(&self, assignment: Assignment, event: &Event) -> Option<Lane> {
         match self.ordering {
-            Ordering::Key => event.key.clone().map(|key| (ticket.assignment, Some(key))),
-            Ordering::Partition => Some((ticket.assignment, None)),
+            Ordering::Key => event.key.clone().map(|key| (assignment, Some(key))),
+            Ordering::Partition => Some((assignment, None)),
             Ordering::None => None,
         }
+    }
+
+    /// The record's lane, if another is under way in it. Where no lane is busy, nothing is looked up.
+    fn busy_lane(&self, assignment: Assignment, event: &Event) -> Option<Lane> {
+        if self.lanes.is_empty() { None } else { self.lane(assignment, event).filter(|lane| self.lanes.is_busy(lane)) }
+    }
+
+    fn lane_of(&self, ticket: Ticket) -> Option<Lane> {
+        self.lane(ticket.assignment, self.event(ticket)?)
     }
 
     /// The record waits for a place in process. Nothing of its lane passes it.
@@ -195,8 +203,7 @@ impl Books {
 
     /// Nothing of the record's lane starts before it is decided: for one that is not decided at once.
     pub fn hold_lane(&mut self, ticket: Ticket) {
-        let Some(event) = self.event(ticket) else { return };
-        if let Some(lane) = self.lane(ticket, &event)
+        if let Some(lane) = self.lane_of(ticket)
             && !self.lanes.is_busy(&lane)
         {
             self.lanes.push(lane, ticket);
@@ -212,7 +219,7 @@ impl Books {
     /// The processor gets the record. None: it must not any more, because its partition goes away.
     pub fn begin(&mut self, ticket: Ticket) -> Option<Arc<Event>> {
         let partition = self.partitions.get_mut(&ticket.assignment).filter(|partition| !partition.closing)?;
-        let slot = partition.slot(ticket.number)?;
+        let slot = partition.slot_mut(ticket.number)?;
         slot.stage = Stage::Running;
         let event = slot.event.clone();
         partition.busy += 1;
@@ -223,7 +230,7 @@ impl Books {
     pub fn pause(&mut self, ticket: Ticket) -> bool {
         self.hold_lane(ticket);
         let Some(partition) = self.partitions.get_mut(&ticket.assignment) else { return false };
-        let Some(slot) = partition.slot(ticket.number) else { return false };
+        let Some(slot) = partition.slot_mut(ticket.number) else { return false };
         slot.stage = Stage::Pausing;
         if let Some(event) = &mut slot.event {
             let event = Arc::make_mut(event);
@@ -245,7 +252,7 @@ impl Books {
     pub fn decide(&mut self, ticket: Ticket, verdict: Verdict) {
         self.release_lane(ticket);
         let Some(partition) = self.partitions.get_mut(&ticket.assignment) else { return };
-        let Some(slot) = partition.slot(ticket.number) else { return };
+        let Some(slot) = partition.slot_mut(ticket.number) else { return };
         if let Verdict::Wait { at, .. } = &verdict {
             slot.waits = Some(*at);
         }
@@ -273,17 +280,15 @@ impl Books {
         let Some(lane) = self.lane_of_preceding(ticket) else { return Some((ticket, verdict)) };
         let consequence = verdict.consequence();
         let now = self.precedence.as_mut()?.decide(lane, consequence, (ticket, verdict));
-        if let Some(slot) = self.slot(ticket) {
+        if let Some(slot) = self.slot_mut(ticket) {
             slot.precedes = now.is_some() || consequence == Consequence::Retried;
         }
         now
     }
 
     /// The lane in which it matters what is settled before what.
-    fn lane_of_preceding(&mut self, ticket: Ticket) -> Option<Lane> {
-        self.precedence.as_ref()?;
-        let event = self.event(ticket)?;
-        self.lane(ticket, &event)
+    fn lane_of_preceding(&self, ticket: Ticket) -> Option<Lane> {
+        self.precedence.as_ref().and_then(|_| self.lane_of(ticket))
     }
 
     /// In order: the head of the partition may be written if it is decided.
@@ -302,8 +307,7 @@ impl Books {
         if self.lanes.is_empty() {
             return;
         }
-        let lane = self.event(ticket).and_then(|event| self.lane(ticket, &event));
-        if let Some(next) = lane.and_then(|lane| self.lanes.release(&lane)) {
+        if let Some(next) = self.lane_of(ticket).and_then(|lane| self.lanes.release(&lane)) {
             // Its lane is its own from now on.
             self.startable.push_back(next);
         }
@@ -325,9 +329,9 @@ impl Books {
     }
 
     /// What follows from the record was handed to the client, as that many records.
-    pub fn emitted(&mut self, ticket: Ticket, records: u32, letter: Option<Letter>) {
+    pub fn emitted(&mut self, ticket: Ticket, records: u32, letter: Option<Box<Letter>>) {
         if self.emission == Emission::AtOnce && records > 0 {
-            if let Some(slot) = self.slot(ticket) {
+            if let Some(slot) = self.slot_mut(ticket) {
                 slot.stage = Stage::Unacknowledged { left: records, letter };
             }
             return;
@@ -351,7 +355,7 @@ impl Books {
 
     /// The dead letter whose acknowledgement is awaited.
     pub fn letter(&mut self, ticket: Ticket) -> Option<Letter> {
-        self.unacknowledged(ticket, true).and_then(|(_, letter)| letter.clone())
+        self.unacknowledged(ticket, true).and_then(|(_, letter)| letter.cloned())
     }
 
     /// Whether the answer to what this token stands for is awaited. Once one output was refused, those to the others say
@@ -360,9 +364,9 @@ impl Books {
         self.unacknowledged(token.ticket, token.is_letter).is_some()
     }
 
-    fn unacknowledged(&mut self, ticket: Ticket, is_letter: bool) -> Option<(&mut u32, &mut Option<Letter>)> {
-        match &mut self.slot(ticket)?.stage {
-            Stage::Unacknowledged { left, letter } if letter.is_some() == is_letter => Some((left, letter)),
+    fn unacknowledged(&mut self, ticket: Ticket, is_letter: bool) -> Option<(&mut u32, Option<&Letter>)> {
+        match &mut self.slot_mut(ticket)?.stage {
+            Stage::Unacknowledged { left, letter } if letter.is_some() == is_letter => Some((left, letter.as_deref())),
             _ => None,
         }
     }
@@ -371,14 +375,14 @@ impl Books {
     /// wait, and does not.
     pub fn bury(&mut self, ticket: Ticket, letter: Letter) -> Option<Station> {
         let lane = self.lane_of_preceding(ticket);
-        let slot = self.slot(ticket)?;
+        let slot = self.slot_mut(ticket)?;
         slot.stage = Stage::Emitting;
         let waits = slot.waits.take();
         let preceded = std::mem::replace(&mut slot.precedes, lane.is_some());
         if let (Some(lane), Some(precedence), false) = (lane, &mut self.precedence, preceded) {
             precedence.precede(lane);
         }
-        self.emittable.push_back((ticket, Verdict::Bury(letter)));
+        self.emittable.push_back((ticket, Verdict::Bury(Box::new(letter))));
         waits
     }
 
@@ -388,7 +392,7 @@ impl Books {
         if let Some(partition) = self.partitions.get_mut(&ticket.assignment) {
             partition.busy -= 1;
         }
-        if let (Some(lane), Some(slot)) = (lane, self.slot(ticket))
+        if let (Some(lane), Some(slot)) = (lane, self.slot_mut(ticket))
             && std::mem::take(&mut slot.precedes)
             && let Some(precedence) = &mut self.precedence
         {
@@ -409,14 +413,16 @@ impl Books {
         let Some(Settled { precedes, event, station, bytes, decided }) = partition.settle(ticket.number) else { return };
         partition.busy -= 1;
         if precedes
-            && let Some(lane) = event.as_ref().and_then(|event| self.lane(ticket, event))
+            && let Some(lane) = event.as_ref().and_then(|event| self.lane(ticket.assignment, event))
             && let Some(precedence) = &mut self.precedence
         {
             self.emittable.extend(precedence.settle(&lane));
         }
         self.tally(station).remove(bytes, decided);
-        if station != Station::Source {
-            self.ended.extend(event.map(|event| Waited { event, station, bytes }));
+        match event {
+            Some(event) if station == Station::Source => self.shells.keep(event),
+            Some(event) => self.ended.push(Waited { event, station, bytes }),
+            None => {}
         }
     }
 
@@ -425,18 +431,22 @@ impl Books {
         std::mem::take(&mut self.ended)
     }
 
-    fn slot(&mut self, ticket: Ticket) -> Option<&mut Slot> {
-        self.partitions.get_mut(&ticket.assignment)?.slot(ticket.number)
+    fn slot(&self, ticket: Ticket) -> Option<&Slot> {
+        self.partitions.get(&ticket.assignment)?.slot(ticket.number)
+    }
+
+    fn slot_mut(&mut self, ticket: Ticket) -> Option<&mut Slot> {
+        self.partitions.get_mut(&ticket.assignment)?.slot_mut(ticket.number)
     }
 
     /// Where the record was read.
-    pub fn station(&mut self, ticket: Ticket) -> Station {
+    pub fn station(&self, ticket: Ticket) -> Station {
         self.slot(ticket).map_or(Station::Source, |slot| slot.station)
     }
 
     /// The record itself, until it is settled.
-    pub fn event(&mut self, ticket: Ticket) -> Option<Arc<Event>> {
-        self.slot(ticket)?.event.clone()
+    pub fn event(&self, ticket: Ticket) -> Option<&Arc<Event>> {
+        self.slot(ticket)?.event.as_ref()
     }
 
     /// The partition of that assignment, as long as it is here.

@@ -367,7 +367,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
         };
         let verdict = match retry::next(outcome, standing, retry, || world.chance()) {
             Next::Emit(outputs) => Verdict::Emit(outputs),
-            Next::Bury(failure, burial) => Verdict::Bury(Letter::new(failure, burial, world.now())),
+            Next::Bury(failure, burial) => Verdict::Bury(Box::new(Letter::new(failure, burial, world.now()))),
             Next::Wait(level, failure) => {
                 tracing::debug!(error = failure.error_type, level, "a record waits for another attempt");
                 counters.delayed.inc();
@@ -383,7 +383,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
         if let Verdict::Wait { at, .. } = &verdict
             && let Some(event) = self.parts.books.event(ticket)
         {
-            self.holds.wait(&event, *at);
+            self.holds.wait(event, *at);
         }
         self.parts.books.decide(ticket, verdict);
     }

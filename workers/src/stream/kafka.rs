@@ -140,6 +140,14 @@ impl Bulk for BulkProducer {
         Self::settled(self)
     }
 
+    fn in_flight(&self) -> usize {
+        Self::in_flight(self)
+    }
+
+    async fn push(&self) {
+        Self::push(self).await;
+    }
+
     async fn changed(&self) {
         Self::changed(self).await;
     }

@@ -7,6 +7,7 @@
 //! | [`lanes`] | which records wait for one another | yes |
 //! | `ticket` | numbers for records and for what goes to Kafka | yes |
 //! | `bounds` | how much is in memory, and may be | yes |
+//! | `shells` | the memory of events that are settled | yes |
 //! | `books` | every record that was taken and is not settled | yes |
 //! | [`retry`] | what follows from an outcome, and how long to pause | yes |
 //! | [`tiers`] | the topics in which records wait | yes |
@@ -50,6 +51,7 @@ pub(crate) mod progress;
 pub(crate) mod refused;
 pub mod retry;
 pub(crate) mod session;
+pub(crate) mod shells;
 pub(crate) mod ticket;
 pub mod tiers;
 pub(crate) mod unread;

@@ -31,7 +31,7 @@ pub(crate) enum Stage {
         /// How many records of it.
         left: u32,
         /// The dead letter, if it is one.
-        letter: Option<Letter>,
+        letter: Option<Box<Letter>>,
     },
     /// Kafka has everything that it caused.
     Settled,
@@ -145,9 +145,19 @@ impl Partition {
         self.next = Some(self.next.map_or(offset, |next| next.max(offset)));
     }
 
-    pub fn slot(&mut self, number: u64) -> Option<&mut Slot> {
-        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+    /// The record of that number, unless it was settled and all before it.
+    pub fn slot(&self, number: u64) -> Option<&Slot> {
+        self.slots.get(self.index(number)?)
+    }
+
+    /// The same, to be changed.
+    pub fn slot_mut(&mut self, number: u64) -> Option<&mut Slot> {
+        let index = self.index(number)?;
         self.slots.get_mut(index)
+    }
+
+    fn index(&self, number: u64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.first)?).ok()
     }
 
     /// The first record that is not settled, with its number.
@@ -163,7 +173,7 @@ impl Partition {
 
     /// Marks a record as settled, and forgets the settled ones at the head. None: it was settled before.
     pub fn settle(&mut self, number: u64) -> Option<Settled> {
-        let slot = self.slot(number).filter(|slot| !matches!(slot.stage, Stage::Settled))?;
+        let slot = self.slot_mut(number).filter(|slot| !matches!(slot.stage, Stage::Settled))?;
         slot.stage = Stage::Settled;
         let Slot { precedes, station, bytes, decided, .. } = *slot;
         let settled = Settled { precedes, event: slot.event.take(), station, bytes, decided };

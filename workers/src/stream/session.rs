@@ -236,24 +236,26 @@ impl<W: World> Stream<W> {
         refused: &Refused,
         shutdown: &CancellationToken,
     ) -> Result<Result<(), Breakdown>, WorkerError> {
-        let settings = clients::transactional(&self.pipeline, &self.worker, producing);
-        let start = self.world.transactional(&settings);
-        let producer = match shutdown.run_until_cancelled(start).await {
+        let [first, second] = clients::transactional(&self.pipeline, &self.worker, producing);
+        let start = futures::future::try_join(self.world.transactional(&first), self.world.transactional(&second));
+        let (first, second) = match shutdown.run_until_cancelled(start).await {
             None => return Ok(Ok(())),
             Some(Err(Error::InvalidSettings(error))) => return Err(Error::InvalidSettings(error).into()),
             Some(Err(error)) => {
                 self.needs.producer.missing(error.to_string());
                 return Ok(Err(Breakdown::Produce(error)));
             }
-            Some(Ok(producer)) => producer,
+            Some(Ok(producers)) => producers,
         };
         let end = CancellationToken::new();
-        producer.watch(self.needs.producer.clone(), &end);
+        // Both are connected to the same brokers.
+        first.watch(self.needs.producer.clone(), &end);
         let addresses = self.addresses(refused);
         let group = self.join(&addresses.tiers)?;
         let transaction = self.input.transaction;
         let cut = Cut { interval: transaction.interval, records: transaction.records, batch_bytes: producing.batch_bytes };
-        let outbox = ExactlyOnce::new(self.world.clone(), producer, Arc::clone(&group.member), addresses.clone(), cut, self.counting());
+        let outbox =
+            ExactlyOnce::new(self.world.clone(), [first, second], Arc::clone(&group.member), addresses.clone(), cut, self.counting());
         Ok(self.session(group, outbox, addresses, end, shutdown).await)
     }
 

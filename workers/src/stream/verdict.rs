@@ -22,8 +22,8 @@ pub(crate) enum Verdict {
         /// It is not tried sooner, however short the delay of that station is.
         not_before: Option<Timestamp>,
     },
-    /// It goes to the dead letter topic.
-    Bury(Letter),
+    /// It goes to the dead letter topic. Few do, and all others need not be as large.
+    Bury(Box<Letter>),
 }
 
 impl Verdict {

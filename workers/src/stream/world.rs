@@ -110,6 +110,12 @@ pub(crate) trait Bulk: Send + Sync + 'static {
     /// What became of records since this was asked last.
     fn settled(&self) -> Settled;
 
+    /// How many records wait for their acknowledgement.
+    fn in_flight(&self) -> usize;
+
+    /// Sends at once what waits for company.
+    fn push(&self) -> impl Future<Output = ()> + Send;
+
     /// Waits until there may be something settled. Cancel-safe.
     fn changed(&self) -> impl Future<Output = ()> + Send;
 

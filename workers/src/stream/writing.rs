@@ -55,7 +55,7 @@ impl Addresses {
             (Some(_), Some(largest)) if largest > MAX_RECORD_BYTES as usize => output_too_large(largest),
             _ => return verdict,
         };
-        Verdict::Bury(Letter::unwritable(failure, now()))
+        Verdict::Bury(Box::new(Letter::unwritable(failure, now())))
     }
 }
 

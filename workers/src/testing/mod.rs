@@ -50,6 +50,9 @@ mod world;
 
 pub use penstock_kafka::{ConsumedRecord, Record, RecordPosition};
 
+#[cfg(test)]
+pub(crate) use self::world::Memory;
+
 #[doc(hidden)]
 pub use self::pipeline::Needed;
 pub use self::{

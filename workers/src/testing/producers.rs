@@ -97,6 +97,13 @@ impl Bulk for MemoryBulk {
         settled
     }
 
+    fn in_flight(&self) -> usize {
+        self.pending().len()
+    }
+
+    /// Nothing waits for company here.
+    async fn push(&self) {}
+
     async fn changed(&self) {
         let arrival = self.pending().front().map(|(arrival, ..)| *arrival);
         match arrival {

@@ -80,7 +80,7 @@ fn nothing_is_put_beside_before_what_came_earlier_of_its_key_is_acknowledged() {
     // Its topic does not take it: what follows instead is waited for as well.
     assert_eq!(books.bury(failed, letter()), Some(Station::Tier(1)));
     assert_eq!(emittable(&mut books), [failed]);
-    books.emitted(failed, 1, Some(letter()));
+    books.emitted(failed, 1, Some(letter().into()));
     assert!(books.acknowledged(Token { is_letter: true, ..output(failed) }));
     assert_eq!(emittable(&mut books), [behind]);
     // A letter that rests holds nothing up.
@@ -226,7 +226,7 @@ fn in_order_nothing_passes_an_undecided_record() {
     books.emitted(other, 1, None);
     assert_eq!((books.next_emittable(), offsets(&books)), (None, vec![(1, 8)]));
     books.decide(tickets[1], emit());
-    books.decide(tickets[0], Verdict::Bury(letter()));
+    books.decide(tickets[0], Verdict::Bury(letter().into()));
     for (ticket, position) in tickets.iter().zip([1, 2, 3]) {
         let (next, _) = books.next_emittable().unwrap();
         assert_eq!(next, *ticket);
@@ -260,8 +260,8 @@ fn a_refused_output_becomes_a_letter_and_only_its_acknowledgement_counts() {
     books.next_emittable().unwrap();
     books.emitted(ticket, 2, None);
     books.bury(ticket, letter());
-    assert_eq!(books.next_emittable(), Some((ticket, Verdict::Bury(letter()))));
-    books.emitted(ticket, 1, Some(letter()));
+    assert_eq!(books.next_emittable(), Some((ticket, Verdict::Bury(letter().into()))));
+    books.emitted(ticket, 1, Some(letter().into()));
     assert!(!books.is_awaited(output(ticket)) && !books.acknowledged(output(ticket)));
     assert_eq!(books.letter(ticket), Some(letter()));
     // It cannot be written: it rests, and comes again.
@@ -269,7 +269,7 @@ fn a_refused_output_becomes_a_letter_and_only_its_acknowledgement_counts() {
     assert!(books.is_idle());
     assert!(books.wake(ticket, letter()));
     books.next_emittable().unwrap();
-    books.emitted(ticket, 1, Some(letter()));
+    books.emitted(ticket, 1, Some(letter().into()));
     assert!(books.acknowledged(Token { is_letter: true, ..output(ticket) }));
     assert_eq!(offsets(&books), [(0, 1)]);
 }

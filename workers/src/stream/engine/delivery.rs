@@ -1,6 +1,6 @@
 //! What follows from records goes to Kafka, and what becomes of it there.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use penstock_kafka::Error;
 use tokio::time::Instant;
@@ -30,32 +30,35 @@ impl<W: World, O: Outbox> Engine<W, O> {
         while self.parts.outbox.is_open()
             && let Some((ticket, verdict)) = self.parts.books.next_emittable()
         {
-            let Some(event) = self.parts.books.event(ticket) else { continue };
-            let waits = if let Verdict::Wait { at, .. } = &verdict { Some(*at) } else { None };
-            let verdict = self.parts.addresses.checked(&event, verdict, || self.parts.world.now());
-            if let (Some(at), Verdict::Bury(_)) = (waits, &verdict) {
+            let Parts { world, books, outbox, addresses, .. } = &mut self.parts;
+            let Some(event) = books.event(ticket) else { continue };
+            let waits = if let Verdict::Wait { at, .. } = &verdict { Some((Arc::clone(event), *at)) } else { None };
+            let verdict = addresses.checked(event, verdict, || world.now());
+            if let (Some((event, at)), Verdict::Bury(_)) = (waits, &verdict) {
+                books.put_back(ticket, verdict);
                 self.does_not_wait(&event, at);
+                continue;
             }
-            if !self.parts.outbox.takes(&event, &verdict) {
-                self.parts.books.put_back(ticket, verdict);
-                self.parts.outbox.hurry();
+            if !outbox.takes(event, &verdict) {
+                books.put_back(ticket, verdict);
+                outbox.hurry();
                 return Ok(());
             }
             if let Verdict::Bury(letter) = &verdict
                 && letter.is_new()
             {
-                self.causes.tell(&event, &letter.failure, Instant::now());
+                self.causes.tell(event, &letter.failure, Instant::now());
             }
-            let written = self.parts.outbox.write(ticket, &event, &verdict).await?;
+            let written = outbox.write(ticket, event, &verdict).await?;
             if written.has_failed {
-                self.parts.books.put_back(ticket, verdict);
+                books.put_back(ticket, verdict);
                 return Ok(());
             }
             let letter = match verdict {
                 Verdict::Bury(letter) => Some(letter),
                 Verdict::Emit(_) | Verdict::Wait { .. } => None,
             };
-            self.parts.books.emitted(ticket, written.records, letter);
+            books.emitted(ticket, written.records, letter);
             if let Some((token, error)) = written.refused {
                 self.parts.counters.produce_failures.inc_by(u64::from(!token.is_letter));
                 self.undelivered(token, error)?;
@@ -135,7 +138,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
         }
         let failure = Failure::new(error_type(&error), error.to_string());
         let letter = Letter::unwritable(failure, self.parts.world.now());
-        let event = self.parts.books.event(ticket);
+        let event = self.parts.books.event(ticket).cloned();
         if let Some((event, station)) = event.zip(self.parts.books.bury(ticket, letter)) {
             self.does_not_wait(&event, station);
         }

@@ -142,7 +142,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
         }
         let Some(event) = self.parts.books.event(ticket) else { return Start::Now };
         let station = self.parts.books.station(ticket);
-        self.holds.start(&event, station, ticket)
+        self.holds.start(event, station, ticket)
     }
 
     /// Lets go on what waited for records that are settled.

@@ -24,6 +24,10 @@ use crate::{
 
 /// How often settled records are committed. After a crash no more than this long is handled again.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// How long a record waits for others to be sent with it where few are on their way, however much longer it might.
+const LINGER: Duration = Duration::from_millis(3);
+/// So few: what comes faster than that fills batches by itself.
+const FEW: usize = 256;
 /// How long to pause at most while commits fail.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -32,9 +36,13 @@ type Commit = BoxFuture<'static, (Vec<Position>, penstock_kafka::Result<()>)>;
 /// Writes at once and commits what is settled.
 pub(crate) struct AtLeastOnce<W: World> {
     world: W,
-    producer: W::Bulk,
+    producer: Arc<W::Bulk>,
     /// How large the producer's batches are.
     batch_bytes: u32,
+    /// Since when something may wait to be sent.
+    waiting_since: Option<Instant>,
+    /// What waits is being sent.
+    pushing: Option<BoxFuture<'static, ()>>,
     member: Arc<W::Member>,
     addresses: Addresses,
     committing: Option<Commit>,
@@ -57,8 +65,10 @@ impl<W: World> AtLeastOnce<W> {
     ) -> Self {
         Self {
             world,
-            producer,
+            producer: Arc::new(producer),
             batch_bytes,
+            waiting_since: None,
+            pushing: None,
             member,
             addresses,
             committing: None,
@@ -82,6 +92,18 @@ impl<W: World> AtLeastOnce<W> {
             Ok(()) => {}
         }
         Ok(())
+    }
+
+    /// When what waits is sent; none while it goes by itself.
+    fn next_push(&self) -> Option<Instant> {
+        let since = self.waiting_since.filter(|_| self.pushing.is_none() && self.producer.in_flight() < FEW)?;
+        Some(since + LINGER)
+    }
+
+    fn begin_push(&mut self) {
+        let producer = Arc::clone(&self.producer);
+        self.waiting_since = None;
+        self.pushing = Some(async move { producer.push().await }.boxed());
     }
 
     fn begin_commit(&mut self, positions: Vec<Position>) {
@@ -158,6 +180,9 @@ impl<W: World> Outbox for AtLeastOnce<W> {
         }
         // What causes nothing is settled at once: no acknowledgement will tell that offsets have moved.
         self.has_moved |= written.records == 0;
+        if written.records > 0 {
+            self.waiting_since.get_or_insert_with(Instant::now);
+        }
         Ok(written)
     }
 
@@ -167,6 +192,7 @@ impl<W: World> Outbox for AtLeastOnce<W> {
 
     async fn wait(&mut self) {
         let commit_is_due = self.has_moved && self.committing.is_none();
+        let next_push = self.next_push();
         tokio::select! {
             biased;
             () = async {
@@ -176,6 +202,18 @@ impl<W: World> Outbox for AtLeastOnce<W> {
                 }
             } => self.committing = None,
             () = self.producer.changed() => {}
+            () = async {
+                match &mut self.pushing {
+                    Some(push) => push.await,
+                    None => std::future::pending().await,
+                }
+            } => self.pushing = None,
+            () = async {
+                match next_push {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            } => self.begin_push(),
             () = sleep_until(self.next_commit), if commit_is_due => {}
         }
     }
@@ -184,6 +222,9 @@ impl<W: World> Outbox for AtLeastOnce<W> {
         self.conclude(books);
         let Settled { acknowledged, failed, stored } = self.producer.settled();
         self.has_moved |= !acknowledged.is_empty();
+        if self.producer.in_flight() == 0 {
+            self.waiting_since = None;
+        }
         Ok(Answers {
             acknowledged: acknowledged.into_iter().map(Token::from).collect(),
             failed: failed.into_iter().map(|(token, error)| (Token::from(token), error)).collect(),
@@ -233,13 +274,16 @@ mod tests {
     use penstock_kafka::{ConnectionSettings, ConsumedRecord, ConsumerSettings, ProducerSettings, TimestampType, TopicPartition};
 
     use super::*;
-    use crate::stream::{
-        bounds::Bounds,
-        dead_letter::Sender,
-        handover::{Handover, Patience},
-        kafka::Kafka,
-        refused::Refused,
-        tiers::Tiers,
+    use crate::{
+        processor::Output,
+        stream::{
+            bounds::Bounds,
+            dead_letter::Sender,
+            handover::{Handover, Patience},
+            kafka::Kafka,
+            refused::Refused,
+            tiers::Tiers,
+        },
     };
 
     fn outbox() -> AtLeastOnce<Kafka> {
@@ -249,7 +293,7 @@ mod tests {
         let (handover, _) = Handover::new(Patience::new(Duration::ZERO));
         let member = kafka.join(&ConsumerSettings::new("g"), &["t"], handover).unwrap();
         let addresses = Addresses {
-            sink: None,
+            sink: Some("s".into()),
             dead_letter: DeadLetterTarget { topic: "d".into(), format: DeadLetterFormat::Record, headers: BTreeSet::new() },
             tiers: Arc::default(),
             sender: Sender { pipeline: "a/b".into(), group: "g".into(), processor: "p".into() },
@@ -258,9 +302,8 @@ mod tests {
         AtLeastOnce::new(kafka, producer, 1_024, Arc::new(member), addresses, |_, _| ())
     }
 
-    #[tokio::test]
-    async fn what_causes_nothing_is_committed_however_late_it_was_decided() {
-        let (mut outbox, mut books) = (outbox(), Books::new(Ordering::None, Emission::AtOnce, Bounds { records: 9, bytes: 999 }));
+    /// Writes what follows from a record.
+    async fn write(outbox: &mut AtLeastOnce<Kafka>, books: &mut Books, outputs: Vec<Output>) {
         books.assign(&[TopicPartition::new("t", 0)]);
         let (timestamp_ms, timestamp_type) = (None, TimestampType::default());
         let record = ConsumedRecord {
@@ -275,12 +318,38 @@ mod tests {
         };
         let ticket = books.take(record, &Tiers::default()).unwrap();
         let event = books.begin(ticket).unwrap();
-        // Nothing else was received or acknowledged since the last commit.
-        assert!(!outbox.has_moved);
-        books.decide(ticket, Verdict::Emit(Vec::new()));
+        books.decide(ticket, Verdict::Emit(outputs));
         let (ticket, verdict) = books.next_emittable().unwrap();
         let written = outbox.write(ticket, &event, &verdict).await.unwrap();
         books.emitted(ticket, written.records, None);
+    }
+
+    fn books() -> Books {
+        Books::new(Ordering::None, Emission::AtOnce, Bounds { records: 9, bytes: 999 })
+    }
+
+    #[tokio::test]
+    async fn where_few_records_are_on_their_way_none_waits_long_for_others() {
+        let (mut outbox, mut books) = (outbox(), books());
+        assert!(outbox.next_push().is_none());
+        write(&mut outbox, &mut books, vec![Output::default()]).await;
+        let due = outbox.next_push().unwrap();
+        assert!(due <= Instant::now() + LINGER);
+        while outbox.pushing.is_none() {
+            outbox.wait().await;
+        }
+        assert!(Instant::now() >= due && outbox.next_push().is_none());
+        while outbox.pushing.is_some() {
+            outbox.wait().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_causes_nothing_is_committed_however_late_it_was_decided() {
+        let (mut outbox, mut books) = (outbox(), books());
+        // Nothing else was received or acknowledged since the last commit.
+        assert!(!outbox.has_moved);
+        write(&mut outbox, &mut books, Vec::new()).await;
         outbox.next_commit = Instant::now();
         outbox.commit_if_due(&mut books);
         assert!(outbox.committing.is_some());

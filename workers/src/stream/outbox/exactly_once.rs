@@ -32,9 +32,10 @@ use crate::{
 /// How long a transaction stays open where nothing more waits to be taken: long enough for what arrives together.
 const LINGER: Duration = Duration::from_millis(2);
 
-/// How long nothing is written after a commit. The coordinator has answered before it has marked the end in every partition, and
-/// refuses the next transaction until then; the library would ask again only after 20 ms.
-const REST: Duration = Duration::from_millis(5);
+/// How long a producer rests after a commit. The coordinator has answered before it has marked the end in every partition, and
+/// refuses the producer's next transaction until then; the library would ask again only after 20 ms. Another producer's
+/// transaction does not wait for that: two take turns.
+const REST: Duration = Duration::from_millis(10);
 
 /// When a transaction is ended.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +108,8 @@ enum State<P: Producer> {
 pub(crate) struct ExactlyOnce<W: World> {
     world: W,
     state: State<W::Producer>,
+    /// The producer whose turn is next, and until when it rests.
+    next: (W::Producer, Instant),
     member: Arc<W::Member>,
     addresses: Addresses,
     cut: Cut,
@@ -119,7 +122,7 @@ pub(crate) struct ExactlyOnce<W: World> {
     backlog: bool,
     /// The transaction is to be ended at once.
     hurried: bool,
-    /// The next transaction does not begin before.
+    /// The next transaction does not begin before: its producer rests.
     rests_until: Option<Instant>,
     /// What is to be written first, in place of what its topic has refused.
     instead: Option<Large>,
@@ -133,7 +136,7 @@ impl<W: World> ExactlyOnce<W> {
     /// `count` is told of each commit whether it worked.
     pub fn new(
         world: W,
-        producer: W::Producer,
+        [producer, next]: [W::Producer; 2],
         member: Arc<W::Member>,
         addresses: Addresses,
         cut: Cut,
@@ -142,6 +145,7 @@ impl<W: World> ExactlyOnce<W> {
         Self {
             world,
             state: State::Between(producer),
+            next: (next, Instant::now()),
             member,
             addresses,
             cut,
@@ -233,8 +237,8 @@ impl<W: World> ExactlyOnce<W> {
         match result {
             Ok(producer) => {
                 self.committed.add(contents.burials, producer.stored());
-                self.state = State::Between(producer);
-                self.rests_until = Some(Instant::now() + REST);
+                let (next, rested) = std::mem::replace(&mut self.next, (producer, Instant::now() + REST));
+                (self.state, self.rests_until) = (State::Between(next), Some(rested));
                 books.committed(&positions);
                 Ok(())
             }
@@ -321,7 +325,7 @@ impl<W: World> ExactlyOnce<W> {
         let is_alone = |size: usize| clients::is_alone(size, self.cut.batch_bytes);
         match verdict {
             Verdict::Emit(outputs) => outputs.iter().any(|output| is_alone(output.size())),
-            Verdict::Bury(Letter { extent: Extent::Pointer, .. }) => false,
+            Verdict::Bury(letter) if letter.extent == Extent::Pointer => false,
             Verdict::Bury(letter) => is_alone(self.addresses.letter_weight(event, letter)),
             Verdict::Wait { .. } => is_alone(event.size() + tiers::MAX_HEADERS),
         }
@@ -337,11 +341,11 @@ impl Large {
     /// letter's cause.
     fn shortened(self, reason: &Error, now: Timestamp) -> (Self, String) {
         let letter = match self.verdict {
-            Verdict::Bury(letter) => Letter { extent: Extent::Pointer, ..letter },
+            Verdict::Bury(letter) => Letter { extent: Extent::Pointer, ..*letter },
             Verdict::Emit(_) | Verdict::Wait { .. } => Letter::unwritable(Failure::new("OutputTooLarge", reason.to_string()), now),
         };
         let fingerprint = fingerprint(&letter.failure);
-        (Self { event: self.event, verdict: Verdict::Bury(letter) }, fingerprint)
+        (Self { event: self.event, verdict: Verdict::Bury(Box::new(letter)) }, fingerprint)
     }
 }
 
@@ -439,3 +443,6 @@ impl<W: World> Outbox for ExactlyOnce<W> {
         Err(Breakdown::Lost)
     }
 }
+
+#[cfg(test)]
+mod tests;
