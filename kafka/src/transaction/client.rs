@@ -153,24 +153,22 @@ impl Listen for Failures {
     type Ticket = usize;
 
     fn delivered(&self, token: usize, outcome: Result<RecordPosition>) {
-        match outcome {
-            // Purged: the transaction has failed already, or is being aborted.
-            Ok(_) | Err(Error::Closed) => {}
-            Err(error) => {
-                let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                let failed = failed.get_or_insert_with(|| Failed { first: error.clone(), tokens: Vec::new(), in_doubt: false });
-                failed.in_doubt |= !is_answer(&error);
-                // Nothing is wrong with that one.
-                if matches!(error, Error::BatchRefused { .. }) {
-                    return;
-                }
-                if failed.tokens.is_empty() {
-                    failed.first = error;
-                }
-                failed.tokens.push(token);
-            }
+        let Err(error) = outcome else { return };
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = failed.get_or_insert_with(|| Failed { first: error.clone(), tokens: Vec::new(), in_doubt: false });
+        failed.in_doubt |= !is_answer(&error);
+        // Nothing is wrong with that one.
+        if matches!(error, Error::BatchRefused { .. }) {
+            return;
         }
+        if failed.tokens.is_empty() {
+            failed.first = error;
+        }
+        failed.tokens.push(token);
     }
+
+    /// The transaction has failed already, or is being aborted: nothing more comes of its records.
+    fn given_up(&self, _: usize, _: Result<RecordPosition>) {}
 
     fn stored(&self, topic: &str, partition: i32, count: u64) {
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
@@ -195,13 +193,14 @@ mod tests {
         let failed = |first: &Error, tokens: &[usize], in_doubt| Some(Failed { first: first.clone(), tokens: tokens.to_vec(), in_doubt });
         let steps = [
             (Ok(RecordPosition { partition: 0, offset: 1 }), None),
-            (Err(Error::Closed), None),
             (Err(other.clone()), failed(&other, &[], false)),
-            (Err(large.clone()), failed(&large, &[3], false)),
-            (Err(other.clone()), failed(&large, &[3], false)),
-            (Err(late.clone()), failed(&large, &[3, 5], true)),
-            (Err(large.clone()), failed(&large, &[3, 5, 6], true)),
+            (Err(large.clone()), failed(&large, &[2], false)),
+            (Err(other.clone()), failed(&large, &[2], false)),
+            (Err(late.clone()), failed(&large, &[2, 4], true)),
+            (Err(large.clone()), failed(&large, &[2, 4, 5], true)),
         ];
+        failures.given_up(0, Err(late.clone()));
+        assert_eq!(failures.failed(), None);
         for (token, (outcome, expected)) in steps.into_iter().enumerate() {
             failures.delivered(token, outcome);
             assert_eq!(failures.failed(), expected);
