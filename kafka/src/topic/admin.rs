@@ -138,7 +138,9 @@ impl TopicAdmin {
         let Checked { send, mut refused } = check(entries, valid_new_topic);
         let topics: Vec<&NewTopic> = send.into_values().collect();
         if !topics.is_empty() {
-            refused.extend(self.native.get()?.create_topics(&topics, validate_only, self.timeout).await?);
+            let created = self.native.get()?.create_topics(&topics, validate_only, self.timeout).await;
+            let created = if validate_only { read(created) } else { created };
+            refused.extend(created?);
         }
         Ok(refused)
     }
