@@ -97,6 +97,18 @@ fn what_is_left_out_is_the_default() {
         let connection = ConnectionSettings::parse("a:1").unwrap();
         assert_eq!(config, KafkaConfig { connection, producer: ProducerSettings::default(), consumer: None, topics: Vec::new() }, "{yaml}");
     }
+    #[derive(serde::Deserialize)]
+    struct App {
+        kafka: ConfigLayers,
+    }
+    for (yaml, expected) in [
+        ("kafka: {connection: {bootstrapServers: ['a:1'], clientId: }, producer: , consumer: ~}", true),
+        ("kafka: {connection: {bootstrapServers: ['a:1']}, producer: {linger: }}", true),
+        ("kafka:", false),
+    ] {
+        let app: App = serde_saphyr::from_str(yaml).unwrap();
+        assert_eq!(app.kafka.build().is_ok(), expected, "{yaml}");
+    }
     let yaml = "{connection: {bootstrapServers: ['a:1']}, producer: {circuitBreaker: {}}, consumer: {group: g, topics: [t]}}";
     let config = KafkaConfig::from_yaml_str(yaml).unwrap();
     assert_eq!(config.producer.circuit_breaker, Some(BreakerSettings::default()));
