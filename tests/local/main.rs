@@ -21,6 +21,7 @@ mod shared;
 mod small_topics;
 mod topic;
 mod transactions;
+mod unasked;
 
 use std::time::Duration;
 
