@@ -71,7 +71,9 @@ impl ConfigLayers {
                 Ok(self)
             }
             Value::Null => Ok(self),
-            other => Err(wrong(format!("expected the sections connection, producer, consumer and topics, not {other}"))),
+            other => {
+                Err(wrong(format!("expected the sections connection, producer, transactions, consumer, reader and topics, not {other}")))
+            }
         }
     }
 

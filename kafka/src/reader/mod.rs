@@ -58,7 +58,7 @@ impl Default for ReaderSettings {
 }
 
 impl ReaderSettings {
-    fn validate(&self) -> std::result::Result<(), InvalidSettings> {
+    pub(crate) fn validate(&self) -> std::result::Result<(), InvalidSettings> {
         let wrong = |field, rule| Err(InvalidSettings::field_must(field, rule));
         if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&self.refresh_interval) {
             return wrong("refresh_interval", "must be between 1 s and 1 h");
