@@ -23,7 +23,8 @@ pub enum Error {
         /// The last reason the client gave.
         reason: String,
     },
-    /// The request was sent and not answered in time: it may have taken effect. Look before repeating it.
+    /// The request was sent, and no answer came in time, before the connection broke or before the client was dropped: it may have
+    /// taken effect. Look before repeating it.
     #[error("no answer from Kafka in time; the outcome is unknown: {reason}")]
     Timeout {
         /// What was waited for.

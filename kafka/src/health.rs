@@ -9,6 +9,7 @@ use rdkafka::statistics::Statistics;
 use tokio::sync::watch;
 
 /// The connection of one client.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientState {
     /// No broker has been reached yet.

@@ -32,7 +32,7 @@ mod transaction;
 mod wire;
 
 #[cfg(feature = "config")]
-pub use config::{ConfigError, ConfigLayers, ConsumerConfig, KafkaConfig};
+pub use config::{ConfigError, ConfigLayers, ConsumerConfig, KafkaConfig, ReaderConfig};
 pub use connection::{ConnectionSettings, InvalidSettings};
 pub use consumer::{
     CommitOffsets, CommittedOffset, Consumer, ConsumerSettings, GroupMetadata, GroupOffset, GroupProtocol, Held, Isolation,

@@ -23,6 +23,7 @@ mod small_topics;
 mod tokens;
 mod topic;
 mod transactions;
+mod unasked;
 
 use std::time::Duration;
 

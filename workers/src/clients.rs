@@ -63,7 +63,7 @@ pub(crate) fn front(producing: &Producing, longest: Duration) -> ProducerSetting
     let mut settings = ProducerSettings::default();
     // What was answered with an error must not turn up much later.
     settings.delivery_timeout = longest.max(SHORTEST);
-    settings.circuit_breaker = producing.circuit_breaker.map(|Breaking { failures, pause }| BreakerSettings { failures, pause });
+    settings.circuit_breaker = producing.circuit_breaker.map(|Breaking { failures, pause }| BreakerSettings::new(failures, pause));
     batching(&mut settings, &Producing { linger: producing.linger.min(longest / 2), ..*producing });
     settings
 }
@@ -174,7 +174,7 @@ mod tests {
             circuit_breaker: Some(Breaking { failures, pause }),
         };
         let longest = Duration::from_secs(5);
-        assert_eq!(front(&declared, longest).circuit_breaker, Some(BreakerSettings { failures, pause }));
+        assert_eq!(front(&declared, longest).circuit_breaker, Some(BreakerSettings::new(failures, pause)));
         assert_eq!(
             (front(&Producing::default(), longest).circuit_breaker, bulk(&declared).circuit_breaker),
             (None, None),

@@ -21,5 +21,6 @@ fn tell(need: &Need, state: &ClientState) {
         ClientState::Connected => need.met(),
         ClientState::Connecting => need.missing("connecting to Kafka"),
         ClientState::Disconnected { reason } => need.missing(format!("Kafka is unreachable: {reason}")),
+        _ => need.missing("not connected to Kafka"),
     }
 }

@@ -22,7 +22,8 @@ type Result<T> = std::result::Result<T, ConfigError>;
 /// # Ok::<(), penstock_kafka::ConfigError>(())
 /// ```
 ///
-/// It can also be read as a part of an application's own configuration, by any format of serde that describes itself:
+/// It can also be read as a part of an application's own configuration, by any format of serde that describes itself. A field
+/// without a value counts as left out there, too.
 ///
 /// ```
 /// # #[derive(serde::Deserialize)]
@@ -44,7 +45,10 @@ pub struct ConfigLayers {
 
 impl<'de> Deserialize<'de> for ConfigLayers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        Ok(Self { fields: Map::deserialize(deserializer)?, set_by: BTreeMap::new() })
+        let mut layers = Self::new();
+        // As in a document of its own, what has no value counts as left out.
+        merge(&mut layers.fields, Option::<Map<String, Value>>::deserialize(deserializer)?.unwrap_or_default());
+        Ok(layers)
     }
 }
 
@@ -67,7 +71,9 @@ impl ConfigLayers {
                 Ok(self)
             }
             Value::Null => Ok(self),
-            other => Err(wrong(format!("expected the sections connection, producer, consumer and topics, not {other}"))),
+            other => {
+                Err(wrong(format!("expected the sections connection, producer, transactions, consumer, reader and topics, not {other}")))
+            }
         }
     }
 

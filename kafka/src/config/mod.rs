@@ -7,6 +7,7 @@ mod duration;
 mod environment;
 mod error;
 mod layers;
+mod reading;
 mod sections;
 
 use std::path::Path;
@@ -15,14 +16,17 @@ use crate::connection::ConnectionSettings;
 use crate::consumer::{Consumer, ConsumerSettings, RebalanceListener};
 use crate::error::Result;
 use crate::producer::ProducerSettings;
+use crate::reader::{ReaderSettings, TopicReader};
 use crate::topic::NewTopic;
+use crate::transaction::TransactionSettings;
 
 pub use error::ConfigError;
 pub use layers::ConfigLayers;
 
 /// Everything that the clients of an application are made from, as it stands in a YAML file or in the environment.
 ///
-/// The fields of a file are those of the settings in camel case, in the sections `connection`, `producer`, `consumer` and `topics`.
+/// The fields of a file are those of the settings in camel case, in the sections `connection`, `producer`, `transactions`, `consumer`,
+/// `reader` and `topics`.
 /// What is left out has the default of the settings. Durations are text with a unit (`5ms`, `1m30s`), sizes are numbers of bytes.
 /// The crate's documentation has a table of all fields, and how variables of the environment win over them.
 ///
@@ -56,8 +60,12 @@ pub struct KafkaConfig {
     pub connection: ConnectionSettings,
     /// How records are written.
     pub producer: ProducerSettings,
+    /// How records are written in transactions, batched as `producer` says; `None` if there is no such section.
+    pub transactions: Option<TransactionSettings>,
     /// What is read, and as whom; `None` if there is no such section.
     pub consumer: Option<ConsumerConfig>,
+    /// What is followed as a whole; `None` if there is no such section.
+    pub reader: Option<ReaderConfig>,
     /// The topics to create, each once.
     pub topics: Vec<NewTopic>,
 }
@@ -79,6 +87,26 @@ impl ConsumerConfig {
     /// As there.
     pub fn subscribe(&self, connection: &ConnectionSettings, listener: impl RebalanceListener) -> Result<Consumer> {
         Consumer::subscribe(connection, &self.settings, &self.topics, listener)
+    }
+}
+
+/// Which topics a reader follows, and how.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReaderConfig {
+    /// The topics, at least one, each once.
+    pub topics: Vec<String>,
+    /// How much the reader reads ahead, and how often it looks for changes.
+    pub settings: ReaderSettings,
+}
+
+impl ReaderConfig {
+    /// Starts a reader; see [`TopicReader::start`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start(&self, connection: &ConnectionSettings) -> Result<TopicReader> {
+        TopicReader::start(connection, &self.settings, &self.topics)
     }
 }
 

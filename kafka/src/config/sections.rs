@@ -8,12 +8,13 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
-use super::{ConfigError, ConsumerConfig, KafkaConfig, duration};
+use super::reading::{Consuming, Following};
+use super::{ConfigError, KafkaConfig, duration};
 use crate::connection::{ConnectionSettings, InvalidSettings};
-use crate::consumer::{ConsumerSettings, GroupProtocol, Isolation, StartFrom};
 use crate::error::Error;
 use crate::producer::{BreakerSettings, Compression, ProducerSettings};
 use crate::topic::{NewTopic, check_new_topic, validate_topic_name};
+use crate::transaction::TransactionSettings;
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
@@ -24,7 +25,9 @@ type Result<T> = std::result::Result<T, ConfigError>;
 pub(super) struct Sections {
     connection: Connection,
     producer: Producing,
+    transactions: Option<Transacting>,
     consumer: Option<Consuming>,
+    reader: Option<Following>,
     topics: Vec<Topic>,
 }
 
@@ -60,23 +63,12 @@ struct Breaking {
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct Consuming {
-    group: String,
-    topics: Vec<String>,
-    start_from: StartFrom,
-    group_protocol: GroupProtocol,
-    isolation: Isolation,
-    #[serde(with = "duration::optional")]
-    session_timeout: Option<Duration>,
+struct Transacting {
+    transactional_id: String,
     #[serde(with = "duration")]
-    max_poll_interval: Duration,
-    buffer_records: usize,
-    prefetch_bytes: u32,
-    partition_fetch_bytes: u32,
-    fetch_min_bytes: u32,
+    timeout: Duration,
     #[serde(with = "duration")]
-    fetch_wait: Duration,
-    co_partitioned: bool,
+    start_timeout: Duration,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -95,18 +87,19 @@ impl Sections {
     /// With every field that there is.
     pub(super) fn complete() -> Self {
         let circuit_breaker = Some(Breaking::default());
-        let session_timeout = Some(ConsumerSettings::new("").session_timeout);
         Self {
             connection: Connection { client_id: Some(String::new()), ..Connection::default() },
             producer: Producing { circuit_breaker, ..Producing::default() },
-            consumer: Some(Consuming { session_timeout, ..Consuming::default() }),
+            transactions: Some(Transacting::default()),
+            consumer: Some(Consuming::complete()),
+            reader: Some(Following::default()),
             topics: Vec::new(),
         }
     }
 
     /// What they say, once all of it is possible.
     pub(super) fn check(self) -> Result<KafkaConfig> {
-        let Self { connection, producer, consumer, topics } = self;
+        let Self { connection, producer, transactions, consumer, reader, topics } = self;
         let settings = ConnectionSettings::new(connection.bootstrap_servers).map_err(|error| at("connection", &error))?;
         let connection = match connection.client_id {
             Some(id) => settings.with_client_id(id).map_err(|error| at("connection", &error))?,
@@ -114,11 +107,13 @@ impl Sections {
         };
         let producer = producer.settings();
         producer.validate().map_err(|error| at("producer", &error))?;
+        let transactions = transactions.map(|transactions| transactions.check(&producer)).transpose()?;
         let consumer = consumer.map(Consuming::check).transpose()?;
+        let reader = reader.map(Following::check).transpose()?;
         let names = topics.iter().enumerate().map(|(number, topic)| (format!("topics[{number}].name"), topic.name.as_str()));
         check_names(names)?;
         let topics = topics.into_iter().enumerate().map(|(number, topic)| topic.check(number)).collect::<Result<_>>()?;
-        Ok(KafkaConfig { connection, producer, consumer, topics })
+        Ok(KafkaConfig { connection, producer, transactions, consumer, reader, topics })
     }
 }
 
@@ -164,56 +159,26 @@ impl Default for Breaking {
     }
 }
 
-impl Default for Consuming {
+impl Default for Transacting {
     fn default() -> Self {
-        let settings = ConsumerSettings::new("");
-        Self {
-            group: settings.group,
-            topics: Vec::new(),
-            start_from: settings.start_from,
-            group_protocol: settings.group_protocol,
-            isolation: settings.isolation,
-            session_timeout: None,
-            max_poll_interval: settings.max_poll_interval,
-            buffer_records: settings.buffer_records,
-            prefetch_bytes: settings.prefetch_bytes,
-            partition_fetch_bytes: settings.partition_fetch_bytes,
-            fetch_min_bytes: settings.fetch_min_bytes,
-            fetch_wait: settings.fetch_wait,
-            co_partitioned: settings.co_partitioned,
-        }
+        let TransactionSettings { transactional_id, timeout, start_timeout, producer: _ } = TransactionSettings::new("");
+        Self { transactional_id, timeout, start_timeout }
     }
 }
 
-impl Consuming {
-    fn check(self) -> Result<ConsumerConfig> {
-        if self.topics.is_empty() {
-            return Err(ConfigError::field("consumer.topics", "name at least one topic to read"));
+impl Transacting {
+    /// Records are batched as those of any other producer here. None is tried for longer than its transaction may last, and a circuit
+    /// breaker is of no use to who has to go on with the same records.
+    fn check(self, producer: &ProducerSettings) -> Result<TransactionSettings> {
+        let Self { transactional_id, timeout, start_timeout } = self;
+        if timeout <= producer.linger {
+            return Err(ConfigError::field("transactions.timeout", "must be longer than producer.linger"));
         }
-        check_names(self.topics.iter().enumerate().map(|(number, name)| (format!("consumer.topics[{number}]"), name.as_str())))?;
-        if self.group_protocol == GroupProtocol::Consumer && self.session_timeout.is_some() {
-            let message = "leave it out: with `groupProtocol: Consumer` the brokers decide (group.consumer.session.timeout.ms)";
-            return Err(ConfigError::field("consumer.sessionTimeout", message));
-        }
-        let mut settings = ConsumerSettings {
-            group: self.group,
-            start_from: self.start_from,
-            group_protocol: self.group_protocol,
-            isolation: self.isolation,
-            max_poll_interval: self.max_poll_interval,
-            buffer_records: self.buffer_records,
-            prefetch_bytes: self.prefetch_bytes,
-            partition_fetch_bytes: self.partition_fetch_bytes,
-            fetch_min_bytes: self.fetch_min_bytes,
-            fetch_wait: self.fetch_wait,
-            co_partitioned: self.co_partitioned,
-            ..ConsumerSettings::new("")
-        };
-        if let Some(timeout) = self.session_timeout {
-            settings.session_timeout = timeout;
-        }
-        settings.validate().map_err(|error| at("consumer", &error))?;
-        Ok(ConsumerConfig { topics: self.topics, settings })
+        let delivery_timeout = producer.delivery_timeout.min(timeout);
+        let producer = ProducerSettings { delivery_timeout, circuit_breaker: None, ..producer.clone() };
+        let settings = TransactionSettings { transactional_id, timeout, start_timeout, producer };
+        settings.validate().map_err(|error| at("transactions", &error))?;
+        Ok(settings)
     }
 }
 
@@ -234,7 +199,7 @@ impl Topic {
 }
 
 /// Names of topics, each possible and there once.
-fn check_names<'a>(names: impl Iterator<Item = (String, &'a str)>) -> Result<()> {
+pub(super) fn check_names<'a>(names: impl Iterator<Item = (String, &'a str)>) -> Result<()> {
     let mut seen = BTreeSet::new();
     for (path, name) in names {
         validate_topic_name(name).map_err(|error| ConfigError::field(&path, error.to_string()))?;
@@ -256,7 +221,7 @@ fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<BTre
 }
 
 /// The field of a section that breaks a rule of the settings.
-fn at(section: &str, error: &InvalidSettings) -> ConfigError {
+pub(super) fn at(section: &str, error: &InvalidSettings) -> ConfigError {
     match error.field() {
         Some(field) => ConfigError::field(format!("{section}.{}", camel(field)), error.rule()),
         None => ConfigError::field(section, error.message()),

@@ -25,6 +25,7 @@ producer:
   bufferRecords: 5
   bufferBytes: 2097152
   circuitBreaker: {failures: 3, pause: 1.5s}
+transactions: {transactionalId: billing-0, timeout: 20s, startTimeout: 40s}
 consumer:
   group: billing
   topics: [orders, payments]
@@ -39,6 +40,7 @@ consumer:
   fetchMinBytes: 10
   fetchWait: 100ms
   coPartitioned: true
+reader: {topics: [prices], refreshInterval: 5s, bufferRecords: 9, prefetchBytes: 4194304, fetchWait: 200ms}
 topics:
   - name: orders
     partitions: 3
@@ -60,6 +62,12 @@ topics:
         circuit_breaker: Some(BreakerSettings { failures: 3, pause: ms(1_500) }),
     };
     assert_eq!(config.producer, producer);
+    let mut transactions = TransactionSettings::new("billing-0").with_timeout(ms(20_000));
+    transactions.start_timeout = ms(40_000);
+    transactions.producer = ProducerSettings { delivery_timeout: ms(20_000), circuit_breaker: None, ..producer };
+    assert_eq!(config.transactions, Some(transactions));
+    let settings = ReaderSettings { refresh_interval: ms(5_000), buffer_records: 9, prefetch_bytes: 4 << 20, fetch_wait: ms(200) };
+    assert_eq!(config.reader, Some(ReaderConfig { topics: vec!["prices".to_owned()], settings }));
     let settings = ConsumerSettings {
         group: "billing".to_owned(),
         start_from: StartFrom::Latest,
@@ -95,12 +103,29 @@ fn what_is_left_out_is_the_default() {
     ] {
         let config = KafkaConfig::from_yaml_str(yaml).unwrap();
         let connection = ConnectionSettings::parse("a:1").unwrap();
-        assert_eq!(config, KafkaConfig { connection, producer: ProducerSettings::default(), consumer: None, topics: Vec::new() }, "{yaml}");
+        let (producer, topics) = (ProducerSettings::default(), Vec::new());
+        assert_eq!(config, KafkaConfig { connection, producer, transactions: None, consumer: None, reader: None, topics }, "{yaml}");
+    }
+    #[derive(serde::Deserialize)]
+    struct App {
+        kafka: ConfigLayers,
+    }
+    for (yaml, expected) in [
+        ("kafka: {connection: {bootstrapServers: ['a:1'], clientId: }, producer: , consumer: ~}", true),
+        ("kafka: {connection: {bootstrapServers: ['a:1']}, producer: {linger: }}", true),
+        ("kafka:", false),
+    ] {
+        let app: App = serde_saphyr::from_str(yaml).unwrap();
+        assert_eq!(app.kafka.build().is_ok(), expected, "{yaml}");
     }
     let yaml = "{connection: {bootstrapServers: ['a:1']}, producer: {circuitBreaker: {}}, consumer: {group: g, topics: [t]}}";
     let config = KafkaConfig::from_yaml_str(yaml).unwrap();
     assert_eq!(config.producer.circuit_breaker, Some(BreakerSettings::default()));
     assert_eq!(config.consumer.unwrap().settings, ConsumerSettings::new("g"));
+    let yaml = "{connection: {bootstrapServers: ['a:1']}, transactions: {transactionalId: t}, reader: {topics: [t]}}";
+    let config = KafkaConfig::from_yaml_str(yaml).unwrap();
+    assert_eq!(config.transactions, Some(TransactionSettings::new("t")));
+    assert_eq!(config.reader.unwrap().settings, ReaderSettings::default());
 }
 
 #[test]
@@ -160,6 +185,12 @@ fn what_is_wrong_is_named_by_its_path() {
         ("consumer: {group: g, topics: [t], startFrom: AsTold}", "consumer.startFrom: unknown variant `AsTold`"),
         ("consumer: {group: g, topics: [t], sessionTimeout: 1s}", "consumer.sessionTimeout: must be between 6 s"),
         ("consumer: {group: g, topics: [t], sessionTimeout: 10s, groupProtocol: Consumer}", "consumer.sessionTimeout: leave it out"),
+        ("transactions: {}", "transactions.transactionalId: must have 1 to 255 characters"),
+        ("transactions: {transactionalId: t, startTimeout: 1ms}", "transactions.startTimeout: must be between 1 s and 1 h"),
+        ("producer: {linger: 1s}\ntransactions: {transactionalId: t, timeout: 1s}", "transactions.timeout: must be longer than"),
+        ("reader: {}", "reader.topics: name at least one topic"),
+        ("reader: {topics: ['a b']}", "reader.topics[0]: invalid topic name"),
+        ("reader: {topics: [t], refreshInterval: 1ms}", "reader.refreshInterval: must be between 1 s and 1 h"),
         ("topics: [{partitions: 1}]", "topics[0]: missing field `name`"),
         ("topics: [{name: t}, {name: t}]", "topics[1].name: topic t is named twice"),
         ("topics: [{name: t}, {name: u, partitions: 0}]", "topics[1].partitions: invalid partition count: 0 is not between"),

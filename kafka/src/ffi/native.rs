@@ -101,15 +101,19 @@ impl Event {
     /// The error of the request as a whole.
     fn check(&self) -> Result<()> {
         let code = self.code();
-        if !code.is_error() {
-            return Ok(());
-        }
-        let message = self.message();
-        // librdkafka names the state a request timed out in. Only a request that was sent can have had an effect.
-        if code.is(Code::OperationTimedOut) && !message.contains("waiting for response") {
-            return Err(Error::Unreachable { reason: message });
-        }
-        Err(code.into_error(message, None))
+        if code.is_error() { Err(failed(code, self.message())) } else { Ok(()) }
+    }
+}
+
+/// Why a request as a whole has failed. Without an answer its outcome is unknown, whether the time was over or the connection broke;
+/// but only a request that was sent can have had an effect, and librdkafka names the state that it failed in.
+fn failed(code: ErrorCode, message: String) -> Error {
+    let is_unanswered = [Code::OperationTimedOut, Code::BrokerTransportFailure, Code::DestroyBroker].into_iter().any(|lost| code.is(lost));
+    let is_sent = message.contains("waiting for response") || message.contains("worker request failed");
+    match (is_unanswered, is_sent) {
+        (true, true) => Error::Timeout { reason: message },
+        (true, false) => Error::Unreachable { reason: message },
+        (false, _) => code.into_error(message, None),
     }
 }
 
@@ -387,5 +391,29 @@ pub(super) fn log_level(level: c_int) -> RDKafkaLogLevel {
         4 => RDKafkaLogLevel::Warning,
         5 | 6 => RDKafkaLogLevel::Info,
         _ => RDKafkaLogLevel::Debug,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_request_that_was_sent_has_an_unknown_outcome() {
+        // (code, librdkafka's words, retriable, outcome unknown)
+        for (code, words, retriable, unknown) in [
+            (Code::OperationTimedOut, "Failed while waiting for controller: Local: Timed out", true, false),
+            (Code::OperationTimedOut, "Failed while waiting for response from broker: Local: Timed out", true, true),
+            (Code::OperationTimedOut, "Timed out waiting for response from broker", true, true),
+            (Code::BrokerTransportFailure, "Failed while waiting for response from broker: Local: Broker transport failure", true, true),
+            (Code::BrokerTransportFailure, "CREATETOPICS worker request failed: Local: Broker transport failure", true, true),
+            (Code::BrokerTransportFailure, "Failed while waiting for broker: Local: Broker transport failure", true, false),
+            (Code::DestroyBroker, "Failed while waiting for response from broker: Local: Broker handle destroyed", true, true),
+            (Code::NotController, "Failed while waiting for response from broker: Broker: Not controller", true, false),
+            (Code::ClusterAuthorizationFailed, "CREATETOPICS worker request failed: Broker: Cluster authorization failed", false, false),
+        ] {
+            let error = failed(code.into(), words.to_owned());
+            assert_eq!((error.is_retriable(), error.outcome_unknown()), (retriable, unknown), "{code:?} {words}: {error:?}");
+        }
     }
 }

@@ -47,6 +47,13 @@ pub(crate) enum Fate {
     },
 }
 
+impl Fate {
+    /// The client itself has given the record up: it is dropped, or a transaction ends.
+    pub(crate) fn is_given_up(&self) -> bool {
+        matches!(self, Self::Failed { code, .. } if code.is(Code::PurgeQueue) || code.is(Code::PurgeInflight))
+    }
+}
+
 /// Takes the fates of records, on the thread that serves the client.
 pub(crate) trait Settle: Send + Sync + 'static {
     /// What is kept with each record until then.

@@ -13,6 +13,15 @@ use crate::error::{Error, Result};
 
 /// When a [`crate::Producer`] stops trying, and for how long. Then it lets one record through: if Kafka acknowledges it, all others
 /// follow; if not, the pause begins anew.
+///
+/// ```
+/// use penstock_kafka::{BreakerSettings, ProducerSettings};
+/// use std::time::Duration;
+///
+/// let mut settings = ProducerSettings::default();
+/// settings.circuit_breaker = Some(BreakerSettings::new(3, Duration::from_secs(20)));
+/// ```
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
     /// After how many records in a row that Kafka has not acknowledged. 1 to 10,000; default 5.
@@ -28,6 +37,7 @@ impl Default for BreakerSettings {
 }
 
 /// Whether a [`crate::Producer`] takes records.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CircuitState {
     /// It does.
@@ -46,6 +56,11 @@ impl fmt::Display for BreakerSettings {
 }
 
 impl BreakerSettings {
+    /// Refuses records for that long after so many failures in a row.
+    pub fn new(failures: u32, pause: Duration) -> Self {
+        Self { failures, pause }
+    }
+
     pub(super) fn validate(&self) -> std::result::Result<(), InvalidSettings> {
         if !(1..=10_000).contains(&self.failures) {
             return Err(InvalidSettings::field_must("circuit_breaker.failures", "must be between 1 and 10,000"));

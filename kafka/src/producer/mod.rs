@@ -53,6 +53,12 @@ impl Listen for Callers {
             let _ = caller.send(outcome);
         }
     }
+
+    fn given_up(&self, outcomes: impl Iterator<Item = (Self::Ticket, Outcome)>) {
+        for (caller, outcome) in outcomes {
+            let _ = caller.send(outcome);
+        }
+    }
 }
 
 impl Callers {
@@ -189,8 +195,8 @@ impl Producer {
 
 /// Resolves once Kafka has acknowledged the record or will not. Dropping it does not take the record back.
 ///
-/// [`Error::Unreachable`] means that the record is not stored, [`Error::Timeout`] that it may be. [`Error::Closed`] means
-/// that the producer was dropped before.
+/// [`Error::Unreachable`] means that the record is not stored, [`Error::Timeout`] that it may be. Where the producer was dropped
+/// before, a record that was on its way is [`Error::Timeout`], one that was never sent [`Error::Closed`].
 #[derive(Debug)]
 #[must_use = "a record counts only once its delivery was awaited"]
 pub struct Delivery {

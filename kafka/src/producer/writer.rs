@@ -39,6 +39,11 @@ pub(crate) trait Listen: Send + Sync + 'static {
     /// Some that were written to one partition, in their order. All must be taken.
     fn delivered(&self, outcomes: impl Iterator<Item = (Self::Ticket, Result<RecordPosition>)>);
 
+    /// The same of records that the client itself has given up, because it is dropped or a transaction ends. It says nothing of Kafka.
+    fn given_up(&self, outcomes: impl Iterator<Item = (Self::Ticket, Result<RecordPosition>)>) {
+        self.delivered(outcomes);
+    }
+
     /// What is told of it when the client starts, beside the library's settings.
     fn told(&self) -> Option<String> {
         None
@@ -83,10 +88,17 @@ impl<L> Tally<L> {
             Fate::Failed { code, topic, possibly_stored } => (code, topic, possibly_stored),
         };
         Err(match code.known() {
+            // It was on its way, now or before: nobody waits for the answer any more.
+            Some(Code::PurgeQueue | Code::PurgeInflight) if possibly_stored => {
+                Error::Timeout { reason: "the client was closed before the record was acknowledged".to_owned() }
+            }
             Some(Code::PurgeQueue | Code::PurgeInflight) => Error::Closed,
             Some(Code::MessageTimedOut) if possibly_stored => Error::Timeout { reason: self.late() },
             Some(Code::MessageTimedOut) => Error::Unreachable { reason: self.late() },
-            _ => code.into_error(code.to_string(), Some(&topic)),
+            _ => match code.into_error(code.to_string(), Some(&topic)) {
+                Error::Unreachable { reason } if possibly_stored => Error::Timeout { reason },
+                error => error,
+            },
         })
     }
 
@@ -102,13 +114,22 @@ impl<L: Listen> Settle for Tally<L> {
     type Ticket = L::Ticket;
 
     fn settle(&self, fates: impl Iterator<Item = (L::Ticket, Fate)>) {
-        self.listener.delivered(fates.map(|(ticket, fate)| {
+        let mut given_up = Vec::new();
+        self.listener.delivered(fates.filter_map(|(ticket, fate)| {
+            let is_given_up = fate.is_given_up();
             let outcome = self.outcome(fate);
+            if is_given_up {
+                given_up.push((ticket, outcome));
+                return None;
+            }
             if outcome.is_ok() {
                 self.acknowledged.store(true, Ordering::Relaxed);
             }
-            (ticket, outcome)
+            Some((ticket, outcome))
         }));
+        if !given_up.is_empty() {
+            self.listener.given_up(given_up.into_iter());
+        }
     }
 
     fn stored(&self, topic: &str, partition: i32, count: u64) {
@@ -242,15 +263,40 @@ impl<L: Listen> Writer<L> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_record_that_no_broker_has_placed_is_not_taken_for_stored() {
-        let tally = Tally {
+    fn tally() -> Tally<()> {
+        Tally {
             health: Arc::new(HealthSource::new()),
             in_flight: AtomicUsize::new(0),
             progress: Notify::new(),
             acknowledged: AtomicBool::new(false),
             listener: (),
-        };
+        }
+    }
+
+    #[test]
+    fn a_record_that_may_be_stored_is_not_said_to_be_missing() {
+        // (code, possibly stored, outcome unknown, given up)
+        for (code, possibly_stored, is_unknown, is_given_up) in [
+            (Code::PurgeInflight, true, true, true),
+            // Sent before, and waiting to be sent again.
+            (Code::PurgeQueue, true, true, true),
+            (Code::PurgeQueue, false, false, true),
+            (Code::MessageTimedOut, true, true, false),
+            (Code::MessageTimedOut, false, false, false),
+            (Code::BrokerTransportFailure, true, true, false),
+            (Code::BrokerTransportFailure, false, false, false),
+            (Code::MessageSizeTooLarge, false, false, false),
+        ] {
+            let fate = Fate::Failed { code: code.into(), topic: "t".to_owned(), possibly_stored };
+            assert_eq!(fate.is_given_up(), is_given_up, "{code:?}");
+            let outcome = tally().outcome(fate);
+            assert!(outcome.as_ref().is_err_and(|error| error.outcome_unknown() == is_unknown), "{code:?}: {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_no_broker_has_placed_is_not_taken_for_stored() {
+        let tally = tally();
         for (offset, is_stored) in [(0, true), (7, true), (-1, false), (-1001, false)] {
             let outcome = tally.outcome(Fate::Stored(RecordPosition { partition: 0, offset }));
             assert_eq!(outcome.is_ok(), is_stored, "{offset}");

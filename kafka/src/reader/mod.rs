@@ -15,7 +15,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 
 use crate::buffer::Buffer;
-use crate::connection::{ConnectionSettings, InvalidSettings};
+use crate::connection::{ConnectionSettings, InvalidSettings, tell};
 use crate::consumer::reading;
 use crate::error::{Error, Result};
 use crate::ffi::Native;
@@ -28,6 +28,9 @@ use following::Following;
 use progress::Progress;
 
 pub use span::read_span;
+
+/// The library's settings that are told when a reader starts.
+const TOLD: [&str; 3] = ["isolation.level", "fetch.max.bytes", "fetch.wait.max.ms"];
 
 /// How a [`TopicReader`] reads ahead and looks for changes.
 #[non_exhaustive]
@@ -55,7 +58,7 @@ impl Default for ReaderSettings {
 }
 
 impl ReaderSettings {
-    fn validate(&self) -> std::result::Result<(), InvalidSettings> {
+    pub(crate) fn validate(&self) -> std::result::Result<(), InvalidSettings> {
         let wrong = |field, rule| Err(InvalidSettings::field_must(field, rule));
         if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&self.refresh_interval) {
             return wrong("refresh_interval", "must be between 1 s and 1 h");
@@ -139,6 +142,8 @@ impl TopicReader {
         let mut config = reading_client(connection, settings.prefetch_bytes, settings.fetch_wait);
         // A position that no longer exists is reported instead of silently skipped.
         config.set("auto.offset.reset", "error");
+        let own = format!("buffer_records={} refresh_interval={:?}", settings.buffer_records, settings.refresh_interval);
+        tell("reader", &config, &TOLD, Some(own));
         let native = Native::for_reading(&config)?;
         let health = native.health();
         let events = Arc::new(Buffer::new(settings.buffer_records, settings.prefetch_bytes as usize));

@@ -16,7 +16,7 @@ use super::request::{Checked, check, check_names, valid_delta, valid_new_topic, 
 use super::{
     ClusterDescription, ConfigDelta, KafkaVersion, NewTopic, OffsetRange, PerTopic, TopicConfig, TopicDescription, TopicId, TopicSummary,
 };
-use crate::connection::ConnectionSettings;
+use crate::connection::{ConnectionSettings, tell};
 use crate::detached::Detached;
 use crate::error::{Error, Result};
 use crate::ffi::{Edge, Native};
@@ -27,6 +27,8 @@ use positions::Groups;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 const VISIBILITY_POLL: Duration = Duration::from_millis(50);
+/// The library's settings that are told when an admin starts.
+const TOLD: [&str; 2] = ["bootstrap.servers", "client.id"];
 
 /// Describes, creates, changes and deletes topics. Clones share one connection.
 ///
@@ -66,7 +68,9 @@ impl TopicAdmin {
     /// # Errors
     /// [`Error::InvalidSettings`] if no client can be made from the settings.
     pub fn new(connection: &ConnectionSettings) -> Result<Self> {
-        let native = Native::for_requests(&connection.client_config())?;
+        let config = connection.client_config();
+        tell("admin", &config, &TOLD, None);
+        let native = Native::for_requests(&config)?;
         Ok(Self { native: Detached::new(native), groups: Arc::default(), settings: connection.clone(), timeout: DEFAULT_TIMEOUT })
     }
 
@@ -138,7 +142,9 @@ impl TopicAdmin {
         let Checked { send, mut refused } = check(entries, valid_new_topic);
         let topics: Vec<&NewTopic> = send.into_values().collect();
         if !topics.is_empty() {
-            refused.extend(self.native.get()?.create_topics(&topics, validate_only, self.timeout).await?);
+            let created = self.native.get()?.create_topics(&topics, validate_only, self.timeout).await;
+            let created = if validate_only { read(created) } else { created };
+            refused.extend(created?);
         }
         Ok(refused)
     }

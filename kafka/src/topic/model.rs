@@ -13,6 +13,7 @@ pub type PerTopic<T> = BTreeMap<String, Result<T>>;
 pub type PerPartition<T> = BTreeMap<TopicPartition, Result<T>>;
 
 /// A topic as the brokers describe it.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicDescription {
     /// The name.
@@ -26,6 +27,11 @@ pub struct TopicDescription {
 }
 
 impl TopicDescription {
+    /// A topic without partitions, to try code with.
+    pub fn new(name: impl Into<String>, id: TopicId) -> Self {
+        Self { name: name.into(), id, internal: false, partitions: Vec::new() }
+    }
+
     /// How many partitions the topic has.
     pub fn partition_count(&self) -> i32 {
         i32::try_from(self.partitions.len()).unwrap_or(i32::MAX)
@@ -43,6 +49,7 @@ impl TopicDescription {
 }
 
 /// One partition of a topic.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionInfo {
     /// The number, from 0.
@@ -53,6 +60,13 @@ pub struct PartitionInfo {
     pub replicas: Vec<i32>,
     /// Those of them that are in sync.
     pub isr: Vec<i32>,
+}
+
+impl PartitionInfo {
+    /// A partition without leader and replicas, to try code with.
+    pub fn new(id: i32) -> Self {
+        Self { id, leader: None, replicas: Vec::new(), isr: Vec::new() }
+    }
 }
 
 /// A line of [`crate::TopicAdmin::list`].
@@ -196,6 +210,7 @@ pub struct PartitionEdges {
 }
 
 /// The cluster as one of its brokers describes it.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterDescription {
     /// The id that the cluster got when its storage was formatted.
@@ -210,6 +225,11 @@ pub struct ClusterDescription {
 }
 
 impl ClusterDescription {
+    /// A cluster without brokers, to try code with.
+    pub fn new(cluster_id: impl Into<String>) -> Self {
+        Self { cluster_id: cluster_id.into(), controller: None, brokers: Vec::new(), version: None }
+    }
+
     /// The broker for requests of our own: the one the cluster names, else any.
     pub(crate) fn entry_point(&self) -> Option<&BrokerInfo> {
         let named = self.brokers.iter().find(|broker| Some(broker.id) == self.controller);

@@ -147,9 +147,7 @@ impl Failures {
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
         drop(self.take_stored());
     }
-}
 
-impl Failures {
     fn note(&self, token: usize, error: Error) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = failed.get_or_insert_with(|| Failed { first: error.clone(), tokens: Vec::new(), in_doubt: false });
@@ -170,13 +168,14 @@ impl Listen for Failures {
 
     fn delivered(&self, outcomes: impl Iterator<Item = (usize, Result<RecordPosition>)>) {
         for (token, outcome) in outcomes {
-            match outcome {
-                // Purged: the transaction has failed already, or is being aborted.
-                Ok(_) | Err(Error::Closed) => {}
-                Err(error) => self.note(token, error),
+            if let Err(error) = outcome {
+                self.note(token, error);
             }
         }
     }
+
+    /// The transaction has failed already, or is being aborted: nothing more comes of its records.
+    fn given_up(&self, _: impl Iterator<Item = (usize, Result<RecordPosition>)>) {}
 
     fn stored(&self, topic: &str, partition: i32, count: u64) {
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
@@ -201,13 +200,14 @@ mod tests {
         let failed = |first: &Error, tokens: &[usize], in_doubt| Some(Failed { first: first.clone(), tokens: tokens.to_vec(), in_doubt });
         let steps = [
             (Ok(RecordPosition { partition: 0, offset: 1 }), None),
-            (Err(Error::Closed), None),
             (Err(other.clone()), failed(&other, &[], false)),
-            (Err(large.clone()), failed(&large, &[3], false)),
-            (Err(other.clone()), failed(&large, &[3], false)),
-            (Err(late.clone()), failed(&large, &[3, 5], true)),
-            (Err(large.clone()), failed(&large, &[3, 5, 6], true)),
+            (Err(large.clone()), failed(&large, &[2], false)),
+            (Err(other.clone()), failed(&large, &[2], false)),
+            (Err(late.clone()), failed(&large, &[2, 4], true)),
+            (Err(large.clone()), failed(&large, &[2, 4, 5], true)),
         ];
+        failures.given_up(std::iter::once((0, Err(late.clone()))));
+        assert_eq!(failures.failed(), None);
         for (token, (outcome, expected)) in steps.into_iter().enumerate() {
             failures.delivered(std::iter::once((token, outcome)));
             assert_eq!(failures.failed(), expected);

@@ -52,7 +52,7 @@ impl TransactionSettings {
         self
     }
 
-    pub(super) fn validate(&self) -> Result<(), InvalidSettings> {
+    pub(crate) fn validate(&self) -> Result<(), InvalidSettings> {
         let wrong = |field, rule| Err(InvalidSettings::field_must(field, rule));
         let id = &self.transactional_id;
         if id.is_empty() || id.len() > MAX_ID || id.contains('\0') {

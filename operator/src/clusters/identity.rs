@@ -80,7 +80,7 @@ mod tests {
                 "spec": {"bootstrapServers": ["kafka:9092"]}, "status": {"clusterId": before},
             }))
             .unwrap();
-            let seen = ClusterDescription { cluster_id: now.into(), controller: None, brokers: vec![], version: None };
+            let seen = ClusterDescription::new(now);
             assert_eq!(identify(&cluster, &seen).err().map(|refusal| refusal.reason), expected, "{before:?} {now}");
         }
     }

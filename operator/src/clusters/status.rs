@@ -78,12 +78,11 @@ mod tests {
     }
 
     fn seen(ids: &[i32], controller: i32) -> ClusterDescription {
-        ClusterDescription {
-            cluster_id: "id".into(),
-            controller: Some(controller),
-            brokers: ids.iter().map(|id| BrokerInfo { id: *id, host: format!("kafka-{id}"), port: 9092, rack: None }).collect(),
-            version: Some(KafkaVersion { major: 4, minor: 3 }),
-        }
+        let mut seen = ClusterDescription::new("id");
+        seen.controller = Some(controller);
+        seen.brokers = ids.iter().map(|id| BrokerInfo { id: *id, host: format!("kafka-{id}"), port: 9092, rack: None }).collect();
+        seen.version = Some(KafkaVersion { major: 4, minor: 3 });
+        seen
     }
 
     fn cluster() -> KafkaCluster {

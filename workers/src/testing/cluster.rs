@@ -89,9 +89,14 @@ impl Cluster {
 
     pub fn describe(&self, name: &str) -> Result<TopicDescription> {
         let topic = self.topic(name)?;
-        let partition = |(id, _)| PartitionInfo { id, leader: Some(1), replicas: vec![1], isr: vec![1] };
-        let partitions = (0..).zip(&topic.logs).map(partition).collect();
-        Ok(TopicDescription { name: name.to_owned(), id: topic.id, internal: false, partitions })
+        let partition = |(id, _)| {
+            let mut partition = PartitionInfo::new(id);
+            (partition.leader, partition.replicas, partition.isr) = (Some(1), vec![1], vec![1]);
+            partition
+        };
+        let mut description = TopicDescription::new(name, topic.id);
+        description.partitions = (0..).zip(&topic.logs).map(partition).collect();
+        Ok(description)
     }
 
     /// From now on the topic takes no record without a key.
