@@ -31,7 +31,7 @@ pub(crate) mod orphans;
 pub(crate) mod packages;
 pub(crate) mod progress;
 pub mod prometheus;
-mod recipe;
+pub(crate) mod recipe;
 mod rootfs;
 mod site;
 mod status;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use penstock_kafka::{ClusterDescription, ConnectionSettings, TopicAdmin};
 
+use super::classes::Classes;
 use super::folder::Folder;
 use super::properties::{self, Ports};
 use super::{Process, ports};
@@ -72,6 +73,7 @@ struct Broker {
 
 struct Java {
     jars: PathBuf,
+    classes: Classes,
     log4j: PathBuf,
     heap_megabytes: u32,
     is_measured: bool,
@@ -86,13 +88,13 @@ impl Brokers {
     pub async fn start(count: usize, settings: BrokerSettings) -> Result<Self> {
         check(count, &settings)?;
         packages::require(NEEDS)?;
-        let jars = jars().await?;
+        let cache = jars().await?;
         let step = Step::start(&format!("{count} broker(s) of Kafka"));
         let folder = Folder::new("kafka")?;
         let log4j = folder.path().join("log4j2.properties");
         files::write(&log4j, properties::LOG4J)?;
         let BrokerSettings { heap_megabytes, is_measured, core, .. } = settings;
-        let java = Java { jars, log4j, heap_megabytes, is_measured, core };
+        let java = Java { jars: cache.jars(), classes: Classes::find(&cache)?, log4j, heap_megabytes, is_measured, core };
         let ports = choose_ports(count)?;
         try_join_all((0..count).map(|id| prepare(&java, id, &ports, &settings, folder.path()))).await?;
         let mut all = Vec::with_capacity(count);
@@ -103,6 +105,7 @@ impl Brokers {
         for broker in &brokers.all {
             broker.wait_ready(&|seen| seen.brokers.len() == count).await?;
         }
+        brokers.java.classes.keep(&*brokers.process(0)?).await;
         step.done();
         Ok(brokers)
     }
@@ -224,7 +227,7 @@ impl Java {
         if !self.is_measured {
             command.arg("-XX:TieredStopAtLevel=1");
         }
-        command.arg(format!("-Xmx{heap_megabytes}m")).arg("-cp").arg(format!("{}/*", self.jars.display()));
+        command.arg(self.classes.flag()).arg(format!("-Xmx{heap_megabytes}m")).arg("-cp").arg(format!("{}/*", self.jars.display()));
         command.arg(format!("-Dlog4j2.configurationFile={}", self.log4j.display()));
         command
     }
@@ -248,13 +251,14 @@ fn check(count: usize, settings: &BrokerSettings) -> Result<()> {
     Ok(())
 }
 
-async fn jars() -> Result<PathBuf> {
+/// The cache, with Kafka's jars in it.
+async fn jars() -> Result<Cache> {
     let cache = Cache::from_env()?;
     if !kafka_jars::are_there(&cache)? {
         let held = lock::acquire(&cache.lock(), "the cache").await?;
         kafka_jars::ensure(&cache, &held).await?;
     }
-    Ok(cache.jars())
+    Ok(cache)
 }
 
 fn choose_ports(brokers: usize) -> Result<Vec<Ports>> {

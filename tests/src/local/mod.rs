@@ -8,6 +8,7 @@
 //! that a killed program left behind go when the next one starts.
 
 mod brokers;
+mod classes;
 mod examples;
 mod folder;
 mod http;

@@ -243,7 +243,7 @@ impl Books {
     /// The processor has not begun with the record, and does not any more, because its partition goes away.
     pub fn give_back(&mut self, ticket: Ticket) {
         let Some(partition) = self.partitions.get_mut(&ticket.assignment) else { return };
-        let Some(slot) = partition.slot(ticket.number) else { return };
+        let Some(slot) = partition.slot_mut(ticket.number) else { return };
         slot.stage = Stage::Waiting;
         partition.busy -= 1;
     }

@@ -32,7 +32,7 @@ impl Verdict {
         match self {
             Self::Emit(outputs) => outputs.iter().map(Output::size).sum(),
             Self::Wait { .. } => 0,
-            Self::Bury(Letter { failure, .. }) => failure.size(),
+            Self::Bury(letter) => letter.failure.size(),
         }
     }
 

@@ -47,7 +47,7 @@ impl Addresses {
             return verdict;
         }
         if let Some(failure) = self.refused.failure(event) {
-            return Verdict::Bury(Letter::unwritable(failure, now()));
+            return Verdict::Bury(Box::new(Letter::unwritable(failure, now())));
         }
         let Verdict::Emit(outputs) = &verdict else { return verdict };
         let failure = match (&self.sink, outputs.iter().map(Output::size).max()) {

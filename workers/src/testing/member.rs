@@ -86,7 +86,7 @@ impl MemoryMember {
     }
 
     /// As what the group knows it, as long as it would take offsets from it.
-    pub fn generation(&self, cluster: &mut Cluster) -> Option<u32> {
+    pub(super) fn generation(&self, cluster: &mut Cluster) -> Option<u32> {
         let own = member(cluster, &self.group, self.number).filter(|own| own.pulse != Pulse::CutOff);
         own.map(|own| own.generation)
     }

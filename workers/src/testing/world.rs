@@ -50,15 +50,22 @@ impl Memory {
     }
 
     /// Looks at the cluster.
-    pub fn see<T>(&self, look: impl FnOnce(&mut Cluster) -> T) -> T {
+    pub(super) fn see<T>(&self, look: impl FnOnce(&mut Cluster) -> T) -> T {
         look(&mut self.0.cluster.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Changes the cluster, and wakes whoever waits for that.
-    pub fn change<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
         let changed = self.see(change);
         self.0.changes.send_replace(());
         changed
+    }
+
+    /// Adds a topic of one partition.
+    #[cfg(test)]
+    pub(crate) fn with_topic(self, name: &str) -> Self {
+        self.change(|cluster| cluster.create(name, 1, 1 << 20));
+        self
     }
 
     /// Tells of every change from now on.

@@ -183,7 +183,7 @@ fn in_order_what_waits_to_be_written_takes_room_too() {
     let large = |bytes: usize| Verdict::Emit(vec![Output { payload: Some(vec![0; bytes].into()), ..Output::default() }]);
     let long = Letter { failure: Failure::new("Bad", "no".repeat(500)), ..letter() };
     let waits = Verdict::Wait { at: Station::Tier(1), not_before: None };
-    for (verdict, fits) in [(large(900), true), (large(1_000), false), (Verdict::Bury(long), false), (waits, true)] {
+    for (verdict, fits) in [(large(900), true), (large(1_000), false), (Verdict::Bury(Box::new(long)), false), (waits, true)] {
         let mut books = books(Ordering::None, Emission::InOrder);
         let (first, second) = (begun(&mut books, record(0, 0, None)), begun(&mut books, record(0, 1, None)));
         let third = books.take(record(0, 2, None), &Tiers::default()).unwrap();

@@ -284,7 +284,7 @@ impl<W: World> ExactlyOnce<W> {
         // The client does not send that. It is no part of the transaction, which can go on.
         let letter = Letter::unwritable(Failure::new(error_type(&reason), reason.to_string()), self.world.now());
         self.contents.alone = None;
-        let instead = Verdict::Bury(letter);
+        let instead = Verdict::Bury(Box::new(letter));
         if self.contents.records > before || !self.takes(event, &instead) {
             return Err(Breakdown::Refused { events: vec![event.id()], reason });
         }

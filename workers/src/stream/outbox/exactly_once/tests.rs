@@ -10,13 +10,13 @@ use crate::{
         bounds::Bounds,
         dead_letter::Sender,
         handover::{Handover, Patience},
+        refused::Refused,
         tiers::Tiers,
     },
     testing::Memory,
 };
 
 async fn outbox(memory: &Memory) -> ExactlyOnce<Memory> {
-    memory.change(|cluster| ["t", "s"].map(|topic| cluster.create(topic, 1, 1 << 20)));
     let (handover, _) = Handover::new(Patience::new(Duration::ZERO));
     let member = memory.join(&ConsumerSettings::new("g"), &["t"], handover).unwrap();
     let [first, second] = clients::transactional("a/b", "w", &Producing::default());
@@ -25,6 +25,7 @@ async fn outbox(memory: &Memory) -> ExactlyOnce<Memory> {
         sink: Some("s".into()),
         dead_letter: DeadLetterTarget { topic: "d".into(), format: DeadLetterFormat::Record, headers: BTreeSet::new() },
         tiers: Arc::default(),
+        refused: Refused::default(),
         sender: Sender { pipeline: "a/b".into(), group: "g".into(), processor: "p".into() },
     };
     let cut = Cut { interval: Duration::from_millis(100), records: 1_000, batch_bytes: 1_000_000 };
@@ -38,7 +39,7 @@ fn record(offset: i64) -> ConsumedRecord {
 
 #[tokio::test(start_paused = true)]
 async fn a_transaction_waits_for_the_one_before_the_last_at_most() {
-    let memory = Memory::new(1);
+    let memory = Memory::new(1).with_topic("t").with_topic("s");
     let mut outbox = outbox(&memory).await;
     let mut books = Books::new(Ordering::None, Emission::InOrder, Bounds { records: 9, bytes: 999 });
     books.assign(&[TopicPartition::new("t", 0)]);
