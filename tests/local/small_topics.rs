@@ -28,7 +28,10 @@ use penstock_workers::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{shared, topic::read};
+use crate::{
+    shared,
+    topic::{header, read},
+};
 
 /// What the topics take at once.
 const TAKES: &str = "10000";
@@ -85,10 +88,6 @@ pub fn config(brokers: &Brokers, name: &str, source: WorkerSource, sink: String)
 pub fn start(config: WorkerConfig, processor: BuiltProcessor) -> (CancellationToken, JoinHandle<std::result::Result<(), WorkerError>>) {
     let shutdown = CancellationToken::new();
     (shutdown.clone(), tokio::spawn(runtime::run_until(config, processor, "worker-0".to_owned(), shutdown)))
-}
-
-fn header<'a>(record: &'a ConsumedRecord, name: &str) -> Option<&'a [u8]> {
-    record.header(name)?.value.as_deref()
 }
 
 fn origin(letter: &ConsumedRecord) -> Option<i64> {

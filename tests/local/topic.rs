@@ -13,3 +13,8 @@ pub async fn read(connection: &ConnectionSettings, topic: &str) -> Result<Vec<Co
     reader.close().await;
     Ok(records)
 }
+
+/// The value of one of its headers.
+pub fn header<'a>(record: &'a ConsumedRecord, name: &str) -> Option<&'a [u8]> {
+    record.header(name)?.value.as_deref()
+}

@@ -4,8 +4,9 @@
 //! the caller keeps with a record is a pointer or a number.
 
 use std::collections::BTreeMap;
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -137,12 +138,26 @@ impl<S: Settle> Deliveries for Reports<S> {
     }
 }
 
+/// Whether the text is part of the program, and not of memory that it has asked for. The text is not read.
+///
+/// Of a batch in which Kafka refuses a single record, the library says of all that they are invalid (`rd_kafka_dr_msgq0` of 2.12.1).
+/// The words that go with it tell them apart: those of a record that is not at fault are the library's own. The words of one that is
+/// at fault were Kafka's; the memory that they were in is free by now.
+fn is_constant(text: *const c_char) -> bool {
+    let mut found = MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: any address may be asked for, and the answer, which is not read, has room.
+    unsafe { libc::dladdr(text.cast(), found.as_mut_ptr()) != 0 }
+}
+
 /// # Safety
 /// The message belongs to a delivery report that is alive.
 unsafe fn read_fate(message: *const sys::rd_kafka_message_t) -> Fate {
     // SAFETY: the caller's promise. No reference is made of the message, because its error code may be any number.
     unsafe {
-        let code = ErrorCode::at(&raw const (*message).err);
+        let mut code = ErrorCode::at(&raw const (*message).err);
+        if code.is(Code::InvalidRecord) && is_constant(sys::rd_kafka_message_produce_errstr(message)) {
+            code = Code::InvalidDifferentRecord.into();
+        }
         if !code.is_error() {
             return Fate::Stored(RecordPosition { partition: (*message).partition, offset: (*message).offset });
         }
@@ -319,4 +334,19 @@ fn native_headers(headers: &[Header]) -> Result<Option<Owned<sys::rd_kafka_heade
         }
     }
     Ok(Some(list))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+
+    use super::*;
+
+    #[test]
+    fn the_words_of_the_library_are_told_from_those_of_kafka() {
+        let (own, kafkas) = (c"part of a batch".as_ptr(), CString::new("part of a batch").unwrap());
+        // SAFETY: the library says its version in a text of its own.
+        let librarys = unsafe { sys::rd_kafka_version_str() };
+        assert_eq!([own, librarys, kafkas.as_ptr(), ptr::null()].map(is_constant), [true, true, false, false]);
+    }
 }
