@@ -210,4 +210,23 @@ mod tests {
         assert_eq!(found, [(0, Some(7)), (2, None)], "nothing committed is no answer, no right to know is an error");
         assert!(committed(group(16)).is_err());
     }
+
+    /// What cannot be written down fails otherwise than what nobody answers.
+    #[tokio::test]
+    async fn questions_can_be_written_down() {
+        let nobody = BrokerInfo { id: 1, host: "127.0.0.1".to_owned(), port: 1, rack: None };
+        let (lines, limit) = (Lines::default(), Duration::from_secs(5));
+        let asking = Asking { lines: &lines, client_id: "t", broker: &nobody, limit };
+        let known = Coordinators::default();
+        let unknown = offsets(&asking, &known, &["g"]).await.unwrap_err();
+        known.lock().insert("g".to_owned(), nobody.clone());
+        let fetched = offsets(&asking, &known, &["g"]).await.unwrap().remove("g").unwrap().unwrap_err();
+        known.lock().insert("g".to_owned(), nobody.clone());
+        let offset = GroupOffset { metadata: Some("note".into()), ..GroupOffset::new("t", 0, 7) };
+        let committed = commit(&asking, &known, "g", &[offset]).await.unwrap_err();
+        let listed = rebalancing(&asking, std::slice::from_ref(&nobody)).await.unwrap_err();
+        for error in [unknown, fetched, committed, listed] {
+            assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+        }
+    }
 }

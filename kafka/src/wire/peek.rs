@@ -192,4 +192,12 @@ mod tests {
             assert_eq!(look(10, &data), Peek { empty_until, timestamp_ms }, "{name}");
         }
     }
+
+    #[tokio::test]
+    async fn the_question_can_be_written_down() {
+        let nobody = BrokerInfo { id: 1, host: "127.0.0.1".to_owned(), port: 1, rack: None };
+        let offsets = BTreeMap::from([(TopicPartition::new("t", 0), 7)]);
+        let asked = peek(&Lines::default(), "t", &nobody, &offsets, Duration::from_secs(5)).await;
+        assert!(matches!(asked, Err(crate::error::Error::Unreachable { .. })), "{asked:?}");
+    }
 }
