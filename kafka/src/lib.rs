@@ -45,7 +45,7 @@ pub use reader::{ReaderEvent, ReaderSettings, TopicReader, read_span};
 pub use record::{ConsumedRecord, Header, Record, RecordPosition, RecordRef, TimestampType, TopicPartition};
 pub use topic::{
     BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, InvalidTopicId, KafkaVersion, NewTopic, OffsetRange,
-    PartitionEdges, PartitionInfo, PerPartition, PerTopic, TopicAdmin, TopicConfig, TopicDescription, TopicId, TopicSummary,
+    PartitionEdges, PartitionInfo, Peek, PerPartition, PerTopic, TopicAdmin, TopicConfig, TopicDescription, TopicId, TopicSummary,
     validate_topic_name,
 };
 pub use transaction::{CommitError, Transaction, TransactionSettings, TransactionalProducer};
@@ -80,6 +80,11 @@ mod tests {
         spawnable(admin.offsets(&["t"]));
         spawnable(admin.edges(&[]));
         spawnable(admin.group_offsets("g"));
+        spawnable(admin.offsets_of_groups(&["g"]));
+        spawnable(admin.rebalancing_groups());
+        spawnable(admin.offsets_at(&[], 0));
+        spawnable(async { admin.peek(&std::collections::BTreeMap::new()).await });
+        spawnable(admin.commit_for_idle_group("g", &[]));
         spawnable(admin.cluster());
         let producer = Producer::new(&connection, &ProducerSettings::default()).unwrap();
         spawnable(producer.send(Record::to("t")));

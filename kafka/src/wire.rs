@@ -1,7 +1,12 @@
-//! Single requests in Kafka's own protocol, for what librdkafka has no call for: deleting a topic by its id, and asking
-//! a broker which release it runs.
+//! Single requests in Kafka's own protocol, for what librdkafka has no call for: deleting a topic by its id, asking
+//! a broker which release it runs, and asking about many groups or partitions at once.
 //!
-//! One short plaintext connection per request, bounded in time and size. It says whether a request that failed was sent.
+//! Plaintext, bounded in time and size. A request that changes something has a short connection of its own, and says whether it
+//! was sent if it failed. Questions that are asked again and again share a connection for each broker ([`Lines`]).
+
+mod groups;
+mod lines;
+mod peek;
 
 use std::time::Duration;
 
@@ -20,6 +25,9 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::topic::{BrokerInfo, TopicId};
+pub(crate) use groups::{Asking, Coordinators, commit, offsets, rebalancing};
+pub(crate) use lines::Lines;
+pub(crate) use peek::peek;
 
 const CORRELATION: i32 = 1;
 const MAX_RESPONSE: usize = 16 << 20;
@@ -90,18 +98,25 @@ async fn exchange(
         .map_err(|error| unreachable(error.to_string()))?;
     // From here on the broker may act on the request even if no answer comes.
     let unknown = |reason: String| Error::Timeout { reason: format!("{address}: {reason}") };
-    let answer = tokio::time::timeout_at(deadline, async {
-        stream.write_all(&request).await?;
-        let size = usize::try_from(stream.read_i32().await?).unwrap_or(usize::MAX);
-        if size > MAX_RESPONSE {
-            return Err(std::io::Error::other(format!("a response of {size} bytes is too large")));
-        }
-        let mut answer = vec![0; size];
-        stream.read_exact(&mut answer).await?;
-        Ok(answer)
-    });
+    let answer = tokio::time::timeout_at(deadline, converse(&mut stream, &request));
     let answer = answer.await.map_err(|_| unknown("no answer in time".to_owned()))?.map_err(|error| unknown(error.to_string()))?;
-    let mut answer = Bytes::from(answer);
+    body_of(answer, api, version)
+}
+
+/// Sends a request and waits for what comes back.
+async fn converse(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<Bytes> {
+    stream.write_all(request).await?;
+    let size = usize::try_from(stream.read_i32().await?).unwrap_or(usize::MAX);
+    if size > MAX_RESPONSE {
+        return Err(std::io::Error::other(format!("a response of {size} bytes is too large")));
+    }
+    let mut answer = vec![0; size];
+    stream.read_exact(&mut answer).await?;
+    Ok(answer.into())
+}
+
+/// A response without its header.
+fn body_of(mut answer: Bytes, api: ApiKey, version: i16) -> Result<Bytes> {
     let header: ResponseHeader = decode(&mut answer, api.response_header_version(version))?;
     if header.correlation_id != CORRELATION {
         return Err(protocol(&format!("unexpected correlation id {}", header.correlation_id)));

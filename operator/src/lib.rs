@@ -3,6 +3,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`clusters`], [`topics`], [`pipelines`] | one reconciler each: observe, validate, plan or build, apply, status |
+//! | [`scaling`] | how many workers a pipeline needs: pure decisions by what was seen |
 //! | [`watch`], [`controller`] | one watch per kind with its cache; the loop that runs a reconciler for each object |
 //! | [`context`], [`settings`] | what every reconciler may use; what the operator is started with |
 //! | [`status`], [`refusal`] | how an object's status is written; why something cannot be as declared |
@@ -21,6 +22,7 @@ pub mod metrics;
 pub mod operator;
 pub mod pipelines;
 pub mod refusal;
+pub mod scaling;
 pub mod settings;
 pub mod shutdown;
 pub mod status;

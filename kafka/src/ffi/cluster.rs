@@ -90,6 +90,8 @@ pub(crate) enum Edge {
     /// Where the first transaction begins that is still open, or the end.
     StableEnd,
     End,
+    /// The first record that is not older than this, in milliseconds since 1970.
+    At(i64),
 }
 
 impl Edge {
@@ -98,13 +100,15 @@ impl Edge {
         match self {
             Self::Start => -2,
             Self::StableEnd | Self::End => -1,
+            // A negative number would be another question.
+            Self::At(timestamp) => timestamp.max(0),
         }
     }
 
     fn isolation(self) -> sys::rd_kafka_IsolationLevel_t {
         match self {
             Self::StableEnd => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
-            Self::Start | Self::End => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+            Self::Start | Self::End | Self::At(_) => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
         }
     }
 }

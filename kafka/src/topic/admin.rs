@@ -2,6 +2,7 @@
 //!
 //! Every call takes many topics, answers each by itself, never blocks the async runtime and ends within the timeout.
 
+mod many;
 mod positions;
 
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::ffi::{Edge, Native};
 use crate::health::Health;
 use crate::record::TopicPartition;
-use crate::wire;
+use crate::wire::{self, Coordinators, Lines};
 use positions::Groups;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -52,6 +53,8 @@ const TOLD: [&str; 2] = ["bootstrap.servers", "client.id"];
 pub struct TopicAdmin {
     native: Detached<Native>,
     groups: Arc<Groups>,
+    lines: Arc<Lines>,
+    coordinators: Arc<Coordinators>,
     settings: ConnectionSettings,
     timeout: Duration,
 }
@@ -71,7 +74,14 @@ impl TopicAdmin {
         let config = connection.client_config();
         tell("admin", &config, &TOLD, None);
         let native = Native::for_requests(&config)?;
-        Ok(Self { native: Detached::new(native), groups: Arc::default(), settings: connection.clone(), timeout: DEFAULT_TIMEOUT })
+        Ok(Self {
+            native: Detached::new(native),
+            groups: Arc::default(),
+            lines: Arc::default(),
+            coordinators: Arc::default(),
+            settings: connection.clone(),
+            timeout: DEFAULT_TIMEOUT,
+        })
     }
 
     /// The same connection with another limit for each call. Default 15 s, at least 1 ms, at most one hour. While all

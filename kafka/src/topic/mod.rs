@@ -11,7 +11,7 @@ mod version;
 pub use admin::TopicAdmin;
 pub use id::{InvalidTopicId, TopicId, validate_topic_name};
 pub use model::{
-    BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, NewTopic, OffsetRange, PartitionEdges, PartitionInfo,
+    BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, NewTopic, OffsetRange, PartitionEdges, PartitionInfo, Peek,
     PerPartition, PerTopic, TopicConfig, TopicDescription, TopicSummary,
 };
 #[cfg(feature = "config")]

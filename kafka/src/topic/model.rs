@@ -209,6 +209,16 @@ pub struct PartitionEdges {
     pub end: i64,
 }
 
+/// What stands at an offset of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peek {
+    /// No reader of committed records gets anything between the offset and this one: only the marks of transactions are there, and
+    /// records of aborted ones.
+    pub empty_until: i64,
+    /// The timestamp of the first record that follows, if it was seen.
+    pub timestamp_ms: Option<i64>,
+}
+
 /// The cluster as one of its brokers describes it.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,100 @@
+//! Questions about many groups and partitions at once, for whoever watches them all: each takes a request for each broker, however
+//! many there are. What librdkafka asks one by one goes over plaintext connections of its own, which are kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::join_all;
+
+use super::{TopicAdmin, read};
+use crate::consumer::{CommittedOffset, GroupOffset};
+use crate::error::{Error, Result};
+use crate::ffi::Edge;
+use crate::record::TopicPartition;
+use crate::topic::{BrokerInfo, Peek, PerPartition, validate_topic_name};
+use crate::wire::{self, Asking};
+
+impl TopicAdmin {
+    /// What groups have committed. Offsets in transactions that are still open do not count. A group that does not exist has
+    /// committed nothing; one that has no coordinator at present is not among the answers.
+    ///
+    /// # Errors
+    /// The call as a whole failed; see [`TopicAdmin`].
+    pub async fn offsets_of_groups(&self, groups: &[&str]) -> Result<BTreeMap<String, Result<PerPartition<CommittedOffset>>>> {
+        let brokers = self.brokers().await?;
+        wire::offsets(&self.asking(first(&brokers)?), &self.coordinators, groups).await
+    }
+
+    /// The groups that are sharing their partitions out anew.
+    ///
+    /// # Errors
+    /// A broker did not answer, so that those that it coordinates are not known.
+    pub async fn rebalancing_groups(&self) -> Result<BTreeSet<String>> {
+        let brokers = self.brokers().await?;
+        wire::rebalancing(&self.asking(first(&brokers)?), &brokers).await
+    }
+
+    /// The offset of the first record of each partition that is not older than this, in milliseconds since 1970; none: all are.
+    ///
+    /// # Errors
+    /// The call as a whole failed; see [`TopicAdmin`].
+    pub async fn offsets_at(&self, partitions: &[TopicPartition], timestamp_ms: i64) -> Result<PerPartition<Option<i64>>> {
+        partitions.iter().try_for_each(|partition| validate_topic_name(&partition.topic))?;
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let found = read(self.native.get()?.list_offsets(partitions, Edge::At(timestamp_ms), self.timeout).await)?;
+        let offset = |found: Result<i64>| found.map(|offset| (offset >= 0).then_some(offset));
+        Ok(found.into_iter().map(|(partition, found)| (partition, offset(found))).collect())
+    }
+
+    /// Looks at what stands at these offsets, without reading it. Partitions without a leader are not among the answers.
+    ///
+    /// # Errors
+    /// The call as a whole failed; see [`TopicAdmin`].
+    pub async fn peek(&self, offsets: &BTreeMap<TopicPartition, i64>) -> Result<PerPartition<Peek>> {
+        if offsets.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let brokers = self.brokers().await?;
+        let topics: BTreeSet<&str> = offsets.keys().map(|partition| partition.topic.as_str()).collect();
+        let topics: Vec<&str> = topics.into_iter().collect();
+        let mut by_leader: BTreeMap<i32, BTreeMap<TopicPartition, i64>> = BTreeMap::new();
+        for (name, described) in self.describe(&topics).await? {
+            let partitions = described.map(|topic| topic.partitions).unwrap_or_default();
+            for (leader, partition) in partitions.iter().filter_map(|info| Some((info.leader?, TopicPartition::new(&name, info.id)))) {
+                if let Some(offset) = offsets.get(&partition) {
+                    by_leader.entry(leader).or_default().insert(partition, *offset);
+                }
+            }
+        }
+        let leaders = brokers.iter().filter_map(|broker| Some((broker, by_leader.get(&broker.id)?)));
+        let ask = |(broker, offsets)| wire::peek(&self.lines, self.settings.client_id(), broker, offsets, self.timeout);
+        let mut all = BTreeMap::new();
+        for answer in join_all(leaders.map(ask)).await {
+            all.extend(answer?);
+        }
+        Ok(all)
+    }
+
+    /// Commits offsets for a group without members, so that brokers keep them. A group that has members refuses.
+    ///
+    /// # Errors
+    /// Kafka refuses or does not answer.
+    pub async fn commit_for_idle_group(&self, group: &str, offsets: &[GroupOffset]) -> Result<()> {
+        offsets.iter().try_for_each(|offset| validate_topic_name(&offset.topic))?;
+        let brokers = self.brokers().await?;
+        wire::commit(&self.asking(first(&brokers)?), &self.coordinators, group, offsets).await
+    }
+
+    async fn brokers(&self) -> Result<Vec<BrokerInfo>> {
+        Ok(read(self.native.get()?.describe_cluster(self.timeout).await)?.brokers)
+    }
+
+    fn asking<'a>(&'a self, broker: &'a BrokerInfo) -> Asking<'a> {
+        Asking { lines: &self.lines, client_id: self.settings.client_id(), broker, limit: self.timeout }
+    }
+}
+
+fn first(brokers: &[BrokerInfo]) -> Result<&BrokerInfo> {
+    brokers.first().ok_or_else(|| Error::Unreachable { reason: "the cluster shows no broker".to_owned() })
+}

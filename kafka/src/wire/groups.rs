@@ -1,0 +1,232 @@
+//! What many groups have committed, and which of them are sharing their partitions out anew: a request for each broker, however
+//! many groups there are.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponseGroup;
+use kafka_protocol::messages::{
+    ApiKey, FindCoordinatorRequest, FindCoordinatorResponse, GroupId, ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{Lines, decode, outcome};
+use crate::consumer::{CommittedOffset, GroupOffset};
+use crate::error::{Error, Result};
+use crate::record::TopicPartition;
+use crate::topic::{BrokerInfo, PerPartition};
+
+/// KIP-699: many groups at once.
+const FIND: (ApiKey, i16) = (ApiKey::FindCoordinator, 4);
+/// KIP-709: the same.
+const FETCH: (ApiKey, i16) = (ApiKey::OffsetFetch, 8);
+/// KIP-518: by state.
+const LIST: (ApiKey, i16) = (ApiKey::ListGroups, 4);
+const COMMIT: (ApiKey, i16) = (ApiKey::OffsetCommit, 8);
+/// How many groups one request names.
+const GROUPS: usize = 500;
+/// The states in which partitions change hands: of classic groups, and of those of KIP-848.
+const REBALANCING: [&str; 4] = ["PreparingRebalance", "CompletingRebalance", "Assigning", "Reconciling"];
+
+/// The coordinator of each group that was asked about.
+#[derive(Default)]
+pub(crate) struct Coordinators(Mutex<HashMap<String, BrokerInfo>>);
+
+impl Coordinators {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, BrokerInfo>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self, group: &str) {
+        self.lock().remove(group);
+    }
+
+    /// Which groups each broker coordinates; asks any broker for those that are not known.
+    async fn of(&self, asking: &Asking<'_>, groups: &[&str]) -> Result<Vec<(BrokerInfo, Vec<String>)>> {
+        let unknown: Vec<&str> = {
+            let known = self.lock();
+            groups.iter().copied().filter(|group| !known.contains_key(*group)).collect()
+        };
+        for some in unknown.chunks(GROUPS) {
+            let keys = some.iter().map(|group| StrBytes::from_string((*group).to_owned())).collect();
+            let mut answer = asking.ask(asking.broker, FIND, &FindCoordinatorRequest::default().with_coordinator_keys(keys)).await?;
+            let answer: FindCoordinatorResponse = decode(&mut answer, FIND.1)?;
+            let mut known = self.lock();
+            known.extend(answer.coordinators.into_iter().filter_map(|found| Some((found.key.to_string(), coordinator(&found)?))));
+        }
+        let known = self.lock();
+        let mut by_broker: BTreeMap<i32, (BrokerInfo, Vec<String>)> = BTreeMap::new();
+        for (group, broker) in groups.iter().filter_map(|group| Some((group, known.get(*group)?))) {
+            by_broker.entry(broker.id).or_insert_with(|| (broker.clone(), Vec::new())).1.push((*group).to_owned());
+        }
+        Ok(by_broker.into_values().collect())
+    }
+}
+
+fn coordinator(found: &Coordinator) -> Option<BrokerInfo> {
+    let port = u16::try_from(found.port).ok().filter(|_| found.error_code == 0)?;
+    Some(BrokerInfo { id: found.node_id.0, host: found.host.to_string(), port, rack: None })
+}
+
+/// Who is asked, and how.
+pub(crate) struct Asking<'a> {
+    pub lines: &'a Lines,
+    pub client_id: &'a str,
+    /// Any broker.
+    pub broker: &'a BrokerInfo,
+    pub limit: Duration,
+}
+
+impl Asking<'_> {
+    async fn ask(
+        &self,
+        broker: &BrokerInfo,
+        question: (ApiKey, i16),
+        body: &impl kafka_protocol::protocol::Encodable,
+    ) -> Result<bytes::Bytes> {
+        self.lines.ask(broker, self.client_id, question, body, self.limit).await
+    }
+}
+
+/// What groups have committed; those in open transactions do not count. A group that does not exist has committed nothing. A group
+/// that is not among the answers has no coordinator at present.
+pub(crate) async fn offsets(
+    asking: &Asking<'_>,
+    coordinators: &Coordinators,
+    groups: &[&str],
+) -> Result<BTreeMap<String, Result<PerPartition<CommittedOffset>>>> {
+    let brokers = coordinators.of(asking, groups).await?;
+    let questions = brokers.iter().flat_map(|(broker, groups)| groups.chunks(GROUPS).map(move |some| (broker, some)));
+    let answers = join_all(questions.map(|(broker, some)| async move { (some, fetch(asking, broker, some).await) })).await;
+    let mut all = BTreeMap::new();
+    for (asked, answer) in answers {
+        match answer {
+            Ok(found) => all.extend(found.into_iter().map(|group| (group.group_id.to_string(), committed(group)))),
+            Err(error) => all.extend(asked.iter().map(|group| (group.clone(), Err(error.clone())))),
+        }
+    }
+    // Another broker may coordinate them by now.
+    all.iter().filter(|(_, answer)| answer.is_err()).for_each(|(group, _)| coordinators.forget(group));
+    Ok(all)
+}
+
+async fn fetch(asking: &Asking<'_>, broker: &BrokerInfo, groups: &[String]) -> Result<Vec<OffsetFetchResponseGroup>> {
+    let named = |group: &String| OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(None);
+    let question = OffsetFetchRequest::default().with_groups(groups.iter().map(named).collect());
+    let mut answer = asking.ask(broker, FETCH, &question).await?;
+    let answer: OffsetFetchResponse = decode(&mut answer, FETCH.1)?;
+    Ok(answer.groups)
+}
+
+fn committed(group: OffsetFetchResponseGroup) -> Result<PerPartition<CommittedOffset>> {
+    outcome(group.error_code, None)?;
+    let mut all = BTreeMap::new();
+    for topic in group.topics {
+        let name = topic.name.to_string();
+        for found in topic.partitions {
+            let partition = TopicPartition::new(&name, found.partition_index);
+            if let Err(error) = outcome(found.error_code, None) {
+                all.insert(partition, Err(error));
+            } else if found.committed_offset >= 0 {
+                let metadata = found.metadata.map(|text| text.to_string()).unwrap_or_default();
+                all.insert(partition, Ok(CommittedOffset { offset: found.committed_offset, metadata }));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The groups in which partitions are changing hands. All brokers must be asked: each tells of those that it coordinates.
+pub(crate) async fn rebalancing(asking: &Asking<'_>, brokers: &[BrokerInfo]) -> Result<BTreeSet<String>> {
+    let states = REBALANCING.map(StrBytes::from_static_str).to_vec();
+    let question = &ListGroupsRequest::default().with_states_filter(states);
+    let answers = join_all(brokers.iter().map(|broker| async move { asking.ask(broker, LIST, question).await })).await;
+    let mut groups = BTreeSet::new();
+    for answer in answers {
+        let answer: ListGroupsResponse = decode(&mut answer?, LIST.1)?;
+        outcome(answer.error_code, None)?;
+        groups.extend(answer.groups.into_iter().map(|group| group.group_id.to_string()));
+    }
+    Ok(groups)
+}
+
+/// Commits offsets for a group without members. One that has some refuses.
+pub(crate) async fn commit(asking: &Asking<'_>, coordinators: &Coordinators, group: &str, offsets: &[GroupOffset]) -> Result<()> {
+    let brokers = coordinators.of(asking, &[group]).await?;
+    let unknown = || Error::NotReady { code: 15, message: format!("the group {group} has no coordinator") };
+    let (broker, _) = brokers.first().ok_or_else(unknown)?;
+    let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+    for offset in offsets {
+        let metadata = offset.metadata.as_ref().map(|text| StrBytes::from_string(text.to_string()));
+        let partition = OffsetCommitRequestPartition::default()
+            .with_partition_index(offset.partition)
+            .with_committed_offset(offset.next_offset)
+            .with_committed_metadata(metadata);
+        topics.entry(&offset.topic).or_default().push(partition);
+    }
+    let topic = |(name, partitions): (&str, Vec<OffsetCommitRequestPartition>)| {
+        OffsetCommitRequestTopic::default().with_name(TopicName(StrBytes::from_string(name.to_owned()))).with_partitions(partitions)
+    };
+    let question = OffsetCommitRequest::default().with_group_id(group_id(group)).with_topics(topics.into_iter().map(topic).collect());
+    let mut answer = asking.ask(broker, COMMIT, &question).await?;
+    let answer: OffsetCommitResponse = decode(&mut answer, COMMIT.1)?;
+    let mut results = answer.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| outcome(partition.error_code, None));
+    results.try_for_each(|result| result).inspect_err(|_| coordinators.forget(group))
+}
+
+fn group_id(group: &str) -> GroupId {
+    GroupId(StrBytes::from_string(group.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::offset_fetch_response::{OffsetFetchResponsePartitions, OffsetFetchResponseTopics};
+
+    use super::*;
+
+    #[test]
+    fn what_a_group_has_committed() {
+        let partition = |index, offset, error: i16| {
+            OffsetFetchResponsePartitions::default()
+                .with_partition_index(index)
+                .with_committed_offset(offset)
+                .with_metadata(Some(StrBytes::from_static_str("note")))
+                .with_error_code(error)
+        };
+        let topic = OffsetFetchResponseTopics::default().with_name(TopicName(StrBytes::from_static_str("t"))).with_partitions(vec![
+            partition(0, 7, 0),
+            partition(1, -1, 0),
+            partition(2, -1, 29),
+        ]);
+        let group = |error| OffsetFetchResponseGroup::default().with_topics(vec![topic.clone()]).with_error_code(error);
+        let offsets = committed(group(0)).unwrap();
+        let found: Vec<_> = offsets.iter().map(|(partition, found)| (partition.partition, found.as_ref().ok().map(|c| c.offset))).collect();
+        assert_eq!(found, [(0, Some(7)), (2, None)], "nothing committed is no answer, no right to know is an error");
+        assert!(committed(group(16)).is_err());
+    }
+
+    /// What cannot be written down fails otherwise than what nobody answers.
+    #[tokio::test]
+    async fn questions_can_be_written_down() {
+        let nobody = BrokerInfo { id: 1, host: "127.0.0.1".to_owned(), port: 1, rack: None };
+        let (lines, limit) = (Lines::default(), Duration::from_secs(5));
+        let asking = Asking { lines: &lines, client_id: "t", broker: &nobody, limit };
+        let known = Coordinators::default();
+        let unknown = offsets(&asking, &known, &["g"]).await.unwrap_err();
+        known.lock().insert("g".to_owned(), nobody.clone());
+        let fetched = offsets(&asking, &known, &["g"]).await.unwrap().remove("g").unwrap().unwrap_err();
+        known.lock().insert("g".to_owned(), nobody.clone());
+        let offset = GroupOffset { metadata: Some("note".into()), ..GroupOffset::new("t", 0, 7) };
+        let committed = commit(&asking, &known, "g", &[offset]).await.unwrap_err();
+        let listed = rebalancing(&asking, std::slice::from_ref(&nobody)).await.unwrap_err();
+        for error in [unknown, fetched, committed, listed] {
+            assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+        }
+    }
+}

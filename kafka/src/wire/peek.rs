@@ -1,0 +1,203 @@
+//! Looks at what stands at an offset without reading it: whether records do, or only the marks of transactions and what was
+//! aborted. A request for each leader, however many partitions there are.
+//!
+//! Only the heads of batches are looked at (the message format's version 2). A mark is some eighty bytes, so a few kilobytes of each
+//! partition show many of them; a batch that does not fit is a batch of records.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::{ApiKey, BrokerId, FetchRequest, FetchResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{Lines, decode, outcome};
+use crate::error::Result;
+use crate::record::TopicPartition;
+use crate::topic::{BrokerInfo, Peek, PerPartition};
+
+/// The last version that names topics.
+const FETCH: (ApiKey, i16) = (ApiKey::Fetch, 12);
+const READ_COMMITTED: i8 = 1;
+/// How much of each partition is looked at.
+const PARTITION_BYTES: i32 = 16 << 10;
+const BYTES: i32 = 8 << 20;
+/// The bytes of a batch's head that are looked at.
+const HEAD: usize = 61;
+/// Bytes of a batch that its length does not count.
+const BEFORE_LENGTH: usize = 12;
+const TRANSACTIONAL: i16 = 1 << 4;
+const CONTROL: i16 = 1 << 5;
+
+/// Looks at these offsets of partitions that a broker leads.
+pub(crate) async fn peek(
+    lines: &Lines,
+    client_id: &str,
+    leader: &BrokerInfo,
+    offsets: &BTreeMap<TopicPartition, i64>,
+    limit: Duration,
+) -> Result<PerPartition<Peek>> {
+    let mut topics: BTreeMap<&str, Vec<FetchPartition>> = BTreeMap::new();
+    for (partition, offset) in offsets {
+        let question = FetchPartition::default()
+            .with_partition(partition.partition)
+            .with_current_leader_epoch(-1)
+            .with_last_fetched_epoch(-1)
+            .with_fetch_offset(*offset)
+            .with_partition_max_bytes(PARTITION_BYTES);
+        topics.entry(&partition.topic).or_default().push(question);
+    }
+    let topic = |(name, partitions): (&str, Vec<FetchPartition>)| {
+        FetchTopic::default().with_topic(TopicName(StrBytes::from_string(name.to_owned()))).with_partitions(partitions)
+    };
+    let question = FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_max_wait_ms(0)
+        .with_min_bytes(0)
+        .with_max_bytes(BYTES)
+        .with_isolation_level(READ_COMMITTED)
+        .with_session_epoch(-1)
+        .with_topics(topics.into_iter().map(topic).collect());
+    let mut answer = lines.ask(leader, client_id, FETCH, &question, limit).await?;
+    let answer: FetchResponse = decode(&mut answer, FETCH.1)?;
+    outcome(answer.error_code, None)?;
+    let mut all = BTreeMap::new();
+    for topic in answer.responses {
+        let name = topic.topic.to_string();
+        for data in topic.partitions {
+            let partition = TopicPartition::new(&name, data.partition_index);
+            let Some(offset) = offsets.get(&partition) else { continue };
+            all.insert(partition, outcome(data.error_code, None).map(|()| look(*offset, &data)));
+        }
+    }
+    Ok(all)
+}
+
+/// What the batches from that offset on hold.
+fn look(offset: i64, data: &PartitionData) -> Peek {
+    let mut next = offset;
+    let mut bytes = data.records.clone().unwrap_or_default();
+    // Where the last transaction of a producer ended: what it writes later is of another one.
+    let mut ended: BTreeMap<i64, i64> = BTreeMap::new();
+    let aborted = |head: &Head, ended: Option<&i64>| {
+        let of_producer = data.aborted_transactions.iter().flatten().filter(|aborted| aborted.producer_id.0 == head.producer);
+        let mut begun = of_producer.map(|aborted| aborted.first_offset).filter(|first| *first <= head.base);
+        head.is(TRANSACTIONAL) && begun.any(|first| ended.is_none_or(|ended| first > *ended))
+    };
+    while let Some(head) = Head::take(&mut bytes) {
+        let is_mark = head.is(CONTROL);
+        let is_empty = is_mark || aborted(&head, ended.get(&head.producer));
+        if is_mark {
+            ended.insert(head.producer, head.last);
+        }
+        if head.last < next {
+            continue;
+        }
+        if !is_empty {
+            // Of a batch that is begun already the oldest record is not the one that waits.
+            let timestamp_ms = if head.base >= offset { head.first_timestamp } else { head.last_timestamp };
+            return Peek { empty_until: next, timestamp_ms: Some(timestamp_ms) };
+        }
+        next = head.last.saturating_add(1);
+    }
+    Peek { empty_until: next, timestamp_ms: None }
+}
+
+/// The head of a batch.
+struct Head {
+    base: i64,
+    last: i64,
+    attributes: i16,
+    first_timestamp: i64,
+    last_timestamp: i64,
+    producer: i64,
+}
+
+impl Head {
+    /// Takes the next batch off; none: there is none whose head is whole.
+    fn take(bytes: &mut Bytes) -> Option<Self> {
+        if bytes.len() < HEAD {
+            return None;
+        }
+        let mut head = bytes.slice(..HEAD);
+        let base = head.get_i64();
+        let length = usize::try_from(head.get_i32()).ok()?;
+        let _leader_epoch = head.get_i32();
+        if head.get_i8() != 2 {
+            return None;
+        }
+        let _checksum = head.get_u32();
+        let attributes = head.get_i16();
+        let last = base.checked_add(i64::from(head.get_i32()))?;
+        let (first_timestamp, last_timestamp, producer) = (head.get_i64(), head.get_i64(), head.get_i64());
+        bytes.advance(length.saturating_add(BEFORE_LENGTH).clamp(HEAD, bytes.len()));
+        Some(Self { base, last, attributes, first_timestamp, last_timestamp, producer })
+    }
+
+    fn is(&self, flag: i16) -> bool {
+        self.attributes & flag != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{BufMut, BytesMut};
+    use kafka_protocol::messages::ProducerId;
+    use kafka_protocol::messages::fetch_response::AbortedTransaction;
+
+    use super::*;
+
+    fn batch(base: i64, records: i32, attributes: i16, producer: i64) -> Vec<u8> {
+        let mut bytes = BytesMut::new();
+        bytes.put_i64(base);
+        bytes.put_i32(60);
+        bytes.put_i32(0);
+        bytes.put_i8(2);
+        bytes.put_u32(0);
+        bytes.put_i16(attributes);
+        bytes.put_i32(records - 1);
+        bytes.put_i64(1_000 + base);
+        bytes.put_i64(2_000 + base);
+        bytes.put_i64(producer);
+        bytes.resize(72, 0);
+        bytes.to_vec()
+    }
+
+    #[test]
+    fn what_stands_at_an_offset() {
+        let (mark, records, of_transaction) = (TRANSACTIONAL | CONTROL, 0, TRANSACTIONAL);
+        let cut = |bytes: Vec<u8>| bytes[..40].to_vec();
+        for (name, batches, empty_until, timestamp_ms) in [
+            ("nothing", vec![], 10, None),
+            ("a mark", vec![batch(10, 1, mark, 7)], 11, None),
+            ("marks, then records", vec![batch(10, 1, mark, 7), batch(11, 1, mark, 7), batch(12, 5, records, -1)], 12, Some(1_012)),
+            ("records", vec![batch(10, 5, records, -1)], 10, Some(1_010)),
+            ("the rest of a batch", vec![batch(8, 5, records, -1)], 10, Some(2_008)),
+            ("a batch before", vec![batch(5, 5, records, -1), batch(10, 1, mark, 7)], 11, None),
+            ("aborted records and their mark", vec![batch(10, 5, of_transaction, 9), batch(15, 1, mark, 9)], 16, None),
+            (
+                "aborted records, then others of the same producer",
+                vec![batch(10, 5, of_transaction, 9), batch(15, 1, mark, 9), batch(16, 2, of_transaction, 9)],
+                16,
+                Some(1_016),
+            ),
+            ("records of another transaction", vec![batch(10, 5, of_transaction, 7)], 10, Some(1_010)),
+            ("a batch that is not whole", vec![batch(10, 1, mark, 7), cut(batch(11, 5, records, -1))], 11, None),
+            ("no batch", vec![vec![0xff; 80]], 10, None),
+        ] {
+            let aborted = AbortedTransaction::default().with_producer_id(ProducerId(9)).with_first_offset(10);
+            let data = PartitionData::default().with_records(Some(batches.concat().into())).with_aborted_transactions(Some(vec![aborted]));
+            assert_eq!(look(10, &data), Peek { empty_until, timestamp_ms }, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_question_can_be_written_down() {
+        let nobody = BrokerInfo { id: 1, host: "127.0.0.1".to_owned(), port: 1, rack: None };
+        let offsets = BTreeMap::from([(TopicPartition::new("t", 0), 7)]);
+        let asked = peek(&Lines::default(), "t", &nobody, &offsets, Duration::from_secs(5)).await;
+        assert!(matches!(asked, Err(crate::error::Error::Unreachable { .. })), "{asked:?}");
+    }
+}

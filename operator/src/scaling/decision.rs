@@ -1,0 +1,208 @@
+//! The number of workers that a pipeline shall have, and why.
+
+use std::time::Duration;
+
+use super::{calm, effect::START, history::History, need::Need, observation::PartitionKey, policy::Policy};
+
+/// Why so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// They keep up.
+    AsNeeded,
+    /// More are needed for what waits to be done in time.
+    Behind,
+    /// Fewer have been enough for the whole window.
+    FewerEnough,
+    /// Fewer would be enough now; whether that lasts is to be seen.
+    Waiting,
+    /// Nothing comes: none are needed.
+    Asleep,
+    /// Something came while there were none.
+    Awake,
+    /// A worker must commit first where the group begins.
+    Beginning,
+    /// Their number was below the minimum or above the maximum.
+    OutOfBounds,
+    /// All that is allowed are not enough.
+    AtMaximum,
+    /// There are no partitions for more.
+    AtPartitions,
+    /// One partition is more than a worker can do; others do not help.
+    HotPartition,
+    /// More workers did no more: the last step was taken back.
+    ScaleUpIneffective,
+    /// What waits could not be read.
+    LagUnknown,
+    /// New workers are replacing old ones.
+    RollingOut,
+    /// The group is sharing its partitions out anew.
+    Rebalancing,
+    /// Those that are declared are not ready yet.
+    Starting,
+    /// The last step up is still to show what it is good for.
+    OnTrial,
+    /// They have work, and do nothing: more would do as much.
+    NoProgress,
+}
+
+/// What keeps the number from being another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// The minimum.
+    Minimum,
+    /// The maximum.
+    Maximum,
+    /// The number of partitions with work.
+    Partitions,
+    /// One partition that is more than a worker can do.
+    HotPartition,
+    /// That more did not help.
+    Effect,
+}
+
+/// The number of workers that a pipeline shall have, and what it follows from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// So many. None: as many as there are.
+    pub desired: Option<u32>,
+    /// Why.
+    pub reason: Reason,
+    /// What keeps the number from being another.
+    pub limited_by: Option<Limit>,
+    /// The partition that is more than a worker can do.
+    pub hot: Option<PartitionKey>,
+    /// Records that wait; none: that is not known.
+    pub lag: Option<u64>,
+    /// How old the oldest of them is.
+    pub age: Option<Duration>,
+    /// Records that come each second.
+    pub arrival: f64,
+    /// Records that a worker handles each second, if that is known.
+    pub speed: Option<f64>,
+}
+
+/// Decides by what was seen.
+#[must_use]
+pub fn decide(history: &History, policy: &Policy, now: Duration) -> Decision {
+    let known = history.since_read(now).is_some_and(|since| since <= policy.stale());
+    let (desired, reason, limited_by) = choose(history, policy, now, known);
+    let need = history.need(policy, now);
+    Decision {
+        desired: desired.filter(|desired| *desired != history.workers().declared),
+        reason,
+        limited_by,
+        hot: need.as_ref().and_then(|need| history.hot(need)).filter(|_| limited_by == Some(Limit::HotPartition)).cloned(),
+        lag: known.then(|| history.lag()),
+        age: history.age(now).filter(|_| known),
+        arrival: history.arrival(),
+        speed: history.speed(),
+    }
+}
+
+type Choice = (Option<u32>, Reason, Option<Limit>);
+
+fn choose(history: &History, policy: &Policy, now: Duration, known: bool) -> Choice {
+    let workers = history.workers();
+    let least = if workers.declared == 0 { policy.min } else { policy.min.max(1) };
+    if workers.declared < least {
+        return (Some(policy.min), Reason::OutOfBounds, Some(Limit::Minimum));
+    }
+    if workers.declared > policy.max {
+        return (Some(policy.max), Reason::OutOfBounds, Some(Limit::Maximum));
+    }
+    if !known {
+        return (None, Reason::LagUnknown, None);
+    }
+    if workers.declared == 0 {
+        return wake(history, policy, now);
+    }
+    if workers.rolling_out {
+        return (None, Reason::RollingOut, None);
+    }
+    if workers.rebalancing {
+        return (None, Reason::Rebalancing, None);
+    }
+    if workers.ready != workers.declared && history.effect.since_change(now).is_some_and(|since| since < START) {
+        return (None, Reason::Starting, None);
+    }
+    if policy.min == 0 && history.quiet.is_long(now, policy.idle) {
+        return (Some(0), Reason::Asleep, None);
+    }
+    if let Some(ceiling) = history.effect.ceiling(now)
+        && ceiling < workers.declared
+    {
+        return (Some(ceiling.max(policy.min)), Reason::ScaleUpIneffective, Some(Limit::Effect));
+    }
+    if let Some(choice) = more(history, policy, now) {
+        return choice;
+    }
+    let choice = fewer(history, policy, now);
+    match history.at_risk(policy, now).and_then(|need| limit(&need, policy, workers.declared)) {
+        // As many as can help are at it, and that is not enough.
+        Some((reason, limit)) if choice.0.is_none() => (None, reason, Some(limit)),
+        _ => choice,
+    }
+}
+
+fn wake(history: &History, policy: &Policy, now: Duration) -> Choice {
+    if history.lag() > 0 {
+        let need = history.need(policy, now).map_or(1, |need| need.workers);
+        return (Some(need.max(policy.min).max(1)), Reason::Awake, None);
+    }
+    if history.is_adrift() {
+        return (Some(policy.min.max(1)), Reason::Beginning, None);
+    }
+    (None, Reason::Asleep, None)
+}
+
+/// What to do where there are not enough; none: there are.
+fn more(history: &History, policy: &Policy, now: Duration) -> Option<Choice> {
+    let declared = history.workers().declared;
+    let (at_risk, need) = (history.at_risk(policy, now)?, history.need(policy, now)?);
+    let limit = limit(&at_risk, policy, declared);
+    if at_risk.workers <= declared || need.workers <= declared {
+        return None;
+    }
+    if history.is_stuck() {
+        return Some((None, Reason::NoProgress, None));
+    }
+    if history.effect.is_on_trial(now) {
+        return Some((None, Reason::OnTrial, None));
+    }
+    if history.effect.ceiling(now).is_some_and(|ceiling| need.workers > ceiling) {
+        return Some((None, Reason::ScaleUpIneffective, Some(Limit::Effect)));
+    }
+    Some((Some(need.workers), Reason::Behind, limit.map(|(_, limit)| limit)))
+}
+
+/// What keeps workers from being as many as it takes.
+fn limit(need: &Need, policy: &Policy, declared: u32) -> Option<(Reason, Limit)> {
+    if need.hot.is_some() {
+        return Some((Reason::HotPartition, Limit::HotPartition));
+    }
+    if need.enough {
+        return None;
+    }
+    if need.workers.max(declared) >= policy.max {
+        Some((Reason::AtMaximum, Limit::Maximum))
+    } else {
+        Some((Reason::AtPartitions, Limit::Partitions))
+    }
+}
+
+/// What to do where there are enough.
+fn fewer(history: &History, policy: &Policy, now: Duration) -> Choice {
+    let declared = history.workers().declared;
+    let window = policy.window();
+    let limit = (declared == policy.min && declared > 1).then_some(Limit::Minimum);
+    let Some(most) = history.needs.most(now, window) else { return (None, Reason::AsNeeded, limit) };
+    let enough = most.max(policy.min).max(1);
+    if enough >= declared {
+        return (None, Reason::AsNeeded, limit);
+    }
+    let rested = history.effect.since_change(now).is_none_or(|since| since >= window);
+    if rested && calm::pays(declared - enough, window, history.effect.cost()) {
+        return (Some(enough), Reason::FewerEnough, None);
+    }
+    (None, Reason::Waiting, limit)
+}

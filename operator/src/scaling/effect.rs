@@ -1,0 +1,201 @@
+//! Whether the last step up helped, and what a step costs.
+//!
+//! A step that brought less than a quarter of what it should have is taken back, and what it led to is not tried again for a
+//! while: longer each time, sooner if fewer workers turn out to do more than they did.
+
+use std::time::Duration;
+
+use super::{observation::Workers, rates::Throughput, track::median};
+
+/// How many clean intervals a step is judged by.
+const TRIAL: usize = 3;
+/// The least part of what a step should have brought.
+const WORTH: f64 = 0.25;
+/// How long a step that did not help is remembered, the first time; twice as long each further time.
+const REMEMBERED: Duration = Duration::from_secs(600);
+const REMEMBERED_AT_MOST: Duration = Duration::from_secs(7_200);
+/// By how much more must be done than when the step did not help, before it is tried again.
+const OTHER_TIMES: f64 = 1.3;
+/// How long new workers may take to become ready before they are given up.
+pub const START: Duration = Duration::from_secs(120);
+/// What a step costs until that was measured, in seconds of a worker.
+const COST: f64 = 10.0;
+
+/// A step up that is on trial.
+#[derive(Clone, Debug)]
+struct Step {
+    at: Duration,
+    from: u32,
+    to: u32,
+    before: f64,
+    after: Vec<f64>,
+}
+
+/// A number of workers beyond which more did not help.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ceiling {
+    /// So many did as much as more.
+    pub workers: u32,
+    until: Duration,
+    total: f64,
+}
+
+/// What is known of steps.
+#[derive(Clone, Debug)]
+pub struct Effect {
+    step: Option<Step>,
+    ceiling: Option<Ceiling>,
+    failures: u32,
+    /// What workers with enough to do did last, and how many they were.
+    last: Option<(u32, f64)>,
+    /// When the number of workers was changed last.
+    changed: Option<Duration>,
+    losing: f64,
+    cost: f64,
+}
+
+impl Default for Effect {
+    fn default() -> Self {
+        Self { step: None, ceiling: None, failures: 0, last: None, changed: None, losing: 0.0, cost: COST }
+    }
+}
+
+impl Effect {
+    /// Takes in that another number of workers was declared.
+    pub fn declared(&mut self, at: Duration, from: u32, to: u32) {
+        self.changed = Some(at);
+        let before = self.last.filter(|(workers, _)| *workers == from).map(|(_, total)| total);
+        self.step = before.filter(|_| to > from).map(|before| Step { at, from, to, before, after: Vec::new() });
+        self.last = None;
+    }
+
+    /// Takes in an interval in which nothing but records moved.
+    pub fn undisturbed(&mut self, at: Duration, workers: Workers, seen: &Throughput, partitions: usize) {
+        if self.losing > 0.0 {
+            self.cost = (self.cost + self.losing) / 2.0;
+            self.losing = 0.0;
+        }
+        let enough = usize::try_from(workers.ready).unwrap_or(usize::MAX).min(partitions);
+        if seen.backlogged == 0 || seen.backlogged < enough {
+            // It was drained, or not all of them had something to do: that is no proof of anything.
+            self.step = None;
+            self.last = None;
+            return;
+        }
+        self.last = Some((workers.ready, seen.total));
+        if self.ceiling.is_some_and(|c| workers.ready <= c.workers && seen.total > OTHER_TIMES * c.total) {
+            self.ceiling = None;
+        }
+        let Some(step) = self.step.as_mut().filter(|step| workers.ready >= step.to) else { return };
+        step.after.push(seen.total);
+        if step.after.len() >= TRIAL
+            && let Some(step) = self.step.take()
+        {
+            self.judge(at, &step);
+        }
+    }
+
+    /// Takes in an interval in which workers came, went or waited for one another, with work to do.
+    pub fn disturbed(&mut self, over: Duration, ready: u32, seen: &Throughput, speed: Option<f64>) {
+        let Some(speed) = speed.filter(|_| seen.backlogged > 0) else { return };
+        let idle = f64::from(ready) - seen.total / speed;
+        self.losing += idle.max(0.0) * over.as_secs_f64();
+    }
+
+    fn judge(&mut self, at: Duration, step: &Step) {
+        let after = median(step.after.iter().copied()).unwrap_or_default();
+        let hoped = step.before * (f64::from(step.to) / f64::from(step.from.max(1)) - 1.0);
+        if after - step.before >= WORTH * hoped {
+            self.failures = 0;
+            return;
+        }
+        let times = 2_u32.saturating_pow(self.failures.min(8));
+        let lasts = REMEMBERED.saturating_mul(times).min(REMEMBERED_AT_MOST);
+        self.failures = self.failures.saturating_add(1);
+        self.ceiling = Some(Ceiling { workers: step.from, until: at + lasts, total: step.before.max(after) });
+    }
+
+    /// Whether a step is still on trial.
+    pub fn is_on_trial(&self, now: Duration) -> bool {
+        self.step.as_ref().is_some_and(|step| now.saturating_sub(step.at) < START)
+    }
+
+    /// Beyond which number more do not help.
+    pub fn ceiling(&self, now: Duration) -> Option<u32> {
+        self.ceiling.filter(|ceiling| now < ceiling.until).map(|ceiling| ceiling.workers)
+    }
+
+    /// How long ago the number of workers was changed.
+    pub fn since_change(&self, now: Duration) -> Option<Duration> {
+        self.changed.map(|at| now.saturating_sub(at))
+    }
+
+    /// What a step costs, in seconds of a worker.
+    pub fn cost(&self) -> f64 {
+        self.cost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn stepped(before: f64, after: f64, backlogged: usize) -> Effect {
+        let mut effect = Effect::default();
+        let workers = |ready| Workers { declared: ready, ready, ..Workers::default() };
+        let seen = |total, backlogged| Throughput { total, per_worker: None, backlogged };
+        effect.undisturbed(second(0), workers(2), &seen(before, 6), 6);
+        effect.declared(second(5), 2, 6);
+        assert!(effect.is_on_trial(second(10)));
+        for at in [10, 15, 20] {
+            effect.undisturbed(second(at), workers(6), &seen(after, backlogged), 6);
+        }
+        effect
+    }
+
+    #[test]
+    fn a_step_that_does_not_help_is_remembered() {
+        for (name, after, backlogged, ceiling) in [
+            ("three times as much", 300.0, 6, None),
+            ("half of what it should bring", 200.0, 6, None),
+            ("as much as before", 100.0, 6, Some(2)),
+            ("less than before", 60.0, 6, Some(2)),
+            ("a little more", 140.0, 6, Some(2)),
+            ("it was drained", 20.0, 0, None),
+            ("one partition is left", 20.0, 1, None),
+        ] {
+            let effect = stepped(100.0, after, backlogged);
+            assert_eq!(effect.ceiling(second(30)), ceiling, "{name}");
+            assert!(!effect.is_on_trial(second(30)), "{name}");
+        }
+    }
+
+    #[test]
+    fn it_is_tried_again_later_or_in_other_times() {
+        let mut effect = stepped(100.0, 100.0, 6);
+        assert_eq!(effect.ceiling(second(20) + REMEMBERED), None);
+        let workers = Workers { declared: 2, ready: 2, ..Workers::default() };
+        effect.undisturbed(second(40), workers, &Throughput { total: 140.0, per_worker: None, backlogged: 6 }, 6);
+        assert_eq!(effect.ceiling(second(41)), None);
+        effect.declared(second(45), 2, 6);
+        for at in [50, 55, 60] {
+            let six = Workers { declared: 6, ready: 6, ..Workers::default() };
+            effect.undisturbed(second(at), six, &Throughput { total: 140.0, per_worker: None, backlogged: 6 }, 6);
+        }
+        assert_eq!(effect.ceiling(second(60) + REMEMBERED), Some(2), "twice as long");
+    }
+
+    #[test]
+    fn what_a_step_costs_is_measured() {
+        let mut effect = Effect::default();
+        let seen = |total| Throughput { total, per_worker: None, backlogged: 6 };
+        effect.disturbed(second(5), 4, &seen(0.0), Some(50.0));
+        effect.disturbed(second(5), 4, &seen(100.0), Some(50.0));
+        effect.undisturbed(second(20), Workers { ready: 4, ..Workers::default() }, &seen(200.0), 6);
+        assert!((effect.cost() - 20.0).abs() < 1e-9, "{}", effect.cost());
+    }
+}

@@ -1,0 +1,222 @@
+//! What is kept of what the sweeps saw of a pipeline: enough to decide by, and no more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    calm::Needs,
+    effect::Effect,
+    lag::{held_counts, standing},
+    need::{Need, need},
+    observation::{Observation, PartitionKey, PartitionOffsets, Role, Workers},
+    policy::Policy,
+    rates::{Speed, throughput},
+    track::Track,
+    zero::Quiet,
+};
+
+/// The part of a worker that records which keep coming may take.
+const FULL: f64 = 0.8;
+/// The part of the time that is left which a prediction may use up.
+const SAFE: f64 = 0.6;
+/// How long it takes from a decision until more is done: a pod starts, partitions move.
+const REACTION: Duration = Duration::from_secs(10);
+/// The least part of `drain` that what waits is given, however old it is.
+const LEAST_TIME: f64 = 1.0 / 3.0;
+
+/// What is kept of a pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    tracks: BTreeMap<PartitionKey, Track>,
+    workers: Workers,
+    /// When all partitions were read last.
+    read: Option<Duration>,
+    /// Whether the last reading failed.
+    failed: bool,
+    speed: Speed,
+    pub(super) effect: Effect,
+    pub(super) needs: Needs,
+    pub(super) quiet: Quiet,
+}
+
+impl History {
+    /// One that begins with a speed that was measured before, in records a second and worker.
+    #[must_use]
+    pub fn with_speed(per_worker: f64) -> Self {
+        Self { speed: Speed::known(per_worker), ..Self::default() }
+    }
+
+    /// Takes in what a sweep saw.
+    pub fn record(&mut self, seen: Observation, policy: &Policy) {
+        let before = std::mem::replace(&mut self.workers, seen.workers);
+        if self.read.is_some() && seen.workers.declared != before.declared {
+            self.effect.declared(seen.at, before.declared, seen.workers.declared);
+        }
+        let Some(partitions) = seen.partitions else {
+            self.failed = true;
+            return;
+        };
+        let after_failure = std::mem::take(&mut self.failed);
+        let since = self.read.replace(seen.at).map(|read| seen.at.saturating_sub(read));
+        if since.is_none_or(|since| since > policy.stale()) {
+            self.needs.forget();
+        }
+        let moved = self.follow(seen.at, since.unwrap_or_default(), &partitions);
+        if let Some(since) = since.filter(|since| !since.is_zero()) {
+            self.measure(seen.at, since, before, after_failure);
+        }
+        let work = moved || self.lag() > 0 || self.is_adrift();
+        self.quiet.look(seen.at, work);
+        self.needs.push(seen.at, self.enough(policy, seen.at), policy.window());
+    }
+
+    /// Takes in where partitions are. True: something came.
+    fn follow(&mut self, at: Duration, since: Duration, partitions: &[PartitionOffsets]) -> bool {
+        let held = held_counts(partitions);
+        let known: BTreeSet<&PartitionKey> = partitions.iter().map(|partition| &partition.key).collect();
+        self.tracks.retain(|key, _| known.contains(key));
+        let mut moved = false;
+        for partition in partitions {
+            let mut standing = standing(partition);
+            if partition.role == Role::Held && !held {
+                (standing.lag, standing.end) = (0, standing.position);
+            }
+            match self.tracks.get_mut(&partition.key) {
+                Some(track) => {
+                    moved |= track.standing.end != standing.end;
+                    track.update(at, since, standing, partition.age);
+                }
+                None => {
+                    let track = Track::new(at, standing, partition.age, partition.role == Role::Source);
+                    self.tracks.insert(partition.key.clone(), track);
+                }
+            }
+        }
+        moved
+    }
+
+    fn measure(&mut self, at: Duration, since: Duration, before: Workers, after_failure: bool) {
+        let ready = self.workers.ready;
+        let seen = throughput(self.tracks.values(), ready, since);
+        let calm = |workers: Workers| !workers.rolling_out && !workers.rebalancing;
+        if after_failure || before.ready != ready || !calm(before) || !calm(self.workers) {
+            let (least, speed) = (before.ready.min(ready), self.speed.per_worker());
+            self.effect.disturbed(since, least, &seen, speed);
+            return;
+        }
+        self.speed.measure(&seen, ready);
+        let sources = self.sources();
+        self.effect.undisturbed(at, self.workers, &seen, usize::try_from(sources).unwrap_or(usize::MAX));
+    }
+
+    /// How many workers there must be so that what comes does not wait, with room to spare, and what waits is done in time.
+    pub(super) fn need(&self, policy: &Policy, now: Duration) -> Option<Need> {
+        self.packed(policy, |track| demand(track, policy, now))
+    }
+
+    /// How many workers there must be so that the goal is not missed before something can be done about it.
+    pub(super) fn at_risk(&self, policy: &Policy, now: Duration) -> Option<Need> {
+        self.packed(policy, |track| risk(track, policy, now))
+    }
+
+    fn packed(&self, policy: &Policy, of: impl Fn(&Track) -> f64) -> Option<Need> {
+        let demands: Vec<f64> = self.tracks.values().map(of).collect();
+        Some(need(&demands, self.sources(), self.speed.per_worker()?, policy.max))
+    }
+
+    /// How many workers are enough, with room to spare.
+    fn enough(&self, policy: &Policy, now: Duration) -> u32 {
+        let idle = self.lag() == 0 && self.arrival() <= 0.0;
+        match self.need(policy, now) {
+            Some(need) => need.workers,
+            None if idle => 1,
+            // Whoever has always kept up has not shown how fast it is: one step less shows it.
+            None if self.keeps_up() => self.workers.declared.saturating_sub(1).max(1),
+            None => self.workers.declared.max(1),
+        }
+    }
+
+    fn keeps_up(&self) -> bool {
+        !self.tracks.values().any(Track::is_behind)
+    }
+
+    pub(super) fn hot(&self, need: &Need) -> Option<&PartitionKey> {
+        self.tracks.keys().nth(need.hot?)
+    }
+
+    /// How many partitions the source has.
+    #[must_use]
+    pub fn sources(&self) -> u32 {
+        u32::try_from(self.tracks.values().filter(|track| track.is_source).count()).unwrap_or(u32::MAX)
+    }
+
+    /// The workers as they were seen last.
+    #[must_use]
+    pub fn workers(&self) -> Workers {
+        self.workers
+    }
+
+    /// How long ago all partitions were read; none: they were not, or the last attempt failed.
+    #[must_use]
+    pub fn since_read(&self, now: Duration) -> Option<Duration> {
+        self.read.filter(|_| !self.failed).map(|read| now.saturating_sub(read))
+    }
+
+    /// Records that wait.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.tracks.values().map(|track| track.standing.lag).sum()
+    }
+
+    /// How old the oldest waiting record is; none: nothing waits.
+    #[must_use]
+    pub fn age(&self, now: Duration) -> Option<Duration> {
+        self.tracks.values().filter_map(|track| track.age(now)).max()
+    }
+
+    /// Records that come each second.
+    #[must_use]
+    pub fn arrival(&self) -> f64 {
+        self.tracks.values().map(Track::arrival).sum()
+    }
+
+    /// Records that a worker handles each second, if that is known.
+    #[must_use]
+    pub fn speed(&self) -> Option<f64> {
+        self.speed.per_worker()
+    }
+
+    /// Whether there is a partition whose beginning moves until a worker has committed it.
+    #[must_use]
+    pub fn is_adrift(&self) -> bool {
+        self.tracks.values().any(|track| track.standing.adrift)
+    }
+
+    /// Whether workers have enough to do and do nothing.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.tracks.values().any(Track::is_behind) && self.tracks.values().all(|track| track.worked_off == 0)
+    }
+}
+
+/// Records a second that must be handled in a partition so that the goal is not missed before something can be done about it.
+fn risk(track: &Track, policy: &Policy, now: Duration) -> f64 {
+    let reaction = (policy.interval + REACTION).as_secs_f64();
+    let waiting = track.standing.lag as f64 + track.arrival() * reaction;
+    waiting / (SAFE * left(track, policy, now) + reaction)
+}
+
+/// Records a second that must be handled in a partition so that it keeps up, and what waits is done in time. Not the sum of both:
+/// what comes is handled after what waits.
+fn demand(track: &Track, policy: &Policy, now: Duration) -> f64 {
+    (track.arrival() / FULL).max(track.standing.lag as f64 / left(track, policy, now))
+}
+
+/// For how long what waits in a partition may still wait. What is done about it is seen at the next look.
+fn left(track: &Track, policy: &Policy, now: Duration) -> f64 {
+    let drain = policy.drain.as_secs_f64();
+    let gone = track.age(now).unwrap_or_default() + policy.interval;
+    (drain - gone.as_secs_f64()).max(drain * LEAST_TIME)
+}

@@ -1,0 +1,136 @@
+//! How many workers it takes: partitions are packed into as few workers as can carry them.
+//!
+//! Consumer groups share partitions out by their number, not by their load: so a worker gets its share of the partitions at
+//! most, and of two numbers of workers with the same largest share the larger one is never taken.
+
+/// What one worker can carry besides a partition that is too much for it.
+const BESIDE_HOT: f64 = 0.1;
+/// Of how many times what the others need on average a partition must be in need, to be called hot.
+const HOT: f64 = 2.0;
+
+/// How many workers it takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Need {
+    /// So many, and no more than are allowed.
+    pub workers: u32,
+    /// Whether that is enough, hot partitions aside.
+    pub enough: bool,
+    /// The partition that is too much for one worker while the others are not, by its place among the demands.
+    pub hot: Option<usize>,
+}
+
+/// How many workers carry these demands, in records a second for each partition, of which a worker handles `speed`. At most
+/// `most`. `partitions`: how many there are to share out.
+#[must_use]
+pub fn need(demands: &[f64], partitions: u32, speed: f64, most: u32) -> Need {
+    let with_work = u32::try_from(demands.iter().filter(|demand| **demand > 0.0).count()).unwrap_or(u32::MAX).max(1);
+    let most = most.min(with_work).max(1);
+    let mut heaviest_first: Vec<f64> = demands.iter().map(|demand| demand / speed).filter(|load| *load > 0.0).collect();
+    heaviest_first.sort_by(|a, b| b.total_cmp(a));
+    let hot = hot(demands, speed);
+    // None with less room than all of them weigh has to be tried.
+    let weight: f64 = heaviest_first.iter().map(|load| weight(*load)).sum();
+    let tried = counts(partitions).filter(|count| *count <= most && f64::from(*count) >= weight);
+    match tried.into_iter().find(|count| fits(&heaviest_first, *count, share(partitions, *count))) {
+        Some(workers) => Need { workers, enough: hot.is_some() || heaviest_first.first().is_none_or(|load| *load <= 1.0), hot },
+        None => Need { workers: snapped(most, partitions), enough: false, hot },
+    }
+}
+
+/// The most partitions that one of so many workers gets.
+fn share(partitions: u32, workers: u32) -> u32 {
+    partitions.max(1).div_ceil(workers.max(1))
+}
+
+/// The numbers of workers that make a difference, from one on.
+fn counts(partitions: u32) -> impl Iterator<Item = u32> {
+    (1..=partitions.max(1)).filter(move |count| snapped(*count, partitions) == *count)
+}
+
+/// The smallest number of workers of which none gets more partitions than with so many.
+#[must_use]
+pub fn snapped(workers: u32, partitions: u32) -> u32 {
+    let partitions = partitions.max(1);
+    partitions.div_ceil(share(partitions, workers)).min(workers)
+}
+
+/// Whether so many workers carry these loads, each as parts of what one can, if none takes more than its share of them.
+fn fits(heaviest_first: &[f64], workers: u32, share: u32) -> bool {
+    let mut bins = vec![(0.0_f64, 0_u32, false); usize::try_from(workers).unwrap_or(usize::MAX).min(heaviest_first.len().max(1))];
+    for load in heaviest_first {
+        let is_hot = *load > 1.0;
+        let open = bins.iter_mut().filter(|(_, taken, has_hot)| *taken < share && !(is_hot && *has_hot));
+        let Some(lightest) = open.min_by(|a, b| a.0.total_cmp(&b.0)) else { return false };
+        *lightest = (lightest.0 + weight(*load), lightest.1 + 1, lightest.2 || is_hot);
+        if lightest.0 > 1.0 {
+            return false;
+        }
+    }
+    true
+}
+
+/// What a hot partition needs nobody can give; it takes what the others leave.
+fn weight(load: f64) -> f64 {
+    if load > 1.0 { 1.0 - BESIDE_HOT } else { load }
+}
+
+fn hot(demands: &[f64], speed: f64) -> Option<usize> {
+    let (index, demand) = demands.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let others = demands.len().checked_sub(1).filter(|others| *others > 0)?;
+    let average = (demands.iter().sum::<f64>() - demand) / f64::from(u32::try_from(others).ok()?);
+    (demand > speed && demand > HOT * average && average < speed).then_some(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_packed() {
+        let even = |count, demand| vec![demand; count];
+        for (name, demands, most, workers, enough) in [
+            ("nothing to do", even(6, 0.0), 9, 1, true),
+            ("one carries all", even(6, 15.0), 9, 1, true),
+            ("two", even(6, 30.0), 9, 2, true),
+            ("three", even(6, 50.0), 9, 3, true),
+            ("four would get as many at most as three", even(6, 60.0), 9, 6, true),
+            ("no more than partitions", even(6, 500.0), 9, 6, false),
+            ("no more than the maximum", even(6, 90.0), 3, 3, false),
+            ("five are no better than three", even(6, 90.0), 5, 3, false),
+            ("no more than partitions with work", vec![90.0, 90.0, 0.0, 0.0, 0.0, 0.0], 9, 2, true),
+            ("uneven", vec![90.0, 40.0, 40.0, 10.0, 10.0, 10.0], 9, 3, true),
+            ("a hot one beside five light ones", vec![900.0, 8.0, 8.0, 8.0, 8.0, 8.0], 9, 3, true),
+            ("a hot one alone", vec![900.0, 0.0, 0.0, 0.0, 0.0, 0.0], 9, 1, true),
+            ("two that are too much for one each", vec![900.0, 800.0, 8.0, 8.0, 8.0, 8.0], 9, 3, false),
+        ] {
+            let need = need(&demands, 6, 100.0, most);
+            assert_eq!((need.workers, need.enough), (workers, enough), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_number_with_the_same_largest_share() {
+        for (partitions, expected) in
+            [(6, vec![1, 2, 3, 6]), (10, vec![1, 2, 3, 4, 5, 10]), (1, vec![1]), (0, vec![1]), (7, vec![1, 2, 3, 4, 7])]
+        {
+            assert_eq!(counts(partitions).collect::<Vec<_>>(), expected, "{partitions}");
+        }
+        for (workers, snapped_to) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 3), (6, 6), (7, 6), (100, 6)] {
+            assert_eq!(snapped(workers, 6), snapped_to, "{workers}");
+        }
+    }
+
+    #[test]
+    fn a_partition_is_hot_where_others_are_not() {
+        for (demands, expected) in [
+            (vec![10.0, 300.0, 10.0], Some(1)),
+            (vec![300.0, 300.0, 300.0], None),
+            (vec![10.0, 90.0, 10.0], None),
+            (vec![500.0, 900.0, 500.0], None),
+            (vec![300.0], None),
+            (vec![], None),
+        ] {
+            assert_eq!(need(&demands, 3, 100.0, 9).hot, expected, "{demands:?}");
+        }
+    }
+}
