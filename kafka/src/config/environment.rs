@@ -122,6 +122,8 @@ mod tests {
             "APP_CONSUMER_SESSION_TIMEOUT",
             "APP_CONSUMER_CO_PARTITIONED",
             "APP_TOPICS",
+            "APP_TRANSACTIONS_TRANSACTIONAL_ID",
+            "APP_READER_TOPICS",
         ] {
             assert!(variables.iter().any(|variable| variable == expected), "{expected}: {variables:?}");
         }

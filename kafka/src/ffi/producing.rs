@@ -60,7 +60,7 @@ pub(crate) trait Settle: Send + Sync + 'static {
     /// What is kept with each record until then.
     type Ticket: IntoOpaque;
 
-    /// Called with the records of one report, each once and in their order within a partition. All must be taken.
+    /// Called with the records of one report, each once and in their order within a partition.
     fn settle(&self, fates: impl Iterator<Item = (Self::Ticket, Fate)>);
 
     /// Called after that with how many of these records are stored in a partition, once for many that follow one another there.
@@ -106,7 +106,7 @@ impl<S: Settle> Deliveries for Reports<S> {
     unsafe fn take(&self, report: &Event) -> usize {
         let (mut count, mut is_placed) = (0, true);
         let mut runs: Vec<Run> = Vec::new();
-        self.0.settle(std::iter::from_fn(|| {
+        let mut fates = std::iter::from_fn(|| {
             // SAFETY: the event is alive, and so are its messages as long as it.
             let message = unsafe { sys::rd_kafka_event_message_next(report.ptr()) };
             if message.is_null() {
@@ -125,7 +125,10 @@ impl<S: Settle> Deliveries for Reports<S> {
             }
             count += 1;
             Some((ticket, fate))
-        }));
+        });
+        self.0.settle(fates.by_ref());
+        // What was left is not forgotten by the library otherwise.
+        fates.for_each(drop);
         for run in &runs {
             // SAFETY: the event is alive, and so are the topics of its messages.
             unsafe { self.tell(run) };
@@ -155,7 +158,9 @@ unsafe fn read_fate(message: *const sys::rd_kafka_message_t) -> Fate {
     // SAFETY: the caller's promise. No reference is made of the message, because its error code may be any number.
     unsafe {
         let mut code = ErrorCode::at(&raw const (*message).err);
-        if code.is(Code::InvalidRecord) && is_constant(sys::rd_kafka_message_produce_errstr(message)) {
+        if [Code::InvalidRecord, Code::InvalidTimestamp].iter().any(|of| code.is(*of))
+            && is_constant(sys::rd_kafka_message_produce_errstr(message))
+        {
             code = Code::InvalidDifferentRecord.into();
         }
         if !code.is_error() {
@@ -345,8 +350,8 @@ mod tests {
     #[test]
     fn the_words_of_the_library_are_told_from_those_of_kafka() {
         let (own, kafkas) = (c"part of a batch".as_ptr(), CString::new("part of a batch").unwrap());
-        // SAFETY: the library says its version in a text of its own.
-        let librarys = unsafe { sys::rd_kafka_version_str() };
+        // SAFETY: the library says what a code means in a text of its own.
+        let librarys = unsafe { sys::rd_kafka_err2str(RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR) };
         assert_eq!([own, librarys, kafkas.as_ptr(), ptr::null()].map(is_constant), [true, true, false, false]);
     }
 }

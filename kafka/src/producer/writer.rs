@@ -36,7 +36,7 @@ pub(crate) trait Listen: Send + Sync + 'static {
     /// What is kept with each record.
     type Ticket: IntoOpaque;
 
-    /// Some that were written to one partition, in their order. All must be taken.
+    /// Some that were written to one partition, in their order.
     fn delivered(&self, outcomes: impl Iterator<Item = (Self::Ticket, Result<RecordPosition>)>);
 
     /// The same of records that the client itself has given up, because it is dropped or a transaction ends. It says nothing of Kafka.

@@ -1,4 +1,4 @@
-//! One consumer and one producer at a time, until told to stop; after a failure that they do not survive, new ones.
+//! One consumer, and its producer or two that take turns, until told to stop; after a failure that they do not survive, new ones.
 //!
 //! A session ends in one of two ways. Told to stop, it finishes what is under way and commits it. Broken, it drops what
 //! is under way; the next session begins at the committed offsets, so that nothing is lost and each lane keeps its order.
@@ -21,7 +21,7 @@ use super::{
     engine::{Engine, Parts},
     handover::{Handover, Patience, Rebalance},
     lookup::{KnownTopics, Lookup},
-    outbox::{AtLeastOnce, Cut, ExactlyOnce, Outbox},
+    outbox::{AtLeastOnce, Batching, Cut, ExactlyOnce, Outbox},
     refused::Refused,
     retry,
     tiers::Tiers,
@@ -222,7 +222,7 @@ impl<W: World> Stream<W> {
         let outbox = AtLeastOnce::new(
             self.world.clone(),
             producer,
-            producing.batch_bytes,
+            Batching { bytes: producing.batch_bytes, linger: producing.linger },
             Arc::clone(&group.member),
             addresses.clone(),
             self.counting(),
@@ -237,15 +237,18 @@ impl<W: World> Stream<W> {
         shutdown: &CancellationToken,
     ) -> Result<Result<(), Breakdown>, WorkerError> {
         let [first, second] = clients::transactional(&self.pipeline, &self.worker, producing);
-        let start = futures::future::try_join(self.world.transactional(&first), self.world.transactional(&second));
+        // Both are waited for, also where one fails: what still goes on would fence the next session's.
+        let start = futures::future::join(self.world.transactional(&first), self.world.transactional(&second));
         let (first, second) = match shutdown.run_until_cancelled(start).await {
             None => return Ok(Ok(())),
-            Some(Err(Error::InvalidSettings(error))) => return Err(Error::InvalidSettings(error).into()),
-            Some(Err(error)) => {
+            Some((Err(Error::InvalidSettings(error)), _) | (_, Err(Error::InvalidSettings(error)))) => {
+                return Err(Error::InvalidSettings(error).into());
+            }
+            Some((Err(error), _) | (_, Err(error))) => {
                 self.needs.producer.missing(error.to_string());
                 return Ok(Err(Breakdown::Produce(error)));
             }
-            Some(Ok(producers)) => producers,
+            Some((Ok(first), Ok(second))) => (first, second),
         };
         let end = CancellationToken::new();
         // Both are connected to the same brokers.

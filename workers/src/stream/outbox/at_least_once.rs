@@ -28,19 +28,31 @@ const INTERVAL: Duration = Duration::from_millis(200);
 const LINGER: Duration = Duration::from_millis(3);
 /// So few: what comes faster than that fills batches by itself.
 const FEW: usize = 256;
+/// How often the pause before the next attempt to send doubles: to some 3 s.
+const MOST_PUSHES: u32 = 10;
 /// How long to pause at most while commits fail.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 type Commit = BoxFuture<'static, (Vec<Position>, penstock_kafka::Result<()>)>;
 
+/// How the producer gathers records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batching {
+    /// How large its batches are.
+    pub bytes: u32,
+    /// How long a record waits for others.
+    pub linger: Duration,
+}
+
 /// Writes at once and commits what is settled.
 pub(crate) struct AtLeastOnce<W: World> {
     world: W,
     producer: Arc<W::Bulk>,
-    /// How large the producer's batches are.
-    batch_bytes: u32,
+    batching: Batching,
     /// Since when something may wait to be sent.
     waiting_since: Option<Instant>,
+    /// How often it was to be sent since, and was perhaps not.
+    pushes: u32,
     /// What waits is being sent.
     pushing: Option<BoxFuture<'static, ()>>,
     member: Arc<W::Member>,
@@ -58,7 +70,7 @@ impl<W: World> AtLeastOnce<W> {
     pub fn new(
         world: W,
         producer: W::Bulk,
-        batch_bytes: u32,
+        batching: Batching,
         member: Arc<W::Member>,
         addresses: Addresses,
         count: impl Fn(bool, u64) + Send + Sync + 'static,
@@ -66,8 +78,9 @@ impl<W: World> AtLeastOnce<W> {
         Self {
             world,
             producer: Arc::new(producer),
-            batch_bytes,
+            batching,
             waiting_since: None,
+            pushes: 0,
             pushing: None,
             member,
             addresses,
@@ -81,7 +94,7 @@ impl<W: World> AtLeastOnce<W> {
     }
 
     fn token(&self, record: &RecordRef<'_>, ticket: Ticket, is_letter: bool) -> Token {
-        Token { ticket, is_letter, is_alone: clients::is_alone(record.size(), self.batch_bytes) }
+        Token { ticket, is_letter, is_alone: clients::is_alone(record.size(), self.batching.bytes) }
     }
 
     async fn enqueue(producer: &W::Bulk, record: RecordRef<'_>, token: Token, written: &mut Written) -> Result<(), Breakdown> {
@@ -96,14 +109,31 @@ impl<W: World> AtLeastOnce<W> {
 
     /// When what waits is sent; none while it goes by itself.
     fn next_push(&self) -> Option<Instant> {
-        let since = self.waiting_since.filter(|_| self.pushing.is_none() && self.producer.in_flight() < FEW)?;
-        Some(since + LINGER)
+        let goes_by_itself = self.pushing.is_some() || self.batching.linger <= LINGER || self.producer.in_flight() >= FEW;
+        let since = self.waiting_since.filter(|_| !goes_by_itself)?;
+        Some(since + LINGER * 2_u32.pow(self.pushes.min(MOST_PUSHES)))
     }
 
     fn begin_push(&mut self) {
         let producer = Arc::clone(&self.producer);
         self.waiting_since = None;
         self.pushing = Some(async move { producer.push().await }.boxed());
+    }
+
+    /// A thread of the library may have come too late to see it. Where Kafka is slow or away, it is for nothing, and less and less
+    /// often.
+    fn end_push(&mut self) {
+        self.pushing = None;
+        if self.waiting_since.is_none() && self.producer.in_flight() > 0 {
+            self.waiting_since = Some(Instant::now());
+            self.pushes += 1;
+        }
+    }
+
+    fn written(&mut self) {
+        if self.waiting_since.is_none() || self.pushes > 0 {
+            (self.waiting_since, self.pushes) = (Some(Instant::now()), 0);
+        }
     }
 
     fn begin_commit(&mut self, positions: Vec<Position>) {
@@ -181,7 +211,7 @@ impl<W: World> Outbox for AtLeastOnce<W> {
         // What causes nothing is settled at once: no acknowledgement will tell that offsets have moved.
         self.has_moved |= written.records == 0;
         if written.records > 0 {
-            self.waiting_since.get_or_insert_with(Instant::now);
+            self.written();
         }
         Ok(written)
     }
@@ -207,7 +237,7 @@ impl<W: World> Outbox for AtLeastOnce<W> {
                     Some(push) => push.await,
                     None => std::future::pending().await,
                 }
-            } => self.pushing = None,
+            } => self.end_push(),
             () = async {
                 match next_push {
                     Some(due) => sleep_until(due).await,
@@ -222,8 +252,10 @@ impl<W: World> Outbox for AtLeastOnce<W> {
         self.conclude(books);
         let Settled { acknowledged, failed, stored } = self.producer.settled();
         self.has_moved |= !acknowledged.is_empty();
-        if self.producer.in_flight() == 0 {
-            self.waiting_since = None;
+        match self.producer.in_flight() {
+            0 => (self.waiting_since, self.pushes) = (None, 0),
+            FEW.. => self.waiting_since = Some(Instant::now()),
+            _ => {}
         }
         Ok(Answers {
             acknowledged: acknowledged.into_iter().map(Token::from).collect(),
@@ -299,7 +331,7 @@ mod tests {
             sender: Sender { pipeline: "a/b".into(), group: "g".into(), processor: "p".into() },
             refused: Refused::default(),
         };
-        AtLeastOnce::new(kafka, producer, 1_024, Arc::new(member), addresses, |_, _| ())
+        AtLeastOnce::new(kafka, producer, Batching { bytes: 1_024, linger: 2 * LINGER }, Arc::new(member), addresses, |_, _| ())
     }
 
     /// Writes what follows from a record.
@@ -342,6 +374,12 @@ mod tests {
         while outbox.pushing.is_some() {
             outbox.wait().await;
         }
+        // Nothing answers: it is tried again, later each time, and at once for what comes then.
+        assert!(outbox.next_push().unwrap() > Instant::now() + LINGER);
+        write(&mut outbox, &mut books, vec![Output::default()]).await;
+        assert!(outbox.next_push().unwrap() <= Instant::now() + LINGER);
+        outbox.batching.linger = LINGER;
+        assert!(outbox.next_push().is_none());
     }
 
     #[tokio::test]

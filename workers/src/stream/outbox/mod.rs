@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, future::Future, sync::Arc};
 use penstock_kafka::{Error, TopicPartition};
 use tokio::time::Instant;
 
-pub(crate) use at_least_once::AtLeastOnce;
+pub(crate) use at_least_once::{AtLeastOnce, Batching};
 pub(crate) use exactly_once::{Cut, ExactlyOnce};
 
 use super::{
