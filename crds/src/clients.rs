@@ -45,7 +45,7 @@ pub struct Producer {
     pub batch_bytes: Option<i32>,
     /// How long a record waits for others to be sent with it, such as `5ms`. From 0ms to 1s. The end of a transaction waits for
     /// nothing, and behind an HTTP source a record waits for half of its caller's time at most. Read at least once it waits for
-    /// 3ms at most while few others are on their way. Default: 10ms.
+    /// 3ms at most, as a rule, while few others are on their way. Default: 10ms.
     #[schemars(schema_with = "crate::schema::linger")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linger: Option<String>,
