@@ -8,10 +8,10 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use penstock_crds::worker::{
-    Breaking, Choice, DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
-    PipelineId, Producing, RetryPolicy, StartFrom, TransactionBounds, WorkerConfig, WorkerSource,
+    Breaking, DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
+    RetryPolicy, StartFrom, TransactionBounds, WorkerConfig, WorkerSource,
 };
-use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
+use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, Record};
 use penstock_tests::{
     local::{Answer, BrokerSettings, Brokers, get, ports, post},
     scene::{LIMIT, Result, Waiting, until},
@@ -20,26 +20,19 @@ use penstock_workers::{error::WorkerError, processors, runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{series::series, topic::read};
+use crate::{
+    front::front,
+    series::series,
+    shared,
+    topic::{make, read},
+};
 
+const EVENTS: &str = "posted.events";
+const DEAD: &str = "posted.dead";
 const SCHEMA: &str = r#"{"type": "object", "required": ["n"]}"#;
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 type Worker = (CancellationToken, JoinHandle<std::result::Result<(), WorkerError>>);
-
-fn config(brokers: &Brokers, builtin: &str, options: &[(&str, &str)], source: WorkerSource, sink: Option<&str>) -> WorkerConfig {
-    WorkerConfig {
-        pipeline: PipelineId { namespace: "local".into(), name: builtin.to_owned() },
-        bootstrap_servers: brokers.bootstrap(),
-        source,
-        processor: Choice::builtin(builtin, options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()),
-        sink: sink.map(str::to_owned),
-        table: vec![],
-        producer: Producing::default(),
-        admin_port: 0,
-        drain_timeout: Duration::from_secs(10),
-    }
-}
 
 fn start(config: WorkerConfig) -> Result<Worker> {
     let (processor, shutdown) = (processors::build(&config)?, CancellationToken::new());
@@ -78,13 +71,9 @@ fn event(id: u8, key: &str) -> String {
 
 #[tokio::test]
 async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> Result {
-    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
+    let brokers = shared::broker().await?;
     let connection = ConnectionSettings::new(brokers.bootstrap())?;
-    let admin = TopicAdmin::new(&connection)?;
-    for (name, created) in admin.create(&[NewTopic::new("events").with_partitions(2), NewTopic::new("dead").with_partitions(1)]).await? {
-        created?;
-        admin.wait_until_visible(&name, if name == "events" { 2 } else { 1 }, LIMIT).await?;
-    }
+    make(&connection, &[NewTopic::new(EVENTS).with_partitions(2), NewTopic::new(DEAD).with_partitions(1)]).await?;
     let ports = ports::free(2)?;
     let (port, admin) = (ports[0], ports[1]);
     let options = [
@@ -95,9 +84,9 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
         ("produceTimeout", "2s"),
         ("acceptedStatus", "200"),
     ];
-    let gateway = config(&brokers, "events-gateway", &options, WorkerSource::Http { port, auth: None }, Some("events"));
-    let gateway = start(WorkerConfig { admin_port: admin, ..gateway })?;
-    let log = start(config(&brokers, "log", &[("require", "Json")], records_of("events", "dead"), None))?;
+    let gateway = start(WorkerConfig { admin_port: admin, ..front(&brokers, "events-gateway", &options, port, EVENTS) })?;
+    let log = front(&brokers, "log", &[("require", "Json")], port, EVENTS);
+    let log = start(WorkerConfig { source: records_of(EVENTS, DEAD), sink: None, ..log })?;
     until("the gateway is healthy", LIMIT, async || match get(port, "/health").await {
         Ok(answer) if answer.status == 200 => Ok(()),
         other => Err(Waiting::NotYet(format!("{other:?}"))),
@@ -116,7 +105,7 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
         let answer = post(port, "/events", headers, &body).await?;
         assert_eq!(answer.status, status, "{body}: {answer:?}");
     }
-    let records = read(&connection, "events").await?;
+    let records = read(&connection, EVENTS).await?;
     let some = |key: &str| Some(key.to_owned());
     let expected = [
         (" {\"n\": 5.0}\n".to_owned(), None),
@@ -137,7 +126,7 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
     assert_eq!(of_one_key, ["{\"n\": 1.0}", "{\"n\": 2.0}", "{\"n\": 3.0}"], "in their order");
 
     let lags = series(admin, "penstock_worker_producer_lag_seconds").await?;
-    assert!(!lags.is_empty() && lags.iter().all(|(of, lag)| of.starts_with("topic=\"events\"") && *lag < 60.0), "{lags:?}");
+    assert!(!lags.is_empty() && lags.iter().all(|(of, lag)| of.starts_with(&format!("topic=\"{EVENTS}\"")) && *lag < 60.0), "{lags:?}");
     let an_hour_ago = (Timestamp::now() - SignedDuration::from_hours(1)).to_string();
     let old = [&binary[..], &[("ce-time", an_hour_ago.as_str())]].concat();
     assert_eq!(post(port, "/events", &old, "{\"n\": 0}").await?.status, 200);
@@ -148,16 +137,13 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
     assert_eq!(written.iter().map(|(_, count)| count).sum::<f64>(), 6.0, "each partition for itself: {written:?}");
 
     let producer = Producer::new(&connection, &ProducerSettings::default())?;
-    producer.send(Record::to("events").with_payload("poison")).await?;
+    producer.send(Record::to(EVENTS).with_payload("poison")).await?;
     until("the poison is a dead letter", LIMIT, async || {
-        let letters: Vec<_> = read(&connection, "dead").await?.iter().map(|record| told(record).0).collect();
+        let letters: Vec<_> = read(&connection, DEAD).await?.iter().map(|record| told(record).0).collect();
         if letters == ["poison"] { Ok(()) } else { Err(Waiting::NotYet(format!("{letters:?}"))) }
     })
     .await?;
 
-    brokers.kill(0)?;
-    let answer = post(port, "/events", &[JSON], "{\"n\": 6}").await?;
-    assert!(answer.status == 503 && answer.body.contains("\"acknowledged\":false"), "{answer:?}");
     for (shutdown, worker) in [gateway, log] {
         shutdown.cancel();
         worker.await??;
@@ -169,14 +155,10 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
 async fn a_front_refuses_at_once_while_its_circuit_is_open_and_goes_on_when_kafka_is_back() -> Result {
     let (failures, pause) = (3, Duration::from_secs(4));
     let brokers = Brokers::start(1, BrokerSettings::default()).await?;
-    let admin = TopicAdmin::new(&ConnectionSettings::new(brokers.bootstrap())?)?;
-    for (name, created) in admin.create(&[NewTopic::new("events").with_partitions(1)]).await? {
-        created?;
-        admin.wait_until_visible(&name, 1, LIMIT).await?;
-    }
+    make(&ConnectionSettings::new(brokers.bootstrap())?, &[NewTopic::new(EVENTS).with_partitions(1)]).await?;
     let port = ports::free(1)?[0];
     let options = [("defaultType", "bare"), ("defaultSource", "/local"), ("produceTimeout", "1s")];
-    let mut config = config(&brokers, "events-gateway", &options, WorkerSource::Http { port, auth: None }, Some("events"));
+    let mut config = front(&brokers, "events-gateway", &options, port, EVENTS);
     config.producer.circuit_breaker = Some(Breaking { failures, pause });
     let (shutdown, worker) = start(config)?;
     let send = async || -> Result<Answer> { Ok(post(port, "/events", &[JSON], "{}").await?) };
@@ -190,6 +172,7 @@ async fn a_front_refuses_at_once_while_its_circuit_is_open_and_goes_on_when_kafk
     for _ in 0..failures {
         let answer = send().await?;
         assert!(answer.status == 503 && answer.body.contains("may or may not be written"), "{answer:?}");
+        assert!(answer.body.contains("\"acknowledged\":false"), "{answer:?}");
     }
     // One that was on its way in may still be waited for.
     let (refused, after) = until("the circuit is open", LIMIT, async || {

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,16 +15,18 @@ use penstock_tests::{
 };
 use tokio::{process::Command, time::timeout};
 
+use crate::shared;
+
 const RECORDS: usize = 20;
 
 struct Examples {
     folder: PathBuf,
-    brokers: Brokers,
+    brokers: Arc<Brokers>,
 }
 
 impl Examples {
-    async fn start() -> Result<Self> {
-        Ok(Self { folder: local::examples().await?, brokers: Brokers::start(1, BrokerSettings::default()).await? })
+    async fn new(brokers: Arc<Brokers>) -> Result<Self> {
+        Ok(Self { folder: local::examples().await?, brokers })
     }
 
     fn bootstrap(&self) -> String {
@@ -46,7 +49,7 @@ impl Examples {
 
 #[tokio::test]
 async fn each_does_what_it_says() -> Result {
-    let examples = Examples::start().await?;
+    let examples = Examples::new(shared::broker().await?).await?;
     for (arguments, line, lines) in [
         ("manage_topics create orders --partitions 3 --config retention.ms=60000", "retention.ms", 0),
         ("manage_topics create copies --partitions 1", "copies", 1),
@@ -77,7 +80,7 @@ async fn says(process: &Process, words: &str) -> Result<String> {
 
 #[tokio::test]
 async fn a_service_from_a_file_survives_its_broker_and_stops_in_good_order() -> Result {
-    let examples = Examples::start().await?;
+    let examples = Examples::new(Arc::new(Brokers::start(1, BrokerSettings::default()).await?)).await?;
     let folder = Folder::new("from-config")?;
     let mut command = std::process::Command::new(examples.folder.join("from_config"));
     command.arg("--config").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../kafka/examples/app.yaml")).args(["--every", "10"]);

@@ -11,10 +11,10 @@ use std::{
 };
 
 use futures::future::join_all;
-use penstock_crds::worker::{Choice, PipelineId, Producing, WorkerConfig, WorkerSource};
-use penstock_kafka::{ConnectionSettings, NewTopic, TopicAdmin};
+use penstock_crds::worker::WorkerConfig;
+use penstock_kafka::{ConnectionSettings, NewTopic};
 use penstock_tests::{
-    local::{BrokerSettings, Brokers, WorkerOptions, WorkerProcess, get, ports, post, worker_binary},
+    local::{WorkerOptions, WorkerProcess, get, ports, post, worker_binary},
     scene::{LIMIT, Result, Waiting, until},
 };
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -24,6 +24,8 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
+
+use crate::{front::front, shared, topic::make};
 
 /// How often the good client posts during one attack, and the pause after each.
 const POSTS: usize = 100;
@@ -36,6 +38,7 @@ const ALLOWED: Duration = Duration::from_secs(1);
 /// More connections than a front lets in by default (`maxConnections`).
 const MANY: usize = 4_300;
 
+const EVENTS: &str = "flooded.events";
 const EVENT: &str = "{\"n\": 1}";
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -206,39 +209,19 @@ async fn p99(port: u16, worker: &WorkerProcess) -> Result<Duration> {
     times.get(POSTS - 1 - POSTS / 100).copied().ok_or_else(|| "no posts".into())
 }
 
-fn config(brokers: &Brokers, port: u16, admin_port: u16) -> WorkerConfig {
-    let options = [("defaultType", "t"), ("defaultSource", "/local"), ("acceptedStatus", "204"), ("answerTimeout", "2s")];
-    WorkerConfig {
-        pipeline: PipelineId { namespace: "local".into(), name: "front".into() },
-        bootstrap_servers: brokers.bootstrap(),
-        source: WorkerSource::Http { port, auth: None },
-        processor: Choice::builtin(
-            "events-gateway",
-            options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        ),
-        sink: Some("events".into()),
-        table: vec![],
-        producer: Producing::default(),
-        admin_port,
-        drain_timeout: Duration::from_secs(10),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_good_client_is_served_whatever_others_do() -> Result {
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;
     setrlimit(Resource::Nofile, files)?;
-    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
-    let admin = TopicAdmin::new(&ConnectionSettings::new(brokers.bootstrap())?)?;
-    for (name, created) in admin.create(&[NewTopic::new("events").with_partitions(3)]).await? {
-        created?;
-        admin.wait_until_visible(&name, 3, LIMIT).await?;
-    }
+    let brokers = shared::broker().await?;
+    make(&ConnectionSettings::new(brokers.bootstrap())?, &[NewTopic::new(EVENTS).with_partitions(3)]).await?;
     let [port, admin_port] = ports::free(2)?[..] else { return Err("no ports".into()) };
     // A line for each request of an attacker is not what is measured.
     let options = WorkerOptions { log: "warn".into(), ..WorkerOptions::new(&worker_binary().await?) };
-    let worker = WorkerProcess::start(&config(&brokers, port, admin_port), &options)?;
+    let front_options = [("defaultType", "t"), ("defaultSource", "/local"), ("acceptedStatus", "204"), ("answerTimeout", "2s")];
+    let config = WorkerConfig { admin_port, ..front(&brokers, "events-gateway", &front_options, port, EVENTS) };
+    let worker = WorkerProcess::start(&config, &options)?;
     worker.wait_ready(LIMIT).await?;
 
     p99(port, &worker).await?;

@@ -1,10 +1,10 @@
 //! `Idempotency-Key` with two real worker processes on one broker: what came with a key is on the topic once, whoever was asked, at
 //! whatever moment, and whatever was killed or cut off meanwhile.
 
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{net::Ipv4Addr, path::PathBuf, sync::Arc};
 
-use penstock_crds::worker::{Choice, PipelineId, Producing, WorkerConfig, WorkerSource};
-use penstock_kafka::{ConnectionSettings, NewTopic, TopicAdmin};
+use penstock_crds::worker::WorkerConfig;
+use penstock_kafka::{ConnectionSettings, NewTopic};
 use penstock_tests::{
     local::{Answer, BrokerSettings, Brokers, WorkerOptions, WorkerProcess, debug_worker_binary, ports, post},
     scene::{LIMIT, Result, Waiting, until},
@@ -12,17 +12,20 @@ use penstock_tests::{
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use crate::topic::read;
+use crate::{
+    front::front,
+    shared,
+    topic::{make, read},
+};
 
-const EVENTS: &str = "events";
-const KEYS: &str = "keys";
 const JSON: (&str, &str) = ("content-type", "application/json");
 const BATCH: (&str, &str) = ("content-type", "application/cloudevents-batch+json");
 
 struct Rig {
-    brokers: Brokers,
+    brokers: Arc<Brokers>,
     connection: ConnectionSettings,
     binary: PathBuf,
+    name: &'static str,
     window: &'static str,
 }
 
@@ -35,36 +38,26 @@ struct Gateway {
 }
 
 impl Rig {
-    async fn new(window: &'static str) -> Result<Self> {
+    async fn new(brokers: Arc<Brokers>, name: &'static str, window: &'static str) -> Result<Self> {
         let binary = debug_worker_binary().await?;
-        let brokers = Brokers::start(1, BrokerSettings::default()).await?;
         let connection = ConnectionSettings::new(brokers.bootstrap())?;
-        let admin = TopicAdmin::new(&connection)?;
-        let topics = [NewTopic::new(EVENTS).with_partitions(2), NewTopic::new(KEYS).with_partitions(2)];
-        for (name, created) in admin.create(&topics).await? {
-            created?;
-            admin.wait_until_visible(&name, 2, LIMIT).await?;
-        }
-        Ok(Self { brokers, connection, binary, window })
+        let rig = Self { brokers, connection, binary, name, window };
+        let topics = [rig.topic("events"), rig.topic("keys")].map(|topic| NewTopic::new(topic).with_partitions(2));
+        make(&rig.connection, &topics).await?;
+        Ok(rig)
+    }
+
+    fn topic(&self, suffix: &str) -> String {
+        format!("{}.{suffix}", self.name)
     }
 
     async fn gateway(&self, pod: &str) -> Result<Gateway> {
         let [port, admin_port] = ports::free(2)?[..] else { return Err("no ports".into()) };
         let options = [("defaultType", "t"), ("defaultSource", "/local"), ("produceTimeout", "2s"), ("idempotencyWindow", self.window)];
-        let config = WorkerConfig {
-            pipeline: PipelineId { namespace: "local".into(), name: "gateway".into() },
-            bootstrap_servers: self.brokers.bootstrap(),
-            source: WorkerSource::Http { port, auth: None },
-            processor: Choice::builtin(
-                "events-gateway",
-                options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            ),
-            sink: Some(EVENTS.to_owned()),
-            table: vec![KEYS.to_owned()],
-            producer: Producing::default(),
-            admin_port,
-            drain_timeout: Duration::from_secs(10),
-        };
+        let mut config = front(&self.brokers, "events-gateway", &options, port, &self.topic("events"));
+        // Whoever has the same name shares its keys.
+        config.pipeline.name = self.name.to_owned();
+        let config = WorkerConfig { table: vec![self.topic("keys")], admin_port, ..config };
         let options = WorkerOptions { pod: pod.to_owned(), ..WorkerOptions::new(&self.binary) };
         let worker = WorkerProcess::start(&config, &options)?;
         worker.wait_ready(LIMIT).await?;
@@ -76,7 +69,7 @@ impl Rig {
 
     /// How many events with that in their data are on the topic.
     async fn written(&self, mark: &str) -> Result<usize> {
-        let records = read(&self.connection, EVENTS).await?;
+        let records = read(&self.connection, &self.topic("events")).await?;
         let has = |payload: &[u8]| String::from_utf8_lossy(payload).contains(mark);
         Ok(records.iter().filter(|record| record.payload.as_deref().is_some_and(has)).count())
     }
@@ -125,7 +118,7 @@ fn problem(answer: &Answer) -> String {
 
 #[tokio::test]
 async fn the_same_key_and_request_is_written_once_and_answered_the_same() -> Result {
-    let rig = Rig::new("1h").await?;
+    let rig = Rig::new(shared::broker().await?, "keys-same", "1h").await?;
     let (mut a, b) = (rig.gateway("a").await?, rig.gateway("b").await?);
 
     let first = a.ask("k-1", JSON, r#"{"mark": "one"}"#).await?;
@@ -162,7 +155,7 @@ async fn the_same_key_and_request_is_written_once_and_answered_the_same() -> Res
 #[tokio::test]
 async fn two_workers_that_are_asked_at_the_same_instant_write_it_once() -> Result {
     const ROUNDS: usize = 30;
-    let rig = Rig::new("1h").await?;
+    let rig = Rig::new(shared::broker().await?, "keys-raced", "1h").await?;
     let (a, b) = (rig.gateway("a").await?, rig.gateway("b").await?);
     for round in 0..ROUNDS {
         let (key, body) = (format!("k-{round}"), format!(r#"{{"mark": "round-{round}-"}}"#));
@@ -181,7 +174,8 @@ async fn two_workers_that_are_asked_at_the_same_instant_write_it_once() -> Resul
 #[tokio::test]
 async fn what_was_cut_off_by_a_crash_or_by_kafka_is_written_once() -> Result {
     const ROUNDS: usize = 3;
-    let rig = Rig::new("1h").await?;
+    let brokers = Arc::new(Brokers::start(1, BrokerSettings::default()).await?);
+    let rig = Rig::new(brokers, "keys-cut", "1h").await?;
     let (mut a, b) = (rig.gateway("a").await?, rig.gateway("b").await?);
     for round in 0..ROUNDS {
         let (key, body) = (format!("crash-{round}"), format!(r#"{{"mark": "crash-{round}"}}"#));
@@ -206,7 +200,7 @@ async fn what_was_cut_off_by_a_crash_or_by_kafka_is_written_once() -> Result {
 
 #[tokio::test]
 async fn a_key_is_free_again_once_its_window_is_over() -> Result {
-    let rig = Rig::new("2s").await?;
+    let rig = Rig::new(shared::broker().await?, "keys-free", "2s").await?;
     let a = rig.gateway("a").await?;
     assert_eq!(a.ask("k", JSON, r#"{"mark": "first"}"#).await?.status, 202);
     let reused = a.ask("k", JSON, r#"{"mark": "second"}"#).await?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use penstock_crds::worker::{Choice, DRAIN_TIMEOUT, PipelineId, Producing, WorkerConfig, WorkerSource};
-use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
+use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, Record};
 use penstock_tests::{
     local::{Brokers, ports},
     scene::{LIMIT, Result, Waiting, until},
@@ -18,7 +18,12 @@ use penstock_workers::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{pipeline::lag_of, series::series, shared, topic::read};
+use crate::{
+    pipeline::lag_of,
+    series::series,
+    shared,
+    topic::{make, read},
+};
 
 const SINK: &str = "out";
 /// How many workers with a broker work side by side.
@@ -178,15 +183,10 @@ fn in_memory(name: &str, pipeline: &Pipeline, given: Given, seed: u64) -> Result
 
 async fn with_broker(name: &str, pipeline: &Pipeline, given: Given, brokers: &Brokers) -> Result<BTreeMap<String, Lying>> {
     let connection = ConnectionSettings::new(brokers.bootstrap())?;
-    let admin = TopicAdmin::new(&connection)?;
-    for topic in pipeline.topics() {
-        let new =
-            NewTopic::new(&topic.name).with_partitions(topic.partitions).with_config("max.message.bytes", topic.max_bytes.to_string());
-        for (name, created) in admin.create(&[new]).await? {
-            created?;
-            admin.wait_until_visible(&name, topic.partitions, LIMIT).await?;
-        }
-    }
+    let topics = pipeline.topics().into_iter().map(|topic| {
+        NewTopic::new(&topic.name).with_partitions(topic.partitions).with_config("max.message.bytes", topic.max_bytes.to_string())
+    });
+    make(&connection, &topics.collect::<Vec<_>>()).await?;
     let producer = Producer::new(&connection, &ProducerSettings::default())?;
     for record in records(name, given) {
         producer.send(record).await?;

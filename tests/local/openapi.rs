@@ -1,22 +1,26 @@
 //! The fronts' OpenAPI documents, tried by Schemathesis: every request that a document allows is taken, every other is refused, and
 //! every answer is as the document says. Workers and broker are real.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use futures::future::try_join_all;
-use penstock_crds::worker::{Choice, PipelineId, Producing, WorkerConfig, WorkerSource};
-use penstock_kafka::{ConnectionSettings, NewTopic, TopicAdmin};
+use penstock_crds::worker::{Producing, WorkerConfig};
+use penstock_kafka::{ConnectionSettings, NewTopic};
 use penstock_tests::{
-    local::{BrokerSettings, Brokers, Folder, Schemathesis, get, ports},
+    local::{Brokers, Folder, Schemathesis, get, ports},
     scene::{LIMIT, Result, Waiting, until},
 };
 use penstock_workers::{error::WorkerError, processors, runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::{front::front, shared, topic::make};
+
 /// A front is tried for some seconds on two cores.
 const SLOW: Duration = Duration::from_secs(300);
 
+const SINK: &str = "openapi.sink";
+const KEYS: &str = "openapi.keys";
 /// References, names that are keywords, numbers, a pattern, and nothing else but what is named.
 const SCHEMA: &str = r##"{
     "$defs": {"name": {"type": "string", "minLength": 1, "pattern": "^[a-z]+$"}},
@@ -47,12 +51,12 @@ struct Front {
 }
 
 static FRONTS: [Front; 4] = [
-    Front { name: "orders", builtin: "orders-gateway", options: &[], table: &["orders"] },
+    Front { name: "orders", builtin: "orders-gateway", options: &[], table: &[SINK] },
     Front {
         name: "events without a schema, with keys",
         builtin: "events-gateway",
         options: &[("acceptedStatus", "204"), ("path", "/v1/in")],
-        table: &["keys"],
+        table: &[KEYS],
     },
     Front {
         name: "events and JSON with a schema",
@@ -71,18 +75,9 @@ static FRONTS: [Front; 4] = [
 impl Front {
     fn start(&self, brokers: &Brokers, port: u16) -> Result<(CancellationToken, JoinHandle<std::result::Result<(), WorkerError>>)> {
         let config = WorkerConfig {
-            pipeline: PipelineId { namespace: "local".into(), name: self.builtin.to_owned() },
-            bootstrap_servers: brokers.bootstrap(),
-            source: WorkerSource::Http { port, auth: None },
-            processor: Choice::builtin(
-                self.builtin,
-                self.options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>(),
-            ),
-            sink: Some("orders".to_owned()),
             table: self.table.iter().map(|topic| (*topic).to_owned()).collect(),
             producer: Producing { linger: Duration::ZERO, ..Producing::default() },
-            admin_port: 0,
-            drain_timeout: Duration::from_secs(10),
+            ..front(brokers, self.builtin, self.options, port, SINK)
         };
         let (processor, shutdown) = (processors::build(&config)?, CancellationToken::new());
         Ok((shutdown.clone(), tokio::spawn(runtime::run_until(config, processor, format!("front-{port}"), shutdown))))
@@ -97,7 +92,7 @@ impl Front {
             other => Err(Waiting::NotYet(format!("{other:?}"))),
         })
         .await?;
-        let found = tool.run(port, folder.path(), &["--max-examples", "30"], SLOW).await?;
+        let found = tool.run(port, folder.path(), &["--max-examples", "10"], SLOW).await?;
         shutdown.cancel();
         worker.await??;
         match found.faults {
@@ -110,13 +105,9 @@ impl Front {
 #[tokio::test]
 async fn schemathesis_finds_no_fault_with_any_front() -> Result {
     let (tool, folder) = (Schemathesis::ensure().await?, Folder::new("openapi")?);
-    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
-    let admin = TopicAdmin::new(&ConnectionSettings::new(brokers.bootstrap())?)?;
-    let topics = ["orders", "keys"].map(|name| NewTopic::new(name).with_partitions(3));
-    for (name, created) in admin.create(&topics).await? {
-        created?;
-        admin.wait_until_visible(&name, 3, LIMIT).await?;
-    }
+    let brokers = shared::broker().await?;
+    let topics = [SINK, KEYS].map(|name| NewTopic::new(name).with_partitions(3));
+    make(&ConnectionSettings::new(brokers.bootstrap())?, &topics).await?;
     let tried = try_join_all(FRONTS.iter().map(|front| front.try_out(&brokers, &tool, &folder))).await?;
     for (front, cases) in FRONTS.iter().zip(&tried) {
         println!("{}: {cases} cases, 0 faults", front.name);

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use penstock_kafka::{
-    ConnectionSettings, Consumer, ConsumerSettings, Error, Held, NewTopic, Producer, ProducerSettings, Record, StartFrom, TopicAdmin,
-    TopicPartition,
+    ConnectionSettings, Consumer, ConsumerSettings, Error, Held, NewTopic, Producer, ProducerSettings, Record, StartFrom, TopicPartition,
 };
-use penstock_tests::{
-    local::{BrokerSettings, Brokers},
-    scene::{LIMIT, Result, Waiting, until},
-};
+use penstock_tests::scene::{LIMIT, Result, Waiting, until};
 use tokio::time::timeout;
+
+use crate::{shared, topic::make};
 
 const TOPIC: &str = "paused";
 
@@ -32,13 +30,8 @@ async fn held(consumer: &Consumer, count: usize) -> Result<Vec<Held>> {
 
 #[tokio::test]
 async fn a_pause_does_not_outlive_the_assignment() -> Result {
-    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
-    let connection = ConnectionSettings::new(brokers.bootstrap())?;
-    let admin = TopicAdmin::new(&connection)?;
-    for (name, created) in admin.create(&[NewTopic::new(TOPIC).with_partitions(2)]).await? {
-        created?;
-        admin.wait_until_visible(&name, 2, LIMIT).await?;
-    }
+    let connection = ConnectionSettings::new(shared::broker().await?.bootstrap())?;
+    make(&connection, &[NewTopic::new(TOPIC).with_partitions(2)]).await?;
     let producer = Producer::new(&connection, &ProducerSettings::default())?;
     for partition in 0..2 {
         producer.send(Record::to(TOPIC).with_partition(partition).with_payload("x")).await?;

@@ -10,7 +10,7 @@ use penstock_crds::worker::{
     Choice, DEFAULT_SESSION_TIMEOUT, DeadLetterFormat, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
     PipelineId, Producing, RetryPolicy, StartFrom, Tier, TransactionBounds, WorkerConfig, WorkerSource,
 };
-use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, TopicAdmin};
+use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic};
 use penstock_tests::{
     local::Brokers,
     scene::{LIMIT, Result},
@@ -27,7 +27,7 @@ use rdkafka::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::topic::read;
+use crate::topic::{make, read};
 
 pub const DELAYS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 /// Attempts in the source topic.
@@ -129,13 +129,8 @@ impl Pipeline {
             drain_timeout: Duration::from_secs(10),
         };
         let pipeline = Self { prefix, connection, config, calls: Stubborn::default() };
-        let admin = TopicAdmin::new(&pipeline.connection)?;
-        for topic in pipeline.topics() {
-            for (name, created) in admin.create(&[NewTopic::new(&topic).with_partitions(PARTITIONS)]).await? {
-                created?;
-                admin.wait_until_visible(&name, PARTITIONS, LIMIT).await?;
-            }
-        }
+        let topics: Vec<_> = pipeline.topics().into_iter().map(|topic| NewTopic::new(topic).with_partitions(PARTITIONS)).collect();
+        make(&pipeline.connection, &topics).await?;
         Ok(pipeline)
     }
 

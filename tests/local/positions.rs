@@ -9,13 +9,14 @@ use penstock_crds::{
     position::{MoveReason, Moved, Note},
     worker::{Delivery, GroupProtocol, StartFrom},
 };
-use penstock_kafka::{ConnectionSettings, Consumer, ConsumerSettings, Held, NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
+use penstock_kafka::{ConnectionSettings, Consumer, ConsumerSettings, Held, NewTopic, Producer, ProducerSettings, Record};
 use penstock_tests::{
-    local::{BrokerSettings, Brokers},
+    local::Brokers,
     scene::{LIMIT, Result, Waiting, until},
 };
 use tokio::time::timeout;
 
+use crate::{shared, topic::make};
 use pipeline::{Kind, Pipeline, UNIMPORTANT};
 
 fn moved(note: &Note) -> Option<(MoveReason, Option<i64>, i64)> {
@@ -178,9 +179,7 @@ async fn an_offset_that_was_reset_by_hand_is_obeyed(brokers: &Brokers, kind: Kin
 async fn partitions_that_wait_can_go(brokers: &Brokers, (delivery, group_protocol): Kind) -> Result {
     let name = format!("waiting-{delivery:?}").to_lowercase();
     let connection = ConnectionSettings::new(brokers.bootstrap())?;
-    let admin = TopicAdmin::new(&connection)?;
-    admin.create(&[NewTopic::new(&name).with_partitions(4)]).await?.remove(&name).ok_or("no answer")??;
-    admin.wait_until_visible(&name, 4, LIMIT).await?;
+    make(&connection, &[NewTopic::new(&name).with_partitions(4)]).await?;
     let producer = Producer::new(&connection, &ProducerSettings::default())?;
     for partition in 0..4 {
         producer.send(Record::to(&name).with_partition(partition).with_payload("v")).await?;
@@ -231,7 +230,7 @@ async fn partitions_that_wait_can_go(brokers: &Brokers, (delivery, group_protoco
 
 #[tokio::test]
 async fn positions_are_kept_or_told() -> Result {
-    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
+    let brokers = shared::broker().await?;
     for kind in [(Delivery::ExactlyOnce, GroupProtocol::Classic), (Delivery::AtLeastOnce, GroupProtocol::Consumer)] {
         let cases = async {
             tokio::try_join!(

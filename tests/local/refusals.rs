@@ -13,7 +13,7 @@ use penstock_crds::worker::{
 };
 use penstock_kafka::{ConnectionSettings, ConsumedRecord, Producer, ProducerSettings, Record};
 use penstock_tests::{
-    local::{BrokerSettings, Brokers},
+    local::Brokers,
     scene::{LIMIT, Result, Waiting, until},
 };
 use penstock_workers::{
@@ -22,6 +22,7 @@ use penstock_workers::{
 };
 
 use crate::{
+    shared,
     small_topics::{config, make_topic, start},
     topic::{header, read},
 };
@@ -123,7 +124,7 @@ async fn what_is_refused_is_a_letter(brokers: &Brokers, delivery: Delivery, out:
 
 #[tokio::test]
 async fn what_a_topic_refuses_under_backlog_is_a_dead_letter() -> Result {
-    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
+    let brokers = shared::broker().await?;
     for (out, refused) in [(("cleanup.policy", "compact"), 300), (("max.message.bytes", "100000"), 600)] {
         for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
             what_is_refused_is_a_letter(&brokers, delivery, out, refused)

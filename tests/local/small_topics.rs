@@ -13,7 +13,7 @@ use penstock_crds::worker::{
     Choice, Compression, DeadLetterFormat, DeadLetterHeaders, DeadLetterTarget, Delivery, Fetching, GroupProtocol, KafkaInput, Ordering,
     PipelineId, Producing, RetryPolicy, StartFrom, TransactionBounds, WorkerConfig, WorkerSource,
 };
-use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, Record, TopicAdmin};
+use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, Producer, ProducerSettings, Record};
 use penstock_tests::{
     local::Brokers,
     scene::{LIMIT, Result, Waiting, until},
@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     shared,
-    topic::{header, read},
+    topic::{header, make, read},
 };
 
 /// What the topics take at once.
@@ -63,12 +63,7 @@ impl Processor for Echo {
 }
 
 pub async fn make_topic(connection: &ConnectionSettings, name: &str, config: (&str, &str)) -> Result {
-    let admin = TopicAdmin::new(connection)?;
-    for (name, created) in admin.create(&[NewTopic::new(name).with_partitions(1).with_config(config.0, config.1)]).await? {
-        created?;
-        admin.wait_until_visible(&name, 1, LIMIT).await?;
-    }
-    Ok(())
+    make(connection, &[NewTopic::new(name).with_partitions(1).with_config(config.0, config.1)]).await
 }
 
 pub fn config(brokers: &Brokers, name: &str, source: WorkerSource, sink: String) -> WorkerConfig {

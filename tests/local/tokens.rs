@@ -3,17 +3,22 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
-use penstock_crds::worker::{Choice, PipelineId, Producing, TokenCheck, WorkerConfig, WorkerSource};
-use penstock_kafka::{ConnectionSettings, NewTopic, TopicAdmin};
+use penstock_crds::worker::{TokenCheck, WorkerConfig, WorkerSource};
+use penstock_kafka::{ConnectionSettings, NewTopic};
 use penstock_tests::{
     issuer::{AUDIENCE, ISSUER, Issuer, in_seconds},
-    local::{BrokerSettings, Brokers, Folder, WorkerOptions, WorkerProcess, get, ports, post, worker_binary},
+    local::{Folder, WorkerOptions, WorkerProcess, get, ports, post, worker_binary},
     scene::{LIMIT, Result, Waiting, until},
 };
 use serde_json::json;
 
-use crate::topic::read;
+use crate::{
+    front::front,
+    shared,
+    topic::{make, read},
+};
 
+const EVENTS: &str = "guarded.events";
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// As the kubelet does it: the file is a link into a folder that is a link itself, and that one is exchanged.
@@ -60,33 +65,17 @@ impl Front {
 
 #[tokio::test]
 async fn who_shows_a_good_token_is_let_in_and_nobody_else() -> Result {
-    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
+    let brokers = shared::broker().await?;
     let connection = ConnectionSettings::new(brokers.bootstrap())?;
-    let admin = TopicAdmin::new(&connection)?;
-    for (name, created) in admin.create(&[NewTopic::new("events").with_partitions(1)]).await? {
-        created?;
-        admin.wait_until_visible(&name, 1, LIMIT).await?;
-    }
+    make(&connection, &[NewTopic::new(EVENTS).with_partitions(1)]).await?;
     let (folder, first, second) = (Folder::new("keys")?, Issuer::new("1")?, Issuer::new("2")?);
     mount(folder.path(), "..1", &first.set())?;
     let [port, admin_port] = ports::free(2)?[..] else { return Err("no ports".into()) };
     let jwks = folder.path().join("jwks.json").display().to_string();
     let check = TokenCheck { issuer: ISSUER.into(), audience: AUDIENCE.into(), leeway: Duration::from_secs(30), jwks };
     let options = [("defaultType", "t"), ("defaultSource", "/local")];
-    let config = WorkerConfig {
-        pipeline: PipelineId { namespace: "local".into(), name: "front".into() },
-        bootstrap_servers: brokers.bootstrap(),
-        source: WorkerSource::Http { port, auth: Some(check) },
-        processor: Choice::builtin(
-            "events-gateway",
-            options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        ),
-        sink: Some("events".into()),
-        table: vec![],
-        producer: Producing::default(),
-        admin_port,
-        drain_timeout: Duration::from_secs(10),
-    };
+    let front = front(&brokers, "events-gateway", &options, port, EVENTS);
+    let config = WorkerConfig { source: WorkerSource::Http { port, auth: Some(check) }, admin_port, ..front };
     let worker = WorkerProcess::start(&config, &WorkerOptions::new(&worker_binary().await?))?;
     worker.wait_ready(LIMIT).await?;
     let front = Front { port, worker };
@@ -110,7 +99,7 @@ async fn who_shows_a_good_token_is_let_in_and_nobody_else() -> Result {
     for answer in [get(port, "/health").await?, front.worker.get("/healthz").await?, front.worker.get("/readyz").await?] {
         assert_eq!(answer.status, 200, "health asks nobody: {answer:?}");
     }
-    assert_eq!(read(&connection, "events").await?.len(), 2, "nothing of a stranger is written");
+    assert_eq!(read(&connection, EVENTS).await?.len(), 2, "nothing of a stranger is written");
 
     // Both keys, then the other alone, then a broken file, then none.
     mount(folder.path(), "..2", &json!({"keys": [first.public_key(), second.public_key()]}).to_string())?;

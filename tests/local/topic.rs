@@ -1,7 +1,18 @@
-//! What lies in a topic.
+//! Topics of a test, and what lies in them.
 
-use penstock_kafka::{ConnectionSettings, ConsumedRecord, ReaderEvent, ReaderSettings, TopicReader};
-use penstock_tests::scene::Result;
+use penstock_kafka::{ConnectionSettings, ConsumedRecord, NewTopic, ReaderEvent, ReaderSettings, TopicAdmin, TopicReader};
+use penstock_tests::scene::{LIMIT, Result};
+
+/// Makes topics, each with the partitions that it names, and waits until they can be written.
+pub async fn make(connection: &ConnectionSettings, topics: &[NewTopic]) -> Result {
+    let admin = TopicAdmin::new(connection)?;
+    let mut created = admin.create(topics).await?;
+    for topic in topics {
+        created.remove(&topic.name).ok_or("no answer")??;
+        admin.wait_until_visible(&topic.name, topic.partitions.ok_or("no partitions are named")?, LIMIT).await?;
+    }
+    Ok(())
+}
 
 /// Everything that is committed in it.
 pub async fn read(connection: &ConnectionSettings, topic: &str) -> Result<Vec<ConsumedRecord>> {

@@ -10,7 +10,10 @@ use penstock_tests::{
     scene::{LIMIT, Result, Waiting, until},
 };
 
-use crate::{shared, topic::read};
+use crate::{
+    shared,
+    topic::{make, read},
+};
 
 const TOPIC: &str = "small-records";
 
@@ -28,12 +31,8 @@ fn record(payload: &[u8]) -> RecordRef<'_> {
 async fn a_producer_goes_on_after_its_topic_has_refused_a_record() -> Result {
     let brokers = shared::broker().await?;
     let connection = ConnectionSettings::new(brokers.bootstrap())?;
-    let admin = TopicAdmin::new(&connection)?;
     let topic = NewTopic::new(TOPIC).with_partitions(1).with_config("max.message.bytes", "1000");
-    for (name, created) in admin.create(&[topic]).await? {
-        created?;
-        admin.wait_until_visible(&name, 1, LIMIT).await?;
-    }
+    make(&connection, &[topic]).await?;
     let mut producer = TransactionalProducer::start(&connection, &TransactionSettings::new("refused")).await?;
     for round in 0_u8..3 {
         let transaction = producer.begin().await?;
@@ -59,10 +58,7 @@ async fn a_transaction_that_lasts_too_long_is_aborted_and_its_producer_fenced() 
     let brokers = Brokers::start(1, BrokerSettings { properties: [often].into(), ..BrokerSettings::default() }).await?;
     let connection = ConnectionSettings::new(brokers.bootstrap())?;
     let admin = TopicAdmin::new(&connection)?;
-    for (name, created) in admin.create(&[NewTopic::new(TOPIC).with_partitions(1)]).await? {
-        created?;
-        admin.wait_until_visible(&name, 1, LIMIT).await?;
-    }
+    make(&connection, &[NewTopic::new(TOPIC).with_partitions(1)]).await?;
     let settings = TransactionSettings::new("slow").with_timeout(Duration::from_secs(1));
     let transaction = TransactionalProducer::start(&connection, &settings).await?.begin().await?;
     transaction.enqueue(record(b"late"), 0).await?;

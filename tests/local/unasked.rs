@@ -8,7 +8,7 @@ use std::{
 use futures::future::try_join_all;
 use penstock_kafka::{
     CommitOffsets, ConnectionSettings, ConsumedRecord, Consumer, ConsumerSettings, GroupOffset, GroupProtocol, NewTopic, Producer,
-    ProducerSettings, RebalanceListener, Record, TopicAdmin, TopicPartition,
+    ProducerSettings, RebalanceListener, Record, TopicPartition,
 };
 use penstock_tests::scene::{LIMIT, Result, Waiting, until};
 use rdkafka::{
@@ -18,7 +18,7 @@ use rdkafka::{
 };
 use tokio::time::timeout;
 
-use crate::shared;
+use crate::{shared, topic::make};
 
 const TOPIC: &str = "unasked";
 const RECORDS: i64 = 1_000;
@@ -95,11 +95,7 @@ async fn delete_all(connection: &ConnectionSettings) -> Result {
 async fn a_member_that_is_not_asked_keeps_its_partitions_and_reads_no_further() -> Result {
     let brokers = shared::broker().await?;
     let connection = ConnectionSettings::new(brokers.bootstrap())?;
-    let admin = TopicAdmin::new(&connection)?;
-    for (name, created) in admin.create(&[NewTopic::new(TOPIC).with_partitions(1)]).await? {
-        created?;
-        admin.wait_until_visible(&name, 1, LIMIT).await?;
-    }
+    make(&connection, &[NewTopic::new(TOPIC).with_partitions(1)]).await?;
     let producer = Producer::new(&connection, &ProducerSettings::default())?;
     try_join_all((0..RECORDS).map(|_| producer.send(Record::to(TOPIC).with_payload("x")))).await?;
 
