@@ -117,7 +117,7 @@ test: ## everything: format, lints, unit tests, docs, end-to-end tests on a clus
 	step "format, lints, unit tests, docs" $(MAKE) check
 	step "cluster, Kafka, images, begun at 0s" tail -n +1 -f --pid="$$upping" "$$up"
 	ended=$$upping; upping=; wait "$$ended"
-	step "brokers and workers without a cluster" $(LOCAL) -- --test-threads=4
+	step "brokers and workers without a cluster" $(LOCAL) -- --test-threads=6
 	step "workers and brokers that are broken" $(CHAOS) --runs 3 --seconds 30 --no-seeded $(CHAOS_WITHOUT)
 	step "compiling the end-to-end tests" $(E2E) --test faults --no-run --quiet
 	step "end-to-end tests" $(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)
