@@ -15,6 +15,8 @@ pub enum ConditionType {
     WorkersAvailable,
     /// The pipeline's group went on where it had stopped, in every partition.
     PositionsKept,
+    /// The operator sets the number of workers by what waits.
+    ScalingActive,
 }
 
 impl ConditionType {
@@ -26,6 +28,7 @@ impl ConditionType {
             Self::TopicsReady => "TopicsReady",
             Self::WorkersAvailable => "WorkersAvailable",
             Self::PositionsKept => "PositionsKept",
+            Self::ScalingActive => "ScalingActive",
         }
     }
 }
@@ -119,6 +122,40 @@ reasons! {
     PositionsKept,
     /// The offset at which the pipeline's group had stopped was not in the partition any more.
     OffsetOutOfRange,
+    /// There are as many workers as it takes.
+    AsNeeded,
+    /// More workers are needed for what waits to be handled in time.
+    Behind,
+    /// Fewer workers have been enough for the whole window.
+    FewerEnough,
+    /// Fewer workers would be enough now; whether that lasts is to be seen.
+    Watching,
+    /// Nothing comes, so no workers run.
+    Asleep,
+    /// Something came while no workers ran.
+    Awake,
+    /// A worker must commit where the group begins.
+    Beginning,
+    /// The number of workers was below the minimum or above the maximum.
+    OutOfBounds,
+    /// The most workers that are allowed are not enough.
+    AtMaximum,
+    /// There are not enough partitions for as many workers as it would take.
+    AtPartitions,
+    /// One partition is more than a worker can handle.
+    HotPartition,
+    /// More workers did not do more: the last step up was taken back.
+    ScaleUpIneffective,
+    /// What waits could not be read: the number of workers stays.
+    LagUnknown,
+    /// The group is sharing its partitions out anew.
+    Rebalancing,
+    /// Workers that are declared are not ready yet.
+    WorkersStarting,
+    /// The last step up is still to show what it is good for.
+    OnTrial,
+    /// Workers have work, and commit nothing.
+    NoProgress,
 }
 
 /// What a condition shall say now.

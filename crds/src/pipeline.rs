@@ -5,6 +5,7 @@
 
 mod auth;
 mod processor;
+mod scaling;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     auth::{HttpAuth, Jwks, Jwt},
     processor::{ByType, Handler, HttpHandler, Processor},
+    scaling::{Scaling, ScalingBounds, ScalingStatus},
 };
 use crate::{
     clients::{Fetch, Producer},
@@ -41,7 +43,8 @@ use crate::{
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Processor", type_ = "string", json_path = ".status.processor"),
     printcolumn(name = "Workers", type_ = "integer", json_path = ".status.readyReplicas"),
-    printcolumn(name = "Desired", type_ = "integer", json_path = ".spec.replicas"),
+    printcolumn(name = "Desired", type_ = "integer", json_path = ".status.desiredReplicas"),
+    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.scaling.lag", priority = 1),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1)
@@ -79,6 +82,10 @@ use crate::{
         .message("sink.kafka.topic must not be among source.kafka.topics: the pipeline would handle its own output for ever"),
     validation = Rule::new("!has(self.source.kafka) || !has(self.deadLetter) || !has(self.deadLetter.topic) || !(self.deadLetter.topic in self.source.kafka.topics)")
         .message("deadLetter.topic must not be among source.kafka.topics: the pipeline would handle its own dead letters for ever"),
+    validation = Rule::new("has(self.source.kafka) || !has(self.scaling)")
+        .message("scaling goes with source.kafka: it follows what waits in topics"),
+    validation = Rule::new("!has(self.scaling) || (has(self.scaling.dryRun) && self.scaling.dryRun) || self.replicas == 1")
+        .message("replicas and scaling exclude each other: leave replicas out (or 1), and set scaling.minReplicas and scaling.maxReplicas instead"),
     validation = Rule::new("!has(self.processor.http) || (has(self.admin) ? self.admin.port : 8080) != self.processor.http.port")
         .message("processor.http.port and admin.port (default 8080) must differ: both are in one pod"),
 )]
@@ -121,10 +128,14 @@ pub struct EventPipelineSpec {
     /// The port for `/health`, `/healthz`, `/readyz` and `/metrics`. Default: 8080.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<Admin>,
-    /// Number of workers; also what `kubectl scale` and a HorizontalPodAutoscaler set.
+    /// Number of workers; also what `kubectl scale` and a HorizontalPodAutoscaler set. With `scaling` it is left out, and cannot be
+    /// set.
     #[schemars(range(min = 0, max = 1000))]
     #[serde(default = "one_replica")]
     pub replicas: i32,
+    /// Let the operator set the number of workers, by what waits in Kafka. Only with `source.kafka`. Absent: `replicas` is the number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Scaling>,
     /// Run no workers, and keep everything else.
     #[serde(default)]
     pub suspend: bool,
@@ -412,6 +423,9 @@ pub struct EventPipelineStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Workers that shall be.
+    #[serde(default)]
+    pub desired_replicas: i32,
     /// Workers that exist.
     #[serde(default)]
     pub replicas: i32,
@@ -430,7 +444,10 @@ pub struct EventPipelineStatus {
     /// The name in Kafka of the dead letter topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter_topic: Option<String>,
-    /// `Ready`, `TopicsReady`, `WorkersAvailable`, and `PositionsKept` where records come from Kafka.
+    /// What the number of workers follows from, where the operator sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScalingStatus>,
+    /// `Ready`, `TopicsReady`, `WorkersAvailable`, `PositionsKept` where records come from Kafka, and `ScalingActive` with `scaling`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -27,6 +27,9 @@ pub struct Settings {
     /// How often each topic is compared with what stands in Kafka, to find drift (1s to 1h).
     #[arg(long, env = "PENSTOCK_RESYNC", value_name = "DURATION", default_value = "30s", value_parser = resync)]
     pub resync: Duration,
+    /// How often it is looked at what waits for pipelines with `scaling` (1s to 5m).
+    #[arg(long, env = "PENSTOCK_SCALING_INTERVAL", value_name = "DURATION", default_value = "5s", value_parser = timeout)]
+    pub scaling_interval: Duration,
     /// How long one request to Kafka may take (1s to 5m).
     #[arg(long, env = "PENSTOCK_KAFKA_TIMEOUT", value_name = "DURATION", default_value = "15s", value_parser = timeout)]
     pub kafka_timeout: Duration,

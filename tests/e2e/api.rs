@@ -221,7 +221,7 @@ async fn kubectl_knows_the_category_the_short_names_and_the_columns() {
         for (kind, columns) in [
             ("KafkaTopic", &["NAME", "READY", "TOPIC", "PARTITIONS", "REPLICATION", "REASON", "AGE", "MESSAGE"][..]),
             ("KafkaCluster", &["NAME", "READY", "BROKERS", "VERSION", "REASON", "AGE", "MESSAGE"]),
-            ("EventPipeline", &["NAME", "READY", "PROCESSOR", "WORKERS", "DESIRED", "REASON", "AGE", "MESSAGE"]),
+            ("EventPipeline", &["NAME", "READY", "PROCESSOR", "WORKERS", "DESIRED", "LAG", "REASON", "AGE", "MESSAGE"]),
         ] {
             let short = definitions.iter().find(|d| d.spec.names.kind == kind).and_then(|d| d.spec.names.short_names.clone());
             let short = short.and_then(|names| names.into_iter().next()).ok_or_else(|| format!("{kind} has no short name"))?;

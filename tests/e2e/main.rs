@@ -12,5 +12,6 @@ mod events;
 mod handlers;
 mod orders;
 mod pipelines;
+mod scaling;
 mod tokens;
 mod topics;

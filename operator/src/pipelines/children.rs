@@ -80,6 +80,13 @@ impl Children {
         self.pods.select(|pod| pod.metadata.namespace.as_deref() == Some(namespace) && has(&pod.metadata))
     }
 
+    /// The Deployment of the workers of that pipeline.
+    #[must_use]
+    pub fn deployment_of(&self, namespace: &str, pipeline: &str) -> Option<Deployment> {
+        let found = self.deployments.get(namespace, &name::owned_name(pipeline))?;
+        found.0.as_ref().ok().cloned()
+    }
+
     /// Everything in this namespace that is controlled by the pipeline with this uid.
     ///
     /// # Errors

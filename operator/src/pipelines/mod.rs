@@ -4,6 +4,7 @@
 //! never taken away because something they need is not ready any more.
 
 mod apply;
+mod autoscaler;
 mod build;
 mod child;
 mod children;
@@ -19,6 +20,7 @@ mod quantity;
 mod readings;
 mod report;
 mod retry;
+mod scaled;
 mod status;
 mod surplus;
 #[cfg(test)]
@@ -37,12 +39,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     apply::{Stopped, apply},
+    autoscaler::{Autoscaler, Subject},
     children::Children,
     observe::observe,
     plan::plan,
     readings::Readings,
     status::{Findings, status, unready_for},
-    validate::{Verdict, replicas, validate},
+    validate::{Verdict, validate},
     workers::{Workers, judge},
 };
 use crate::{
@@ -76,16 +79,28 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(
         () = shutdown.cancelled() => return Ok(()),
         () = children.synced(&context.watches) => {}
     }
-    let (watch, triggers) = (context.watches.pipelines.clone(), children.triggers(&context));
+    let (watch, mut triggers) = (context.watches.pipelines.clone(), children.triggers(&context));
     let readings = Arc::new(Readings::default());
-    let reconcile = move |pipeline: Arc<EventPipeline>, context: Arc<Context>| {
-        let (children, readings) = (children.clone(), Arc::clone(&readings));
-        async move { reconcile(&pipeline, &context, &children, &readings).await }
+    let (autoscaler, decisions) = Autoscaler::new();
+    triggers.push(decisions);
+    let looks = {
+        let (autoscaler, context, children, shutdown) = (Arc::clone(&autoscaler), Arc::clone(&context), children.clone(), shutdown.clone());
+        async move { autoscaler.run(&context, &children, shutdown).await }
     };
-    controller::run(context, &watch, triggers, reconcile, shutdown).await
+    let reconcile = move |pipeline: Arc<EventPipeline>, context: Arc<Context>| {
+        let (children, readings, autoscaler) = (children.clone(), Arc::clone(&readings), Arc::clone(&autoscaler));
+        async move { reconcile(&pipeline, &context, &children, (&readings, &autoscaler)).await }
+    };
+    let (ended, ()) = tokio::join!(controller::run(context, &watch, triggers, reconcile, shutdown), looks);
+    ended
 }
 
-async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Children, readings: &Readings) -> Result<Next, Error> {
+async fn reconcile(
+    pipeline: &EventPipeline,
+    context: &Context,
+    children: &Children,
+    (readings, autoscaler): (&Readings, &Autoscaler),
+) -> Result<Next, Error> {
     let meta = &pipeline.metadata;
     let (Some(namespace), Some(uid)) = (meta.namespace.as_deref(), meta.uid.as_deref()) else { return Ok(Next::AwaitChange) };
     // Kubernetes removes what the pipeline owns; nothing may be made anew meanwhile.
@@ -93,9 +108,10 @@ async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Child
         return Ok(Next::AwaitChange);
     }
     let now = Time(Timestamp::now());
-    let seen = observe(context, children, readings, pipeline).await?;
+    let seen = observe(context, children, (readings, autoscaler), pipeline).await?;
     let verdict = validate(pipeline, &seen.references);
-    let plan = plan(pipeline, &verdict, &seen.owned, seen.deployment.as_ref(), &context.settings.worker_image)?;
+    follow(pipeline, &verdict, context, autoscaler);
+    let plan = plan(&verdict, &seen.owned, seen.deployment.as_ref(), &context.settings.worker_image)?;
     let applied = apply(&context.client, namespace, uid, plan, seen.deployment).await;
     tell(context, pipeline, report::of_changes(&applied.changes)).await;
     let (refused, failure) = match applied.stopped {
@@ -108,7 +124,7 @@ async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Child
     let workers = judge(Workers {
         deployment: applied.deployment.as_ref(),
         pods: &seen.pods,
-        wanted: replicas(&pipeline.spec),
+        wanted: verdict.replicas,
         overdue: left_to_start(pipeline, &now).is_zero(),
     });
     let findings = Findings {
@@ -116,6 +132,7 @@ async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Child
         refused: refused.as_ref(),
         deployment: applied.deployment.as_ref(),
         workers: &workers,
+        told: seen.told.as_ref(),
         moves: seen.moves.as_ref(),
     };
     let next = until_read(next(pipeline, &findings, &now), &verdict, context);
@@ -125,6 +142,19 @@ async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Child
         None if written => Ok(next),
         None => Ok(Next::Outdated),
     }
+}
+
+/// Has what waits for the pipeline watched, or no more.
+fn follow(pipeline: &EventPipeline, verdict: &Verdict, context: &Context, autoscaler: &Autoscaler) {
+    let meta = &pipeline.metadata;
+    let (namespace, name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+    let uid = meta.uid.as_deref().unwrap_or_default();
+    let bounds = pipeline.spec.scaling.as_ref().filter(|_| !pipeline.spec.suspend).and_then(|scaling| scaling.bounds().ok());
+    let (Some(bounds), Some(input)) = (bounds, positions::input(verdict)) else { return autoscaler.leave(uid) };
+    let cluster = penstock_crds::topic::cluster_name(pipeline.spec.cluster_ref.as_ref());
+    let known_speed = pipeline.status.as_ref().and_then(|status| status.scaling.as_ref()?.worker_rate);
+    let subject = Subject::new((namespace, name), cluster, input, bounds, context.settings.scaling_interval);
+    autoscaler.follow(uid, Subject { known_speed, ..subject });
 }
 
 /// When to look again: what is refused is told to nobody when it goes away, and nor is it that time has passed.
@@ -168,6 +198,7 @@ async fn report(context: &Context, pipeline: &EventPipeline, after: &penstock_cr
         Ok(_) => {
             tell(context, pipeline, report::of_readiness(before, after)).await;
             tell(context, pipeline, report::of_positions(before, after)).await;
+            tell(context, pipeline, scaled::notices(before, after)).await;
             Ok(true)
         }
         Err(written::Error::Outdated) => Ok(false),

@@ -7,7 +7,17 @@ use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::Resource;
 use penstock_crds::{EventPipeline, name, topic};
 
-use super::{child::ChildKind, children::Children, keys, plan::Owned, positions::Moves, readings::Readings, validate::References};
+use super::{
+    autoscaler::{Autoscaler, Told},
+    child::ChildKind,
+    children::Children,
+    keys,
+    plan::Owned,
+    positions::Moves,
+    readings::Readings,
+    scaled,
+    validate::References,
+};
 use crate::{clusters, context::Context, watch::Guarded};
 
 /// What a reconcile decides by.
@@ -20,6 +30,8 @@ pub struct Observed {
     pub deployment: Option<Deployment>,
     /// The pods of its workers.
     pub pods: Vec<Arc<Guarded<Pod>>>,
+    /// What was decided last about the number of its workers.
+    pub told: Option<Told>,
     /// Where its group did not go on where it had stopped; none: that is not known.
     pub moves: Option<Moves>,
 }
@@ -31,22 +43,24 @@ pub struct Observed {
 pub async fn observe(
     context: &Context,
     children: &Children,
-    readings: &Readings,
+    (readings, autoscaler): (&Readings, &Autoscaler),
     pipeline: &EventPipeline,
 ) -> Result<Observed, serde_json::Error> {
     let meta = &pipeline.metadata;
     let (namespace, name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
     let owned = children.owned_by(namespace, meta.uid.as_deref().unwrap_or_default())?;
     let deployment = deployment(&owned, name)?;
+    let told = autoscaler.told(meta.uid.as_deref().unwrap_or_default());
     let cluster = topic::cluster_name(pipeline.spec.cluster_ref.as_ref());
     let references = References {
         cluster: clusters::resolve(&context.watches.clusters.store(), &context.settings.namespace, cluster, namespace),
         topics: context.watches.topics.store().state_filter(|t| t.meta().namespace.as_deref() == Some(namespace)),
         keys: keys::look(&context.client, namespace, &pipeline.spec).await,
+        decided: scaled::decided(pipeline, told.as_ref(), deployment.as_ref()),
     };
     let pods = children.pods_of(namespace, name);
     let moves = readings.moves(context, pipeline, references.cluster.as_ref().ok()).await;
-    Ok(Observed { references, owned, deployment, pods, moves })
+    Ok(Observed { references, owned, deployment, pods, told, moves })
 }
 
 fn deployment(owned: &[Owned], pipeline: &str) -> Result<Option<Deployment>, serde_json::Error> {

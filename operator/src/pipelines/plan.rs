@@ -4,14 +4,13 @@
 //! the cluster is not ready any more, or because the spec no longer makes sense: then only their number is kept as declared.
 
 use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use penstock_crds::EventPipeline;
 use serde_json::Value;
 
 use super::{
     build,
     child::{ChildKind, Manifest},
     topics::DeadLetterChoice,
-    validate::{ValidatedPipeline, Verdict, replicas},
+    validate::{ValidatedPipeline, Verdict},
 };
 
 /// An object that the pipeline controls, as the cache has it.
@@ -40,15 +39,9 @@ pub struct Plan {
 ///
 /// # Errors
 /// When an object cannot be written as JSON.
-pub fn plan(
-    pipeline: &EventPipeline,
-    verdict: &Verdict,
-    owned: &[Owned],
-    deployment: Option<&Deployment>,
-    image: &str,
-) -> Result<Plan, serde_json::Error> {
+pub fn plan(verdict: &Verdict, owned: &[Owned], deployment: Option<&Deployment>, image: &str) -> Result<Plan, serde_json::Error> {
     let Ok(valid) = &verdict.pipeline else {
-        return Ok(Plan { scale: scale(pipeline, deployment), ..Plan::default() });
+        return Ok(Plan { scale: scale(verdict, deployment), ..Plan::default() });
     };
     let workers = build::build(valid, image)?;
     let held = verdict.unready.is_some() && !runs_already(&workers, owned);
@@ -57,7 +50,7 @@ pub fn plan(
         desired.extend(workers);
     }
     Ok(Plan {
-        scale: if held { scale(pipeline, deployment) } else { None },
+        scale: if held { scale(verdict, deployment) } else { None },
         remove: owned.iter().filter(|o| is_orphan(o, &desired, verdict, held)).cloned().collect(),
         apply: desired.into_iter().filter(|m| !owned.iter().any(|o| is_same(o, m) && m.is_met_by(&o.body))).collect(),
     })
@@ -80,8 +73,8 @@ fn runs_already(workers: &[Manifest], owned: &[Owned]) -> bool {
     desired.is_some_and(|d| owned.iter().any(|o| is_same(o, d) && d.runs_the_same_pods(&o.body)))
 }
 
-fn scale(pipeline: &EventPipeline, deployment: Option<&Deployment>) -> Option<i32> {
-    let wanted = replicas(&pipeline.spec);
+fn scale(verdict: &Verdict, deployment: Option<&Deployment>) -> Option<i32> {
+    let wanted = verdict.replicas;
     let has = deployment?.spec.as_ref()?.replicas;
     (has != Some(wanted)).then_some(wanted)
 }

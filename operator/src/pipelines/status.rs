@@ -13,8 +13,10 @@ use penstock_crds::{
 };
 
 use super::{
+    autoscaler::Told,
     build::selector_text,
     positions::{self, Moves, Telling},
+    scaled,
     validate::Verdict,
     workers::Judgement,
 };
@@ -30,6 +32,8 @@ pub struct Findings<'a> {
     pub deployment: Option<&'a Deployment>,
     /// How the workers are.
     pub workers: &'a Judgement,
+    /// What was decided last about the number of workers.
+    pub told: Option<&'a Told>,
     /// Where the group did not go on where it had stopped; none: that is not known.
     pub moves: Option<&'a Moves>,
 }
@@ -51,15 +55,20 @@ pub fn status(pipeline: &EventPipeline, findings: &Findings<'_>, now: &Time) -> 
         Telling::Keep => previous.iter().find(|c| c.type_ == ConditionType::PositionsKept.as_str()).cloned(),
         Telling::Nothing => None,
     };
+    let unchanged = pipeline.spec.scaling.as_ref().filter(|_| findings.told.is_none());
+    let scaling_before = unchanged.and_then(|_| previous.iter().find(|c| c.type_ == ConditionType::ScalingActive.as_str()).cloned());
+    statements.extend(scaled::statement(pipeline, findings.told));
     EventPipelineStatus {
         observed_generation: meta.generation,
+        desired_replicas: findings.verdict.replicas,
         replicas: counts.and_then(|s| s.replicas).unwrap_or_default(),
         ready_replicas: counts.and_then(|s| s.ready_replicas).unwrap_or_default(),
         processor: pipeline.spec.processor.choice().ok().map(|choice| choice.name().to_owned()),
         selector: Some(selector_text(own_name)),
         group: group(pipeline),
         dead_letter_topic: topics.dead_letter.as_ref().and_then(|d| topics.kafka_name(d.object())),
-        conditions: conditions(previous, now, meta.generation, &statements).into_iter().chain(kept).collect(),
+        scaling: scaled::status(pipeline, findings.told),
+        conditions: conditions(previous, now, meta.generation, &statements).into_iter().chain(kept).chain(scaling_before).collect(),
     }
 }
 

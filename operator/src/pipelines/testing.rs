@@ -102,7 +102,7 @@ pub fn cached(topics: Vec<KafkaTopic>) -> Vec<Arc<Guarded<KafkaTopic>>> {
 
 /// References to a cluster that is ready, and to these topics.
 pub fn references(topics: Vec<KafkaTopic>) -> References {
-    References { cluster: Ok(cluster(Ok(()))), topics: cached(topics), keys: SeenKeys::Fine }
+    References { cluster: Ok(cluster(Ok(()))), topics: cached(topics), keys: SeenKeys::Fine, decided: None }
 }
 
 /// The Kafka cluster.

@@ -13,7 +13,7 @@ use kube::Resource;
 use penstock_crds::{
     EventPipeline, EventPipelineSpec, KafkaTopic,
     condition::Reason,
-    pipeline::{HttpAuth, Jwks, KafkaSource, Resources},
+    pipeline::{HttpAuth, Jwks, KafkaSource, Resources, Scaling},
     processor::{Choice, ChoiceError, Need, Shape, SourceKind},
     topic,
     worker::{self, DeadLetterTarget, KafkaInput, PipelineId, WorkerConfig, WorkerSource},
@@ -25,6 +25,7 @@ use super::{
     own_code::{OwnCode, own_code},
     quantity,
     retry::{retry_policy, tiers, waiting},
+    scaled,
     topics::{self, DeadLetterChoice, FoundTopics, Surroundings, WaitsFor},
     transaction::transaction_bounds,
 };
@@ -38,6 +39,8 @@ pub struct References {
     pub topics: Vec<Arc<Guarded<KafkaTopic>>>,
     /// The keys that an HTTP source checks tokens with.
     pub keys: SeenKeys,
+    /// The number of workers that was decided last, where the operator sets it.
+    pub decided: Option<i32>,
 }
 
 /// A pipeline that can be built: everything in it is decided.
@@ -77,16 +80,24 @@ pub struct Placement {
 pub struct Verdict {
     /// What became of its topics.
     pub topics: FoundTopics,
+    /// Number of workers; 0 while it is suspended.
+    pub replicas: i32,
     /// The pipeline, or why it cannot be built.
     pub pipeline: Result<ValidatedPipeline, Refusal>,
     /// Why it cannot start yet: its cluster or a topic is there, but not ready, or its keys are not there.
     pub unready: Option<Refusal>,
 }
 
-/// Number of workers that a spec asks for.
-#[must_use]
-pub fn replicas(spec: &EventPipelineSpec) -> i32 {
-    if spec.suspend { 0 } else { spec.replicas.max(0) }
+/// Number of workers that a spec asks for, or that was decided for it.
+fn replicas(spec: &EventPipelineSpec, decided: Option<i32>) -> i32 {
+    let scaling = spec.scaling.as_ref().filter(|scaling| !scaling.dry_run);
+    match scaling.map(Scaling::bounds) {
+        _ if spec.suspend => 0,
+        Some(Ok(bounds)) => scaled::within(bounds, decided),
+        // Bounds that make no sense change nothing.
+        Some(Err(_)) => decided.unwrap_or_default().max(0),
+        None => spec.replicas.max(0),
+    }
 }
 
 /// Judges a pipeline.
@@ -103,7 +114,8 @@ pub fn validate(pipeline: &EventPipeline, references: &References) -> Verdict {
     let topics = topics::find(&pipeline.spec, around);
     let cluster_unready = references.cluster.as_ref().ok().and_then(|c| c.state.clone().err());
     let unready = cluster_unready.or_else(|| topics.unready.clone()).or_else(|| keys::missing(&pipeline.spec, references.keys));
-    Verdict { unready, pipeline: parse(pipeline, around, references, &topics), topics }
+    let replicas = replicas(&pipeline.spec, references.decided);
+    Verdict { unready, replicas, pipeline: parse(pipeline, around, references, &topics), topics }
 }
 
 fn parse(
@@ -119,6 +131,7 @@ fn parse(
     if spec.source.http.is_none() && spec.producer.as_ref().is_some_and(|producer| producer.circuit_breaker.is_some()) {
         return Err(invalid("producer.circuitBreaker goes with source.http: a worker that reads from Kafka waits until it can write"));
     }
+    check_scaling(spec)?;
     let cluster = references.cluster.as_ref().map_err(Clone::clone)?;
     if let Some(refusal) = &topics.refusal {
         return Err(refusal.clone());
@@ -136,7 +149,23 @@ fn parse(
         drain_timeout: worker::DRAIN_TIMEOUT,
     };
     let owner = pipeline.controller_owner_ref(&()).ok_or_else(|| invalid("the object has no name or uid yet"))?;
-    Ok(ValidatedPipeline { owner, worker, replicas: replicas(spec), placement, own_code, jwks: keys::named(spec).cloned() })
+    Ok(ValidatedPipeline {
+        owner,
+        worker,
+        replicas: replicas(spec, references.decided),
+        placement,
+        own_code,
+        jwks: keys::named(spec).cloned(),
+    })
+}
+
+fn check_scaling(spec: &EventPipelineSpec) -> Result<(), Refusal> {
+    let Some(scaling) = &spec.scaling else { return Ok(()) };
+    scaling.bounds().map_err(invalid)?;
+    if spec.source.kafka.is_none() {
+        return Err(invalid("scaling goes with source.kafka: it follows what waits in topics"));
+    }
+    Ok(())
 }
 
 fn processor(spec: &EventPipelineSpec, pipeline: &str) -> Result<Choice, Refusal> {

@@ -167,8 +167,13 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         (json!([""]), CHOICE),
         (json!("Spring"), TYPE),
     ];
+    let scaled = |most: i32| changed(reader(), &json!({"scaling": {"maxReplicas": most}}));
     let mut cases = vec![
         number(KIND, "spec.replicas", reader(), 0, 1000),
+        number(KIND, "spec.scaling.minReplicas", scaled(1000), 0, 1000),
+        number(KIND, "spec.scaling.maxReplicas", scaled(1), 1, 1000),
+        number(KIND, "spec.scaling.drainSeconds", scaled(1), 5, 3600),
+        number(KIND, "spec.scaling.idleSeconds", scaled(1), 10, 86_400),
         number(KIND, "spec.concurrency", reader(), 1, 256),
         number(KIND, "spec.retry.attempts", reader(), 1, 100),
         number(KIND, "spec.admin.port", reader(), 1024, 65535),
@@ -210,6 +215,7 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         ("spec.clusterRef", json!({"name": "c"})),
         ("spec.source.kafka", json!({"topics": ["a"]})),
         ("spec.sink", json!({"kafka": {"topic": "a"}})),
+        ("spec.scaling", json!({"maxReplicas": 1})),
         ("spec.sink.kafka", json!({"topic": "a"})),
     ] {
         let mut base = reader();

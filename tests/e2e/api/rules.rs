@@ -366,6 +366,28 @@ fn pipeline_rules() -> Vec<RuleCase> {
             vec![guarded(json!({"leeway": "0s"})), guarded(json!({"leeway": "5m"}))],
             vec![guarded(json!({"leeway": "301s"})), guarded(json!({"leeway": "999999h"}))],
         ),
+        rule(
+            KIND,
+            "spec",
+            "replicas and scaling exclude each other",
+            reader(),
+            vec![
+                json!({"scaling": {"maxReplicas": 3}}),
+                json!({"scaling": {"maxReplicas": 3}, "replicas": 1}),
+                json!({"scaling": {"maxReplicas": 3, "dryRun": true}, "replicas": 2}),
+                json!({"replicas": 2}),
+            ],
+            vec![json!({"scaling": {"maxReplicas": 3}, "replicas": 2}), json!({"scaling": {"maxReplicas": 3}, "replicas": 0})],
+        ),
+        rule(
+            KIND,
+            "spec.scaling",
+            "scaling.minReplicas (default 1)",
+            reader(),
+            vec![json!({"scaling": {"minReplicas": 3, "maxReplicas": 3}}), json!({"scaling": {"maxReplicas": 1}})],
+            vec![json!({"scaling": {"minReplicas": 4, "maxReplicas": 3}})],
+        ),
+        rule(KIND, "spec", "scaling goes with source.kafka", front(), vec![json!({})], vec![json!({"scaling": {"maxReplicas": 3}})]),
         rule(KIND, "spec", "table goes with source.http", front(), vec![json!({})], vec![]),
         rule(KIND, "spec", "table goes with source.http", reader(), vec![json!({})], vec![json!({"table": {"topics": ["in"]}})]),
         rule(

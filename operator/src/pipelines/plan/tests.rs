@@ -1,3 +1,4 @@
+use penstock_crds::EventPipeline;
 use serde_json::json;
 
 use super::*;
@@ -28,7 +29,7 @@ fn deployment_of(owned: &[Owned]) -> Option<Deployment> {
 }
 
 fn planned(pipeline: &EventPipeline, topics: Vec<penstock_crds::KafkaTopic>, owned: &[Owned]) -> Plan {
-    plan(pipeline, &validate(pipeline, &references(topics)), owned, deployment_of(owned).as_ref(), IMAGE).unwrap()
+    plan(&validate(pipeline, &references(topics)), owned, deployment_of(owned).as_ref(), IMAGE).unwrap()
 }
 
 fn kinds(plan: &Plan) -> Vec<ChildKind> {

@@ -36,7 +36,7 @@ fn the_first_thing_in_the_way_is_the_reason() {
         if let Some(problem) = invalid {
             verdict.pipeline = Err(problem.clone());
         }
-        let findings = Findings { verdict: &verdict, refused, deployment: None, workers: &workers, moves: None };
+        let findings = Findings { verdict: &verdict, refused, deployment: None, workers: &workers, told: None, moves: None };
         let status = status(&pipeline, &findings, &at(1));
         assert_eq!(word(&status, "Ready"), expected);
         assert_eq!(word(&status, "WorkersAvailable"), ("True", workers.statement.reason.as_str()));
@@ -49,7 +49,7 @@ fn suspended_and_scaled_to_zero_are_as_declared() {
         let pipeline = payments(json!({"replicas": 0, "suspend": suspend}));
         let verdict = validate(&pipeline, &references(example_topics()));
         let workers = judged(true, true, Reason::ScaledToZero);
-        let findings = Findings { verdict: &verdict, refused: None, deployment: None, workers: &workers, moves: None };
+        let findings = Findings { verdict: &verdict, refused: None, deployment: None, workers: &workers, told: None, moves: None };
         assert_eq!(word(&status(&pipeline, &findings, &at(1)), "Ready"), expected);
     }
 }
@@ -59,7 +59,7 @@ fn missing_topics_stand_in_two_conditions() {
     let pipeline = payments(json!({}));
     let verdict = validate(&pipeline, &references(vec![]));
     let workers = judged(false, false, Reason::WorkersUnavailable);
-    let findings = Findings { verdict: &verdict, refused: None, deployment: None, workers: &workers, moves: None };
+    let findings = Findings { verdict: &verdict, refused: None, deployment: None, workers: &workers, told: None, moves: None };
     let status = status(&pipeline, &findings, &at(1));
     assert_eq!(word(&status, "Ready"), ("False", "TopicNotFound"));
     assert_eq!(word(&status, "TopicsReady"), ("False", "TopicNotFound"));
@@ -75,7 +75,7 @@ fn numbers_names_and_times() {
         json!({"metadata": {}, "spec": {"selector": {}, "template": {}}, "status": {"replicas": 2, "readyReplicas": 1}}),
     )
     .unwrap();
-    let findings = Findings { verdict: &verdict, refused: None, deployment: Some(&deployment), workers: &workers, moves: None };
+    let findings = Findings { verdict: &verdict, refused: None, deployment: Some(&deployment), workers: &workers, told: None, moves: None };
     let first = status(&pipeline, &findings, &at(1));
     assert_eq!((first.replicas, first.ready_replicas, first.observed_generation), (2, 1, Some(1)));
     assert_eq!(first.group.as_deref(), Some("shop.payments"));
@@ -101,7 +101,7 @@ fn positions_are_told_and_kept_while_they_are_not_known() {
     let moves = Moves::from([(penstock_kafka::TopicPartition::new("orders", 0), moved)]);
     let none = Moves::new();
     let mut told = |moves: Option<&Moves>, second| {
-        let findings = Findings { verdict: &verdict, refused: None, deployment: None, workers: &workers, moves };
+        let findings = Findings { verdict: &verdict, refused: None, deployment: None, workers: &workers, told: None, moves };
         let status = status(&pipeline, &findings, &at(second));
         let said = status.conditions.iter().find(|c| c.type_ == "PositionsKept").cloned();
         pipeline.status = Some(status);

@@ -346,11 +346,34 @@ fn a_dead_letter_topic_that_cannot_be_derived_is_told_of() {
 }
 
 #[test]
-fn a_suspended_pipeline_has_no_workers() {
-    for (patch, expected) in
-        [(json!({}), 1), (json!({"replicas": 3}), 3), (json!({"replicas": 3, "suspend": true}), 0), (json!({"replicas": 0}), 0)]
-    {
-        assert_eq!(replicas(&payments(patch).spec), expected);
+fn the_number_of_workers_is_the_specs_or_the_decided_one() {
+    let scaling = json!({"minReplicas": 1, "maxReplicas": 6});
+    for (patch, decided, expected) in [
+        (json!({}), None, 1),
+        (json!({"replicas": 3}), Some(5), 3),
+        (json!({"replicas": 3, "suspend": true}), None, 0),
+        (json!({"replicas": 0}), None, 0),
+        (json!({"scaling": scaling}), Some(5), 5),
+        (json!({"scaling": scaling}), Some(9), 6),
+        (json!({"scaling": scaling, "suspend": true}), Some(5), 0),
+        (json!({"scaling": {"maxReplicas": 6, "dryRun": true}, "replicas": 3}), Some(5), 3),
+        // A pipeline whose bounds make no sense keeps the workers that it has.
+        (json!({"scaling": {"maxReplicas": 0}}), Some(5), 5),
+    ] {
+        let verdict = validate(&payments(patch.clone()), &References { decided, ..references(example_topics()) });
+        assert_eq!(verdict.replicas, expected, "{patch}");
+    }
+}
+
+#[test]
+fn scaling_that_makes_no_sense_is_told() {
+    for (pipeline, part) in [
+        (payments(json!({"scaling": {"minReplicas": 4, "maxReplicas": 3}})), "minReplicas is 4, above scaling.maxReplicas"),
+        (payments(json!({"scaling": {"maxReplicas": 3, "drainSeconds": 1}})), "drainSeconds is 1"),
+        (gateway(json!({"scaling": {"maxReplicas": 3}})), "scaling goes with source.kafka"),
+    ] {
+        let refusal = validate(&pipeline, &references(example_topics())).pipeline.unwrap_err();
+        assert!(refusal.reason == Reason::InvalidSpec && refusal.message.contains(part), "{refusal:?}");
     }
 }
 

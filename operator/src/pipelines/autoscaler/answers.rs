@@ -1,0 +1,106 @@
+//! Turns what Kafka answered into what is seen of a pipeline's partitions. Pure: no I/O, no clock.
+//!
+//! What is missing of one partition is missing of all: nothing is decided by half of what waits.
+
+use std::time::Duration;
+
+use penstock_crds::{position::Note, worker::StartFrom};
+use penstock_kafka::{CommittedOffset, TopicDescription, TopicPartition};
+
+use super::{
+    subject::Subject,
+    sweep::{Answers, partitions_of},
+};
+use crate::scaling::{Begin, PartitionKey, PartitionOffsets, Role};
+
+/// What is seen of every partition that a pipeline reads; none: one of them could not be read.
+#[must_use]
+pub fn partitions(subject: &Subject, answers: &Answers) -> Option<Vec<PartitionOffsets>> {
+    let mut all = Vec::new();
+    for topic in &subject.topics {
+        all.extend(of_topic(subject, answers, topic, |_| Some(Role::Source))?);
+    }
+    for (topic, delay) in &subject.tiers {
+        let due = answers.due.get(delay);
+        all.extend(of_topic(subject, answers, topic, |partition| {
+            let due_end = due?.get(partition)?.as_ref().ok()?.unwrap_or(i64::MAX);
+            Some(Role::Retry { due_end })
+        })?);
+    }
+    for topic in &subject.held {
+        all.extend(of_topic(subject, answers, topic, |_| Some(Role::Held))?);
+    }
+    Some(all)
+}
+
+fn of_topic(
+    subject: &Subject,
+    answers: &Answers,
+    name: &str,
+    role: impl Fn(&TopicPartition) -> Option<Role>,
+) -> Option<Vec<PartitionOffsets>> {
+    let topic = answers.topics.get(name)?.as_ref().ok()?;
+    let committed = answers.groups.get(&subject.group)?.as_ref().ok()?;
+    let notes: Vec<Option<Note>> = committed
+        .iter()
+        .filter(|(partition, _)| partition.topic == name)
+        .filter_map(|(_, found)| Some(Note::decode(&found.as_ref().ok()?.metadata)))
+        .collect();
+    let looks = answers.looks.get(&subject.group);
+    let mut all = Vec::new();
+    for partition in partitions_of(&answers.topics, name) {
+        let edges = answers.edges.get(&partition)?.as_ref().ok()?;
+        let found = match committed.get(&partition) {
+            Some(found) => Some(found.as_ref().ok()?),
+            None => None,
+        };
+        let of_other_topic = found.is_some_and(|found| is_of_other(found, topic));
+        let role = role(&partition)?;
+        let begin = match role {
+            Role::Source if !of_other_topic => begin(subject.start_from, topic, &notes, partition.partition),
+            // As workers do: what waits for a retry is read from its start.
+            Role::Source | Role::Retry { .. } | Role::Held => Begin::Start,
+        };
+        let offset = found.filter(|_| !of_other_topic).map(|found| found.offset);
+        let look = looks.and_then(|looks| looks.get(&partition)).filter(|(at, ..)| Some(*at) == offset).map(|(.., peek)| peek);
+        all.push(PartitionOffsets {
+            role,
+            start: edges.start,
+            end: edges.stable_end,
+            committed: offset,
+            begin,
+            empty_until: look.map(|peek| peek.empty_until),
+            age: look.and_then(|peek| peek.timestamp_ms).map(|at| since(at, answers)),
+            key: PartitionKey { topic: partition.topic, partition: partition.partition },
+        });
+    }
+    Some(all)
+}
+
+fn since(timestamp_ms: i64, answers: &Answers) -> Duration {
+    let age = answers.at.as_millisecond().saturating_sub(timestamp_ms);
+    Duration::from_millis(u64::try_from(age).unwrap_or_default())
+}
+
+/// Whether an offset is of a topic that had the same name before.
+fn is_of_other(found: &CommittedOffset, topic: &TopicDescription) -> bool {
+    Note::decode(&found.metadata).and_then(|note| note.topic_id).is_some_and(|id| id != topic.id.to_string())
+}
+
+/// Where a worker begins in a partition that the group has committed nothing for.
+fn begin(start_from: StartFrom, topic: &TopicDescription, notes: &[Option<Note>], partition: i32) -> Begin {
+    let id = topic.id.to_string();
+    let mut of_other = notes.iter().flatten().filter_map(|note| note.topic_id.as_ref()).filter(|other| **other != id);
+    let same = notes.iter().flatten().filter(|note| note.topic_id.as_ref().is_none_or(|other| *other == id));
+    let initial = same.map(|note| note.initial).min();
+    match start_from {
+        StartFrom::Earliest => Begin::Start,
+        StartFrom::Latest if of_other.next().is_some() || initial.is_some_and(|initial| partition >= initial) => Begin::Start,
+        // It has committed in this topic, and nobody knows with how many partitions it began.
+        StartFrom::Latest if !notes.is_empty() && initial.is_none() => Begin::Start,
+        StartFrom::Latest => Begin::End,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use penstock_kafka::{Error, PartitionEdges, PartitionInfo, Peek, PerPartition, TopicId};
+
+use super::*;
+use crate::scaling::Policy;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn subject(start_from: StartFrom) -> Subject {
+    Subject {
+        namespace: "shop".to_owned(),
+        name: "payments".to_owned(),
+        cluster: "default".to_owned(),
+        group: "g".to_owned(),
+        topics: vec!["orders".to_owned()],
+        tiers: vec![("orders.g.retry.1".to_owned(), MINUTE)],
+        held: vec!["orders.g.held".to_owned()],
+        start_from,
+        policy: Policy { min: 0, max: 3, drain: MINUTE, idle: MINUTE, interval: Duration::from_secs(5) },
+        known_speed: None,
+    }
+}
+
+fn id(byte: u8) -> TopicId {
+    TopicId::from_bytes([byte; 16])
+}
+
+fn topic(name: &str, partitions: i32) -> TopicDescription {
+    let partition = |id| PartitionInfo { id, leader: Some(1), replicas: vec![1], isr: vec![1] };
+    TopicDescription { name: name.to_owned(), id: id(1), internal: false, partitions: (0..partitions).map(partition).collect() }
+}
+
+fn note(byte: u8, initial: i32) -> String {
+    Note { topic_id: Some(id(byte).to_string()), initial, moved: None }.encode()
+}
+
+/// Three partitions of orders, of which the first two have commits; one of each other topic.
+fn answers() -> Answers {
+    let topics = [topic("orders", 3), topic("orders.g.retry.1", 1), topic("orders.g.held", 1)];
+    let all = || topics.iter().flat_map(|t| (0..t.partition_count()).map(|n| TopicPartition::new(&t.name, n)));
+    let edges = PartitionEdges { start: 5, stable_end: 90, end: 100 };
+    let committed = |partition, offset| (TopicPartition::new("orders", partition), Ok(CommittedOffset { offset, metadata: note(1, 2) }));
+    let due: PerPartition<Option<i64>> = BTreeMap::from([(TopicPartition::new("orders.g.retry.1", 0), Ok(Some(40)))]);
+    Answers {
+        edges: all().map(|partition| (partition, Ok(edges))).collect(),
+        topics: topics.iter().map(|t| (t.name.clone(), Ok(t.clone()))).collect(),
+        groups: BTreeMap::from([("g".to_owned(), Ok(BTreeMap::from([committed(0, 50), committed(1, 90)])))]),
+        due: BTreeMap::from([(MINUTE, due)]),
+        rebalancing: BTreeSet::new(),
+        looks: BTreeMap::new(),
+        at: "2026-01-01T00:00:30Z".parse().unwrap(),
+    }
+}
+
+#[test]
+fn everything_that_is_read_is_seen() {
+    let seen = partitions(&subject(StartFrom::Latest), &answers()).unwrap();
+    let roles: Vec<Role> = seen.iter().map(|p| p.role).collect();
+    assert_eq!(roles, [Role::Source, Role::Source, Role::Source, Role::Retry { due_end: 40 }, Role::Held]);
+    let ends: Vec<_> = seen.iter().map(|p| (p.start, p.end, p.committed)).take(3).collect();
+    assert_eq!(ends, [(5, 90, Some(50)), (5, 90, Some(90)), (5, 90, None)], "to the last stable offset");
+    assert_eq!(seen[2].begin, Begin::Start, "a partition that was added later is read from its start");
+}
+
+#[test]
+fn where_a_group_begins() {
+    for (name, start_from, notes, begin) in [
+        ("earliest", StartFrom::Earliest, vec![], Begin::Start),
+        ("latest, and new", StartFrom::Latest, vec![], Begin::End),
+        ("latest, and one that it began with", StartFrom::Latest, vec![Some((1, 3))], Begin::End),
+        ("latest, and one that was added", StartFrom::Latest, vec![Some((1, 2))], Begin::Start),
+        ("latest, and a topic that was made anew", StartFrom::Latest, vec![Some((2, 3))], Begin::Start),
+        ("latest, and commits of somebody else", StartFrom::Latest, vec![None], Begin::Start),
+    ] {
+        let notes: Vec<Option<Note>> =
+            notes.into_iter().map(|n| n.and_then(|(byte, initial)| Note::decode(&note(byte, initial)))).collect();
+        assert_eq!(super::begin(start_from, &topic("orders", 3), &notes, 2), begin, "{name}");
+    }
+}
+
+#[test]
+fn an_offset_of_a_topic_that_was_deleted_is_none() {
+    let mut answers = answers();
+    let found = Ok(CommittedOffset { offset: 50, metadata: note(2, 3) });
+    let Some(Ok(group)) = answers.groups.get_mut("g") else { panic!() };
+    group.insert(TopicPartition::new("orders", 0), found);
+    let seen = partitions(&subject(StartFrom::Latest), &answers).unwrap();
+    assert_eq!((seen[0].committed, seen[0].begin), (None, Begin::Start));
+}
+
+#[test]
+fn a_look_counts_where_the_group_still_is() {
+    let mut answers = answers();
+    let peek = Peek { empty_until: 52, timestamp_ms: Some(answers.at.as_millisecond() - 3_000) };
+    let look = |offset| BTreeMap::from([("g".to_owned(), BTreeMap::from([(TopicPartition::new("orders", 0), (offset, 90, peek))]))]);
+    answers.looks = look(50);
+    let seen = partitions(&subject(StartFrom::Earliest), &answers).unwrap();
+    assert_eq!((seen[0].empty_until, seen[0].age), (Some(52), Some(Duration::from_secs(3))));
+    answers.looks = look(49);
+    let seen = partitions(&subject(StartFrom::Earliest), &answers).unwrap();
+    assert_eq!((seen[0].empty_until, seen[0].age), (None, None));
+}
+
+#[test]
+fn what_is_missing_of_one_is_missing_of_all() {
+    let unreachable = || Error::Unreachable { reason: "away".to_owned() };
+    let orders = |partition| TopicPartition::new("orders", partition);
+    type Take = fn(&mut Answers, Error, TopicPartition);
+    let without: [(&str, Take); 5] = [
+        ("a topic", |answers, error, _| drop(answers.topics.insert("orders".to_owned(), Err(error)))),
+        ("the group", |answers, error, _| drop(answers.groups.insert("g".to_owned(), Err(error)))),
+        ("a partition's ends", |answers, error, partition| drop(answers.edges.insert(partition, Err(error)))),
+        ("ends that were not told", |answers, _, partition| drop(answers.edges.remove(&partition))),
+        ("a commit", |answers, error, partition| {
+            let Some(Ok(group)) = answers.groups.get_mut("g") else { panic!() };
+            group.insert(partition, Err(error));
+        }),
+    ];
+    for (name, take) in without {
+        let mut answers = answers();
+        take(&mut answers, unreachable(), orders(1));
+        assert_eq!(partitions(&subject(StartFrom::Earliest), &answers), None, "{name}");
+    }
+}

@@ -1,0 +1,111 @@
+//! What is known of each pipeline that is watched, by its uid: what of it is watched, what was seen, what was told.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{subject::Subject, sweep::Looks};
+use crate::scaling::{Decision, History, Observation, PartitionOffsets, Workers, decide, renewal_is_due};
+
+/// How often figures are told again where nothing else is news.
+const FIGURES: Duration = Duration::from_secs(30);
+/// For how long brokers keep offsets of a group without members, unless told otherwise (`offsets.retention.minutes`).
+const RETENTION: Duration = Duration::from_secs(7 * 86_400);
+
+/// What was decided for a pipeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// So many workers.
+    pub desired: u32,
+    /// What it follows from.
+    pub decision: Decision,
+}
+
+struct Page {
+    subject: Subject,
+    history: History,
+    looks: Looks,
+    told: Option<(Duration, Told)>,
+    renewed: Option<Duration>,
+}
+
+/// The pages.
+#[derive(Default)]
+pub struct Book(Mutex<HashMap<String, Page>>);
+
+impl Book {
+    pub fn follow(&self, uid: &str, subject: Subject) {
+        let mut pages = self.lock();
+        if let Some(page) = pages.get_mut(uid).filter(|page| page.subject.group == subject.group) {
+            page.subject = subject;
+            return;
+        }
+        let history = subject.known_speed.map_or_else(History::default, History::with_speed);
+        pages.insert(uid.to_owned(), Page { subject, history, looks: Looks::new(), told: None, renewed: None });
+    }
+
+    pub fn leave(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    pub fn keep(&self, wanted: impl Fn(&str, &Subject) -> bool) {
+        self.lock().retain(|uid, page| wanted(uid, &page.subject));
+    }
+
+    pub fn subjects(&self) -> Vec<(String, Subject)> {
+        self.lock().iter().map(|(uid, page)| (uid.clone(), page.subject.clone())).collect()
+    }
+
+    pub fn told(&self, uid: &str) -> Option<Told> {
+        self.lock().get(uid)?.told.as_ref().map(|(_, told)| told.clone())
+    }
+
+    pub fn looks(&self, uid: &str) -> Looks {
+        self.lock().get(uid).map(|page| page.looks.clone()).unwrap_or_default()
+    }
+
+    pub fn seen(&self, uid: &str, looks: Looks) {
+        if let Some(page) = self.lock().get_mut(uid) {
+            page.looks = looks;
+        }
+    }
+
+    /// Whether the offsets of a pipeline without workers must be committed again. Nobody knows when they were before the first look.
+    pub fn renewal_is_due(&self, uid: &str, now: Duration) -> bool {
+        let mut pages = self.lock();
+        let Some(page) = pages.get_mut(uid) else { return false };
+        let due = page.renewed.is_none_or(|renewed| renewal_is_due(now.saturating_sub(renewed), RETENTION));
+        if due {
+            page.renewed = Some(now);
+        }
+        due
+    }
+
+    /// Takes in what was seen. True: there is something to tell.
+    pub fn look(&self, uid: &str, at: Duration, partitions: Option<Vec<PartitionOffsets>>, workers: Workers) -> bool {
+        let mut pages = self.lock();
+        let Some(page) = pages.get_mut(uid) else { return false };
+        page.history.record(Observation { at, partitions, workers }, &page.subject.policy);
+        let decision = decide(&page.history, &page.subject.policy, at);
+        let told = Told { desired: decision.desired.unwrap_or(workers.declared), decision };
+        let is_news = page.told.as_ref().is_none_or(|(since, before)| is_news(before, &told, at.saturating_sub(*since)));
+        if is_news {
+            page.told = Some((at, told));
+        }
+        is_news
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Page>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_news(before: &Told, told: &Told, since: Duration) -> bool {
+    let same = before.desired == told.desired
+        && before.decision.reason == told.decision.reason
+        && before.decision.limited_by == told.decision.limited_by
+        && before.decision.hot == told.decision.hot;
+    !same || (since >= FIGURES && before != told)
+}

@@ -1,0 +1,177 @@
+//! Watches what waits for each pipeline with `scaling`, and tells its reconciler how many workers there shall be.
+//!
+//! One sweep for each Kafka cluster at a time, whatever the number of pipelines on it. What a sweep could not read changes nothing.
+//! The number itself is written by the reconciler, as everything else of a pipeline is.
+
+mod answers;
+mod book;
+mod renewal;
+mod subject;
+mod sweep;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::{StreamExt, future::join_all, stream};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::runtime::reflector::ObjectRef;
+use penstock_crds::EventPipeline;
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{book::Book, sweep::sweep};
+pub use self::{book::Told, subject::Subject};
+use super::children::Children;
+use crate::{clusters, context::Context, controller::Triggers, scaling::Workers, watch::Guarded};
+
+/// Watches what waits.
+pub struct Autoscaler {
+    book: Book,
+    changes: UnboundedSender<ObjectRef<Guarded<EventPipeline>>>,
+    begun: Instant,
+}
+
+impl Autoscaler {
+    /// One that watches nothing yet, and what it asks for: reconciles of pipelines for which there is news.
+    #[must_use]
+    pub fn new() -> (Arc<Self>, Triggers<EventPipeline>) {
+        let (changes, asked) = unbounded_channel();
+        (Arc::new(Self { book: Book::default(), changes, begun: Instant::now() }), stream_of(asked))
+    }
+
+    /// Watches a pipeline from now on, or as it is now.
+    pub fn follow(&self, uid: &str, subject: Subject) {
+        self.book.follow(uid, subject);
+    }
+
+    /// Watches it no more.
+    pub fn leave(&self, uid: &str) {
+        self.book.leave(uid);
+    }
+
+    /// What was decided last for a pipeline.
+    #[must_use]
+    pub fn told(&self, uid: &str) -> Option<Told> {
+        self.book.told(uid)
+    }
+
+    /// Looks again and again until the shutdown.
+    pub async fn run(&self, context: &Context, children: &Children, shutdown: CancellationToken) {
+        let mut ticks = interval(context.settings.scaling_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            self.look(context, children).await;
+        }
+    }
+
+    async fn look(&self, context: &Context, children: &Children) {
+        self.book.keep(|uid, subject| {
+            let found = context.watches.pipelines.get(&subject.namespace, &subject.name);
+            found.is_some_and(|pipeline| kube::Resource::meta(pipeline.as_ref()).uid.as_deref() == Some(uid))
+        });
+        let mut by_cluster: BTreeMap<String, Vec<(String, Subject)>> = BTreeMap::new();
+        for (uid, subject) in self.book.subjects() {
+            by_cluster.entry(subject.cluster.clone()).or_default().push((uid, subject));
+        }
+        join_all(by_cluster.iter().map(|(cluster, subjects)| self.look_at(context, children, cluster, subjects))).await;
+    }
+
+    async fn look_at(&self, context: &Context, children: &Children, cluster: &str, subjects: &[(String, Subject)]) {
+        // A cluster that is not ready is asked all the same where a connection may be had: what cannot be read is told.
+        let namespace = subjects.first().map(|(_, subject)| subject.namespace.as_str()).unwrap_or_default();
+        let resolved = clusters::resolve(&context.watches.clusters.store(), &context.settings.namespace, cluster, namespace);
+        let connection =
+            match resolved.as_ref().map(|cluster| context.connections.to(cluster_name(cluster), &cluster.spec.bootstrap_servers)) {
+                Ok(Ok(connection)) => Some(connection.with_timeout(LIMIT)),
+                _ => None,
+            };
+        let answers = match &connection {
+            Some(connection) => match sweep(connection, subjects, |uid| self.book.looks(uid)).await {
+                Ok(answers) => Some(answers),
+                Err(error) => {
+                    context.connections.failed(cluster, &error);
+                    tracing::debug!(%error, cluster, "what waits could not be read");
+                    None
+                }
+            },
+            None => None,
+        };
+        let now = self.begun.elapsed();
+        for (uid, subject) in subjects {
+            let rebalancing = answers.as_ref().is_some_and(|answers| answers.rebalancing.contains(&subject.group));
+            let workers = workers(children.deployment_of(&subject.namespace, &subject.name).as_ref(), rebalancing);
+            if let Some(answers) = &answers {
+                self.book.seen(uid, answers.looks.get(&subject.group).cloned().unwrap_or_default());
+            }
+            let partitions = answers.as_ref().and_then(|answers| answers::partitions(subject, answers));
+            if let (Some(connection), Some(answers)) = (&connection, &answers)
+                && workers.declared == 0
+                && self.book.renewal_is_due(uid, now)
+            {
+                renewal::renew(connection, subject, answers).await;
+            }
+            if self.book.look(uid, now, partitions, workers) {
+                let object = ObjectRef::new(&subject.name).within(&subject.namespace);
+                // Nobody listens: the operator ends.
+                let _ = self.changes.send(object);
+            }
+        }
+    }
+}
+
+/// How long one question to Kafka may take.
+const LIMIT: Duration = Duration::from_secs(3);
+
+fn cluster_name(cluster: &clusters::ResolvedCluster) -> &str {
+    &cluster.name
+}
+
+fn stream_of(asked: UnboundedReceiver<ObjectRef<Guarded<EventPipeline>>>) -> Triggers<EventPipeline> {
+    stream::unfold(asked, |mut asked| async move { asked.recv().await.map(|object| (object, asked)) }).boxed()
+}
+
+/// The workers of a Deployment.
+fn workers(deployment: Option<&Deployment>, rebalancing: bool) -> Workers {
+    let Some(deployment) = deployment else { return Workers { rebalancing, ..Workers::default() } };
+    let number = |n: Option<i32>| u32::try_from(n.unwrap_or_default()).unwrap_or_default();
+    let declared = number(deployment.spec.as_ref().and_then(|spec| spec.replicas));
+    let Some(status) = &deployment.status else { return Workers { declared, rolling_out: true, rebalancing, ..Workers::default() } };
+    let (all, updated) = (number(status.replicas), number(status.updated_replicas));
+    // Old ones stand beside new ones. While the number alone changes, all are of one kind.
+    let rolling_out = status.observed_generation < deployment.metadata.generation || updated < all;
+    Workers { declared, ready: number(status.ready_replicas).min(declared), rolling_out, rebalancing }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn workers_are_those_of_the_deployment() {
+        let of = |generation: i64, replicas: i32, status: Value| {
+            let deployment = json!({
+                "metadata": {"generation": generation},
+                "spec": {"replicas": replicas, "selector": {}, "template": {}},
+                "status": status,
+            });
+            let seen = workers(Some(&serde_json::from_value(deployment).unwrap()), false);
+            (seen.declared, seen.ready, seen.rolling_out)
+        };
+        let status = |all: i32, updated: i32, ready: i32| json!({"observedGeneration": 2, "replicas": all, "updatedReplicas": updated, "readyReplicas": ready});
+        assert_eq!(of(2, 3, status(3, 3, 3)), (3, 3, false));
+        assert_eq!(of(2, 6, status(6, 6, 3)), (6, 3, false), "new ones start");
+        assert_eq!(of(2, 3, status(4, 1, 3)), (3, 3, true), "new ones replace old ones");
+        assert_eq!(of(3, 3, status(3, 3, 3)), (3, 3, true), "nobody has looked at it yet");
+        assert_eq!(of(2, 1, status(3, 3, 3)), (1, 1, false), "some are about to go");
+        assert_eq!(of(2, 0, json!({"observedGeneration": 2})), (0, 0, false));
+        assert_eq!(workers(None, true), Workers { rebalancing: true, ..Workers::default() });
+    }
+}

@@ -1,0 +1,66 @@
+//! What of a pipeline is watched. Pure.
+
+use std::time::Duration;
+
+use penstock_crds::{
+    pipeline::ScalingBounds,
+    worker::{KafkaInput, StartFrom},
+};
+
+use crate::scaling::Policy;
+
+/// What of a pipeline is watched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subject {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The `KafkaCluster` of its topics.
+    pub cluster: String,
+    /// Its consumer group.
+    pub group: String,
+    /// Topics of its source.
+    pub topics: Vec<String>,
+    /// Topics in which retries wait, and for how long.
+    pub tiers: Vec<(String, Duration)>,
+    /// Topics in which records wait behind others.
+    pub held: Vec<String>,
+    /// Where it begins in a partition that it has committed nothing for.
+    pub start_from: StartFrom,
+    /// By what its workers are counted.
+    pub policy: Policy,
+    /// How fast a worker was before, as its status says.
+    pub known_speed: Option<f64>,
+}
+
+impl Subject {
+    /// What of a pipeline that reads this is watched.
+    #[must_use]
+    pub fn new(id: (&str, &str), cluster: &str, input: &KafkaInput, bounds: ScalingBounds, interval: Duration) -> Self {
+        let seconds = |n: u32| Duration::from_secs(n.into());
+        Self {
+            namespace: id.0.to_owned(),
+            name: id.1.to_owned(),
+            cluster: cluster.to_owned(),
+            group: input.group.clone(),
+            topics: input.topics.clone(),
+            tiers: input.tiers.iter().flat_map(|tier| tier.topics.values().map(|topic| (topic.clone(), tier.delay))).collect(),
+            held: input.held.values().cloned().collect(),
+            start_from: input.start_from,
+            policy: Policy {
+                min: bounds.min,
+                max: bounds.max,
+                drain: seconds(bounds.drain_seconds),
+                idle: seconds(bounds.idle_seconds),
+                interval,
+            },
+            known_speed: None,
+        }
+    }
+
+    /// Every topic that it reads.
+    pub fn every_topic(&self) -> impl Iterator<Item = &str> {
+        self.topics.iter().chain(self.tiers.iter().map(|(topic, _)| topic)).chain(&self.held).map(String::as_str)
+    }
+}

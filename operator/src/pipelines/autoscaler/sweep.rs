@@ -1,0 +1,130 @@
+//! Asks a Kafka cluster about all pipelines on it: a handful of requests for each broker, whatever their number.
+//!
+//! What groups have committed is read before the ends of partitions, so that no group is ahead of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use penstock_kafka::{CommittedOffset, Error, PartitionEdges, Peek, PerPartition, PerTopic, TopicDescription, TopicPartition};
+
+use super::subject::Subject;
+use crate::clusters::ClusterConnection;
+
+/// What a cluster answered.
+pub struct Answers {
+    /// The topics that pipelines read.
+    pub topics: PerTopic<TopicDescription>,
+    /// What each group has committed.
+    pub groups: BTreeMap<String, Result<PerPartition<CommittedOffset>, Error>>,
+    /// The ends of their partitions.
+    pub edges: PerPartition<PartitionEdges>,
+    /// The first retry of each delay that is not due yet.
+    pub due: BTreeMap<Duration, PerPartition<Option<i64>>>,
+    /// Groups that share their partitions out anew.
+    pub rebalancing: BTreeSet<String>,
+    /// What stands where groups go on, with the offset that was looked at, for each group.
+    pub looks: BTreeMap<String, Looks>,
+    /// When they were asked.
+    pub at: Timestamp,
+}
+
+/// What stands where a group goes on: the offset at which it does, the end at that time, and what was seen.
+pub type Looks = BTreeMap<TopicPartition, (i64, i64, Peek)>;
+
+/// Asks about these pipelines. `before`: what was seen of where a group goes on, by the uid of its pipeline.
+///
+/// # Errors
+/// Kafka does not answer or refuses.
+pub async fn sweep(
+    connection: &ClusterConnection,
+    subjects: &[(String, Subject)],
+    before: impl Fn(&str) -> Looks,
+) -> Result<Answers, Error> {
+    let admin = &connection.admin;
+    let names: BTreeSet<&str> = subjects.iter().flat_map(|(_, subject)| subject.every_topic()).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    let groups: BTreeSet<&str> = subjects.iter().map(|(_, subject)| subject.group.as_str()).collect();
+    let groups: Vec<&str> = groups.into_iter().collect();
+
+    let topics = connection.look("DescribeTopics", admin.describe(&names)).await?;
+    let rebalancing = connection.look("ListConsumerGroups", admin.rebalancing_groups()).await?;
+    let committed = connection.look("OffsetFetch", admin.offsets_of_groups(&groups)).await?;
+    let at = Timestamp::now();
+    let due = due(connection, subjects, &topics, at).await?;
+    let partitions: Vec<TopicPartition> = names.iter().flat_map(|name| partitions_of(&topics, name)).collect();
+    let edges = connection.look("ListOffsets", admin.edges(&partitions)).await?;
+    let mut answers = Answers { topics, groups: committed, edges, due, rebalancing, looks: BTreeMap::new(), at };
+    look(connection, subjects, before, &mut answers).await?;
+    Ok(answers)
+}
+
+/// The partitions of a topic that was found.
+pub fn partitions_of(topics: &PerTopic<TopicDescription>, name: &str) -> Vec<TopicPartition> {
+    let found = topics.get(name).and_then(|topic| topic.as_ref().ok());
+    found.into_iter().flat_map(|topic| &topic.partitions).map(|partition| TopicPartition::new(name, partition.id)).collect()
+}
+
+async fn due(
+    connection: &ClusterConnection,
+    subjects: &[(String, Subject)],
+    topics: &PerTopic<TopicDescription>,
+    at: Timestamp,
+) -> Result<BTreeMap<Duration, PerPartition<Option<i64>>>, Error> {
+    let mut by_delay: BTreeMap<Duration, BTreeSet<&str>> = BTreeMap::new();
+    for (topic, delay) in subjects.iter().flat_map(|(_, subject)| &subject.tiers) {
+        by_delay.entry(*delay).or_default().insert(topic);
+    }
+    let mut due = BTreeMap::new();
+    for (delay, names) in by_delay {
+        let partitions: Vec<TopicPartition> = names.iter().flat_map(|name| partitions_of(topics, name)).collect();
+        let since = at.as_millisecond().saturating_sub(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
+        due.insert(delay, connection.look("ListOffsets", connection.admin.offsets_at(&partitions, since)).await?);
+    }
+    Ok(due)
+}
+
+/// Looks at what stands where groups go on, wherever that may be other than it was.
+async fn look(
+    connection: &ClusterConnection,
+    subjects: &[(String, Subject)],
+    before: impl Fn(&str) -> Looks,
+    answers: &mut Answers,
+) -> Result<(), Error> {
+    let mut kept: BTreeMap<String, Looks> = BTreeMap::new();
+    // Of two groups that go on at other offsets of a partition one is looked at now, the other the next time.
+    let mut questions: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+    let mut asked: Vec<(&str, TopicPartition, i64, i64)> = Vec::new();
+    for (uid, subject) in subjects {
+        let Some(Ok(committed)) = answers.groups.get(&subject.group) else { continue };
+        let mut earlier = before(uid);
+        for (partition, offset) in committed.iter().filter_map(|(partition, found)| Some((partition, found.as_ref().ok()?.offset))) {
+            let Some(Ok(edges)) = answers.edges.get(partition) else { continue };
+            if offset < edges.start || offset >= edges.stable_end {
+                continue;
+            }
+            let known = earlier.remove(partition).filter(|(at, ..)| *at == offset);
+            let from = known.map_or(offset, |(.., peek)| peek.empty_until);
+            if let Some(known) = known {
+                kept.entry(subject.group.clone()).or_default().insert(partition.clone(), known);
+                // A record that was seen there stays; where there was none, more may have come.
+                if known.2.timestamp_ms.is_some() || known.1 == edges.stable_end {
+                    continue;
+                }
+            }
+            if from < edges.stable_end && *questions.entry(partition.clone()).or_insert(from) == from {
+                asked.push((&subject.group, partition.clone(), offset, edges.stable_end));
+            }
+        }
+    }
+    let found = connection.look("Fetch", connection.admin.peek(&questions)).await?;
+    for (group, partition, offset, end) in asked {
+        if let Some(Ok(peek)) = found.get(&partition) {
+            kept.entry(group.to_owned()).or_default().insert(partition, (offset, end, *peek));
+        }
+    }
+    answers.looks = kept;
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! The number of workers of a pipeline with `scaling`, and what is said of it. Pure: no I/O, no clock.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use penstock_crds::{
+    EventPipeline, EventPipelineStatus,
+    condition::{ConditionType, Reason, Statement},
+    pipeline::{ScalingBounds, ScalingStatus},
+};
+
+use super::autoscaler::Told;
+use crate::{
+    events::Notice,
+    scaling::{self, Decision, Limit},
+};
+
+/// The number of workers that was decided last: by the autoscaler, else what the status says from before the operator was started, else
+/// what runs. None: nothing was decided, or the pipeline's own number counts.
+#[must_use]
+pub fn decided(pipeline: &EventPipeline, told: Option<&Told>, deployment: Option<&Deployment>) -> Option<i32> {
+    pipeline.spec.scaling.as_ref().filter(|scaling| !scaling.dry_run)?;
+    let told = told.map(|told| i32::try_from(told.desired).unwrap_or(i32::MAX));
+    let before = || pipeline.status.as_ref()?.scaling.as_ref().filter(|_| deployment.is_some()).map(|scaling| scaling.desired);
+    told.or_else(before).or_else(|| deployment?.spec.as_ref()?.replicas)
+}
+
+/// How many workers that is within the bounds of the pipeline; a pipeline that is new begins with the fewest.
+#[must_use]
+pub fn within(bounds: ScalingBounds, decided: Option<i32>) -> i32 {
+    let number = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+    decided.unwrap_or_default().clamp(number(bounds.min), number(bounds.max))
+}
+
+/// What stands in the status. What was not decided yet stays as it was.
+#[must_use]
+pub fn status(pipeline: &EventPipeline, told: Option<&Told>) -> Option<ScalingStatus> {
+    pipeline.spec.scaling.as_ref()?;
+    let Some(Told { desired, decision }) = told else { return pipeline.status.as_ref()?.scaling.clone() };
+    Some(ScalingStatus {
+        desired: i32::try_from(*desired).unwrap_or(i32::MAX),
+        reason: reason(decision.reason).as_str().to_owned(),
+        lag: decision.lag.map(|lag| i64::try_from(lag).unwrap_or(i64::MAX)),
+        lag_seconds: decision.age.map(seconds),
+        arrival_rate: rounded(decision.arrival),
+        worker_rate: decision.speed.map(rounded),
+        limited_by: decision.limited_by.map(|limit| word(limit).to_owned()),
+    })
+}
+
+/// What the condition `ScalingActive` says; none: that was not decided yet.
+#[must_use]
+pub fn statement(pipeline: &EventPipeline, told: Option<&Told>) -> Option<Statement> {
+    let scaling = pipeline.spec.scaling.as_ref()?;
+    let Told { desired, decision } = told?;
+    let dry = if scaling.dry_run { "dry run, the number is that of `replicas`: " } else { "" };
+    let message = format!("{dry}{desired} workers: {}", words(decision));
+    let active = decision.reason != scaling::Reason::LagUnknown;
+    Some(Statement::new(ConditionType::ScalingActive, Some(active), reason(decision.reason), message))
+}
+
+/// What to tell of a change: another number, or a reason that a person should look at.
+#[must_use]
+pub fn notices(before: Option<&EventPipelineStatus>, after: &EventPipelineStatus) -> Vec<Notice> {
+    let said = |status: &EventPipelineStatus| {
+        let condition = status.conditions.iter().find(|c| c.type_ == ConditionType::ScalingActive.as_str())?;
+        Some((status.scaling.as_ref()?.desired, condition.reason.clone(), condition.message.clone()))
+    };
+    let Some((desired, why, message)) = said(after) else { return vec![] };
+    let before = before.and_then(said);
+    let mut notices = vec![];
+    if let Some((from, ..)) = &before
+        && *from != desired
+    {
+        notices.push(Notice::normal("ScalingDecided", format!("from {from} to {message}")));
+    }
+    if before.is_none_or(|(_, before, _)| before != why)
+        && let Some(reason) = WORTH_A_LOOK.iter().find(|reason| reason.as_str() == why)
+    {
+        notices.push(Notice::warning(reason.as_str(), message));
+    }
+    notices
+}
+
+const WORTH_A_LOOK: [Reason; 4] = [Reason::HotPartition, Reason::ScaleUpIneffective, Reason::NoProgress, Reason::LagUnknown];
+
+fn reason(reason: scaling::Reason) -> Reason {
+    use scaling::Reason as Decided;
+    match reason {
+        Decided::AsNeeded => Reason::AsNeeded,
+        Decided::Behind => Reason::Behind,
+        Decided::FewerEnough => Reason::FewerEnough,
+        Decided::Waiting => Reason::Watching,
+        Decided::Asleep => Reason::Asleep,
+        Decided::Awake => Reason::Awake,
+        Decided::Beginning => Reason::Beginning,
+        Decided::OutOfBounds => Reason::OutOfBounds,
+        Decided::AtMaximum => Reason::AtMaximum,
+        Decided::AtPartitions => Reason::AtPartitions,
+        Decided::HotPartition => Reason::HotPartition,
+        Decided::ScaleUpIneffective => Reason::ScaleUpIneffective,
+        Decided::LagUnknown => Reason::LagUnknown,
+        Decided::RollingOut => Reason::RollingOut,
+        Decided::Rebalancing => Reason::Rebalancing,
+        Decided::Starting => Reason::WorkersStarting,
+        Decided::OnTrial => Reason::OnTrial,
+        Decided::NoProgress => Reason::NoProgress,
+    }
+}
+
+fn word(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Minimum => "Minimum",
+        Limit::Maximum => "Maximum",
+        Limit::Partitions => "Partitions",
+        Limit::HotPartition => "HotPartition",
+        Limit::Effect => "Effect",
+    }
+}
+
+/// Why, without figures: a message changes when the reason does, and not with each look.
+fn words(decision: &Decision) -> String {
+    use scaling::Reason as Decided;
+    let hot = decision.hot.as_ref().map(|hot| format!("{}/{}", hot.topic, hot.partition)).unwrap_or_default();
+    match decision.reason {
+        Decided::AsNeeded => "they keep up".to_owned(),
+        Decided::Behind => "what waits would not be handled within drainSeconds by fewer".to_owned(),
+        Decided::FewerEnough => "they have been enough for the whole window".to_owned(),
+        Decided::Waiting => "fewer would be enough now; whether that lasts is to be seen".to_owned(),
+        Decided::Asleep => "nothing has come for idleSeconds".to_owned(),
+        Decided::Awake => "records wait".to_owned(),
+        Decided::Beginning => "a worker must commit where the group begins (startFrom: Latest), or records would be skipped".to_owned(),
+        Decided::OutOfBounds => "their number was below minReplicas or above maxReplicas".to_owned(),
+        Decided::AtMaximum => "maxReplicas, and that is not enough to handle what comes within drainSeconds".to_owned(),
+        Decided::AtPartitions => "more would have no partition of their own: add partitions, or make the processor faster".to_owned(),
+        Decided::HotPartition => {
+            format!("{hot} gets more than one worker can handle, and only one can have it: spread its keys, or make the processor faster")
+        }
+        Decided::ScaleUpIneffective => {
+            "more of them did not do more, so the last step up was taken back: look at what they wait for".to_owned()
+        }
+        Decided::LagUnknown => "what waits could not be read, so their number stays".to_owned(),
+        Decided::RollingOut => "new ones are replacing old ones".to_owned(),
+        Decided::Rebalancing => "the group is sharing its partitions out anew".to_owned(),
+        Decided::Starting => "not all of them are ready yet".to_owned(),
+        Decided::OnTrial => "the last step up is still to show what it is good for".to_owned(),
+        Decided::NoProgress => "they have work, and commit nothing: look at their logs".to_owned(),
+    }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// To a tenth: what is less is noise.
+fn rounded(rate: f64) -> f64 {
+    (rate * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{pipelines::testing::payments, scaling::PartitionKey};
+
+    fn told(desired: u32, reason: scaling::Reason) -> Told {
+        let hot = (reason == scaling::Reason::HotPartition).then(|| PartitionKey { topic: "orders".to_owned(), partition: 2 });
+        let decision = Decision {
+            desired: None,
+            reason,
+            limited_by: None,
+            hot,
+            lag: Some(70),
+            age: Some(Duration::from_millis(2_900)),
+            arrival: 1.26,
+            speed: Some(100.04),
+        };
+        Told { desired, decision }
+    }
+
+    fn deployment(replicas: i32) -> Deployment {
+        serde_json::from_value(json!({"metadata": {}, "spec": {"replicas": replicas, "selector": {}, "template": {}}})).unwrap()
+    }
+
+    #[test]
+    fn the_number_of_workers() {
+        let scaling = |spec: Value| payments(json!({"scaling": spec}));
+        let bounds = |pipeline: &EventPipeline| pipeline.spec.scaling.as_ref().unwrap().bounds().unwrap();
+        let mut told_before = scaling(json!({"maxReplicas": 9}));
+        told_before.status = Some(EventPipelineStatus {
+            scaling: Some(ScalingStatus { desired: 4, ..ScalingStatus::default() }),
+            ..EventPipelineStatus::default()
+        });
+        let six = told(6, scaling::Reason::Behind);
+        for (name, pipeline, told, deployment, expected) in [
+            ("decided", scaling(json!({"maxReplicas": 9})), Some(&six), Some(deployment(2)), 6),
+            ("bounds count at once", scaling(json!({"maxReplicas": 3})), Some(&six), Some(deployment(2)), 3),
+            ("not decided yet: what the status says", told_before.clone(), None, Some(deployment(2)), 4),
+            ("the Deployment was deleted", told_before, None, None, 1),
+            ("not decided ever: what runs", scaling(json!({"maxReplicas": 9})), None, Some(deployment(2)), 2),
+            ("new", scaling(json!({"maxReplicas": 9})), None, None, 1),
+            ("new, and may sleep", scaling(json!({"minReplicas": 0, "maxReplicas": 9})), None, None, 0),
+        ] {
+            assert_eq!(within(bounds(&pipeline), decided(&pipeline, told, deployment.as_ref())), expected, "{name}");
+        }
+        let dry = scaling(json!({"maxReplicas": 9, "dryRun": true}));
+        assert_eq!(decided(&dry, Some(&six), Some(&deployment(2))), None);
+    }
+
+    #[test]
+    fn what_is_said() {
+        let pipeline = payments(json!({"scaling": {"maxReplicas": 9}}));
+        let hot = told(2, scaling::Reason::HotPartition);
+        let status = status(&pipeline, Some(&hot)).unwrap();
+        assert_eq!(
+            serde_json::to_value(&status).unwrap(),
+            json!({"desired": 2, "reason": "HotPartition", "lag": 70, "lagSeconds": 2, "arrivalRate": 1.3, "workerRate": 100.0})
+        );
+        let said = statement(&pipeline, Some(&hot)).unwrap();
+        assert!(said.message.starts_with("2 workers: orders/2 gets more"), "{}", said.message);
+        assert_eq!(statement(&pipeline, Some(&told(2, scaling::Reason::LagUnknown))).unwrap().status, Some(false));
+        let dry = payments(json!({"scaling": {"maxReplicas": 9, "dryRun": true}}));
+        assert!(statement(&dry, Some(&hot)).unwrap().message.starts_with("dry run"));
+        assert_eq!(statement(&payments(json!({})), Some(&hot)), None);
+    }
+}

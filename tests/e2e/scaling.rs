@@ -1,0 +1,132 @@
+//! `scaling`: workers follow what waits in Kafka, and nothing is lost or doubled on the way.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use k8s_openapi::api::{apps::v1::Deployment, events::v1::Event};
+use kube::api::{ListParams, Patch, PatchParams};
+use penstock_crds::EventPipeline;
+use penstock_kafka::Record;
+use penstock_tests::scene::{LIMIT, Result, Scene, condition, play, refusal, until};
+use serde_json::{Value, json};
+
+/// How long a burst may take to be worked off, on a machine that is busy with other tests.
+const BURST: Duration = Duration::from_secs(300);
+
+fn counted(scaling: Value, delivery: &str) -> Value {
+    json!({
+        "source": {"kafka": {"topics": ["in"]}}, "delivery": delivery,
+        "processor": {"builtin": "enrich"}, "sink": {"kafka": {"topic": "out"}},
+        "scaling": scaling,
+    })
+}
+
+async fn topics(scene: &Scene, partitions: i32) -> Result {
+    for name in ["in", "out"] {
+        scene.topic(name, json!({"partitions": partitions, "replicationFactor": 1, "config": {"retention.ms": "3600000"}})).await?;
+    }
+    Ok(())
+}
+
+async fn declared(scene: &Scene) -> Result<i32> {
+    Ok(scene.api::<Deployment>().get("p").await?.spec.and_then(|spec| spec.replicas).unwrap_or_default())
+}
+
+async fn until_declared(scene: &Scene, what: &str, limit: Duration, wanted: impl Fn(i32) -> bool) -> Result<i32> {
+    until(what, limit, async || {
+        let workers = declared(scene).await?;
+        if wanted(workers) { Ok(workers) } else { Err(format!("{workers} workers").into()) }
+    })
+    .await
+}
+
+async fn burst_from_zero(name: &str, delivery: &str, records: u32) {
+    play(name, async |scene| {
+        topics(scene, 6).await?;
+        let scaling = json!({"minReplicas": 0, "maxReplicas": 6, "drainSeconds": 5, "idleSeconds": 15});
+        scene.apply::<EventPipeline>("p", counted(scaling, delivery)).await?;
+        scene.ready::<EventPipeline>("p").await?;
+        until_declared(scene, "no workers", LIMIT, |workers| workers == 0).await?;
+        let topic = scene.kafka_name("in");
+        let record = |n: u32| Record::to(&topic).with_key(n.to_string()).with_payload(json!({"n": n}).to_string());
+        scene.produce_all((0..records).map(record)).await?;
+
+        until_declared(scene, "workers", LIMIT, |workers| workers > 0).await?;
+        until_declared(scene, "no workers again", BURST, |workers| workers == 0).await?;
+        let out = scene.events(&scene.kafka_name("out"), |_| true).await?;
+        let numbers: BTreeSet<i64> = out.iter().filter_map(|event| event["n"].as_i64()).collect();
+        assert_eq!((out.len(), numbers.len()), (records as usize, records as usize), "nothing is lost or doubled");
+        let status = scene.api::<EventPipeline>().get("p").await?.status.unwrap_or_default();
+        let scaling = status.scaling.unwrap_or_default();
+        assert_eq!((scaling.desired, scaling.reason.as_str(), scaling.lag), (0, "Asleep", Some(0)));
+        let events = scene.api::<Event>().list(&ListParams::default()).await?.items;
+        let steps: Vec<_> = events.iter().filter(|e| e.reason.as_deref() == Some("ScalingDecided")).map(|e| &e.note).collect();
+        assert!(steps.len() <= 6, "{steps:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_burst_is_worked_off_from_zero_and_back_exactly_once() {
+    burst_from_zero("scaling-eos", "ExactlyOnce", 50_000).await;
+}
+
+#[tokio::test]
+async fn a_burst_is_worked_off_from_zero_and_back_at_least_once() {
+    burst_from_zero("scaling-alo", "AtLeastOnce", 50_000).await;
+}
+
+#[tokio::test]
+async fn scaling_by_hand_is_refused() {
+    play("scaling-hand", async |scene| {
+        topics(scene, 1).await?;
+        scene.apply::<EventPipeline>("p", counted(json!({"maxReplicas": 3}), "AtLeastOnce")).await?;
+        scene.ready::<EventPipeline>("p").await?;
+        let scale = Patch::Merge(json!({"spec": {"replicas": 2}}));
+        let said = refusal(scene.api::<EventPipeline>().patch_scale("p", &PatchParams::default(), &scale).await)?;
+        assert!(said.contains("replicas and scaling exclude each other"), "{said}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dry_run_only_tells() {
+    play("scaling-dry", async |scene| {
+        topics(scene, 3).await?;
+        let mut spec = counted(json!({"minReplicas": 0, "maxReplicas": 3, "idleSeconds": 10, "dryRun": true}), "AtLeastOnce");
+        spec["replicas"] = json!(2);
+        scene.apply::<EventPipeline>("p", spec).await?;
+        scene.ready_workers("p", 2).await?;
+        scene.told::<EventPipeline>("p", "ScalingActive", "True", Some("Asleep")).await?;
+        let pipeline = scene.api::<EventPipeline>().get("p").await?;
+        let status = pipeline.status.unwrap_or_default();
+        assert_eq!(status.scaling.map(|scaling| scaling.desired), Some(0));
+        let said = condition(&status.conditions, "ScalingActive").map(|c| c.message.clone()).unwrap_or_default();
+        assert!(said.starts_with("dry run"), "{said}");
+        assert_eq!(declared(scene).await?, 2);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_latest_group_that_sleeps_skips_nothing() {
+    play("scaling-latest", async |scene| {
+        topics(scene, 2).await?;
+        let mut spec = counted(json!({"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 10}), "ExactlyOnce");
+        spec["source"]["kafka"]["startFrom"] = json!("Latest");
+        scene.apply::<EventPipeline>("p", spec).await?;
+        // A worker commits where the group begins; only then does it sleep.
+        until_declared(scene, "a worker", LIMIT, |workers| workers == 1).await?;
+        until_declared(scene, "no workers", LIMIT, |workers| workers == 0).await?;
+        scene.produce(Record::to(scene.kafka_name("in")).with_payload(r#"{"n": 1}"#)).await?;
+        until("its output", LIMIT, async || {
+            let out = scene.events(&scene.kafka_name("out"), |event| event["n"] == 1).await?;
+            if out.len() == 1 { Ok(()) } else { Err(format!("{out:?}").into()) }
+        })
+        .await?;
+        Ok(())
+    })
+    .await;
+}
