@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use penstock_crds::condition::ConditionType;
+use penstock_crds::{EventPipeline, condition::ConditionType};
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -58,6 +58,48 @@ struct ObjectLabels {
     ready: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PipelineLabels {
+    namespace: String,
+    pipeline: String,
+}
+
+/// What the number of workers of a pipeline with `scaling` follows from, as its status says.
+#[derive(Default)]
+struct Scaling {
+    desired: Family<PipelineLabels, Gauge>,
+    lag: Family<PipelineLabels, Gauge>,
+    age: Family<PipelineLabels, Gauge>,
+}
+
+impl Scaling {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("scaling_desired_workers", "Workers that shall be", self.desired.clone());
+        registry.register("scaling_lag_records", "Records that wait; missing: that is not known", self.lag.clone());
+        registry.register("scaling_lag_seconds", "How long the oldest record that waits does so", self.age.clone());
+    }
+
+    fn count(&self, watch: &Watch<EventPipeline>) {
+        // Those of pipelines that are gone.
+        for family in [&self.desired, &self.lag, &self.age] {
+            family.clear();
+        }
+        for pipeline in watch.select(|pipeline| pipeline.status.as_ref().is_some_and(|status| status.scaling.is_some())) {
+            let Ok(pipeline) = &pipeline.0 else { continue };
+            let Some(scaling) = pipeline.status.as_ref().and_then(|status| status.scaling.as_ref()) else { continue };
+            let labels = || PipelineLabels {
+                namespace: pipeline.metadata.namespace.clone().unwrap_or_default(),
+                pipeline: pipeline.metadata.name.clone().unwrap_or_default(),
+            };
+            self.desired.get_or_create(&labels()).set(scaling.desired.into());
+            if let Some(lag) = scaling.lag {
+                self.lag.get_or_create(&labels()).set(lag);
+                self.age.get_or_create(&labels()).set(scaling.lag_seconds.unwrap_or_default());
+            }
+        }
+    }
+}
+
 /// Counts requests to Kafka. Clone: another handle of the same count.
 #[derive(Clone, Default)]
 pub struct KafkaRequests(Family<RequestLabels, Counter>);
@@ -76,6 +118,7 @@ pub struct Metrics {
     durations: Family<KindLabel, Histogram>,
     requests: KafkaRequests,
     objects: Family<ObjectLabels, Gauge>,
+    scaling: Scaling,
 }
 
 impl Default for Metrics {
@@ -89,7 +132,9 @@ impl Default for Metrics {
         registry.register_with_unit("reconcile_duration", "How long a reconcile took", Unit::Seconds, durations.clone());
         registry.register("kafka_requests", "Requests to Kafka, by what was asked and how it ended", requests.0.clone());
         registry.register("objects", "Objects, by kind and the status of their Ready condition", objects.clone());
-        Self { registry, reconciles, durations, requests, objects }
+        let scaling = Scaling::default();
+        scaling.register(&mut registry);
+        Self { registry, reconciles, durations, requests, objects, scaling }
     }
 }
 
@@ -114,6 +159,7 @@ impl Metrics {
         self.count(&watches.clusters, |c| c.status.as_ref().map(|s| s.conditions.as_slice()));
         self.count(&watches.topics, |t| t.status.as_ref().map(|s| s.conditions.as_slice()));
         self.count(&watches.pipelines, |p| p.status.as_ref().map(|s| s.conditions.as_slice()));
+        self.scaling.count(&watches.pipelines);
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

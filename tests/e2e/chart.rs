@@ -15,7 +15,7 @@ async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
         &[][..],
         &["kafkaCluster.create=true", brokers],
         &["crds.install=false", "rbac.create=false", "log.format=text", "log.level=info\\,penstock_operator=debug"],
-        &["resync=1h", "kafkaTimeout=5m", "deletionTimeout=0s"],
+        &["resync=1h", "scalingInterval=5m", "kafkaTimeout=5m", "deletionTimeout=0s"],
         &MONITORING,
     ] {
         let flags: Vec<&str> = values.iter().flat_map(|v| ["--set", v]).collect();
@@ -38,6 +38,7 @@ async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
         (&["log.level=penstock_operator=loud"], "level"),
         (&["resync=2h"], "resync"),
         (&["resync=500ms"], "resync"),
+        (&["scalingInterval=6m"], "scalingInterval"),
         (&["kafkaTimeout=10m"], "kafkaTimeout"),
         (&["deletionTimeout=61m"], "deletionTimeout"),
         (&["rbac.secrets=true"], "secrets"),

@@ -30,7 +30,7 @@ mod transaction;
 mod validate;
 mod workers;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -91,8 +91,12 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(
         let (children, readings, autoscaler) = (children.clone(), Arc::clone(&readings), Arc::clone(&autoscaler));
         async move { reconcile(&pipeline, &context, &children, (&readings, &autoscaler)).await }
     };
-    let (ended, ()) = tokio::join!(controller::run(context, &watch, triggers, reconcile, shutdown), looks);
-    ended
+    let mut controller = pin!(controller::run(context, &watch, triggers, reconcile, shutdown));
+    tokio::select! {
+        ended = &mut controller => ended,
+        // Reconciles that are under way at a shutdown go on to their end.
+        () = looks => controller.await,
+    }
 }
 
 async fn reconcile(
