@@ -36,7 +36,10 @@ pub fn done(action: &TopicAction, cause: Cause) -> Notice {
             format!("the topic `{}` was gone from Kafka, and its records with it: created it again", new.name),
         ),
         (TopicAction::AddPartitions { from, total }, _) => {
-            Notice::normal("PartitionsAdded", format!("added partitions: there were {from}, now there are {total}"))
+            let message = format!(
+                "added partitions: there were {from}, now there are {total}. Keys move: from now on records of a key may lie in another partition than before, so their order does not hold across this"
+            );
+            Notice::normal("PartitionsAdded", message)
         }
         (TopicAction::SetConfig { delta, found }, Cause::Declared) => Notice::normal("ConfigChanged", changes(delta, found)),
         (TopicAction::SetConfig { delta, found }, Cause::Drift) => {
