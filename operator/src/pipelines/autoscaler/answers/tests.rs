@@ -27,8 +27,9 @@ fn id(byte: u8) -> TopicId {
 }
 
 fn topic(name: &str, partitions: i32) -> TopicDescription {
-    let partition = |id| PartitionInfo { id, leader: Some(1), replicas: vec![1], isr: vec![1] };
-    TopicDescription { name: name.to_owned(), id: id(1), internal: false, partitions: (0..partitions).map(partition).collect() }
+    let mut topic = TopicDescription::new(name, id(1));
+    topic.partitions = (0..partitions).map(PartitionInfo::new).collect();
+    topic
 }
 
 fn note(byte: u8, initial: i32) -> String {
