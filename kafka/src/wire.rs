@@ -7,6 +7,7 @@
 mod groups;
 mod lines;
 mod peek;
+mod settings;
 
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use crate::topic::{BrokerInfo, TopicId};
 pub(crate) use groups::{Asking, Coordinators, commit, offsets, rebalancing};
 pub(crate) use lines::Lines;
 pub(crate) use peek::peek;
+pub(crate) use settings::broker_setting;
 
 const CORRELATION: i32 = 1;
 const MAX_RESPONSE: usize = 16 << 20;

@@ -218,7 +218,7 @@ fn mistake_8_fewer_only_after_the_whole_window_and_where_it_pays() {
 #[test]
 fn mistake_9_offsets_of_those_that_sleep_are_renewed() {
     let day = Duration::from_secs(86_400);
-    assert!(renewal_is_due(day, 7 * day) && !renewal_is_due(day / 2, 7 * day));
+    assert!(renewal_is_due(day, Some(7 * day)) && !renewal_is_due(day / 2, Some(7 * day)));
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 const RENEWALS: u32 = 4;
 /// However long they keep them.
 const RENEWED_AT_LEAST_EVERY: Duration = Duration::from_secs(86_400);
+/// For how long they keep them at least, where they do not tell: a commit costs little, and a lost place cannot be found again.
+const ASSUMED: Duration = Duration::from_secs(4 * 3_600);
 
 /// For how long nothing has come and nothing was waiting.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,10 +26,10 @@ impl Quiet {
 }
 
 /// Whether a group without members must commit its offsets again, that long after it did last: brokers drop them after
-/// `offsets.retention.minutes`, and the group would begin anew.
+/// `offsets.retention.minutes`, and the group would begin anew. `retention`: what they are set to, if they tell.
 #[must_use]
-pub fn renewal_is_due(since_last: Duration, retention: Duration) -> bool {
-    since_last >= (retention / RENEWALS).min(RENEWED_AT_LEAST_EVERY)
+pub fn renewal_is_due(since_last: Duration, retention: Option<Duration>) -> bool {
+    since_last >= (retention.unwrap_or(ASSUMED) / RENEWALS).min(RENEWED_AT_LEAST_EVERY)
 }
 
 #[cfg(test)]
@@ -49,9 +51,14 @@ mod tests {
     #[test]
     fn offsets_are_renewed_in_time() {
         let (hour, day) = (Duration::from_secs(3_600), Duration::from_secs(86_400));
-        for (since_last, retention, due) in
-            [(day, 7 * day, true), (23 * hour, 7 * day, false), (hour, 4 * hour, true), (hour, 5 * hour, false), (day, 90 * day, true)]
-        {
+        for (since_last, retention, due) in [
+            (day, Some(7 * day), true),
+            (23 * hour, Some(7 * day), false),
+            (hour, Some(4 * hour), true),
+            (hour, Some(5 * hour), false),
+            (day, Some(90 * day), true),
+            (hour, None, true),
+        ] {
             assert_eq!(renewal_is_due(since_last, retention), due, "{since_last:?} of {retention:?}");
         }
     }

@@ -2,6 +2,7 @@
 //! many there are. What librdkafka asks one by one goes over plaintext connections of its own, which are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures::future::join_all;
 
@@ -84,6 +85,25 @@ impl TopicAdmin {
         offsets.iter().try_for_each(|offset| validate_topic_name(&offset.topic))?;
         let brokers = self.brokers().await?;
         wire::commit(&self.asking(first(&brokers)?), &self.coordinators, group, offsets).await
+    }
+
+    /// For how long every broker keeps what a group without members has committed (`offsets.retention.minutes`): the least of what
+    /// they are set to.
+    ///
+    /// # Errors
+    /// A broker does not answer, or does not tell.
+    pub async fn offsets_retention(&self) -> Result<Duration> {
+        const KEY: &str = "offsets.retention.minutes";
+        let brokers = self.brokers().await?;
+        let ask = |broker| wire::broker_setting(&self.lines, self.settings.client_id(), broker, KEY, self.timeout);
+        let mut least = None;
+        for told in join_all(brokers.iter().map(ask)).await {
+            let minutes: Option<u64> = told?.and_then(|value| value.parse().ok());
+            let minutes = minutes.ok_or_else(|| Error::NotReady { code: 0, message: format!("a broker does not tell its {KEY}") })?;
+            let kept = Duration::from_secs(minutes.saturating_mul(60));
+            least = Some(least.map_or(kept, |least: Duration| least.min(kept)));
+        }
+        least.ok_or_else(|| Error::Unreachable { reason: "the cluster shows no broker".to_owned() })
     }
 
     async fn brokers(&self) -> Result<Vec<BrokerInfo>> {

@@ -11,8 +11,8 @@ use crate::scaling::{Decision, History, Observation, PartitionOffsets, Workers, 
 
 /// How often figures are told again where nothing else is news.
 const FIGURES: Duration = Duration::from_secs(30);
-/// For how long brokers keep offsets of a group without members, unless told otherwise (`offsets.retention.minutes`).
-const RETENTION: Duration = Duration::from_secs(7 * 86_400);
+/// The pause after an attempt to commit offsets again that failed.
+const RENEWED_AGAIN: Duration = Duration::from_secs(60);
 
 /// What was decided for a pipeline.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,14 @@ struct Page {
     history: History,
     looks: Looks,
     told: Option<(Duration, Told)>,
-    renewed: Option<Duration>,
+    renewal: Renewal,
+}
+
+/// When the offsets of a pipeline without workers were committed again.
+#[derive(Clone, Copy, Default)]
+struct Renewal {
+    tried: Option<Duration>,
+    done: Option<Duration>,
 }
 
 /// The pages.
@@ -43,7 +50,7 @@ impl Book {
             return;
         }
         let history = subject.known_speed.map_or_else(History::default, History::with_speed);
-        pages.insert(uid.to_owned(), Page { subject, history, looks: Looks::new(), told: None, renewed: None });
+        pages.insert(uid.to_owned(), Page { subject, history, looks: Looks::new(), told: None, renewal: Renewal::default() });
     }
 
     pub fn leave(&self, uid: &str) {
@@ -73,14 +80,19 @@ impl Book {
     }
 
     /// Whether the offsets of a pipeline without workers must be committed again. Nobody knows when they were before the first look.
-    pub fn renewal_is_due(&self, uid: &str, now: Duration) -> bool {
-        let mut pages = self.lock();
-        let Some(page) = pages.get_mut(uid) else { return false };
-        let due = page.renewed.is_none_or(|renewed| renewal_is_due(now.saturating_sub(renewed), RETENTION));
-        if due {
-            page.renewed = Some(now);
+    pub fn renewal_is_due(&self, uid: &str, now: Duration, retention: Option<Duration>) -> bool {
+        let pages = self.lock();
+        let Some(Renewal { tried, done }) = pages.get(uid).map(|page| page.renewal) else { return false };
+        let paused = tried.is_some_and(|tried| now.saturating_sub(tried) < RENEWED_AGAIN);
+        !paused && done.is_none_or(|done| renewal_is_due(now.saturating_sub(done), retention))
+    }
+
+    /// Takes in that it was tried to commit them again, and whether they were.
+    pub fn renewed(&self, uid: &str, now: Duration, done: bool) {
+        if let Some(page) = self.lock().get_mut(uid) {
+            page.renewal.tried = Some(now);
+            page.renewal.done = if done { Some(now) } else { page.renewal.done };
         }
-        due
     }
 
     /// Takes in what was seen. True: there is something to tell.
@@ -108,4 +120,44 @@ fn is_news(before: &Told, told: &Told, since: Duration) -> bool {
         && before.decision.limited_by == told.decision.limited_by
         && before.decision.hot == told.decision.hot;
     !same || (since >= FIGURES && before != told)
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_crds::worker::StartFrom;
+
+    use super::*;
+    use crate::scaling::Policy;
+
+    #[test]
+    fn only_a_commit_that_succeeded_counts() {
+        let (second, day) = (Duration::from_secs, Duration::from_secs(86_400));
+        let policy = Policy { min: 0, max: 3, drain: second(30), idle: second(60), interval: second(5) };
+        let book = Book::default();
+        book.follow("uid", subject(policy));
+        let due = |now| book.renewal_is_due("uid", now, Some(4 * day));
+        assert!(due(second(0)), "nobody knows when they were before");
+        book.renewed("uid", second(0), false);
+        assert!(!due(second(59)) && due(second(60)), "it is tried again, and not at every look");
+        book.renewed("uid", second(60), true);
+        assert!(!due(day) && due(day + second(60)));
+        book.renewed("uid", day + second(60), false);
+        assert!(due(day + second(120)), "a failure does not count as done");
+        assert!(!book.renewal_is_due("another", day, None));
+    }
+
+    fn subject(policy: Policy) -> Subject {
+        Subject {
+            namespace: "shop".to_owned(),
+            name: "payments".to_owned(),
+            cluster: "default".to_owned(),
+            group: "g".to_owned(),
+            topics: vec!["orders".to_owned()],
+            tiers: vec![],
+            held: vec![],
+            start_from: StartFrom::Latest,
+            policy,
+            known_speed: None,
+        }
+    }
 }

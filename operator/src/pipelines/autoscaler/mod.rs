@@ -6,6 +6,7 @@
 mod answers;
 mod book;
 mod renewal;
+mod retention;
 mod subject;
 mod sweep;
 
@@ -21,14 +22,25 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{book::Book, sweep::sweep};
+use self::{
+    book::Book,
+    retention::Retentions,
+    sweep::{Answers, sweep},
+};
 pub use self::{book::Told, subject::Subject};
 use super::children::Children;
-use crate::{clusters, context::Context, controller::Triggers, scaling::Workers, watch::Guarded};
+use crate::{
+    clusters::{self, ClusterConnection},
+    context::Context,
+    controller::Triggers,
+    scaling::Workers,
+    watch::Guarded,
+};
 
 /// Watches what waits.
 pub struct Autoscaler {
     book: Book,
+    retentions: Retentions,
     changes: UnboundedSender<ObjectRef<Guarded<EventPipeline>>>,
     begun: Instant,
 }
@@ -38,7 +50,7 @@ impl Autoscaler {
     #[must_use]
     pub fn new() -> (Arc<Self>, Triggers<EventPipeline>) {
         let (changes, asked) = unbounded_channel();
-        (Arc::new(Self { book: Book::default(), changes, begun: Instant::now() }), stream_of(asked))
+        (Arc::new(Self { book: Book::default(), retentions: Retentions::default(), changes, begun: Instant::now() }), stream_of(asked))
     }
 
     /// Watches a pipeline from now on, or as it is now.
@@ -103,6 +115,7 @@ impl Autoscaler {
             None => None,
         };
         let now = self.begun.elapsed();
+        let mut asleep = Vec::new();
         for (uid, subject) in subjects {
             let rebalancing = answers.as_ref().is_some_and(|answers| answers.rebalancing.contains(&subject.group));
             let workers = workers(children.deployment_of(&subject.namespace, &subject.name).as_ref(), rebalancing);
@@ -110,11 +123,8 @@ impl Autoscaler {
                 self.book.seen(uid, answers.looks.get(&subject.group).cloned().unwrap_or_default());
             }
             let partitions = answers.as_ref().and_then(|answers| answers::partitions(subject, answers));
-            if let (Some(connection), Some(answers)) = (&connection, &answers)
-                && workers.declared == 0
-                && self.book.renewal_is_due(uid, now)
-            {
-                renewal::renew(connection, subject, answers).await;
+            if workers.declared == 0 {
+                asleep.push((uid.as_str(), subject));
             }
             if self.book.look(uid, now, partitions, workers) {
                 let object = ObjectRef::new(&subject.name).within(&subject.namespace);
@@ -122,8 +132,34 @@ impl Autoscaler {
                 let _ = self.changes.send(object);
             }
         }
+        if let (Some(connection), Some(answers)) = (&connection, &answers) {
+            self.renew((cluster, connection), answers, &asleep, now).await;
+        }
+    }
+
+    /// Commits again what brokers would drop otherwise.
+    async fn renew(
+        &self,
+        (cluster, connection): (&str, &ClusterConnection),
+        answers: &Answers,
+        asleep: &[(&str, &Subject)],
+        now: Duration,
+    ) {
+        if asleep.is_empty() {
+            return;
+        }
+        let retention = self.retentions.of(cluster, connection, now).await;
+        let due = asleep.iter().copied().filter(|(uid, _)| self.book.renewal_is_due(uid, now, retention));
+        let due: Vec<(&str, &Subject)> = due.collect();
+        for some in due.chunks(RENEWALS) {
+            let done = join_all(some.iter().map(|(_, subject)| renewal::renew(connection, subject, answers))).await;
+            some.iter().zip(done).for_each(|((uid, _), done)| self.book.renewed(uid, now, done));
+        }
     }
 }
+
+/// How many groups' offsets are committed again at once.
+const RENEWALS: usize = 16;
 
 /// How long one question to Kafka may take.
 const LIMIT: Duration = Duration::from_secs(3);
