@@ -37,6 +37,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use penstock_crds::{EventPipeline, condition::Reason};
 use tokio_util::sync::CancellationToken;
 
+pub use self::status::group;
 use self::{
     apply::{Stopped, apply},
     autoscaler::{Autoscaler, Subject},

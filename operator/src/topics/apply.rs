@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
-use penstock_kafka::{Error, PerTopic, TopicId};
+use jiff::Timestamp;
+use penstock_kafka::{Error, GroupOffset, PerTopic, TopicId};
 use tokio::time::{Instant, sleep};
 
 use super::{
+    growth::{Grown, first_offsets},
     observe::{ObservedTopic, observe},
     plan::{History, TopicAction, plan},
     validate::ValidatedTopic,
@@ -20,6 +22,9 @@ const SETTLE: Duration = Duration::from_secs(10);
 const DELETE: Duration = Duration::from_secs(5);
 /// The pause between two looks at a topic that is changing.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The pause between two attempts to commit in partitions that a group's coordinator does not know yet.
+const COMMIT_AGAIN: Duration = Duration::from_millis(200);
 
 /// What became of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +69,48 @@ pub async fn delete(connection: &ClusterConnection, topic: &str, id: TopicId) ->
     match hurried.ask("DeleteTopics", async { only(topic, hurried.admin.delete(&[(topic, id)]).await?) }).await {
         Err(Error::UnknownTopic { .. }) => Ok(()),
         answer => answer,
+    }
+}
+
+/// Commits for groups without members where they begin in partitions that a topic has got, and returns those for which that is done.
+///
+/// Not before the topic has them: brokers take offsets of partitions that exist alone. Nor while a group has members, since brokers
+/// then take offsets from these alone; they begin at the start of new partitions by the notes beside their offsets.
+pub async fn begin_new_partitions(connection: &ClusterConnection, groups: &[String], grown: Grown<'_>) -> Vec<String> {
+    let names: Vec<&str> = groups.iter().map(String::as_str).collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let committed = match connection.look("OffsetFetch", connection.admin.offsets_of_groups(&names)).await {
+        Ok(committed) => committed,
+        Err(error) => {
+            tracing::warn!(%error, topic = grown.topic, "what groups have committed could not be read; they begin new partitions by themselves");
+            return Vec::new();
+        }
+    };
+    let mut done = Vec::new();
+    for (group, offsets) in committed {
+        let first = offsets.map(|offsets| first_offsets(grown, &offsets, Timestamp::now())).unwrap_or_default();
+        if first.is_empty() {
+            continue;
+        }
+        match commit(connection, &group, &first).await {
+            Ok(()) => done.push(group),
+            Err(error) => {
+                tracing::info!(%error, group, topic = grown.topic, "nothing was committed in new partitions; its members begin there by themselves")
+            }
+        }
+    }
+    done
+}
+
+async fn commit(connection: &ClusterConnection, group: &str, offsets: &[GroupOffset]) -> Result<(), Error> {
+    let deadline = Instant::now() + SETTLE;
+    loop {
+        match connection.ask("OffsetCommit", connection.admin.commit_for_idle_group(group, offsets)).await {
+            Err(Error::UnknownTopic { .. }) if Instant::now() < deadline => sleep(COMMIT_AGAIN).await,
+            answer => return answer,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod apply;
 mod deletion;
 mod finalizer;
+mod growth;
 mod notice;
 mod observe;
 mod ownership;

@@ -48,6 +48,16 @@ pub fn done(action: &TopicAction, cause: Cause) -> Notice {
     }
 }
 
+/// Groups without members were told where to begin in new partitions.
+#[must_use]
+pub fn begun(groups: &[String]) -> Notice {
+    let message = format!(
+        "committed offset 0 in the new partitions for groups that begin at the end otherwise (startFrom: Latest): {}",
+        groups.join(", ")
+    );
+    Notice::normal("OffsetsCommitted", message)
+}
+
 /// A topic that existed already is ours from now on.
 #[must_use]
 pub fn adopted(observed: &ObservedTopic) -> Notice {

@@ -13,9 +13,9 @@ use penstock_crds::{
 use penstock_kafka::Error as KafkaError;
 
 use super::{
-    apply::{Applied, LOOK_AGAIN, apply, delete, settle},
+    apply::{Applied, LOOK_AGAIN, apply, begin_new_partitions, delete, settle},
     deletion::{self, Departure},
-    finalizer,
+    finalizer, growth,
     notice::{self, Cause},
     observe::{ObservedTopic, observe},
     ownership::{Claim, kafka_name, older_owner, successor},
@@ -135,6 +135,13 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
         Ok(seen) => seen,
         Err(error) => return fail(context, &topic, &found.cluster, Knowledge::Nothing, &error).await,
     };
+    if let Some(grown) = growth::grown(&found.plan, &desired.name, seen.as_ref()) {
+        let pipelines = context.watches.pipelines.select(|_| true);
+        let groups = begin_new_partitions(&found.connection, &growth::groups(&topic, &pipelines), grown).await;
+        if !groups.is_empty() {
+            context.events.publish::<KafkaTopic>(&topic.metadata, "AddPartitions", notice::begun(&groups)).await;
+        }
+    }
     let next = conclude(context, &topic, desired, seen.as_ref()).await?;
     if let (true, Some(adopted), Next::After(_)) = (is_adoption, &seen, next) {
         context.events.publish::<KafkaTopic>(&topic.metadata, "Adopt", notice::adopted(adopted)).await;
