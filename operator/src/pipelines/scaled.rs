@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use penstock_crds::{
     EventPipeline, EventPipelineStatus,
     condition::{ConditionType, Reason, Statement},
-    pipeline::{ScalingBounds, ScalingStatus},
+    pipeline::{Scaling, ScalingBounds, ScalingStatus},
 };
 
 use super::autoscaler::Told;
@@ -54,7 +54,7 @@ pub fn statement(pipeline: &EventPipeline, told: Option<&Told>) -> Option<Statem
     let scaling = pipeline.spec.scaling.as_ref()?;
     let Told { desired, decision } = told?;
     let dry = if scaling.dry_run { "dry run, the number is that of `replicas`: " } else { "" };
-    let message = format!("{dry}{desired} workers: {}", words(decision));
+    let message = format!("{dry}{desired} workers: {}{}", words(decision), beyond(scaling, decision));
     let active = decision.reason != scaling::Reason::LagUnknown;
     Some(Statement::new(ConditionType::ScalingActive, Some(active), reason(decision.reason), message))
 }
@@ -148,6 +148,17 @@ fn words(decision: &Decision) -> String {
     }
 }
 
+/// That more workers are allowed than can ever have a partition, as long as that is so.
+fn beyond(scaling: &Scaling, decision: &Decision) -> String {
+    match decision.partitions {
+        Some(partitions) if u32::try_from(scaling.max_replicas).is_ok_and(|most| most > partitions) => format!(
+            "; maxReplicas is {}, and the source has {partitions} partitions: more than {partitions} workers would have nothing to do",
+            scaling.max_replicas
+        ),
+        _ => String::new(),
+    }
+}
+
 fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
@@ -175,6 +186,7 @@ mod tests {
             age: Some(Duration::from_millis(2_900)),
             arrival: 1.26,
             speed: Some(100.04),
+            partitions: Some(9),
         };
         Told { desired, decision }
     }
@@ -223,5 +235,19 @@ mod tests {
         let dry = payments(json!({"scaling": {"maxReplicas": 9, "dryRun": true}}));
         assert!(statement(&dry, Some(&hot)).unwrap().message.starts_with("dry run"));
         assert_eq!(statement(&payments(json!({})), Some(&hot)), None);
+    }
+
+    #[test]
+    fn a_maximum_beyond_the_partitions_is_said_from_the_start() {
+        let said = |most: i32, partitions: Option<u32>| {
+            let mut asleep = told(0, scaling::Reason::Asleep);
+            asleep.decision.partitions = partitions;
+            let pipeline = payments(json!({"scaling": {"minReplicas": 0, "maxReplicas": most}}));
+            statement(&pipeline, Some(&asleep)).unwrap().message
+        };
+        assert!(said(9, Some(3)).contains("maxReplicas is 9, and the source has 3 partitions"), "{}", said(9, Some(3)));
+        for (most, partitions) in [(3, Some(3)), (2, Some(3)), (9, None)] {
+            assert!(!said(most, partitions).contains("maxReplicas is"), "{most} of {partitions:?}");
+        }
     }
 }

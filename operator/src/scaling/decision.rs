@@ -79,6 +79,8 @@ pub struct Decision {
     pub arrival: f64,
     /// Records that a worker handles each second, if that is known.
     pub speed: Option<f64>,
+    /// How many partitions there are to share out; none: that was not seen yet.
+    pub partitions: Option<u32>,
 }
 
 /// Decides by what was seen.
@@ -96,6 +98,7 @@ pub fn decide(history: &History, policy: &Policy, now: Duration) -> Decision {
         age: history.age(now).filter(|_| known),
         arrival: history.arrival(),
         speed: history.speed(),
+        partitions: Some(history.sources()).filter(|sources| *sources > 0),
     }
 }
 

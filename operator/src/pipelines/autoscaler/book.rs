@@ -118,7 +118,8 @@ fn is_news(before: &Told, told: &Told, since: Duration) -> bool {
     let same = before.desired == told.desired
         && before.decision.reason == told.decision.reason
         && before.decision.limited_by == told.decision.limited_by
-        && before.decision.hot == told.decision.hot;
+        && before.decision.hot == told.decision.hot
+        && before.decision.partitions == told.decision.partitions;
     !same || (since >= FIGURES && before != told)
 }
 
