@@ -35,7 +35,7 @@ mod wire;
 pub use config::{ConfigError, ConfigLayers, ConsumerConfig, KafkaConfig, ReaderConfig};
 pub use connection::{ConnectionSettings, InvalidSettings};
 pub use consumer::{
-    CommitOffsets, CommittedOffset, Consumer, ConsumerSettings, GroupMetadata, GroupOffset, GroupProtocol, Held, Isolation,
+    CommitOffsets, CommittedOffset, Consumer, ConsumerSettings, GroupMember, GroupMetadata, GroupOffset, GroupProtocol, Held, Isolation,
     RebalanceListener, Received, StartFrom,
 };
 pub use error::{Error, Result};

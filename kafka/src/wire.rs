@@ -6,6 +6,7 @@
 
 mod groups;
 mod lines;
+mod members;
 mod peek;
 mod settings;
 
@@ -28,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::topic::{BrokerInfo, TopicId};
 pub(crate) use groups::{Asking, Coordinators, commit, offsets, rebalancing};
 pub(crate) use lines::Lines;
+pub(crate) use members::members;
 pub(crate) use peek::peek;
 pub(crate) use settings::broker_setting;
 

@@ -64,16 +64,25 @@ struct PipelineLabels {
     pipeline: String,
 }
 
-/// What the number of workers of a pipeline with `scaling` follows from, as its status says.
-#[derive(Default)]
+/// What the number of workers of pipelines with `scaling` follows from.
 struct Scaling {
+    sweeps: Histogram,
     desired: Family<PipelineLabels, Gauge>,
     lag: Family<PipelineLabels, Gauge>,
     age: Family<PipelineLabels, Gauge>,
 }
 
+impl Default for Scaling {
+    fn default() -> Self {
+        let sweeps = Histogram::new([0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]);
+        Self { sweeps, desired: Family::default(), lag: Family::default(), age: Family::default() }
+    }
+}
+
 impl Scaling {
     fn register(&self, registry: &mut Registry) {
+        let words = "How long it took to ask a Kafka cluster what waits for all pipelines on it";
+        registry.register_with_unit("scaling_sweep_duration", words, Unit::Seconds, self.sweeps.clone());
         registry.register("scaling_desired_workers", "Workers that shall be", self.desired.clone());
         registry.register("scaling_lag_records", "Records that wait; missing: that is not known", self.lag.clone());
         registry.register("scaling_lag_seconds", "How long the oldest record that waits does so", self.age.clone());
@@ -145,6 +154,11 @@ impl Metrics {
         self.durations.get_or_create(&KindLabel { kind: kind.to_owned() }).observe(took.as_secs_f64());
     }
 
+    /// Counts a look at what waits for all pipelines on a Kafka cluster.
+    pub fn swept(&self, took: Duration) {
+        self.scaling.sweeps.observe(took.as_secs_f64());
+    }
+
     /// The count of requests to Kafka.
     #[must_use]
     pub fn kafka_requests(&self) -> KafkaRequests {
@@ -196,11 +210,13 @@ mod tests {
         let metrics = Metrics::default();
         metrics.reconciled("KafkaTopic", Outcome::Done, Duration::from_millis(10));
         metrics.kafka_requests().answered("DescribeTopics", Answer::Ok);
+        metrics.swept(Duration::from_millis(10));
         let mut text = String::new();
         encode(&mut text, &metrics.registry).unwrap();
         for line in [
             r#"penstock_operator_reconciles_total{kind="KafkaTopic",outcome="Done"} 1"#,
             r#"penstock_operator_reconcile_duration_seconds_count{kind="KafkaTopic"} 1"#,
+            "penstock_operator_scaling_sweep_duration_seconds_count 1",
             r#"penstock_operator_kafka_requests_total{request="DescribeTopics",answer="Ok"} 1"#,
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");

@@ -70,7 +70,7 @@ fn rights() -> Value {
         {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": keep},
         {"apiGroups": [""], "resources": ["configmaps", "services", "serviceaccounts"], "verbs": keep},
         {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": keep},
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch", "patch"]},
         {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
     ])
 }

@@ -1,4 +1,23 @@
-//! What a group knows one of its members as. Pure.
+//! What a group knows its members as. Pure.
+
+use crate::record::TopicPartition;
+
+/// A member of a consumer group, as the group's coordinator tells of it.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    /// The address that it comes from.
+    pub host: String,
+    /// The partitions that it has.
+    pub partitions: Vec<TopicPartition>,
+}
+
+impl GroupMember {
+    /// A member at an address, to try code with.
+    pub fn new(host: impl Into<String>, partitions: Vec<TopicPartition>) -> Self {
+        Self { host: host.into(), partitions }
+    }
+}
 
 /// A member of a consumer group at one moment. Offsets that are committed in a transaction carry it, so that the group can
 /// refuse those of a member that it has gone on without (KIP-447).

@@ -28,7 +28,7 @@ use crate::topic::validate_topic_name;
 use polling::{Command, Polling};
 use rebalance::{Context, commit_blocking};
 
-pub use group::GroupMetadata;
+pub use group::{GroupMember, GroupMetadata};
 pub use held::Held;
 pub use rebalance::{CommitOffsets, CommittedOffset, GroupOffset, RebalanceListener};
 use settings::TOLD;

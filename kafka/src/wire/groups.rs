@@ -43,12 +43,12 @@ impl Coordinators {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn forget(&self, group: &str) {
+    pub(super) fn forget(&self, group: &str) {
         self.lock().remove(group);
     }
 
     /// Which groups each broker coordinates; asks any broker for those that are not known.
-    async fn of(&self, asking: &Asking<'_>, groups: &[&str]) -> Result<Vec<(BrokerInfo, Vec<String>)>> {
+    pub(super) async fn of(&self, asking: &Asking<'_>, groups: &[&str]) -> Result<Vec<(BrokerInfo, Vec<String>)>> {
         let unknown: Vec<&str> = {
             let known = self.lock();
             groups.iter().copied().filter(|group| !known.contains_key(*group)).collect()
@@ -84,7 +84,7 @@ pub(crate) struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         broker: &BrokerInfo,
         question: (ApiKey, i16),
@@ -180,7 +180,7 @@ pub(crate) async fn commit(asking: &Asking<'_>, coordinators: &Coordinators, gro
     results.try_for_each(|result| result).inspect_err(|_| coordinators.forget(group))
 }
 
-fn group_id(group: &str) -> GroupId {
+pub(super) fn group_id(group: &str) -> GroupId {
     GroupId(StrBytes::from_string(group.to_owned()))
 }
 

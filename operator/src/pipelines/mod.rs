@@ -9,10 +9,12 @@ mod build;
 mod child;
 mod children;
 mod clients;
+mod deletion_cost;
 mod handler;
 mod keys;
 mod observe;
 mod own_code;
+mod parting;
 mod plan;
 mod pod;
 mod positions;
@@ -117,6 +119,7 @@ async fn reconcile(
     let verdict = validate(pipeline, &seen.references);
     follow(pipeline, &verdict, context, autoscaler);
     let plan = plan(&verdict, &seen.owned, seen.deployment.as_ref(), &context.settings.worker_image)?;
+    parting::mark(context, autoscaler, pipeline, &verdict, &seen).await;
     let applied = apply(&context.client, namespace, uid, plan, seen.deployment).await;
     tell(context, pipeline, report::of_changes(&applied.changes)).await;
     let (refused, failure) = match applied.stopped {

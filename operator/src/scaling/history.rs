@@ -126,6 +126,11 @@ impl History {
         Some(need(&demands, self.sources(), self.speed.per_worker()?, policy.max))
     }
 
+    /// Records a second that each partition asks for.
+    pub fn loads(&self, policy: &Policy, now: Duration) -> impl Iterator<Item = (&PartitionKey, f64)> {
+        self.tracks.iter().map(move |(key, track)| (key, demand(track, policy, now)))
+    }
+
     /// How many workers are enough, with room to spare.
     fn enough(&self, policy: &Policy, now: Duration) -> u32 {
         let idle = self.lag() == 0 && self.arrival() <= 0.0;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::{TopicAdmin, read};
-use crate::consumer::{CommittedOffset, GroupOffset};
+use crate::consumer::{CommittedOffset, GroupMember, GroupOffset, GroupProtocol};
 use crate::error::{Error, Result};
 use crate::ffi::Edge;
 use crate::record::TopicPartition;
@@ -85,6 +85,15 @@ impl TopicAdmin {
         offsets.iter().try_for_each(|offset| validate_topic_name(&offset.topic))?;
         let brokers = self.brokers().await?;
         wire::commit(&self.asking(first(&brokers)?), &self.coordinators, group, offsets).await
+    }
+
+    /// Who is in a group, and which partitions each member has. `protocol`: that of the group.
+    ///
+    /// # Errors
+    /// Kafka refuses or does not answer.
+    pub async fn group_members(&self, group: &str, protocol: GroupProtocol) -> Result<Vec<GroupMember>> {
+        let brokers = self.brokers().await?;
+        wire::members(&self.asking(first(&brokers)?), &self.coordinators, group, protocol).await
     }
 
     /// For how long every broker keeps what a group without members has committed (`offsets.retention.minutes`): the least of what

@@ -1,10 +1,12 @@
 //! What is known of each pipeline that is watched, by its uid: what of it is watched, what was seen, what was told.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+
+use penstock_kafka::TopicPartition;
 
 use super::{subject::Subject, sweep::Looks};
 use crate::scaling::{Decision, History, Observation, PartitionOffsets, Workers, decide, renewal_is_due};
@@ -67,6 +69,12 @@ impl Book {
 
     pub fn told(&self, uid: &str) -> Option<Told> {
         self.lock().get(uid)?.told.as_ref().map(|(_, told)| told.clone())
+    }
+
+    pub fn loads(&self, uid: &str, now: Duration) -> BTreeMap<TopicPartition, f64> {
+        let pages = self.lock();
+        let loads = pages.get(uid).into_iter().flat_map(|page| page.history.loads(&page.subject.policy, now));
+        loads.map(|(key, load)| (TopicPartition::new(&key.topic, key.partition), load)).collect()
     }
 
     pub fn looks(&self, uid: &str) -> Looks {

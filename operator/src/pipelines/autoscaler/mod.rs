@@ -16,6 +16,7 @@ use futures::{StreamExt, future::join_all, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::runtime::reflector::ObjectRef;
 use penstock_crds::EventPipeline;
+use penstock_kafka::TopicPartition;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::{Instant, MissedTickBehavior, interval},
@@ -69,6 +70,12 @@ impl Autoscaler {
         self.book.told(uid)
     }
 
+    /// How much each partition of a pipeline asks for, in records a second.
+    #[must_use]
+    pub fn loads(&self, uid: &str) -> BTreeMap<TopicPartition, f64> {
+        self.book.loads(uid, self.begun.elapsed())
+    }
+
     /// Looks again and again until the shutdown.
     pub async fn run(&self, context: &Context, children: &Children, shutdown: CancellationToken) {
         let mut ticks = interval(context.settings.scaling_interval);
@@ -103,9 +110,13 @@ impl Autoscaler {
                 Ok(Ok(connection)) => Some(connection.with_timeout(LIMIT)),
                 _ => None,
             };
+        let began = self.begun.elapsed();
         let answers = match &connection {
             Some(connection) => match sweep(connection, subjects, |uid| self.book.looks(uid)).await {
-                Ok(answers) => Some(answers),
+                Ok(answers) => {
+                    context.metrics.swept(self.begun.elapsed().saturating_sub(began));
+                    Some(answers)
+                }
                 Err(error) => {
                     context.connections.failed(cluster, &error);
                     tracing::debug!(%error, cluster, "what waits could not be read");
