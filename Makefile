@@ -11,7 +11,7 @@ CARGO ?= cargo
 PENSTOCK_CLUSTER ?= penstock
 TEST_CLUSTER ?= penstock-test
 # Further arguments: of the tests such as the name of one of them, of `cargo deny check` such as `licenses bans`, of `chaos`,
-# `bench-worker` and `bench-handler` such as `--help`.
+# `bench-worker`, `bench-handler` and `bench-scaling` such as `--help`.
 ARGS ?=
 
 CLUSTER = $(CARGO) run --quiet -p penstock-tests --bin cluster --
@@ -50,7 +50,7 @@ RUST := cargo=Rust,from,https://rustup.rs
 PLATFORM := $(RUST) go=Go,1.26,or,newer,from,https://go.dev/dl jlink=apt-get,install,openjdk-17-jdk-headless mvn=apt-get,install,maven
 DENY := cargo-deny=cargo,install,cargo-deny,--locked
 
-.PHONY: help demo demo-down examples shell test check alone fmt lint unit docs pack package template e2e up local chaos bench-worker bench-handler images generate deny clean
+.PHONY: help demo demo-down examples shell test check alone fmt lint unit docs pack package template e2e up local chaos bench-worker bench-handler bench-scaling images generate deny clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -214,6 +214,12 @@ bench-worker: ## the worker beside plain loops: records a second, CPU, memory, l
 bench-handler: ## what the hop to a handler over HTTP costs: records a second, CPU, latency, beside a bare HTTP client
 	@$(call need,$(PLATFORM))
 	$(CARGO) run --release -p penstock-tests --bin bench-handler -- $(ARGS)
+
+bench-scaling: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
+bench-scaling: ## what watching 200 pipelines costs the operator and Kafka, and how long it takes to wake one, on the demo's cluster
+	@$(MAKE) up
+	$(CARGO) build --release --quiet -p penstock-tests --bin bench-scaling
+	$(CLUSTER) exec -- $(CARGO) run --release --quiet -p penstock-tests --bin bench-scaling -- $(ARGS)
 
 images: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
 images: ## build the images, those of handlers too, and load them into the cluster

@@ -1,4 +1,9 @@
 //! `scaling`: workers follow what waits in Kafka, and nothing is lost or doubled on the way.
+//!
+//! What others get wrong has its number, as in the unit tests of `operator/src/scaling`: here is what brokers or Kubernetes have a part in.
+
+mod growth;
+mod mistakes;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -6,7 +11,10 @@ use k8s_openapi::api::{apps::v1::Deployment, events::v1::Event};
 use kube::api::{ListParams, Patch, PatchParams};
 use penstock_crds::EventPipeline;
 use penstock_kafka::Record;
-use penstock_tests::scene::{LIMIT, Result, Scene, condition, play, refusal, until};
+use penstock_tests::{
+    cluster::Tool,
+    scene::{LIMIT, Result, Scene, condition, install, play, refusal, until},
+};
 use serde_json::{Value, json};
 
 /// How long a burst may take to be worked off, on a machine that is busy with other tests.
@@ -39,6 +47,18 @@ async fn until_declared(scene: &Scene, what: &str, limit: Duration, wanted: impl
     .await
 }
 
+/// From how many workers to how many, each time.
+async fn steps(scene: &Scene) -> Result<Vec<(u32, u32)>> {
+    let events = scene.api::<Event>().list(&ListParams::default()).await?.items;
+    let decided = events.iter().filter(|event| event.reason.as_deref() == Some("ScalingDecided"));
+    // `from 0 to 3 workers: …`
+    let step = |note: &str| {
+        let (from, rest) = note.strip_prefix("from ")?.split_once(" to ")?;
+        Some((from.parse().ok()?, rest.split_once(' ')?.0.parse().ok()?))
+    };
+    decided.map(|event| step(event.note.as_deref().unwrap_or_default()).ok_or_else(|| format!("{:?}", event.note).into())).collect()
+}
+
 async fn burst_from_zero(name: &str, delivery: &str, records: u32) {
     play(name, async |scene| {
         topics(scene, 6).await?;
@@ -58,9 +78,9 @@ async fn burst_from_zero(name: &str, delivery: &str, records: u32) {
         let status = scene.api::<EventPipeline>().get("p").await?.status.unwrap_or_default();
         let scaling = status.scaling.unwrap_or_default();
         assert_eq!((scaling.desired, scaling.reason.as_str(), scaling.lag), (0, "Asleep", Some(0)));
-        let events = scene.api::<Event>().list(&ListParams::default()).await?.items;
-        let steps: Vec<_> = events.iter().filter(|e| e.reason.as_deref() == Some("ScalingDecided")).map(|e| &e.note).collect();
-        assert!(steps.len() <= 6, "{steps:?}");
+        let steps = steps(scene).await?;
+        let up = steps.iter().filter(|(from, to)| from < to).count();
+        assert!(up <= 3 && steps.len() - up <= 3, "{steps:?}");
         Ok(())
     })
     .await;
@@ -77,15 +97,40 @@ async fn a_burst_is_worked_off_from_zero_and_back_at_least_once() {
 }
 
 #[tokio::test]
-async fn scaling_by_hand_is_refused() {
+async fn scaling_by_hand_is_refused_whatever_the_number() {
     play("scaling-hand", async |scene| {
         topics(scene, 1).await?;
         scene.apply::<EventPipeline>("p", counted(json!({"maxReplicas": 3}), "AtLeastOnce")).await?;
         scene.ready::<EventPipeline>("p").await?;
-        let scale = Patch::Merge(json!({"spec": {"replicas": 2}}));
-        let said = refusal(scene.api::<EventPipeline>().patch_scale("p", &PatchParams::default(), &scale).await)?;
-        assert!(said.contains("replicas and scaling exclude each other"), "{said}");
+        let api = scene.api::<EventPipeline>();
+        for replicas in 0..=3 {
+            let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+            let by_scale = refusal(api.patch_scale("p", &PatchParams::default(), &patch).await)?;
+            let by_spec = refusal(api.patch("p", &PatchParams::default(), &patch).await)?;
+            for said in [by_scale, by_spec] {
+                assert!(said.contains("replicas and scaling exclude each other"), "{replicas}: {said}");
+            }
+            let mut kubectl = scene.cluster.tool(Tool::Kubectl);
+            kubectl.args(["-n", &scene.namespace, "scale", "eventpipeline/p", &format!("--replicas={replicas}")]);
+            let said = install::run(kubectl).await.map_or_else(|why| why.to_string(), |said| format!("it was accepted: {said}"));
+            assert!(said.contains("replicas and scaling exclude each other"), "{replicas}: {said}");
+        }
         Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_maximum_beyond_the_partitions_is_allowed_and_said_at_once() {
+    play("scaling-beyond", async |scene| {
+        topics(scene, 2).await?;
+        scene.apply::<EventPipeline>("p", counted(json!({"minReplicas": 0, "maxReplicas": 5}), "AtLeastOnce")).await?;
+        until("the condition says so", LIMIT, async || {
+            let status = scene.api::<EventPipeline>().get("p").await?.status.unwrap_or_default();
+            let said = condition(&status.conditions, "ScalingActive").map(|c| c.message.clone()).unwrap_or_default();
+            if said.contains("maxReplicas is 5, and the source has 2 partitions") { Ok(()) } else { Err(said.into()) }
+        })
+        .await
     })
     .await;
 }
@@ -105,27 +150,6 @@ async fn a_dry_run_only_tells() {
         let said = condition(&status.conditions, "ScalingActive").map(|c| c.message.clone()).unwrap_or_default();
         assert!(said.starts_with("dry run"), "{said}");
         assert_eq!(declared(scene).await?, 2);
-        Ok(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_latest_group_that_sleeps_skips_nothing() {
-    play("scaling-latest", async |scene| {
-        topics(scene, 2).await?;
-        let mut spec = counted(json!({"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 10}), "ExactlyOnce");
-        spec["source"]["kafka"]["startFrom"] = json!("Latest");
-        scene.apply::<EventPipeline>("p", spec).await?;
-        // A worker commits where the group begins; only then does it sleep.
-        until_declared(scene, "a worker", LIMIT, |workers| workers == 1).await?;
-        until_declared(scene, "no workers", LIMIT, |workers| workers == 0).await?;
-        scene.produce(Record::to(scene.kafka_name("in")).with_payload(r#"{"n": 1}"#)).await?;
-        until("its output", LIMIT, async || {
-            let out = scene.events(&scene.kafka_name("out"), |event| event["n"] == 1).await?;
-            if out.len() == 1 { Ok(()) } else { Err(format!("{out:?}").into()) }
-        })
-        .await?;
         Ok(())
     })
     .await;

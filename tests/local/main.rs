@@ -9,6 +9,7 @@ mod events;
 mod examples;
 mod floods;
 mod front;
+mod groups;
 mod held_back;
 mod idempotency;
 mod likeness;

@@ -139,6 +139,18 @@ pub async fn play(name: &str, test: impl AsyncFnOnce(&Scene) -> Result) {
     }
 }
 
+/// Runs a benchmark in a namespace of its own with the operator installed.
+///
+/// # Errors
+/// The cluster is not up, or what the benchmark failed with.
+pub async fn bench<T>(name: &str, measure: impl AsyncFnOnce(&Scene) -> Result<T>) -> Result<T> {
+    let scene = prepare(name).await?;
+    let measured = measure(&scene).await;
+    let closed = scene.close().await;
+    let measured = measured?;
+    closed.map(|()| measured)
+}
+
 async fn prepare(name: &str) -> Result<Scene> {
     let tail = uuid::Uuid::new_v4().simple().to_string();
     let scene = Scene::at(format!("{name}-{}", tail.get(..5).unwrap_or_default())).await?;

@@ -1,0 +1,140 @@
+//! What other autoscalers get wrong, as far as brokers or Kubernetes have a part in it.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use penstock_crds::EventPipeline;
+use penstock_kafka::{GroupProtocol, Record};
+use penstock_tests::scene::{LIMIT, Result, Scene, install, play, until};
+use serde_json::json;
+
+use super::{counted, declared, topics, until_declared};
+
+/// What transactions wrote is read by a second pipeline, which has nothing to read at the end of each partition but their marks.
+#[tokio::test]
+async fn mistake_1_marks_of_transactions_keep_nobody_awake() {
+    play("scaling-m1", async |scene| {
+        topics(scene, 2).await?;
+        scene.topic("more", json!({"partitions": 1, "replicationFactor": 1})).await?;
+        let mut writer = counted(json!({}), "ExactlyOnce");
+        writer.as_object_mut().ok_or("no object")?.remove("scaling");
+        scene.apply::<EventPipeline>("writer", writer).await?;
+        let mut spec = counted(json!({"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 10}), "ExactlyOnce");
+        spec["source"]["kafka"]["topics"] = json!(["out"]);
+        spec["sink"]["kafka"]["topic"] = json!("more");
+        scene.apply::<EventPipeline>("p", spec).await?;
+        scene.ready::<EventPipeline>("writer").await?;
+        let topic = scene.kafka_name("in");
+        scene.produce_all((0..200).map(|n| Record::to(&topic).with_key(n.to_string()).with_payload(json!({"n": n}).to_string()))).await?;
+        until("all of them twice over", LIMIT, async || {
+            let found = scene.events(&scene.kafka_name("more"), |_| true).await?.len();
+            if found == 200 { Ok(()) } else { Err(format!("{found}").into()) }
+        })
+        .await?;
+        until_declared(scene, "no workers", LIMIT, |workers| workers == 0).await?;
+        let status = scene.api::<EventPipeline>().get("p").await?.status.and_then(|status| status.scaling).unwrap_or_default();
+        assert_eq!(status.lag, Some(0));
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn mistake_3_a_latest_group_that_sleeps_skips_nothing() {
+    play("scaling-latest", async |scene| {
+        topics(scene, 2).await?;
+        let mut spec = counted(json!({"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 10}), "ExactlyOnce");
+        spec["source"]["kafka"]["startFrom"] = json!("Latest");
+        scene.apply::<EventPipeline>("p", spec).await?;
+        // A worker commits where the group begins; only then does it sleep.
+        until_declared(scene, "a worker", LIMIT, |workers| workers == 1).await?;
+        until_declared(scene, "no workers", LIMIT, |workers| workers == 0).await?;
+        scene.produce(Record::to(scene.kafka_name("in")).with_payload(r#"{"n": 1}"#)).await?;
+        until("its output", LIMIT, async || {
+            let out = scene.events(&scene.kafka_name("out"), |event| event["n"] == 1).await?;
+            if out.len() == 1 { Ok(()) } else { Err(format!("{out:?}").into()) }
+        })
+        .await?;
+        Ok(())
+    })
+    .await;
+}
+
+/// The group's members that have partitions, and which.
+async fn holders(scene: &Scene) -> Result<BTreeSet<(String, Vec<i32>)>> {
+    let members = scene.admin.group_members(&format!("{}.p", scene.namespace), GroupProtocol::Classic).await?;
+    let held = members.into_iter().map(|member| (member.host, member.partitions.iter().map(|p| p.partition).collect::<Vec<_>>()));
+    Ok(held.filter(|(_, partitions)| !partitions.is_empty()).collect())
+}
+
+#[tokio::test]
+async fn mistake_8_the_worker_with_the_least_to_do_goes_first() {
+    play("scaling-m8", async |scene| {
+        topics(scene, 2).await?;
+        scene.apply::<EventPipeline>("p", counted(json!({"minReplicas": 3, "maxReplicas": 3}), "AtLeastOnce")).await?;
+        scene.ready_workers("p", 3).await?;
+        let before = until("two of them have a partition each", LIMIT, async || {
+            let holders = holders(scene).await?;
+            if holders.len() == 2 { Ok(holders) } else { Err(format!("{holders:?}").into()) }
+        })
+        .await?;
+        scene.apply::<EventPipeline>("p", counted(json!({"minReplicas": 1, "maxReplicas": 2}), "AtLeastOnce")).await?;
+        let left = scene.ready_workers("p", 2).await?;
+        assert!(declared(scene).await? <= 2);
+        let pods = scene.api::<Pod>().list(&ListParams::default()).await?.items;
+        let of_left = pods.iter().filter(|pod| pod.metadata.name.as_ref().is_some_and(|name| left.contains(name)));
+        let addresses: BTreeSet<String> = of_left.filter_map(|pod| pod.status.as_ref()?.pod_ip.clone()).collect();
+        assert_eq!(addresses, before.iter().map(|(host, _)| host.clone()).collect(), "the one without partitions has gone");
+        until("nobody's partitions have moved", LIMIT, async || {
+            let after = holders(scene).await?;
+            if after == before { Ok(()) } else { Err(format!("{before:?}, {after:?}").into()) }
+        })
+        .await?;
+        Ok(())
+    })
+    .await;
+}
+
+/// The sum of a counter's series that have this label.
+fn sum(metrics: &str, name: &str, label: &str) -> f64 {
+    let lines = metrics.lines().filter(|line| line.starts_with(name) && line.contains(label));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+}
+
+/// Sweeps, and requests for what groups have committed that the operator sent.
+async fn asked() -> Result<(f64, f64)> {
+    let system = Scene::at(install::NAMESPACE).await?;
+    let pods = system.api::<Pod>().list(&ListParams::default().labels(install::OPERATOR)).await?.items;
+    let name = pods.first().and_then(|pod| pod.metadata.name.as_deref()).ok_or("no operator")?;
+    let metrics = system.get(name, 8080, "/metrics").await?.body;
+    let text = metrics.as_str().unwrap_or_default();
+    let sweeps = sum(text, "penstock_operator_scaling_sweep_duration_seconds_count", "");
+    Ok((sweeps, sum(text, "penstock_operator_kafka_requests_total", r#"request="OffsetFetch""#)))
+}
+
+#[tokio::test]
+async fn mistake_10_many_pipelines_take_no_more_questions_than_one() {
+    play("scaling-m10", async |scene| {
+        topics(scene, 1).await?;
+        for n in 0..20 {
+            let mut spec = counted(json!({"minReplicas": 0, "maxReplicas": 1, "dryRun": true}), "AtLeastOnce");
+            spec["replicas"] = json!(0);
+            scene.apply::<EventPipeline>(&format!("p-{n}"), spec).await?;
+        }
+        for n in 0..20 {
+            scene.told::<EventPipeline>(&format!("p-{n}"), "ScalingActive", "True", None).await?;
+        }
+        let before = asked().await?;
+        let (sweeps, questions) = until("five more looks", LIMIT, async || {
+            let now = asked().await?;
+            let more = (now.0 - before.0, now.1 - before.1);
+            if more.0 >= 5.0 { Ok(more) } else { Err(format!("{more:?}").into()) }
+        })
+        .await?;
+        // Another test may have a topic grow meanwhile, and a look may be under way at either end.
+        assert!(questions <= 2.0 * sweeps, "{questions} in {sweeps} looks at 20 pipelines");
+        Ok(())
+    })
+    .await;
+}
