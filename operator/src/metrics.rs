@@ -67,6 +67,16 @@ impl KafkaRequests {
     pub fn answered(&self, request: &'static str, answer: Answer) {
         self.0.get_or_create(&RequestLabels { request, answer }).inc();
     }
+
+    /// Waits for the answer to a request, and counts it.
+    ///
+    /// # Errors
+    /// Those of the request.
+    pub async fn count<T, E>(&self, request: &'static str, answer: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let answer = answer.await;
+        self.answered(request, if answer.is_ok() { Answer::Ok } else { Answer::Error });
+        answer
+    }
 }
 
 /// What is counted.

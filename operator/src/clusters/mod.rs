@@ -5,6 +5,7 @@
 mod connection;
 mod identity;
 mod observe;
+mod requests;
 mod resolve;
 mod status;
 mod validate;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use penstock_kafka::{Error, PerTopic, TopicConfig, TopicDescription, TopicId};
+use penstock_kafka::{Error, TopicConfig, TopicDescription, TopicId};
 
 use crate::clusters::ClusterConnection;
 
@@ -24,25 +24,12 @@ pub struct ObservedTopic {
 /// # Errors
 /// When Kafka does not answer or refuses.
 pub async fn observe(connection: &ClusterConnection, name: &str) -> Result<Option<ObservedTopic>, Error> {
-    let admin = &connection.admin;
-    let (described, configured) = tokio::try_join!(
-        connection.look("DescribeTopics", async { only(name, admin.describe(&[name]).await?) }),
-        connection.look("DescribeConfigs", async { only(name, admin.describe_configs(&[name]).await?) }),
-    )?;
+    let (described, configured) = tokio::try_join!(connection.topics.describe(name), connection.topics.config(name))?;
     match (described, configured) {
         (Some(topic), Some(config)) => Ok(Some(observed(&topic, &config))),
         (None, None) => Ok(None),
         // Brokers learn of a topic one after the other: the next look shows whether it comes or goes.
         _ => Err(Error::NotReady { code: 0, message: format!("the brokers do not agree yet whether the topic `{name}` exists") }),
-    }
-}
-
-/// The answer for the one topic that was asked about. None: there is no such topic.
-fn only<T>(name: &str, mut answers: PerTopic<T>) -> Result<Option<T>, Error> {
-    match answers.remove(name) {
-        Some(Ok(answer)) => Ok(Some(answer)),
-        None | Some(Err(Error::UnknownTopic { .. })) => Ok(None),
-        Some(Err(error)) => Err(error),
     }
 }
 
