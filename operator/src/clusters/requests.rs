@@ -114,7 +114,11 @@ where
     })
 }
 
-fn if_known<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
+/// The answer about a topic that perhaps is not there.
+///
+/// # Errors
+/// Those of the answer.
+pub fn if_known<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
     match answer {
         Ok(found) => Ok(Some(found)),
         Err(Error::UnknownTopic { .. }) => Ok(None),

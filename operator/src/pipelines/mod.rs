@@ -82,7 +82,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(
         let (children, readings) = (children.clone(), Arc::clone(&readings));
         async move { reconcile(&pipeline, &context, &children, &readings).await }
     };
-    controller::run(context, &watch, triggers, reconcile, shutdown).await
+    controller::run(context, &watch, triggers, controller::FEW, reconcile, shutdown).await
 }
 
 async fn reconcile(pipeline: &EventPipeline, context: &Context, children: &Children, readings: &Readings) -> Result<Next, Error> {

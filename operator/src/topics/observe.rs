@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use penstock_kafka::{Error, TopicConfig, TopicDescription, TopicId};
+use penstock_kafka::{Error, PerTopic, TopicConfig, TopicDescription, TopicId};
 
-use crate::clusters::ClusterConnection;
+use crate::clusters::{ClusterConnection, if_known};
 
 /// A topic as it stands in Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +25,32 @@ pub struct ObservedTopic {
 /// When Kafka does not answer or refuses.
 pub async fn observe(connection: &ClusterConnection, name: &str) -> Result<Option<ObservedTopic>, Error> {
     let (described, configured) = tokio::try_join!(connection.topics.describe(name), connection.topics.config(name))?;
-    match (described, configured) {
-        (Some(topic), Some(config)) => Ok(Some(observed(&topic, &config))),
+    together(name, described.as_ref(), configured.as_ref())
+}
+
+/// Looks at many topics at once. One that is not among the answers, or whose answer is an error, cannot be told at present.
+///
+/// # Errors
+/// When Kafka does not answer or refuses as a whole.
+pub async fn observe_many(connection: &ClusterConnection, names: &[&str]) -> Result<PerTopic<Option<ObservedTopic>>, Error> {
+    let admin = &connection.admin;
+    let (described, mut configured) = tokio::try_join!(
+        connection.look("DescribeTopics", admin.describe(names)),
+        connection.look("DescribeConfigs", admin.describe_configs_in_brief(names)),
+    )?;
+    let seen = described.into_iter().filter_map(|(name, described)| {
+        let seen = match (if_known(described), if_known(configured.remove(&name)?)) {
+            (Ok(topic), Ok(config)) => together(&name, topic.as_ref(), config.as_ref()),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        Some((name, seen))
+    });
+    Ok(seen.collect())
+}
+
+fn together(name: &str, topic: Option<&TopicDescription>, config: Option<&TopicConfig>) -> Result<Option<ObservedTopic>, Error> {
+    match (topic, config) {
+        (Some(topic), Some(config)) => Ok(Some(observed(topic, config))),
         (None, None) => Ok(None),
         // Brokers learn of a topic one after the other: the next look shows whether it comes or goes.
         _ => Err(Error::NotReady { code: 0, message: format!("the brokers do not agree yet whether the topic `{name}` exists") }),

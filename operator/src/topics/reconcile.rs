@@ -25,7 +25,6 @@ use super::{
     validate::{ValidatedTopic, validate},
 };
 use crate::{
-    backoff::with_jitter,
     clusters::{self, ClusterConnection, ClusterIds, ResolvedCluster},
     context::Context,
     controller::Next,
@@ -104,7 +103,7 @@ async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result
         }
     };
     report(context, topic, knowledge, &statement).await?;
-    Ok(Next::After(resync(context)))
+    Ok(Next::AwaitChange)
 }
 
 /// Does what is planned, looks whether it is seen, and reports.
@@ -128,7 +127,12 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
                 return refuse(context, &topic, knowledge, &refused(action, &error), Next::Backoff).await;
             }
         }
-        context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), notice::done(action, cause)).await;
+        let done = notice::done(action, cause);
+        if notice::is_news(action, cause) {
+            context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), done).await;
+        } else {
+            tracing::info!(reason = done.reason, "{}", done.message);
+        }
     }
     let seen = if found.plan.actions.is_empty() { Ok(found.observed) } else { settle(&found.connection, desired, &history).await };
     let seen = match seen {
@@ -136,7 +140,7 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
         Err(error) => return fail(context, &topic, &found.cluster, Knowledge::Nothing, &error).await,
     };
     let next = conclude(context, &topic, desired, seen.as_ref()).await?;
-    if let (true, Some(adopted), Next::After(_)) = (is_adoption, &seen, next) {
+    if let (true, Some(adopted), Next::AwaitChange) = (is_adoption, &seen, next) {
         context.events.publish::<KafkaTopic>(&topic.metadata, "Adopt", notice::adopted(adopted)).await;
     }
     Ok(next)
@@ -155,10 +159,10 @@ async fn conclude(context: &Context, topic: &KafkaTopic, desired: &ValidatedTopi
         let message = format!("a change was sent to Kafka and is not seen yet: {}", notice::pending(&left.actions));
         return refuse(context, topic, knowledge, &Refusal::new(Reason::Progressing, message), Next::Backoff).await;
     }
-    let next = Next::After(resync(context));
+    // What changes in Kafka later is found by the sweep.
     match &left.refusal {
-        Some(refusal) => refuse(context, topic, knowledge, refusal, next).await,
-        None => report(context, topic, knowledge, &as_declared()).await.map(|()| next),
+        Some(refusal) => refuse(context, topic, knowledge, refusal, Next::AwaitChange).await,
+        None => report(context, topic, knowledge, &as_declared()).await.map(|()| Next::AwaitChange),
     }
 }
 
@@ -169,7 +173,7 @@ async fn remember(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic
     let managed = managed_before(desired, &history);
     let creates = plan.actions.iter().any(|action| matches!(action, TopicAction::Create(_)));
     let sets = plan.actions.iter().any(|action| matches!(action, TopicAction::SetConfig { .. }));
-    let status = if creates && (history.topic_id.is_some() || managed != history.managed_config) {
+    let status = if creates && history.topic_id.is_some() {
         let creating = Statement::new(ConditionType::Ready, Some(false), Reason::Progressing, "the topic is being created");
         status::status(&topic, Knowledge::Missing { managed }, &creating, &now())
     } else if sets {
@@ -192,7 +196,10 @@ async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     let parting = match deletion::decide(&topic, older_owner(&mine, &rivals), successor(&mine, &rivals)) {
         Departure::Leave(parting) => parting,
         Departure::Delete(id) => match remove(context, &topic, id).await {
-            Ok(()) => Some(deletion::deleted(&topic, id)),
+            Ok(()) => {
+                tracing::info!("deleted the topic `{}` (id {id}) and its records", topic.kafka_name());
+                None
+            }
             Err(refusal) if refusal.reason == Reason::TopicRecreated => Some(deletion::abandoned(&topic, &refusal)),
             Err(refusal) => match deletion::time_left(&topic, context.settings.deletion_timeout, Timestamp::now()) {
                 None => Some(deletion::abandoned(&topic, &refusal)),
@@ -289,8 +296,4 @@ async fn report(context: &Context, topic: &KafkaTopic, knowledge: Knowledge<'_>,
 
 fn now() -> Time {
     Time(Timestamp::now())
-}
-
-fn resync(context: &Context) -> Duration {
-    with_jitter(context.settings.resync, &mut rand::rng())
 }
