@@ -15,6 +15,8 @@ pub enum ConditionType {
     WorkersAvailable,
     /// The pipeline's group went on where it had stopped, in every partition.
     PositionsKept,
+    /// Somebody else's change makes the topic differ from what is declared.
+    Drifted,
 }
 
 impl ConditionType {
@@ -26,6 +28,7 @@ impl ConditionType {
             Self::TopicsReady => "TopicsReady",
             Self::WorkersAvailable => "WorkersAvailable",
             Self::PositionsKept => "PositionsKept",
+            Self::Drifted => "Drifted",
         }
     }
 }
@@ -77,6 +80,22 @@ reasons! {
     ReplicationFactorMismatch,
     /// The spec asks for more than the `KafkaCluster` allows.
     LimitExceeded,
+    /// Somebody changed the topic behind the object's back, and it was not set back yet.
+    DriftFound,
+    /// Somebody changed the topic behind the object's back, and it was set back.
+    DriftReverted,
+    /// The changes in `status.plan` wait until somebody approves them.
+    AwaitingApproval,
+    /// More partitions would move keys of a compacted topic, and the spec does not allow it.
+    KeyMovesRefused,
+    /// The Kafka cluster has fewer brokers than each partition shall have copies.
+    NotEnoughBrokers,
+    /// A policy of the Kafka cluster refused the request; the message holds its words.
+    PolicyViolation,
+    /// The brokers are configured to delete no topics (`delete.topic.enable=false`).
+    DeletionDisabled,
+    /// Kafka holds changes back because of a quota; they are tried again.
+    Throttled,
     /// Kafka refused the request; the message holds Kafka's own words.
     RefusedByKafka,
     /// Kafka does not know one of the configuration keys, or refuses its value.

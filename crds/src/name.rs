@@ -2,6 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
+/// On a `KafkaTopic` with `approval: Manual`: the generation whose changes are approved.
+pub const ANNOTATION_APPROVE: &str = "penstock.dev/approve";
 /// On every object that the operator made.
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`LABEL_MANAGED_BY`].

@@ -26,6 +26,15 @@ pub enum Outcome {
     Failed,
 }
 
+/// What became of a change that somebody made to a topic behind its object's back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Drift {
+    /// It is told, and stays.
+    Reported,
+    /// It was set back.
+    Reverted,
+}
+
 /// How a request to Kafka ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Answer {
@@ -50,6 +59,11 @@ struct KindLabel {
 struct RequestLabels {
     request: &'static str,
     answer: Answer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DriftLabel {
+    outcome: Drift,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -86,6 +100,7 @@ pub struct Metrics {
     durations: Family<KindLabel, Histogram>,
     requests: KafkaRequests,
     objects: Family<ObjectLabels, Gauge>,
+    drifts: Family<DriftLabel, Counter>,
 }
 
 impl Default for Metrics {
@@ -99,7 +114,9 @@ impl Default for Metrics {
         registry.register_with_unit("reconcile_duration", "How long a reconcile took", Unit::Seconds, durations.clone());
         registry.register("kafka_requests", "Requests to Kafka, by what was asked and how it ended", requests.0.clone());
         registry.register("objects", "Objects, by kind and the status of their Ready condition", objects.clone());
-        Self { registry, reconciles, durations, requests, objects }
+        let drifts = Family::<DriftLabel, Counter>::default();
+        registry.register("topic_drifts", "Changes of topics behind their objects' back, by what became of them", drifts.clone());
+        Self { registry, reconciles, durations, requests, objects, drifts }
     }
 }
 
@@ -108,6 +125,11 @@ impl Metrics {
     pub fn reconciled(&self, kind: &str, outcome: Outcome, took: Duration) {
         self.reconciles.get_or_create(&ReconcileLabels { kind: kind.to_owned(), outcome }).inc();
         self.durations.get_or_create(&KindLabel { kind: kind.to_owned() }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a change that somebody made to a topic behind its object's back.
+    pub fn drifted(&self, outcome: Drift) {
+        self.drifts.get_or_create(&DriftLabel { outcome }).inc();
     }
 
     /// The count of requests to Kafka.

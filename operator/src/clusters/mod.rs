@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use connection::{ClusterConnection, ClusterConnections};
 pub use identity::ClusterIds;
 pub use requests::if_known;
-pub use resolve::{ResolvedCluster, changed_uses, resolve};
+pub use resolve::{ResolvedCluster, changed_uses, matches, resolve};
 
 use self::{
     observe::observe,

@@ -4,7 +4,9 @@
 //! taken up where it happened. Two objects never work on one topic.
 
 mod apply;
+mod approval;
 mod deletion;
+mod drift;
 mod finalizer;
 mod news;
 mod notice;

@@ -1,5 +1,6 @@
 //! Whether a look at Kafka shows anything that the object's status does not tell already. Pure.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use penstock_crds::{
     KafkaTopic, KafkaTopicStatus,
     condition::{ConditionType, Reason},
@@ -13,7 +14,8 @@ use super::observe::ObservedTopic;
 pub fn is_followed(topic: &KafkaTopic) -> bool {
     let Some(status) = topic.status.as_ref().filter(|_| topic.metadata.deletion_timestamp.is_none()) else { return false };
     let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
-    status.topic_id.is_some() || ready.is_some_and(|ready| ready.reason == Reason::Suspended.as_str())
+    let waits = |ready: &Condition| [Reason::Suspended, Reason::AwaitingApproval].iter().any(|reason| ready.reason == reason.as_str());
+    status.topic_id.is_some() || ready.is_some_and(waits)
 }
 
 /// Whether this differs from what the status tells.
@@ -55,6 +57,7 @@ mod tests {
             id: id.parse().unwrap(),
             partitions,
             replication_factors: [factor].into(),
+            is_compacted: false,
             config: BTreeMap::from([("a".to_owned(), value.to_owned())]),
         }
     }
@@ -86,6 +89,7 @@ mod tests {
         for (name, status, followed) in [
             ("owner", json!({"topicId": ID}), true),
             ("suspended", ready("Suspended"), true),
+            ("not approved", ready("AwaitingApproval"), true),
             ("in conflict", ready("TopicConflict"), false),
             ("new", Value::Null, false),
         ] {

@@ -15,6 +15,8 @@ pub struct ObservedTopic {
     pub partitions: i32,
     /// The copies that each partition has.
     pub replication_factors: BTreeSet<i16>,
+    /// Whether only the last record of each key is kept.
+    pub is_compacted: bool,
     /// The configuration that is set on the topic itself.
     pub config: BTreeMap<String, String>,
 }
@@ -62,6 +64,7 @@ fn observed(topic: &TopicDescription, config: &TopicConfig) -> ObservedTopic {
         id: topic.id,
         partitions: topic.partition_count(),
         replication_factors: topic.partitions.iter().filter_map(|p| i16::try_from(p.replicas.len()).ok()).collect(),
+        is_compacted: config.value("cleanup.policy").is_some_and(|policy| policy.split(',').any(|way| way.trim() == "compact")),
         config: config.overrides(),
     }
 }

@@ -6,15 +6,17 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use penstock_crds::{
-    KafkaTopic,
+    KafkaTopic, KafkaTopicStatus,
     condition::{ConditionType, Reason, Statement},
-    topic::DeletionPolicy,
+    topic::{DeletionPolicy, PlannedChange},
 };
 use penstock_kafka::Error as KafkaError;
 
 use super::{
     apply::{Applied, LOOK_AGAIN, apply, delete, settle},
+    approval,
     deletion::{self, Departure},
+    drift::{self, Fate},
     finalizer,
     notice::{self, Cause},
     observe::{ObservedTopic, observe},
@@ -29,6 +31,7 @@ use crate::{
     context::Context,
     controller::Next,
     events::Notice,
+    metrics::Drift,
     refusal::Refusal,
     status::{self as written, Error},
 };
@@ -77,7 +80,13 @@ async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     };
     let plan = plan(&desired, &history(&topic), observed.1.as_ref());
     let found = Found { cluster, connection: observed.0, observed: observed.1, plan };
-    if topic.spec.suspend { compare(context, &topic, &found).await } else { carry_out(context, topic, &desired, found).await }
+    if topic.spec.suspend {
+        compare(context, &topic, &found).await
+    } else if found.plan.actions.is_empty() || approval::is_given(&topic) {
+        carry_out(context, topic, &desired, found).await
+    } else {
+        await_approval(context, &topic, &found).await
+    }
 }
 
 /// What a reconcile found before it changes anything.
@@ -90,11 +99,7 @@ struct Found {
 
 /// Reports what differs, and changes nothing.
 async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result<Next, Error> {
-    let knowledge = match &found.observed {
-        Some(_) if found.plan.is_of_another_topic() => Knowledge::Nothing,
-        Some(observed) => Knowledge::Seen { observed, managed: history(topic).managed_config },
-        None => Knowledge::Awaited,
-    };
+    let knowledge = observed_only(topic, found);
     let statement = match (&found.plan.refusal, found.plan.actions.as_slice()) {
         (Some(refusal), _) => Statement::new(ConditionType::Ready, Some(false), Reason::Suspended, format!("suspended; {refusal}")),
         (None, []) => Statement::new(ConditionType::Ready, Some(true), Reason::Suspended, "suspended; the topic is as declared"),
@@ -102,8 +107,53 @@ async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result
             Statement::new(ConditionType::Ready, Some(false), Reason::Suspended, format!("suspended; {}", notice::pending(actions)))
         }
     };
-    report(context, topic, knowledge, &statement).await?;
+    let status = status::status(topic, knowledge, &statement, &now());
+    tell_of_drift(context, topic, status, approval::changes(&found.plan.actions), Fate::Open, &statement).await?;
     Ok(Next::AwaitChange)
+}
+
+/// Writes the status with the drift that it tells of, and counts drift that is new.
+async fn tell_of_drift(
+    context: &Context,
+    topic: &KafkaTopic,
+    status: KafkaTopicStatus,
+    changes: Vec<PlannedChange>,
+    fate: Fate,
+    statement: &Statement,
+) -> Result<(), Error> {
+    let drift = drift::of(topic, changes, fate, &now());
+    let known = topic.status.as_ref().and_then(|status| status.drift.as_ref());
+    let is_new = drift.is_some() && drift.as_ref() != known;
+    let status = drift::told(status, topic, drift, fate, &now());
+    tell(context, topic, &status, statement).await?;
+    if is_new {
+        context.metrics.drifted(if fate == Fate::Open { Drift::Reported } else { Drift::Reverted });
+        if let (Fate::Open, Some(told)) = (fate, status.conditions.iter().find(|told| told.type_ == ConditionType::Drifted.as_str())) {
+            let notice = Notice::warning(Reason::DriftFound.as_str(), told.message.clone());
+            context.events.publish::<KafkaTopic>(&topic.metadata, "Compare", notice).await;
+        }
+    }
+    Ok(())
+}
+
+/// Shows what would be done, and does nothing until somebody approves it.
+async fn await_approval(context: &Context, topic: &KafkaTopic, found: &Found) -> Result<Next, Error> {
+    let changes = approval::changes(&found.plan.actions);
+    let before = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    let statement = approval::awaited(topic, &changes).still_not_ready(before);
+    let status = status::status(topic, observed_only(topic, found), &statement, &now());
+    let status = KafkaTopicStatus { plan: changes.clone(), ..status };
+    tell_of_drift(context, topic, status, changes, Fate::Open, &statement).await?;
+    Ok(Next::AwaitChange)
+}
+
+/// What is known where nothing is changed.
+fn observed_only<'a>(topic: &KafkaTopic, found: &'a Found) -> Knowledge<'a> {
+    match &found.observed {
+        Some(_) if found.plan.is_of_another_topic() => Knowledge::Nothing,
+        Some(observed) => Knowledge::Seen { observed, managed: history(topic).managed_config },
+        None => Knowledge::Awaited,
+    }
 }
 
 /// Does what is planned, looks whether it is seen, and reports.
@@ -111,6 +161,7 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
     let is_adoption = found.observed.is_some() && history(&topic).topic_id.is_none();
     let was_lost = found.observed.is_none() && history(&topic).topic_id.is_some();
     let cause = if was_lost || status::was_as_declared(&topic) { Cause::Drift } else { Cause::Declared };
+    let changes = if cause == Cause::Drift { approval::changes(&found.plan.actions) } else { Vec::new() };
     let topic = remember(context, topic, desired, &found.plan).await?;
     let history = history(&topic);
     for action in &found.plan.actions {
@@ -139,7 +190,7 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
         Ok(seen) => seen,
         Err(error) => return fail(context, &topic, &found.cluster, Knowledge::Nothing, &error).await,
     };
-    let next = conclude(context, &topic, desired, seen.as_ref()).await?;
+    let next = conclude(context, &topic, desired, seen.as_ref(), changes).await?;
     if let (true, Some(adopted), Next::AwaitChange) = (is_adoption, &seen, next) {
         context.events.publish::<KafkaTopic>(&topic.metadata, "Adopt", notice::adopted(adopted)).await;
     }
@@ -147,7 +198,13 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
 }
 
 /// Reports what was seen once everything was done that can be.
-async fn conclude(context: &Context, topic: &KafkaTopic, desired: &ValidatedTopic, seen: Option<&ObservedTopic>) -> Result<Next, Error> {
+async fn conclude(
+    context: &Context,
+    topic: &KafkaTopic,
+    desired: &ValidatedTopic,
+    seen: Option<&ObservedTopic>,
+    reverted: Vec<PlannedChange>,
+) -> Result<Next, Error> {
     let history = history(topic);
     let left = plan(desired, &history, seen);
     let knowledge = match seen {
@@ -162,7 +219,10 @@ async fn conclude(context: &Context, topic: &KafkaTopic, desired: &ValidatedTopi
     // What changes in Kafka later is found by the sweep.
     match &left.refusal {
         Some(refusal) => refuse(context, topic, knowledge, refusal, Next::AwaitChange).await,
-        None => report(context, topic, knowledge, &as_declared()).await.map(|()| Next::AwaitChange),
+        None => {
+            let status = status::status(topic, knowledge, &as_declared(), &now());
+            tell_of_drift(context, topic, status, reverted, Fate::Reverted, &as_declared()).await.map(|()| Next::AwaitChange)
+        }
     }
 }
 
@@ -285,8 +345,11 @@ async fn refuse(context: &Context, topic: &KafkaTopic, knowledge: Knowledge<'_>,
 
 /// Writes the status; tells a refusal that is news as an event too.
 async fn report(context: &Context, topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statement) -> Result<(), Error> {
-    let status = status::status(topic, knowledge, statement, &now());
-    written::write(context, topic, topic.status.as_ref(), &status).await?;
+    tell(context, topic, &status::status(topic, knowledge, statement, &now()), statement).await
+}
+
+async fn tell(context: &Context, topic: &KafkaTopic, status: &KafkaTopicStatus, statement: &Statement) -> Result<(), Error> {
+    written::write(context, topic, topic.status.as_ref(), status).await?;
     if status::is_news(topic, statement) {
         let notice = Notice::warning(statement.reason.as_str(), statement.message.clone());
         context.events.publish::<KafkaTopic>(&topic.metadata, "Reconcile", notice).await;

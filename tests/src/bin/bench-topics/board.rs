@@ -62,10 +62,10 @@ impl Board {
     /// It never is.
     pub async fn until(&self, name: &str, wanted: impl Fn(&Seen) -> bool) -> Result {
         let mut slot = subscribe(&self.slots, name);
-        match timeout(LIMIT, slot.wait_for(wanted)).await {
-            Ok(seen) => Ok(drop(seen?)),
-            Err(_) => Err(format!("{name}: not within {} s; last seen: {:?}", LIMIT.as_secs(), *slot.borrow()).into()),
+        if let Ok(seen) = timeout(LIMIT, slot.wait_for(wanted)).await {
+            return seen.map(drop).map_err(Into::into);
         }
+        Err(format!("{name}: not within {} s; last seen: {:?}", LIMIT.as_secs(), *slot.borrow()).into())
     }
 }
 

@@ -15,7 +15,6 @@ mod usage;
 use std::{io::Write, process::ExitCode, time::Duration};
 
 use clap::{Parser, ValueEnum};
-use futures::FutureExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api,
@@ -93,7 +92,7 @@ async fn bench(arguments: &Arguments) -> Result {
     let system = Scene::at(install::NAMESPACE).await?;
     eprintln!("==> installing the operator");
     install::once(&system.cluster).await?;
-    let report = measure(arguments, &system).boxed().await;
+    let report = measure(arguments, &system).await;
     // Whatever happened, nothing is left behind but what a second run removes too.
     system.start_operator().await?;
     let report = report?;

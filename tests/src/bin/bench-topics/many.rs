@@ -1,6 +1,9 @@
 //! W2, W4, W5, W6: many topics at once, beside a restart, at rest, and changed behind the operator's back.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use penstock_kafka::ConfigDelta;
 use penstock_tests::scene::{LIMIT, Result, Scene, until};
@@ -80,8 +83,7 @@ pub async fn rest(system: &Scene, fleet: &Fleet, lasts: Duration) -> Result<Usag
 /// # Errors
 /// One of them never is.
 pub async fn drift(fleet: &Fleet, count: usize) -> Result<Vec<Duration>> {
-    let declared = serde_json::from_value(config(1))?;
-    let (fleet, declared): (_, &std::collections::BTreeMap<String, String>) = (fleet, &declared);
+    let declared: BTreeMap<String, String> = serde_json::from_value(config(1))?;
     fleet
         .each(DRIFTED.min(count), async |name| {
             // Not all at the same moment of a sweep.
@@ -91,7 +93,7 @@ pub async fn drift(fleet: &Fleet, count: usize) -> Result<Vec<Duration>> {
             fleet.kafka.topics.change_config(&ConfigDelta { topic: topic.clone(), set, ..ConfigDelta::default() }).await?;
             until(&format!("the drift of {topic} is reverted"), LIMIT, async || {
                 let found = fleet.kafka.topics.config(&topic).await?.ok_or("no such topic")?.overrides();
-                if found == *declared { Ok(()) } else { Err(format!("{found:?}").into()) }
+                if found == declared { Ok(()) } else { Err(format!("{found:?}").into()) }
             })
             .await?;
             Ok(begin.elapsed())
