@@ -80,6 +80,8 @@ reasons! {
     ReplicationFactorMismatch,
     /// The spec asks for more than the `KafkaCluster` allows.
     LimitExceeded,
+    /// The topic is not deleted while it is read or written.
+    DeletionHeld,
     /// Somebody changed the topic behind the object's back, and it was not set back yet.
     DriftFound,
     /// Somebody changed the topic behind the object's back, and it was set back.

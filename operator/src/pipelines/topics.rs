@@ -316,6 +316,7 @@ fn derived_spec(source: &KafkaTopic, existing: Option<&KafkaTopic>, topic: &str)
             .collect(),
         deletion_policy: DeletionPolicy::Retain,
         suspend: false,
+        deletion_protection_seconds: None,
         config_policy: BTreeMap::new(),
         allow_key_moves: false,
         approval: Approval::Automatic,

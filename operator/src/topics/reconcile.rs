@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use penstock_crds::{
     KafkaTopic, KafkaTopicStatus,
@@ -16,13 +15,15 @@ use super::{
     apply::{Applied, LOOK_AGAIN, apply, delete, settle},
     approval,
     deletion::{self, Departure},
-    drift::{self, Fate},
+    drift::Fate,
     finalizer,
     notice::{self, Cause},
     observe::{ObservedTopic, observe},
     ownership::{Claim, kafka_name, older_owner, successor},
     plan::{Plan, TopicAction, managed_after, managed_before, plan},
+    protection,
     refused::refused,
+    report::{fail, now, refuse, report, tell_of_drift},
     status::{self, Knowledge, as_declared, history},
     validate::{ValidatedTopic, validate},
 };
@@ -30,14 +31,14 @@ use crate::{
     clusters::{self, ClusterConnection, ClusterIds, ResolvedCluster},
     context::Context,
     controller::Next,
-    events::Notice,
-    metrics::Drift,
     refusal::Refusal,
     status::{self as written, Error},
 };
 
 /// The pause between two attempts to delete a topic.
 const DELETE_AGAIN: Duration = Duration::from_secs(2);
+/// The pause before it is looked again whether a topic is still in use that shall be deleted.
+const HELD_AGAIN: Duration = Duration::from_secs(10);
 
 /// Reconciles one object.
 pub(super) async fn reconcile(topic: Arc<KafkaTopic>, context: Arc<Context>) -> Result<Next, Error> {
@@ -110,30 +111,6 @@ async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result
     let status = status::status(topic, knowledge, &statement, &now());
     tell_of_drift(context, topic, status, approval::changes(&found.plan.actions), Fate::Open, &statement).await?;
     Ok(Next::AwaitChange)
-}
-
-/// Writes the status with the drift that it tells of, and counts drift that is new.
-async fn tell_of_drift(
-    context: &Context,
-    topic: &KafkaTopic,
-    status: KafkaTopicStatus,
-    changes: Vec<PlannedChange>,
-    fate: Fate,
-    statement: &Statement,
-) -> Result<(), Error> {
-    let drift = drift::of(topic, changes, fate, &now());
-    let known = topic.status.as_ref().and_then(|status| status.drift.as_ref());
-    let is_new = drift.is_some() && drift.as_ref() != known;
-    let status = drift::told(status, topic, drift, fate, &now());
-    tell(context, topic, &status, statement).await?;
-    if is_new {
-        context.metrics.drifted(if fate == Fate::Open { Drift::Reported } else { Drift::Reverted });
-        if let (Fate::Open, Some(told)) = (fate, status.conditions.iter().find(|told| told.type_ == ConditionType::Drifted.as_str())) {
-            let notice = Notice::warning(Reason::DriftFound.as_str(), told.message.clone());
-            context.events.publish::<KafkaTopic>(&topic.metadata, "Compare", notice).await;
-        }
-    }
-    Ok(())
 }
 
 /// Shows what would be done, and does nothing until somebody approves it.
@@ -260,6 +237,9 @@ async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
                 tracing::info!("deleted the topic `{}` (id {id}) and its records", topic.kafka_name());
                 None
             }
+            Err(refusal) if refusal.reason == Reason::DeletionHeld => {
+                return refuse(context, &topic, Knowledge::Nothing, &refusal, Next::After(HELD_AGAIN)).await;
+            }
             Err(refusal) if refusal.reason == Reason::TopicRecreated => Some(deletion::abandoned(&topic, &refusal)),
             Err(refusal) => match deletion::time_left(&topic, context.settings.deletion_timeout, Timestamp::now()) {
                 None => Some(deletion::abandoned(&topic, &refusal)),
@@ -286,11 +266,16 @@ async fn remove(context: &Context, topic: &KafkaTopic, id: penstock_kafka::Topic
     let cluster = cluster(context, topic)?;
     let deleted = async {
         let connection = context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers)?;
-        delete(&connection, topic.kafka_name(), id).await
+        if let Some(lasts) = protection::lasts(topic, &cluster.spec)
+            && let Some(held) = protection::held(&connection, topic.kafka_name(), lasts, Timestamp::now()).await?
+        {
+            return Ok(Err(held));
+        }
+        delete(&connection, topic.kafka_name(), id).await.map(Ok)
     };
-    deleted.await.map_err(|error| {
+    deleted.await.unwrap_or_else(|error: KafkaError| {
         context.connections.failed(&cluster.name, &error);
-        Refusal::from(&error)
+        Err(Refusal::from(&error))
     })
 }
 
@@ -323,40 +308,4 @@ async fn look(context: &Context, cluster: &ResolvedCluster, name: &str) -> Resul
     let connection = context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers)?;
     let observed = observe(&connection, name).await?;
     Ok((connection, observed))
-}
-
-/// Reports that Kafka refused or did not answer; it is tried again, ever less often.
-async fn fail(
-    context: &Context,
-    topic: &KafkaTopic,
-    cluster: &ResolvedCluster,
-    knowledge: Knowledge<'_>,
-    error: &KafkaError,
-) -> Result<Next, Error> {
-    context.connections.failed(&cluster.name, error);
-    refuse(context, topic, knowledge, &Refusal::from(error), Next::Backoff).await
-}
-
-async fn refuse(context: &Context, topic: &KafkaTopic, knowledge: Knowledge<'_>, refusal: &Refusal, next: Next) -> Result<Next, Error> {
-    let before = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-    report(context, topic, knowledge, &refusal.still_not_ready(before)).await?;
-    Ok(next)
-}
-
-/// Writes the status; tells a refusal that is news as an event too.
-async fn report(context: &Context, topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statement) -> Result<(), Error> {
-    tell(context, topic, &status::status(topic, knowledge, statement, &now()), statement).await
-}
-
-async fn tell(context: &Context, topic: &KafkaTopic, status: &KafkaTopicStatus, statement: &Statement) -> Result<(), Error> {
-    written::write(context, topic, topic.status.as_ref(), status).await?;
-    if status::is_news(topic, statement) {
-        let notice = Notice::warning(statement.reason.as_str(), statement.message.clone());
-        context.events.publish::<KafkaTopic>(&topic.metadata, "Reconcile", notice).await;
-    }
-    Ok(())
-}
-
-fn now() -> Time {
-    Time(Timestamp::now())
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, api::ListParams};
 use penstock_crds::KafkaTopic;
@@ -45,15 +46,16 @@ async fn many_topics_share_their_requests() {
     play("t-many", async |scene| {
         let names: Vec<String> = (0..60).map(|number| format!("t{number}")).collect();
         let before = creations().await?;
-        for name in &names {
+        let applied = names.iter().map(|name| {
             let mut spec = json!({"partitions": 1, "replicationFactor": 1});
             scene.own_topic_name(name, &mut spec);
             // One that Kafka refuses, in the middle of the others.
             if name == "t30" {
                 spec["config"] = json!({"no.such.key": "1"});
             }
-            scene.apply::<KafkaTopic>(name, spec).await?;
-        }
+            scene.apply::<KafkaTopic>(name, spec)
+        });
+        try_join_all(applied).await?;
         for name in &names {
             if name == "t30" {
                 scene.told::<KafkaTopic>(name, "Ready", "False", Some("InvalidConfig")).await?;
