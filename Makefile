@@ -11,7 +11,7 @@ CARGO ?= cargo
 PENSTOCK_CLUSTER ?= penstock
 TEST_CLUSTER ?= penstock-test
 # Further arguments: of the tests such as the name of one of them, of `cargo deny check` such as `licenses bans`, of `chaos`,
-# `bench-worker`, `bench-handler` and `bench-scaling` such as `--help`.
+# `bench-topics`, `bench-worker`, `bench-handler` and `bench-scaling` such as `--help`.
 ARGS ?=
 
 CLUSTER = $(CARGO) run --quiet -p penstock-tests --bin cluster --
@@ -50,7 +50,7 @@ RUST := cargo=Rust,from,https://rustup.rs
 PLATFORM := $(RUST) go=Go,1.26,or,newer,from,https://go.dev/dl jlink=apt-get,install,openjdk-17-jdk-headless mvn=apt-get,install,maven
 DENY := cargo-deny=cargo,install,cargo-deny,--locked
 
-.PHONY: help demo demo-down examples shell test check alone fmt lint unit docs pack package template e2e up local chaos bench-worker bench-handler bench-scaling images generate deny clean
+.PHONY: help demo demo-down examples shell test check alone fmt lint unit docs pack package template e2e up local chaos bench-topics bench-worker bench-handler bench-scaling images generate deny clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -206,6 +206,15 @@ local: ## tests with brokers and workers as processes, without a cluster
 chaos: ## break workers and brokers in every way and check what is left: 30 runs of a minute, results in docs/reliability.md
 	@$(call need,$(PLATFORM))
 	$(CARGO) run --release -p penstock-tests --bin chaos -- --append docs/reliability.md $(ARGS)
+
+bench-topics: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
+bench-topics: ## the operator with thousands of topics on the demo's cluster, beside a bare loop
+	@$(call need,$(PLATFORM))
+	$(CLUSTER) up
+	$(CLUSTER) kafka up
+	$(CLUSTER) build
+	$(CARGO) build --quiet --release -p penstock-tests --bin bench-topics
+	$(CLUSTER) exec -- $(CARGO) run --quiet --release -p penstock-tests --bin bench-topics -- $(ARGS)
 
 bench-worker: ## the worker beside plain loops: records a second, CPU, memory, latency
 	@$(call need,$(PLATFORM))

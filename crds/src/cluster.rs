@@ -67,6 +67,10 @@ pub struct TopicDefaults {
     #[schemars(range(min = 1, max = 32))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_factor: Option<i16>,
+    /// For how many seconds after its last record a topic is protected from being deleted; while groups read it, too. 0: not at all.
+    #[schemars(range(min = 0, max = 31_536_000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_protection_seconds: Option<i32>,
 }
 
 /// What a `KafkaTopic` may not exceed.

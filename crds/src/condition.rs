@@ -17,6 +17,8 @@ pub enum ConditionType {
     PositionsKept,
     /// The operator sets the number of workers by what waits.
     ScalingActive,
+    /// Somebody else's change makes the topic differ from what is declared.
+    Drifted,
 }
 
 impl ConditionType {
@@ -29,6 +31,7 @@ impl ConditionType {
             Self::WorkersAvailable => "WorkersAvailable",
             Self::PositionsKept => "PositionsKept",
             Self::ScalingActive => "ScalingActive",
+            Self::Drifted => "Drifted",
         }
     }
 }
@@ -80,6 +83,24 @@ reasons! {
     ReplicationFactorMismatch,
     /// The spec asks for more than the `KafkaCluster` allows.
     LimitExceeded,
+    /// The topic is not deleted while it is read or written.
+    DeletionHeld,
+    /// Somebody changed the topic behind the object's back, and it was not set back yet.
+    DriftFound,
+    /// Somebody changed the topic behind the object's back, and it was set back.
+    DriftReverted,
+    /// The changes in `status.plan` wait until somebody approves them.
+    AwaitingApproval,
+    /// More partitions would move keys of a compacted topic, and the spec does not allow it.
+    KeyMovesRefused,
+    /// The Kafka cluster has fewer brokers than each partition shall have copies.
+    NotEnoughBrokers,
+    /// A policy of the Kafka cluster refused the request; the message holds its words.
+    PolicyViolation,
+    /// The brokers are configured to delete no topics (`delete.topic.enable=false`).
+    DeletionDisabled,
+    /// Kafka holds changes back because of a quota; they are tried again.
+    Throttled,
     /// Kafka refused the request; the message holds Kafka's own words.
     RefusedByKafka,
     /// Kafka does not know one of the configuration keys, or refuses its value.

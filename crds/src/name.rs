@@ -2,6 +2,10 @@
 
 use sha2::{Digest, Sha256};
 
+/// On a `KafkaTopic` that is being deleted, with the value `true`: its topic is deleted although it is protected.
+pub const ANNOTATION_DELETE_ANYWAY: &str = "penstock.dev/delete-anyway";
+/// On a `KafkaTopic` with `approval: Manual`: the generation whose changes are approved.
+pub const ANNOTATION_APPROVE: &str = "penstock.dev/approve";
 /// On every object that the operator made.
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`LABEL_MANAGED_BY`].

@@ -5,6 +5,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use crate::{
     pipeline::{DeadLetterHeaders, Handler},
     processor,
+    topic::ConfigPolicy,
 };
 
 /// A DNS-1123 subdomain: what Kubernetes allows as the name of most objects.
@@ -74,6 +75,18 @@ pub(crate) fn topic_config(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-validations": [
             {"rule": "self.all(k, k.matches('^[a-z][a-z0-9.]{0,127}$'))",
              "message": "config keys are Kafka's topic configuration names, such as `retention.ms`"},
+        ],
+    })
+}
+
+pub(crate) fn config_policy(generator: &mut SchemaGenerator) -> Schema {
+    let policy = generator.subschema_for::<ConfigPolicy>();
+    json_schema!({
+        "type": "object", "maxProperties": 32,
+        "additionalProperties": policy,
+        "x-kubernetes-validations": [
+            {"rule": "self.all(k, k.matches('^[a-z0-9.*]{1,128}$'))",
+             "message": "patterns are Kafka's topic configuration names, in which `*` stands for any run of characters"},
         ],
     })
 }

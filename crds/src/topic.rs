@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,9 +74,23 @@ pub struct KafkaTopicSpec {
     /// What happens to the topic in Kafka when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+    /// With `deletionPolicy: Delete`, the topic is not deleted while a consumer group with members has committed something of it, or while it has records of the last so many seconds. 0: it is deleted at once. Default: the cluster's `topicDefaults`, else 0.
+    #[schemars(range(min = 0, max = 31_536_000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_protection_seconds: Option<i32>,
     /// Observe and report, but write nothing to Kafka.
     #[serde(default)]
     pub suspend: bool,
+    /// What is done about configuration keys that other tools change: the policy of each pattern, in which `*` stands for any run of characters. The policy of the first pattern in alphabetical order that fits counts; a key that none fits is enforced.
+    #[schemars(schema_with = "crate::schema::config_policy")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config_policy: BTreeMap<String, ConfigPolicy>,
+    /// Whether partitions may be added to a compacted topic, although keys move to other partitions then and records of one key are compacted no more together.
+    #[serde(default)]
+    pub allow_key_moves: bool,
+    /// Whether changes of the topic wait until somebody approves them.
+    #[serde(default)]
+    pub approval: Approval,
 }
 
 /// A `KafkaCluster` in the operator's namespace, by name.
@@ -86,6 +100,52 @@ pub struct ClusterRef {
     /// The `KafkaCluster`'s name.
     #[schemars(schema_with = "crate::schema::object_name")]
     pub name: String,
+}
+
+/// What is done about a configuration key.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConfigPolicy {
+    /// It is set as declared, and set back when somebody changes it.
+    #[default]
+    Enforce,
+    /// It is set when the topic is created, if it is declared; after that it is left as it is.
+    Ignore,
+}
+
+/// Whether changes wait for somebody.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Approval {
+    /// They are made at once.
+    #[default]
+    Automatic,
+    /// They stand in `status.plan`, and are made once the annotation `penstock.dev/approve` names the object's generation.
+    Manual,
+}
+
+/// A change that somebody made behind an object's back.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicDrift {
+    /// When it was found.
+    pub found_at: Time,
+    /// What differed: `from` is the value that was found, `to` the declared one.
+    pub changes: Vec<PlannedChange>,
+    /// How often such a change was reverted so far.
+    pub reverted: i32,
+}
+
+/// One change that was planned.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedChange {
+    /// What changes: `topic`, `partitions`, `replicationFactor` or `config.` with a key.
+    pub what: String,
+    /// What stands there now; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What shall stand there; absent: what the broker's default is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
 }
 
 /// What happens to a topic when its object is deleted.
@@ -123,7 +183,14 @@ pub struct KafkaTopicStatus {
     /// The configuration keys that this object set. Only these are un-set when they leave the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub managed_config: Vec<String>,
-    /// `Ready`: whether the topic is as declared, and if not, why.
+    /// The changes that wait to be approved, in the order in which they will be made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<PlannedChange>,
+    /// What somebody changed last behind the object's back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<TopicDrift>,
+    /// `Ready`: whether the topic is as declared, and if not, why. `Drifted`, once that has happened: whether it differs through
+    /// somebody else's change now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

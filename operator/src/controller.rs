@@ -1,11 +1,10 @@
 //! Runs a reconciler for each object of a kind: when something concerns it, when it asked for it, and again after a failure.
 //!
-//! Never twice at once for one object. A failure, a panic or an object that cannot be read delays that object alone.
+//! First asked for, first served, and never twice at once for one object. A failure, a panic or an object that cannot be read delays that object alone.
 //! After the shutdown no reconcile begins; those in flight are finished.
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
     fmt::Display,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
@@ -14,12 +13,9 @@ use std::{
 
 use futures::{
     Stream, StreamExt,
-    stream::{self, BoxStream},
+    stream::{self, BoxStream, FuturesUnordered},
 };
-use kube::runtime::{
-    controller::{Action, Config, ReconcileRequest, applier},
-    reflector::ObjectRef,
-};
+use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -31,12 +27,17 @@ use crate::{
     watch::{Change, Guarded, Watch, Watched},
 };
 
+mod queue;
 mod unreadable;
+
+use self::queue::Queue;
 
 /// The pause after a first failure of an object, and the longest one.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(120));
-/// How many objects of a kind are reconciled at once.
-const CONCURRENCY: u16 = 32;
+/// How many objects of a kind are reconciled at once, where each asks by itself.
+pub const FEW: usize = 32;
+/// How many, where their requests are sent together.
+pub const MANY: usize = 256;
 
 /// The pause before a reconcile is repeated that found its object outdated: the cache has the newer one by then.
 const CACHE_LAG: Duration = Duration::from_millis(250);
@@ -84,7 +85,7 @@ fn received<T: Send + 'static>(receiver: UnboundedReceiver<T>) -> impl Stream<It
     stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
 }
 
-/// Reconciles the objects of a kind until the shutdown.
+/// Reconciles the objects of a kind until the shutdown, that many at once.
 ///
 /// # Errors
 /// When the controller ended by itself.
@@ -92,6 +93,7 @@ pub async fn run<K, E, F, Fut>(
     context: Arc<Context>,
     watch: &Watch<K>,
     triggers: Vec<Triggers<K>>,
+    at_once: usize,
     reconcile: F,
     shutdown: CancellationToken,
 ) -> Result<(), ControllerEnded>
@@ -105,35 +107,42 @@ where
         () = shutdown.cancelled() => return Ok(()),
         () = watch.synced() => {}
     }
-    let reconcile = Arc::new(reconcile);
-    let failures = Arc::new(Failures::default());
-    let queue = stream::select_all(triggers)
-        .take_until(shutdown.clone().cancelled_owned())
-        .map(|object| Ok::<_, Infallible>(ReconcileRequest::from(object)));
-    let results = applier(
-        |object: Arc<Guarded<K>>, context: Arc<Context>| {
-            let (reconcile, failures) = (Arc::clone(&reconcile), Arc::clone(&failures));
-            Box::pin(async move { Ok::<_, Infallible>(attempt(object, context, &*reconcile, &failures).await) })
-        },
-        |_, never: &Infallible, _| match *never {},
-        context,
-        watch.store(),
-        queue,
-        Config::default().concurrency(CONCURRENCY),
-    );
-    results
-        .for_each(|result| {
-            if let Err(kube::runtime::controller::Error::ObjectNotFound(gone)) = result {
-                failures.forget(gone.namespace.as_deref(), &gone.name);
+    let (failures, store) = (Failures::default(), watch.store());
+    let (mut queue, mut triggers, mut running) = (Queue::default(), stream::select_all(triggers), FuturesUnordered::new());
+    let work = async |object: ObjectRef<Guarded<K>>| {
+        let pause = match store.get(&object) {
+            Some(found) => attempt(found, Arc::clone(&context), &reconcile, &failures).await,
+            None => {
+                failures.forget(object.namespace.as_deref(), &object.name);
+                None
             }
-            std::future::ready(())
-        })
-        .await;
-    if shutdown.is_cancelled() { Ok(()) } else { Err(ControllerEnded { kind: K::kind(&()).into_owned() }) }
+        };
+        (object, pause)
+    };
+    let ended = loop {
+        queue.wake(tokio::time::Instant::now());
+        while running.len() < at_once
+            && let Some(object) = queue.take()
+        {
+            running.push(work(object));
+        }
+        let alarm = queue.next_alarm();
+        tokio::select! {
+            () = shutdown.cancelled() => break Ok(()),
+            asked = triggers.next() => match asked {
+                Some(object) => queue.ask(object),
+                None => break Err(ControllerEnded { kind: K::kind(&()).into_owned() }),
+            },
+            Some((object, pause)) = running.next() => queue.done(object, pause, tokio::time::Instant::now()),
+            () = tokio::time::sleep_until(alarm.unwrap_or_else(tokio::time::Instant::now)), if alarm.is_some() => {}
+        }
+    };
+    while running.next().await.is_some() {}
+    ended
 }
 
-/// One reconcile: measured, logged, and shielded against panics.
-async fn attempt<K, E, F, Fut>(object: Arc<Guarded<K>>, context: Arc<Context>, reconcile: &F, failures: &Failures) -> Action
+/// One reconcile: measured, logged, and shielded against panics. Returns the pause after which the next one shall follow.
+async fn attempt<K, E, F, Fut>(object: Arc<Guarded<K>>, context: Arc<Context>, reconcile: &F, failures: &Failures) -> Option<Duration>
 where
     K: Watched,
     E: Display + Send + 'static,
@@ -141,31 +150,35 @@ where
     Fut: Future<Output = Result<Next, E>> + Send + 'static,
 {
     let (kind, begun) = (K::kind(&()), Instant::now());
+    let meta = kube::Resource::meta(object.as_ref());
+    let key = (meta.namespace.as_deref(), meta.name.as_deref().unwrap_or_default());
+    let span = tracing::info_span!("reconcile", %kind, namespace = key.0, name = key.1);
     let result = match &object.0 {
-        Ok(readable) => joined(tokio::spawn(reconcile(Arc::new(readable.clone()), Arc::clone(&context)).in_current_span())).await,
+        Ok(readable) => {
+            let reconciled = span.in_scope(|| reconcile(Arc::new(readable.clone()), Arc::clone(&context)));
+            joined(tokio::spawn(reconciled.instrument(span.clone()))).await
+        }
         Err(error) => unreadable::report::<K>(&context, error).await.map(|()| Next::AwaitChange).map_err(|e| e.to_string()),
     };
     let (next, outcome) = match result {
         Ok(Next::Backoff) => (Next::Backoff, Outcome::Refused),
         Ok(next) => (next, Outcome::Done),
         Err(error) => {
-            tracing::warn!(%error, "the reconcile failed");
+            span.in_scope(|| tracing::warn!(%error, "the reconcile failed"));
             (Next::Backoff, Outcome::Failed)
         }
     };
     context.metrics.reconciled(&kind, outcome, begun.elapsed());
-    let meta = kube::Resource::meta(object.as_ref());
-    let key = (meta.namespace.as_deref(), meta.name.as_deref().unwrap_or_default());
     match next {
-        Next::Backoff => Action::requeue(RETRY.delay(failures.another(key.0, key.1), &mut rand::rng())),
-        Next::Outdated => Action::requeue(pause_when_outdated(failures.outdated(key.0, key.1))),
+        Next::Backoff => Some(RETRY.delay(failures.another(key.0, key.1), &mut rand::rng())),
+        Next::Outdated => Some(pause_when_outdated(failures.outdated(key.0, key.1))),
         Next::After(pause) => {
             failures.forget(key.0, key.1);
-            Action::requeue(pause)
+            Some(pause)
         }
         Next::AwaitChange => {
             failures.forget(key.0, key.1);
-            Action::await_change()
+            None
         }
     }
 }

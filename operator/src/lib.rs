@@ -8,9 +8,11 @@
 //! | [`context`], [`settings`] | what every reconciler may use; what the operator is started with |
 //! | [`status`], [`refusal`] | how an object's status is written; why something cannot be as declared |
 //! | [`events`], [`metrics`], [`health`], [`http`], [`telemetry`] | how the operator tells what it does |
+//! | [`batch`] | many questions about topics, sent in one request |
 //! | [`backoff`], [`shutdown`] | when to try again; how to end |
 
 pub mod backoff;
+pub mod batch;
 pub mod clusters;
 pub mod context;
 pub mod controller;

@@ -26,6 +26,15 @@ pub enum Outcome {
     Failed,
 }
 
+/// What became of a change that somebody made to a topic behind its object's back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Drift {
+    /// It is told, and stays.
+    Reported,
+    /// It was set back.
+    Reverted,
+}
+
 /// How a request to Kafka ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Answer {
@@ -50,6 +59,11 @@ struct KindLabel {
 struct RequestLabels {
     request: &'static str,
     answer: Answer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DriftLabel {
+    outcome: Drift,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -118,6 +132,16 @@ impl KafkaRequests {
     pub fn answered(&self, request: &'static str, answer: Answer) {
         self.0.get_or_create(&RequestLabels { request, answer }).inc();
     }
+
+    /// Waits for the answer to a request, and counts it.
+    ///
+    /// # Errors
+    /// Those of the request.
+    pub async fn count<T, E>(&self, request: &'static str, answer: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let answer = answer.await;
+        self.answered(request, if answer.is_ok() { Answer::Ok } else { Answer::Error });
+        answer
+    }
 }
 
 /// What is counted.
@@ -128,6 +152,7 @@ pub struct Metrics {
     requests: KafkaRequests,
     objects: Family<ObjectLabels, Gauge>,
     scaling: Scaling,
+    drifts: Family<DriftLabel, Counter>,
 }
 
 impl Default for Metrics {
@@ -143,7 +168,9 @@ impl Default for Metrics {
         registry.register("objects", "Objects, by kind and the status of their Ready condition", objects.clone());
         let scaling = Scaling::default();
         scaling.register(&mut registry);
-        Self { registry, reconciles, durations, requests, objects, scaling }
+        let drifts = Family::<DriftLabel, Counter>::default();
+        registry.register("topic_drifts", "Changes of topics behind their objects' back, by what became of them", drifts.clone());
+        Self { registry, reconciles, durations, requests, objects, scaling, drifts }
     }
 }
 
@@ -157,6 +184,11 @@ impl Metrics {
     /// Counts a look at what waits for all pipelines on a Kafka cluster.
     pub fn swept(&self, took: Duration) {
         self.scaling.sweeps.observe(took.as_secs_f64());
+    }
+
+    /// Counts a change that somebody made to a topic behind its object's back.
+    pub fn drifted(&self, outcome: Drift) {
+        self.drifts.get_or_create(&DriftLabel { outcome }).inc();
     }
 
     /// The count of requests to Kafka.

@@ -4,6 +4,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use penstock_crds::condition::{ConditionType, Reason, Statement};
 use penstock_kafka::Error as KafkaError;
 
+/// Kafka's error codes, where the class of an error does not tell enough.
+const TOPIC_DELETION_DISABLED: i32 = 73;
+const THROTTLING_QUOTA_EXCEEDED: i32 = 89;
+
 /// Why something cannot be as declared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -51,6 +55,10 @@ impl From<&KafkaError> for Refusal {
             KafkaError::InvalidTopicName { .. } => Reason::InvalidSpec,
             KafkaError::InvalidConfig { .. } => Reason::InvalidConfig,
             KafkaError::TopicIdMismatch { .. } => Reason::TopicRecreated,
+            KafkaError::PolicyViolation { .. } => Reason::PolicyViolation,
+            KafkaError::InvalidReplicationFactor { .. } => Reason::NotEnoughBrokers,
+            KafkaError::InvalidRequest { code: TOPIC_DELETION_DISABLED, .. } => Reason::DeletionDisabled,
+            KafkaError::NotReady { code: THROTTLING_QUOTA_EXCEEDED, .. } => Reason::Throttled,
             // They pass by themselves, or tell of somebody who acts at the same time: the next look says more.
             KafkaError::NotReady { .. } | KafkaError::UnknownTopic { .. } | KafkaError::TopicExists { .. } => Reason::Progressing,
             _ => Reason::RefusedByKafka,
@@ -88,8 +96,11 @@ mod tests {
             (KafkaError::Authorization { message: message() }, Reason::KafkaUnauthorized),
             (KafkaError::InvalidConfig { message: message() }, Reason::InvalidConfig),
             (KafkaError::InvalidPartitions { message: message() }, Reason::RefusedByKafka),
-            (KafkaError::InvalidReplicationFactor { message: message() }, Reason::RefusedByKafka),
-            (KafkaError::PolicyViolation { message: message() }, Reason::RefusedByKafka),
+            (KafkaError::InvalidReplicationFactor { message: message() }, Reason::NotEnoughBrokers),
+            (KafkaError::PolicyViolation { message: message() }, Reason::PolicyViolation),
+            (KafkaError::InvalidRequest { code: 73, message: message() }, Reason::DeletionDisabled),
+            (KafkaError::InvalidRequest { code: 42, message: message() }, Reason::RefusedByKafka),
+            (KafkaError::NotReady { code: 89, message: message() }, Reason::Throttled),
             (KafkaError::NotReady { code: 5, message: message() }, Reason::Progressing),
         ] {
             let refusal = Refusal::from(&error);

@@ -32,6 +32,8 @@ pub use crate::guarded::Guarded;
 pub trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
 impl<K> Watched for K where K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
 
+/// Where `kubectl apply` keeps the whole object once more.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The pause after a first failure of the connection, and the longest one.
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
 
@@ -67,7 +69,9 @@ impl<K: Watched> Change<K> {
     #[must_use]
     pub fn concerns_reconciler(&self) -> bool {
         match (&self.before, &self.after) {
-            (Some(before), Some(after)) => asked_for(before) != asked_for(after) || before.0.is_ok() != after.0.is_ok(),
+            (Some(before), Some(after)) => {
+                asked_for(before) != asked_for(after) || lost_a_finalizer(before, after) || before.0.is_ok() != after.0.is_ok()
+            }
             _ => true,
         }
     }
@@ -76,14 +80,20 @@ impl<K: Watched> Change<K> {
 /// The parts of an object by which others tell its reconciler something.
 fn asked_for<K: Watched>(object: &Guarded<K>) -> impl PartialEq + use<'_, K> {
     let meta = object.meta();
-    (
-        meta.uid.as_ref(),
-        meta.generation,
-        meta.deletion_timestamp.as_ref(),
-        meta.finalizers.as_ref(),
-        meta.labels.as_ref(),
-        meta.annotations.as_ref(),
-    )
+    (meta.uid.as_ref(), meta.generation, meta.deletion_timestamp.as_ref(), meta.labels.as_ref(), meta.annotations.as_ref())
+}
+
+/// Who puts a finalizer on an object knows of it; that one was taken off the others must be told.
+fn lost_a_finalizer<K: Watched>(before: &Guarded<K>, after: &Guarded<K>) -> bool {
+    before.finalizers().iter().any(|finalizer| !after.finalizers().contains(finalizer))
+}
+
+/// Takes out what nobody here reads, and what makes up most of an object.
+fn slimmed<K: Watched>(object: &mut Guarded<K>) {
+    object.meta_mut().managed_fields = None;
+    if let Some(annotations) = &mut object.meta_mut().annotations {
+        annotations.remove(LAST_APPLIED);
+    }
 }
 
 /// How far a watch has come.
@@ -229,7 +239,7 @@ impl<K: Watched> Watch<K> {
                     if !matches!(event, watcher::Event::Init) {
                         failures = 0;
                     }
-                    self.apply(&mut writer, event.modify(|object| object.managed_fields_mut().clear()));
+                    self.apply(&mut writer, event.modify(slimmed));
                 }
                 Err(error) => {
                     failures += 1;
@@ -415,7 +425,7 @@ mod tests {
         for (name, after, concerns) in [
             ("status", Some(with_status), false),
             ("label", Some(with_label), true),
-            ("finalizer", Some(with_finalizer), true),
+            ("finalizer", Some(with_finalizer), false),
             ("deletion", Some(going), true),
             ("spec", Some(topic("a", 2, json!({}))), true),
             ("unreadable", Some(topic("a", 1, json!({"partitions": "many"}))), true),
@@ -424,5 +434,19 @@ mod tests {
             let change = Change { before: Some(Arc::new(same.clone())), after: after.map(Arc::new) };
             assert_eq!(change.concerns_reconciler(), concerns, "{name}");
         }
+        let mut held = same.clone();
+        held.finalizers_mut().push("f".into());
+        let released = Change { before: Some(Arc::new(held)), after: Some(Arc::new(same)) };
+        assert!(released.concerns_reconciler());
+    }
+
+    #[test]
+    fn a_cache_holds_no_copies_of_an_object() {
+        let mut object = topic("a", 1, json!({}));
+        object.annotations_mut().extend([(LAST_APPLIED.to_owned(), "{}".to_owned()), ("kept".to_owned(), "1".to_owned())]);
+        object.managed_fields_mut().push(Default::default());
+        slimmed(&mut object);
+        assert_eq!(object.annotations().keys().collect::<Vec<_>>(), ["kept"]);
+        assert!(object.managed_fields().is_empty());
     }
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::connection::{ConnectionSettings, tell};
 use crate::detached::Detached;
 use crate::error::{Error, Result};
-use crate::ffi::{Edge, Native};
+use crate::ffi::{Edge, Native, Wanted};
 use crate::health::Health;
 use crate::record::TopicPartition;
 use crate::wire::{self, Coordinators, Lines};
@@ -123,10 +123,23 @@ impl TopicAdmin {
     /// # Errors
     /// The call as a whole failed; see [`TopicAdmin`].
     pub async fn describe_configs(&self, names: &[&str]) -> Result<PerTopic<TopicConfig>> {
+        self.configs(names, Wanted::All).await
+    }
+
+    /// Reads what is set on topics themselves, and `cleanup.policy` and `min.insync.replicas` wherever their values come from.
+    /// Of many topics that is a small part of [`TopicAdmin::describe_configs`]: most keys are inherited.
+    ///
+    /// # Errors
+    /// The call as a whole failed; see [`TopicAdmin`].
+    pub async fn describe_configs_in_brief(&self, names: &[&str]) -> Result<PerTopic<TopicConfig>> {
+        self.configs(names, Wanted::Brief).await
+    }
+
+    async fn configs(&self, names: &[&str], wanted: Wanted) -> Result<PerTopic<TopicConfig>> {
         let Checked { send, mut refused } = check_names(names);
         let names: Vec<&str> = send.into_keys().collect();
         if !names.is_empty() {
-            refused.extend(read(self.native.get()?.describe_configs(&names, self.timeout).await)?);
+            refused.extend(read(self.native.get()?.describe_configs(&names, wanted, self.timeout).await)?);
         }
         Ok(refused)
     }

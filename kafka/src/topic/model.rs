@@ -93,6 +93,11 @@ impl TopicConfig {
         let own = self.entries.iter().filter(|(_, entry)| entry.source == ConfigSource::DynamicTopic);
         own.map(|(key, entry)| (key.clone(), entry.value.clone().unwrap_or_default())).collect()
     }
+
+    /// The value in force of a key, if it was read and is not hidden.
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.entries.get(key)?.value.as_deref()
+    }
 }
 
 /// The value of one configuration key.

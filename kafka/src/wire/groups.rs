@@ -31,8 +31,10 @@ const LIST: (ApiKey, i16) = (ApiKey::ListGroups, 4);
 const COMMIT: (ApiKey, i16) = (ApiKey::OffsetCommit, 8);
 /// How many groups one request names.
 const GROUPS: usize = 500;
+/// The states of groups that have members.
+pub(crate) const LIVE: [&str; 5] = ["Stable", "PreparingRebalance", "CompletingRebalance", "Assigning", "Reconciling"];
 /// The states in which partitions change hands: of classic groups, and of those of KIP-848.
-const REBALANCING: [&str; 4] = ["PreparingRebalance", "CompletingRebalance", "Assigning", "Reconciling"];
+pub(crate) const REBALANCING: [&str; 4] = ["PreparingRebalance", "CompletingRebalance", "Assigning", "Reconciling"];
 
 /// The coordinator of each group that was asked about.
 #[derive(Default)]
@@ -142,9 +144,9 @@ fn committed(group: OffsetFetchResponseGroup) -> Result<PerPartition<CommittedOf
     Ok(all)
 }
 
-/// The groups in which partitions are changing hands. All brokers must be asked: each tells of those that it coordinates.
-pub(crate) async fn rebalancing(asking: &Asking<'_>, brokers: &[BrokerInfo]) -> Result<BTreeSet<String>> {
-    let states = REBALANCING.map(StrBytes::from_static_str).to_vec();
+/// The groups in one of these states. All brokers must be asked: each tells of those that it coordinates.
+pub(crate) async fn in_states(asking: &Asking<'_>, brokers: &[BrokerInfo], states: &[&'static str]) -> Result<BTreeSet<String>> {
+    let states = states.iter().map(|state| StrBytes::from_static_str(state)).collect();
     let question = &ListGroupsRequest::default().with_states_filter(states);
     let answers = join_all(brokers.iter().map(|broker| async move { asking.ask(broker, LIST, question).await })).await;
     let mut groups = BTreeSet::new();
@@ -224,7 +226,7 @@ mod tests {
         known.lock().insert("g".to_owned(), nobody.clone());
         let offset = GroupOffset { metadata: Some("note".into()), ..GroupOffset::new("t", 0, 7) };
         let committed = commit(&asking, &known, "g", &[offset]).await.unwrap_err();
-        let listed = rebalancing(&asking, std::slice::from_ref(&nobody)).await.unwrap_err();
+        let listed = in_states(&asking, std::slice::from_ref(&nobody), &REBALANCING).await.unwrap_err();
         for error in [unknown, fetched, committed, listed] {
             assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
         }

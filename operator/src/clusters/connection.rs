@@ -13,7 +13,8 @@ use std::{
 use penstock_kafka::{ClientState, ConnectionSettings, Error, Health, TopicAdmin};
 use tokio::sync::broadcast;
 
-use crate::metrics::{Answer, KafkaRequests};
+use super::requests::TopicRequests;
+use crate::metrics::KafkaRequests;
 
 /// The name that brokers log and count the operator under.
 const CLIENT_ID: &str = "penstock-operator";
@@ -25,6 +26,8 @@ const CHECKS: usize = 256;
 pub struct ClusterConnection {
     /// The client.
     pub admin: TopicAdmin,
+    /// What many reconciles ask about topics, sent together.
+    pub topics: TopicRequests,
     requests: KafkaRequests,
 }
 
@@ -34,9 +37,7 @@ impl ClusterConnection {
     /// # Errors
     /// Those of the request.
     pub async fn ask<T>(&self, request: &'static str, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let answer = answer.await;
-        self.requests.answered(request, if answer.is_ok() { Answer::Ok } else { Answer::Error });
-        answer
+        self.requests.count(request, answer).await
     }
 
     /// The same for a question that changes nothing: it fails as soon as the client has lost all its connections.
@@ -44,14 +45,7 @@ impl ClusterConnection {
     /// # Errors
     /// Those of the question.
     pub async fn look<T>(&self, request: &'static str, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let lost = lost(self.admin.health());
-        let unless_lost = async {
-            tokio::select! {
-                answer = answer => answer,
-                reason = lost => Err(Error::Unreachable { reason }),
-            }
-        };
-        self.ask(request, unless_lost).await
+        self.ask(request, unless_lost(&self.admin, answer)).await
     }
 
     /// The same connection with another limit for each request.
@@ -59,6 +53,14 @@ impl ClusterConnection {
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.admin = self.admin.with_timeout(timeout);
         self
+    }
+}
+
+/// The answer, unless the client loses all its connections before.
+pub(super) async fn unless_lost<T>(admin: &TopicAdmin, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::select! {
+        answer = answer => answer,
+        reason = lost(admin.health()) => Err(Error::Unreachable { reason }),
     }
 }
 
@@ -101,8 +103,9 @@ impl ClusterConnections {
             return Ok(connection.clone());
         }
         let settings = ConnectionSettings::new(bootstrap_servers)?.with_client_id(CLIENT_ID)?;
-        let connection =
-            ClusterConnection { admin: TopicAdmin::new(&settings)?.with_timeout(self.timeout), requests: self.requests.clone() };
+        let admin = TopicAdmin::new(&settings)?.with_timeout(self.timeout);
+        let topics = TopicRequests::start(&admin, &self.requests);
+        let connection = ClusterConnection { admin, topics, requests: self.requests.clone() };
         connections.insert(cluster.to_owned(), connection.clone());
         self.follow(cluster.to_owned(), &connection);
         Ok(connection)

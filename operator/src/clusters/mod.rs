@@ -5,6 +5,7 @@
 mod connection;
 mod identity;
 mod observe;
+mod requests;
 mod resolve;
 mod status;
 mod validate;
@@ -22,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use connection::{ClusterConnection, ClusterConnections};
 pub use identity::ClusterIds;
-pub use resolve::{ResolvedCluster, changed_uses, resolve};
+pub use requests::if_known;
+pub use resolve::{ResolvedCluster, changed_uses, matches, resolve};
 
 use self::{
     observe::observe,
@@ -50,7 +52,7 @@ const OUTAGE_INTERVAL: Duration = Duration::from_secs(3);
 pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(), ControllerEnded> {
     let watch = context.watches.clusters.clone();
     let triggers = vec![controller::own_changes(&watch), connection_changes(&context), departures(&context)];
-    controller::run(context, &watch, triggers, reconcile, shutdown).await
+    controller::run(context, &watch, triggers, controller::FEW, reconcile, shutdown).await
 }
 
 async fn reconcile(cluster: Arc<KafkaCluster>, context: Arc<Context>) -> Result<Next, written::Error> {

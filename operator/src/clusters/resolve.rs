@@ -125,7 +125,8 @@ fn allows(access: Option<&ClusterAccess>, namespace: &str) -> bool {
 }
 
 /// Whether the name fits the pattern, in which `*` stands for any run of characters.
-fn matches(pattern: &str, name: &str) -> bool {
+#[must_use]
+pub fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
     let Some(last) = parts.next_back() else { return rest.is_empty() };

@@ -94,7 +94,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(
         let (children, readings, autoscaler) = (children.clone(), Arc::clone(&readings), Arc::clone(&autoscaler));
         async move { reconcile(&pipeline, &context, &children, (&readings, &autoscaler)).await }
     };
-    let mut controller = pin!(controller::run(context, &watch, triggers, reconcile, shutdown));
+    let mut controller = pin!(controller::run(context, &watch, triggers, controller::FEW, reconcile, shutdown));
     tokio::select! {
         ended = &mut controller => ended,
         // Reconciles that are under way at a shutdown go on to their end.

@@ -11,7 +11,7 @@ use penstock_crds::{
     condition::{ConditionType, Reason},
     name,
     pipeline::Ordering,
-    topic::{self, ClusterRef, DeletionPolicy},
+    topic::{self, Approval, ClusterRef, DeletionPolicy},
 };
 
 use crate::{refusal::Refusal, watch::Guarded};
@@ -316,6 +316,10 @@ fn derived_spec(source: &KafkaTopic, existing: Option<&KafkaTopic>, topic: &str)
             .collect(),
         deletion_policy: DeletionPolicy::Retain,
         suspend: false,
+        deletion_protection_seconds: None,
+        config_policy: BTreeMap::new(),
+        allow_key_moves: false,
+        approval: Approval::Automatic,
     })
 }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use penstock_kafka::{Error, GroupOffset, PerTopic, TopicId};
+use penstock_kafka::{Error, GroupOffset, TopicId};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -18,8 +18,6 @@ use crate::clusters::ClusterConnection;
 
 /// How long a change may take to be seen on the broker that is asked.
 const SETTLE: Duration = Duration::from_secs(10);
-/// How long one attempt to delete a topic may take.
-const DELETE: Duration = Duration::from_secs(5);
 /// The pause between two looks at a topic that is changing.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -40,22 +38,14 @@ pub enum Applied {
 /// # Errors
 /// Kafka's refusal; or that no answer came.
 pub async fn apply(connection: &ClusterConnection, topic: &str, action: &TopicAction) -> Result<Applied, Error> {
-    let admin = &connection.admin;
+    let topics = &connection.topics;
     match action {
-        TopicAction::Create(new) => {
-            let answer = connection.ask("CreateTopics", async { only(topic, admin.create(std::slice::from_ref(new)).await?) }).await;
-            match answer {
-                Err(Error::TopicExists { .. }) => return Ok(Applied::MadeByOthers),
-                answer => answer,
-            }
-        }
-        TopicAction::AddPartitions { total, .. } => {
-            connection.ask("CreatePartitions", async { only(topic, admin.add_partitions(&[(topic, *total)]).await?) }).await
-        }
-        TopicAction::SetConfig { delta, .. } => {
-            let changed = async { only(topic, admin.alter_configs_incremental(std::slice::from_ref(delta)).await?) };
-            connection.ask("IncrementalAlterConfigs", changed).await
-        }
+        TopicAction::Create(new) => match topics.create(new).await {
+            Err(Error::TopicExists { .. }) => return Ok(Applied::MadeByOthers),
+            answer => answer,
+        },
+        TopicAction::AddPartitions { total, .. } => topics.add_partitions(topic, *total).await,
+        TopicAction::SetConfig { delta, .. } => topics.change_config(delta).await,
     }
     .map(|()| Applied::Done)
 }
@@ -65,8 +55,7 @@ pub async fn apply(connection: &ClusterConnection, topic: &str, action: &TopicAc
 /// # Errors
 /// `TopicIdMismatch` when another topic has the name; Kafka's refusal; or that no answer came.
 pub async fn delete(connection: &ClusterConnection, topic: &str, id: TopicId) -> Result<(), Error> {
-    let hurried = connection.clone().with_timeout(DELETE);
-    match hurried.ask("DeleteTopics", async { only(topic, hurried.admin.delete(&[(topic, id)]).await?) }).await {
+    match connection.topics.delete(topic, id).await {
         Err(Error::UnknownTopic { .. }) => Ok(()),
         answer => answer,
     }
@@ -112,10 +101,6 @@ async fn commit(connection: &ClusterConnection, group: &str, offsets: &[GroupOff
             answer => return answer,
         }
     }
-}
-
-fn only(topic: &str, mut answers: PerTopic<()>) -> Result<(), Error> {
-    answers.remove(topic).unwrap_or_else(|| Err(Error::UnknownTopic { topic: topic.to_owned() }))
 }
 
 /// Looks until nothing is left to do, or for as long as that may take. Returns what was seen last.

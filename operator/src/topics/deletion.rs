@@ -68,12 +68,6 @@ pub fn abandoned(topic: &KafkaTopic, why: &Refusal) -> Notice {
     Notice::warning("Left", format!("the topic `{}` was left in Kafka, because it could not be deleted: {why}", topic.kafka_name()))
 }
 
-/// The topic was deleted.
-#[must_use]
-pub fn deleted(topic: &KafkaTopic, id: TopicId) -> Notice {
-    Notice::normal("Deleted", format!("deleted the topic `{}` (id {id}) and its records", topic.kafka_name()))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -4,16 +4,22 @@
 //! taken up where it happened. Two objects never work on one topic.
 
 mod apply;
+mod approval;
 mod deletion;
+mod drift;
 mod finalizer;
 mod growth;
+mod news;
 mod notice;
 mod observe;
 mod ownership;
 mod plan;
+mod protection;
 mod reconcile;
 mod refused;
+mod report;
 mod status;
+mod sweep;
 mod triggers;
 mod validate;
 
@@ -32,11 +38,16 @@ use crate::{
 /// When the controller ended by itself.
 pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(), ControllerEnded> {
     let watch = context.watches.topics.clone();
-    let triggers = vec![controller::own_changes(&watch), triggers::cluster_changes(&context), triggers::rival_changes(&context)];
+    let triggers = vec![
+        controller::own_changes(&watch),
+        triggers::cluster_changes(&context),
+        triggers::rival_changes(&context),
+        sweep::differences(&context, &shutdown),
+    ];
     // Who owns a topic and whether it may be made at all depends on the clusters: without them nothing is decided.
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
         () = context.watches.clusters.synced() => {}
     }
-    controller::run(context, &watch, triggers, reconcile::reconcile, shutdown).await
+    controller::run(context, &watch, triggers, controller::MANY, reconcile::reconcile, shutdown).await
 }

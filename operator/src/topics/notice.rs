@@ -58,6 +58,13 @@ pub fn begun(groups: &[String]) -> Notice {
     Notice::normal("OffsetsCommitted", message)
 }
 
+/// Whether somebody should be told by an event. That what an object asks for was done stands in its status and in the log: an event for each
+/// would be most of what a fleet of topics writes.
+#[must_use]
+pub fn is_news(action: &TopicAction, cause: Cause) -> bool {
+    cause == Cause::Drift || matches!(action, TopicAction::AddPartitions { .. })
+}
+
 /// A topic that existed already is ours from now on.
 #[must_use]
 pub fn adopted(observed: &ObservedTopic) -> Notice {
@@ -102,6 +109,7 @@ mod tests {
         let words = "a to `2` (was `1`), b to `3` (was not set), c to the broker's default (was `4`)";
         for (cause, reason) in [(Cause::Declared, "ConfigChanged"), (Cause::Drift, "DriftReverted")] {
             let notice = done(&action, cause);
+            assert_eq!(is_news(&action, cause), cause == Cause::Drift);
             assert_eq!(notice.reason, reason);
             assert!(notice.message.contains(words), "{}", notice.message);
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use penstock_kafka::{Error, PerTopic, TopicConfig, TopicDescription, TopicId};
 
-use crate::clusters::ClusterConnection;
+use crate::clusters::{ClusterConnection, if_known};
 
 /// A topic as it stands in Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct ObservedTopic {
     pub partitions: i32,
     /// The copies that each partition has.
     pub replication_factors: BTreeSet<i16>,
+    /// Whether only the last record of each key is kept.
+    pub is_compacted: bool,
     /// The configuration that is set on the topic itself.
     pub config: BTreeMap<String, String>,
 }
@@ -24,25 +26,36 @@ pub struct ObservedTopic {
 /// # Errors
 /// When Kafka does not answer or refuses.
 pub async fn observe(connection: &ClusterConnection, name: &str) -> Result<Option<ObservedTopic>, Error> {
+    let (described, configured) = tokio::try_join!(connection.topics.describe(name), connection.topics.config(name))?;
+    together(name, described.as_ref(), configured.as_ref())
+}
+
+/// Looks at many topics at once. One that is not among the answers, or whose answer is an error, cannot be told at present.
+///
+/// # Errors
+/// When Kafka does not answer or refuses as a whole.
+pub async fn observe_many(connection: &ClusterConnection, names: &[&str]) -> Result<PerTopic<Option<ObservedTopic>>, Error> {
     let admin = &connection.admin;
-    let (described, configured) = tokio::try_join!(
-        connection.look("DescribeTopics", async { only(name, admin.describe(&[name]).await?) }),
-        connection.look("DescribeConfigs", async { only(name, admin.describe_configs(&[name]).await?) }),
+    let (described, mut configured) = tokio::try_join!(
+        connection.look("DescribeTopics", admin.describe(names)),
+        connection.look("DescribeConfigs", admin.describe_configs_in_brief(names)),
     )?;
-    match (described, configured) {
-        (Some(topic), Some(config)) => Ok(Some(observed(&topic, &config))),
+    let seen = described.into_iter().filter_map(|(name, described)| {
+        let seen = match (if_known(described), if_known(configured.remove(&name)?)) {
+            (Ok(topic), Ok(config)) => together(&name, topic.as_ref(), config.as_ref()),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        Some((name, seen))
+    });
+    Ok(seen.collect())
+}
+
+fn together(name: &str, topic: Option<&TopicDescription>, config: Option<&TopicConfig>) -> Result<Option<ObservedTopic>, Error> {
+    match (topic, config) {
+        (Some(topic), Some(config)) => Ok(Some(observed(topic, config))),
         (None, None) => Ok(None),
         // Brokers learn of a topic one after the other: the next look shows whether it comes or goes.
         _ => Err(Error::NotReady { code: 0, message: format!("the brokers do not agree yet whether the topic `{name}` exists") }),
-    }
-}
-
-/// The answer for the one topic that was asked about. None: there is no such topic.
-fn only<T>(name: &str, mut answers: PerTopic<T>) -> Result<Option<T>, Error> {
-    match answers.remove(name) {
-        Some(Ok(answer)) => Ok(Some(answer)),
-        None | Some(Err(Error::UnknownTopic { .. })) => Ok(None),
-        Some(Err(error)) => Err(error),
     }
 }
 
@@ -51,6 +64,7 @@ fn observed(topic: &TopicDescription, config: &TopicConfig) -> ObservedTopic {
         id: topic.id,
         partitions: topic.partition_count(),
         replication_factors: topic.partitions.iter().filter_map(|p| i16::try_from(p.replicas.len()).ok()).collect(),
+        is_compacted: config.value("cleanup.policy").is_some_and(|policy| policy.split(',').any(|way| way.trim() == "compact")),
         config: config.overrides(),
     }
 }

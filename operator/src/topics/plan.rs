@@ -93,6 +93,7 @@ fn recreated(desired: &ValidatedTopic, owned: TopicId, found: TopicId) -> Refusa
 fn partitions(desired: &ValidatedTopic, observed: &ObservedTopic) -> (Option<TopicAction>, Option<Refusal>) {
     let from = observed.partitions;
     match desired.partitions {
+        Some(total) if total > from && observed.is_compacted && !desired.allow_key_moves => (None, Some(key_moves(from, total))),
         Some(total) if total > from => (Some(TopicAction::AddPartitions { from, total }), None),
         Some(total) if total < from => {
             let message = format!("the topic has {from} partitions, and Kafka cannot take any away: set spec.partitions to {from}");
@@ -100,6 +101,15 @@ fn partitions(desired: &ValidatedTopic, observed: &ObservedTopic) -> (Option<Top
         }
         _ => (None, None),
     }
+}
+
+fn key_moves(from: i32, total: i32) -> Refusal {
+    let message = format!(
+        "the topic is compacted, and with {total} partitions instead of {from} most keys would belong to another partition: their old records \
+         would stay where they are for ever, and readers would find two values of one key. Set spec.allowKeyMoves: true if that does not \
+         matter; else make a new topic with {total} partitions and copy the records"
+    );
+    Refusal::new(Reason::KeyMovesRefused, message)
 }
 
 fn replication(desired: &ValidatedTopic, observed: &ObservedTopic) -> Option<Refusal> {
@@ -117,9 +127,13 @@ fn replication(desired: &ValidatedTopic, observed: &ObservedTopic) -> Option<Ref
 
 fn config(desired: &ValidatedTopic, history: &History, observed: &ObservedTopic) -> Option<TopicAction> {
     let differs = |key: &str, value: &str| observed.config.get(key).is_none_or(|found| !same_value(value, found));
-    let set: BTreeMap<_, _> =
-        desired.config.iter().filter(|(key, value)| differs(key, value)).map(|(k, v)| (k.clone(), v.clone())).collect();
-    let left = |key: &&String| !desired.config.contains_key(*key) && observed.config.contains_key(*key);
+    let set: BTreeMap<_, _> = desired
+        .config
+        .iter()
+        .filter(|(key, value)| desired.enforces(key) && differs(key, value))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    let left = |key: &&String| desired.enforces(key) && !desired.config.contains_key(*key) && observed.config.contains_key(*key);
     let unset: BTreeSet<_> = history.managed_config.iter().filter(left).cloned().collect();
     if set.is_empty() && unset.is_empty() {
         return None;
@@ -163,6 +177,8 @@ pub fn managed_after(desired: &ValidatedTopic, history: &History, observed: &Obs
 
 #[cfg(test)]
 mod tests {
+    use penstock_crds::topic::ConfigPolicy;
+
     use super::*;
 
     const ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
@@ -188,11 +204,19 @@ mod tests {
             initial_partitions: partitions.or(Some(6)),
             initial_replication_factor: factor,
             config: pairs(config),
+            config_policy: BTreeMap::new(),
+            allow_key_moves: false,
         }
     }
 
     fn observed(partitions: i32, factors: &[i16], config: &[(&str, &str)]) -> ObservedTopic {
-        ObservedTopic { id: id(ID), partitions, replication_factors: factors.iter().copied().collect(), config: pairs(config) }
+        ObservedTopic {
+            id: id(ID),
+            partitions,
+            replication_factors: factors.iter().copied().collect(),
+            is_compacted: false,
+            config: pairs(config),
+        }
     }
 
     fn history(topic_id: Option<&str>, managed: &[&str]) -> History {
@@ -276,6 +300,51 @@ mod tests {
             let plan = plan(&desired, &history, Some(&observed));
             assert_eq!(plan.actions, actions, "{name}");
             assert_eq!(plan.refusal.map(|r| r.reason), refused, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_compacted_topic_grows_only_where_keys_may_move() {
+        for (from, total, is_compacted, allowed, grows) in
+            [(3, 6, false, false, true), (3, 6, true, false, false), (3, 6, true, true, true), (6, 6, true, false, false)]
+        {
+            let desired = ValidatedTopic { allow_key_moves: allowed, ..desired(Some(total), None, &[]) };
+            let observed = ObservedTopic { is_compacted, ..observed(from, &[1], &[]) };
+            let plan = plan(&desired, &history(None, &[]), Some(&observed));
+            assert_eq!(!plan.actions.is_empty(), grows, "{from} {total} {is_compacted} {allowed}");
+            let refused = plan.refusal.map(|refusal| refusal.reason);
+            assert_eq!(refused, (from < total && !grows).then_some(Reason::KeyMovesRefused), "{from} {total} {is_compacted} {allowed}");
+        }
+    }
+
+    #[test]
+    fn keys_of_others_are_left_to_them() {
+        let throttle = "leader.replication.throttled.replicas";
+        let policy = |rows: &[(&str, ConfigPolicy)]| rows.iter().map(|(pattern, policy)| ((*pattern).to_owned(), *policy)).collect();
+        for (name, policies, declared, managed, there, action) in [
+            (
+                "enforced",
+                policy(&[]),
+                &[("a.b", "1")][..],
+                &[][..],
+                &[("a.b", "2")][..],
+                Some(delta(&[("a.b", "1")], &[], &[("a.b", "2")])),
+            ),
+            ("ignored", policy(&[("a.*", ConfigPolicy::Ignore)]), &[("a.b", "1")], &[], &[("a.b", "2")], None),
+            ("ignored and removed", policy(&[("a.*", ConfigPolicy::Ignore)]), &[], &["a.b"], &[("a.b", "2")], None),
+            (
+                "the first that fits",
+                policy(&[("a.*", ConfigPolicy::Enforce), ("a.b", ConfigPolicy::Ignore)]),
+                &[("a.b", "1")],
+                &[],
+                &[("a.b", "2")],
+                Some(delta(&[("a.b", "1")], &[], &[("a.b", "2")])),
+            ),
+            ("of a reassignment", policy(&[("*", ConfigPolicy::Enforce)]), &[(throttle, "*")], &[throttle], &[], None),
+        ] {
+            let desired = ValidatedTopic { config_policy: policies, ..desired(None, None, declared) };
+            let plan = plan(&desired, &history(Some(ID), managed), Some(&observed(3, &[1], there)));
+            assert_eq!(plan.actions, action.into_iter().collect::<Vec<_>>(), "{name}");
         }
     }
 

@@ -3,39 +3,42 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use penstock_crds::{
-    KafkaTopic,
+    KafkaTopic, KafkaTopicStatus,
     condition::{ConditionType, Reason, Statement},
-    topic::DeletionPolicy,
+    topic::{DeletionPolicy, PlannedChange},
 };
 use penstock_kafka::Error as KafkaError;
 
 use super::{
     apply::{Applied, LOOK_AGAIN, apply, begin_new_partitions, delete, settle},
+    approval,
     deletion::{self, Departure},
+    drift::Fate,
     finalizer, growth,
     notice::{self, Cause},
     observe::{ObservedTopic, observe},
     ownership::{Claim, kafka_name, older_owner, successor},
     plan::{Plan, TopicAction, managed_after, managed_before, plan},
+    protection,
     refused::refused,
+    report::{fail, now, refuse, report, tell_of_drift},
     status::{self, Knowledge, as_declared, history},
     validate::{ValidatedTopic, validate},
 };
 use crate::{
-    backoff::with_jitter,
     clusters::{self, ClusterConnection, ClusterIds, ResolvedCluster},
     context::Context,
     controller::Next,
-    events::Notice,
     refusal::Refusal,
     status::{self as written, Error},
 };
 
 /// The pause between two attempts to delete a topic.
 const DELETE_AGAIN: Duration = Duration::from_secs(2);
+/// The pause before it is looked again whether a topic is still in use that shall be deleted.
+const HELD_AGAIN: Duration = Duration::from_secs(10);
 
 /// Reconciles one object.
 pub(super) async fn reconcile(topic: Arc<KafkaTopic>, context: Arc<Context>) -> Result<Next, Error> {
@@ -78,7 +81,13 @@ async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     };
     let plan = plan(&desired, &history(&topic), observed.1.as_ref());
     let found = Found { cluster, connection: observed.0, observed: observed.1, plan };
-    if topic.spec.suspend { compare(context, &topic, &found).await } else { carry_out(context, topic, &desired, found).await }
+    if topic.spec.suspend {
+        compare(context, &topic, &found).await
+    } else if found.plan.actions.is_empty() || approval::is_given(&topic) {
+        carry_out(context, topic, &desired, found).await
+    } else {
+        await_approval(context, &topic, &found).await
+    }
 }
 
 /// What a reconcile found before it changes anything.
@@ -91,11 +100,7 @@ struct Found {
 
 /// Reports what differs, and changes nothing.
 async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result<Next, Error> {
-    let knowledge = match &found.observed {
-        Some(_) if found.plan.is_of_another_topic() => Knowledge::Nothing,
-        Some(observed) => Knowledge::Seen { observed, managed: history(topic).managed_config },
-        None => Knowledge::Awaited,
-    };
+    let knowledge = observed_only(topic, found);
     let statement = match (&found.plan.refusal, found.plan.actions.as_slice()) {
         (Some(refusal), _) => Statement::new(ConditionType::Ready, Some(false), Reason::Suspended, format!("suspended; {refusal}")),
         (None, []) => Statement::new(ConditionType::Ready, Some(true), Reason::Suspended, "suspended; the topic is as declared"),
@@ -103,8 +108,29 @@ async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result
             Statement::new(ConditionType::Ready, Some(false), Reason::Suspended, format!("suspended; {}", notice::pending(actions)))
         }
     };
-    report(context, topic, knowledge, &statement).await?;
-    Ok(Next::After(resync(context)))
+    let status = status::status(topic, knowledge, &statement, &now());
+    tell_of_drift(context, topic, status, approval::changes(&found.plan.actions), Fate::Open, &statement).await?;
+    Ok(Next::AwaitChange)
+}
+
+/// Shows what would be done, and does nothing until somebody approves it.
+async fn await_approval(context: &Context, topic: &KafkaTopic, found: &Found) -> Result<Next, Error> {
+    let changes = approval::changes(&found.plan.actions);
+    let before = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    let statement = approval::awaited(topic, &changes).still_not_ready(before);
+    let status = status::status(topic, observed_only(topic, found), &statement, &now());
+    let status = KafkaTopicStatus { plan: changes.clone(), ..status };
+    tell_of_drift(context, topic, status, changes, Fate::Open, &statement).await?;
+    Ok(Next::AwaitChange)
+}
+
+/// What is known where nothing is changed.
+fn observed_only<'a>(topic: &KafkaTopic, found: &'a Found) -> Knowledge<'a> {
+    match &found.observed {
+        Some(_) if found.plan.is_of_another_topic() => Knowledge::Nothing,
+        Some(observed) => Knowledge::Seen { observed, managed: history(topic).managed_config },
+        None => Knowledge::Awaited,
+    }
 }
 
 /// Does what is planned, looks whether it is seen, and reports.
@@ -112,6 +138,7 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
     let is_adoption = found.observed.is_some() && history(&topic).topic_id.is_none();
     let was_lost = found.observed.is_none() && history(&topic).topic_id.is_some();
     let cause = if was_lost || status::was_as_declared(&topic) { Cause::Drift } else { Cause::Declared };
+    let changes = if cause == Cause::Drift { approval::changes(&found.plan.actions) } else { Vec::new() };
     let topic = remember(context, topic, desired, &found.plan).await?;
     let history = history(&topic);
     for action in &found.plan.actions {
@@ -128,7 +155,12 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
                 return refuse(context, &topic, knowledge, &refused(action, &error), Next::Backoff).await;
             }
         }
-        context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), notice::done(action, cause)).await;
+        let done = notice::done(action, cause);
+        if notice::is_news(action, cause) {
+            context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), done).await;
+        } else {
+            tracing::info!(reason = done.reason, "{}", done.message);
+        }
     }
     let seen = if found.plan.actions.is_empty() { Ok(found.observed) } else { settle(&found.connection, desired, &history).await };
     let seen = match seen {
@@ -142,15 +174,21 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
             context.events.publish::<KafkaTopic>(&topic.metadata, "AddPartitions", notice::begun(&groups)).await;
         }
     }
-    let next = conclude(context, &topic, desired, seen.as_ref()).await?;
-    if let (true, Some(adopted), Next::After(_)) = (is_adoption, &seen, next) {
+    let next = conclude(context, &topic, desired, seen.as_ref(), changes).await?;
+    if let (true, Some(adopted), Next::AwaitChange) = (is_adoption, &seen, next) {
         context.events.publish::<KafkaTopic>(&topic.metadata, "Adopt", notice::adopted(adopted)).await;
     }
     Ok(next)
 }
 
 /// Reports what was seen once everything was done that can be.
-async fn conclude(context: &Context, topic: &KafkaTopic, desired: &ValidatedTopic, seen: Option<&ObservedTopic>) -> Result<Next, Error> {
+async fn conclude(
+    context: &Context,
+    topic: &KafkaTopic,
+    desired: &ValidatedTopic,
+    seen: Option<&ObservedTopic>,
+    reverted: Vec<PlannedChange>,
+) -> Result<Next, Error> {
     let history = history(topic);
     let left = plan(desired, &history, seen);
     let knowledge = match seen {
@@ -162,10 +200,13 @@ async fn conclude(context: &Context, topic: &KafkaTopic, desired: &ValidatedTopi
         let message = format!("a change was sent to Kafka and is not seen yet: {}", notice::pending(&left.actions));
         return refuse(context, topic, knowledge, &Refusal::new(Reason::Progressing, message), Next::Backoff).await;
     }
-    let next = Next::After(resync(context));
+    // What changes in Kafka later is found by the sweep.
     match &left.refusal {
-        Some(refusal) => refuse(context, topic, knowledge, refusal, next).await,
-        None => report(context, topic, knowledge, &as_declared()).await.map(|()| next),
+        Some(refusal) => refuse(context, topic, knowledge, refusal, Next::AwaitChange).await,
+        None => {
+            let status = status::status(topic, knowledge, &as_declared(), &now());
+            tell_of_drift(context, topic, status, reverted, Fate::Reverted, &as_declared()).await.map(|()| Next::AwaitChange)
+        }
     }
 }
 
@@ -176,7 +217,7 @@ async fn remember(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic
     let managed = managed_before(desired, &history);
     let creates = plan.actions.iter().any(|action| matches!(action, TopicAction::Create(_)));
     let sets = plan.actions.iter().any(|action| matches!(action, TopicAction::SetConfig { .. }));
-    let status = if creates && (history.topic_id.is_some() || managed != history.managed_config) {
+    let status = if creates && history.topic_id.is_some() {
         let creating = Statement::new(ConditionType::Ready, Some(false), Reason::Progressing, "the topic is being created");
         status::status(&topic, Knowledge::Missing { managed }, &creating, &now())
     } else if sets {
@@ -199,7 +240,13 @@ async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     let parting = match deletion::decide(&topic, older_owner(&mine, &rivals), successor(&mine, &rivals)) {
         Departure::Leave(parting) => parting,
         Departure::Delete(id) => match remove(context, &topic, id).await {
-            Ok(()) => Some(deletion::deleted(&topic, id)),
+            Ok(()) => {
+                tracing::info!("deleted the topic `{}` (id {id}) and its records", topic.kafka_name());
+                None
+            }
+            Err(refusal) if refusal.reason == Reason::DeletionHeld => {
+                return refuse(context, &topic, Knowledge::Nothing, &refusal, Next::After(HELD_AGAIN)).await;
+            }
             Err(refusal) if refusal.reason == Reason::TopicRecreated => Some(deletion::abandoned(&topic, &refusal)),
             Err(refusal) => match deletion::time_left(&topic, context.settings.deletion_timeout, Timestamp::now()) {
                 None => Some(deletion::abandoned(&topic, &refusal)),
@@ -226,11 +273,16 @@ async fn remove(context: &Context, topic: &KafkaTopic, id: penstock_kafka::Topic
     let cluster = cluster(context, topic)?;
     let deleted = async {
         let connection = context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers)?;
-        delete(&connection, topic.kafka_name(), id).await
+        if let Some(lasts) = protection::lasts(topic, &cluster.spec)
+            && let Some(held) = protection::held(&connection, topic.kafka_name(), lasts, Timestamp::now()).await?
+        {
+            return Ok(Err(held));
+        }
+        delete(&connection, topic.kafka_name(), id).await.map(Ok)
     };
-    deleted.await.map_err(|error| {
+    deleted.await.unwrap_or_else(|error: KafkaError| {
         context.connections.failed(&cluster.name, &error);
-        Refusal::from(&error)
+        Err(Refusal::from(&error))
     })
 }
 
@@ -263,41 +315,4 @@ async fn look(context: &Context, cluster: &ResolvedCluster, name: &str) -> Resul
     let connection = context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers)?;
     let observed = observe(&connection, name).await?;
     Ok((connection, observed))
-}
-
-/// Reports that Kafka refused or did not answer; it is tried again, ever less often.
-async fn fail(
-    context: &Context,
-    topic: &KafkaTopic,
-    cluster: &ResolvedCluster,
-    knowledge: Knowledge<'_>,
-    error: &KafkaError,
-) -> Result<Next, Error> {
-    context.connections.failed(&cluster.name, error);
-    refuse(context, topic, knowledge, &Refusal::from(error), Next::Backoff).await
-}
-
-async fn refuse(context: &Context, topic: &KafkaTopic, knowledge: Knowledge<'_>, refusal: &Refusal, next: Next) -> Result<Next, Error> {
-    let before = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-    report(context, topic, knowledge, &refusal.still_not_ready(before)).await?;
-    Ok(next)
-}
-
-/// Writes the status; tells a refusal that is news as an event too.
-async fn report(context: &Context, topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statement) -> Result<(), Error> {
-    let status = status::status(topic, knowledge, statement, &now());
-    written::write(context, topic, topic.status.as_ref(), &status).await?;
-    if status::is_news(topic, statement) {
-        let notice = Notice::warning(statement.reason.as_str(), statement.message.clone());
-        context.events.publish::<KafkaTopic>(&topic.metadata, "Reconcile", notice).await;
-    }
-    Ok(())
-}
-
-fn now() -> Time {
-    Time(Timestamp::now())
-}
-
-fn resync(context: &Context) -> Duration {
-    with_jitter(context.settings.resync, &mut rand::rng())
 }

@@ -3,7 +3,6 @@
 //! A number of partitions that Kafka does not take cannot simply be lowered: the apiserver lets it only grow, and does not
 //! know whether there is a topic yet.
 
-use penstock_crds::condition::Reason;
 use penstock_kafka::Error as KafkaError;
 
 use super::plan::TopicAction;
@@ -14,7 +13,7 @@ use crate::refusal::Refusal;
 pub fn refused(action: &TopicAction, error: &KafkaError) -> Refusal {
     let mut refusal = Refusal::from(error);
     let may_be_the_number = matches!(error, KafkaError::InvalidPartitions { .. } | KafkaError::PolicyViolation { .. });
-    if refusal.reason != Reason::RefusedByKafka || !may_be_the_number {
+    if !may_be_the_number {
         return refusal;
     }
     let advice = match action {

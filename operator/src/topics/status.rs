@@ -39,10 +39,17 @@ pub enum Knowledge<'a> {
 pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statement, now: &Time) -> KafkaTopicStatus {
     let before = topic.status.clone().unwrap_or_default();
     let generation = topic.metadata.generation;
+    let mut conditions = conditions(&before.conditions, now, generation, std::slice::from_ref(statement));
+    // What is told of drift stays until a look shows otherwise.
+    let drift = before.drift.clone().filter(|_| !matches!(knowledge, Knowledge::NotOurs));
+    if drift.is_some() {
+        conditions.extend(before.conditions.iter().filter(|told| told.type_ == ConditionType::Drifted.as_str()).cloned());
+    }
     let after = KafkaTopicStatus {
         observed_generation: generation,
         topic_name: Some(topic.kafka_name().to_owned()),
-        conditions: conditions(&before.conditions, now, generation, std::slice::from_ref(statement)),
+        drift,
+        conditions,
         ..KafkaTopicStatus::default()
     };
     match knowledge {
@@ -59,6 +66,7 @@ pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statemen
         Knowledge::Nothing => KafkaTopicStatus {
             observed_generation: after.observed_generation,
             topic_name: after.topic_name,
+            plan: after.plan,
             conditions: after.conditions,
             ..before
         },
@@ -134,6 +142,7 @@ mod tests {
             id: ID.parse().unwrap(),
             partitions: 3,
             replication_factors: [2, 3].into(),
+            is_compacted: false,
             config: BTreeMap::from([("a".to_owned(), "1".to_owned()), ("foreign".to_owned(), "2".to_owned())]),
         }
     }

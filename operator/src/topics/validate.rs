@@ -4,9 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use penstock_crds::{KafkaClusterSpec, KafkaTopic, condition::Reason, topic::check_topic_name};
+use penstock_crds::{
+    KafkaClusterSpec, KafkaTopic,
+    condition::Reason,
+    topic::{ConfigPolicy, check_topic_name},
+};
 
-use crate::refusal::Refusal;
+use crate::{clusters::matches, refusal::Refusal};
 
 /// A topic that can be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +27,22 @@ pub struct ValidatedTopic {
     pub initial_replication_factor: Option<i16>,
     /// The configuration that is declared.
     pub config: BTreeMap<String, String>,
+    /// Which keys are left to others.
+    pub config_policy: BTreeMap<String, ConfigPolicy>,
+    /// Whether partitions may be added to a compacted topic.
+    pub allow_key_moves: bool,
+}
+
+/// Keys by which a running reassignment throttles itself: whoever runs it takes them away again.
+const OF_REASSIGNMENTS: [&str; 2] = ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
+
+impl ValidatedTopic {
+    /// Whether a key is kept as it is declared.
+    #[must_use]
+    pub fn enforces(&self, key: &str) -> bool {
+        let policy = self.config_policy.iter().find(|(pattern, _)| matches(pattern, key)).map(|(_, policy)| *policy);
+        policy.unwrap_or_default() == ConfigPolicy::Enforce && !OF_REASSIGNMENTS.contains(&key)
+    }
 }
 
 /// Checks a `KafkaTopic`.
@@ -40,6 +60,8 @@ pub fn validate(topic: &KafkaTopic, cluster: &KafkaClusterSpec) -> Result<Valida
         initial_partitions: spec.partitions.or(defaults.partitions),
         initial_replication_factor: spec.replication_factor.or(defaults.replication_factor),
         config: spec.config.clone(),
+        config_policy: spec.config_policy.clone(),
+        allow_key_moves: spec.allow_key_moves,
     };
     let too_few = |what, number| Refusal::new(Reason::InvalidSpec, format!("spec.{what} is {number}: it must be at least 1"));
     if let Some(partitions) = valid.initial_partitions.filter(|p| *p < 1) {

@@ -31,7 +31,41 @@ impl TopicAdmin {
     /// A broker did not answer, so that those that it coordinates are not known.
     pub async fn rebalancing_groups(&self) -> Result<BTreeSet<String>> {
         let brokers = self.brokers().await?;
-        wire::rebalancing(&self.asking(first(&brokers)?), &brokers).await
+        wire::in_states(&self.asking(first(&brokers)?), &brokers, &wire::REBALANCING).await
+    }
+
+    /// The groups that have members and have committed something of a topic.
+    ///
+    /// # Errors
+    /// A broker did not answer, so that those that it coordinates are not known.
+    pub async fn groups_reading(&self, topic: &str) -> Result<BTreeSet<String>> {
+        let brokers = self.brokers().await?;
+        let asking = self.asking(first(&brokers)?);
+        let live = wire::in_states(&asking, &brokers, &wire::LIVE).await?;
+        let live: Vec<&str> = live.iter().map(String::as_str).collect();
+        let mut reading = BTreeSet::new();
+        for (group, committed) in wire::offsets(&asking, &self.coordinators, &live).await? {
+            if committed?.keys().any(|partition| partition.topic == topic) {
+                reading.insert(group);
+            }
+        }
+        Ok(reading)
+    }
+
+    /// Whether a topic has records that are not older than this, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// Kafka refuses or does not answer.
+    pub async fn is_written_since(&self, topic: &str, timestamp_ms: i64) -> Result<bool> {
+        let described =
+            self.describe(&[topic]).await?.remove(topic).unwrap_or_else(|| Err(Error::UnknownTopic { topic: topic.to_owned() }))?;
+        let partitions: Vec<_> = described.partitions.iter().map(|info| TopicPartition::new(topic, info.id)).collect();
+        for found in self.offsets_at(&partitions, timestamp_ms).await?.into_values() {
+            if found?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The offset of the first record of each partition that is not older than this, in milliseconds since 1970; none: all are.

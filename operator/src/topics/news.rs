@@ -1,0 +1,99 @@
+//! Whether a look at Kafka shows anything that the object's status does not tell already. Pure.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use penstock_crds::{
+    KafkaTopic, KafkaTopicStatus,
+    condition::{ConditionType, Reason},
+};
+
+use super::observe::ObservedTopic;
+
+/// Whether looking at the topic can show anything that its reconciler would act on. Objects that own nothing wait for a change of
+/// theirs, of others, or for the next attempt.
+#[must_use]
+pub fn is_followed(topic: &KafkaTopic) -> bool {
+    let Some(status) = topic.status.as_ref().filter(|_| topic.metadata.deletion_timestamp.is_none()) else { return false };
+    let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+    let waits = |ready: &Condition| [Reason::Suspended, Reason::AwaitingApproval].iter().any(|reason| ready.reason == reason.as_str());
+    status.topic_id.is_some() || ready.is_some_and(waits)
+}
+
+/// Whether this differs from what the status tells.
+#[must_use]
+pub fn differs(topic: &KafkaTopic, observed: Option<&ObservedTopic>) -> bool {
+    let none = KafkaTopicStatus::default();
+    let told = topic.status.as_ref().unwrap_or(&none);
+    match observed {
+        None => told.partitions.is_some(),
+        Some(observed) => {
+            told.topic_id != Some(observed.id.to_string())
+                || told.partitions != Some(observed.partitions)
+                || told.replication_factor != observed.replication_factors.first().copied()
+                || told.config != observed.config
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
+
+    fn topic(status: Value) -> KafkaTopic {
+        serde_json::from_value(json!({
+            "apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": "orders", "namespace": "shop"},
+            "spec": {}, "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn observed(id: &str, partitions: i32, factor: i16, value: &str) -> ObservedTopic {
+        ObservedTopic {
+            id: id.parse().unwrap(),
+            partitions,
+            replication_factors: [factor].into(),
+            is_compacted: false,
+            config: BTreeMap::from([("a".to_owned(), value.to_owned())]),
+        }
+    }
+
+    #[test]
+    fn only_what_the_status_does_not_tell_is_news() {
+        let told = json!({"topicId": ID, "partitions": 3, "replicationFactor": 2, "config": {"a": "1"}});
+        for (name, status, seen, news) in [
+            ("as told", told.clone(), Some(observed(ID, 3, 2, "1")), false),
+            ("grown", told.clone(), Some(observed(ID, 4, 2, "1")), true),
+            ("replicated", told.clone(), Some(observed(ID, 3, 3, "1")), true),
+            ("configured", told.clone(), Some(observed(ID, 3, 2, "2")), true),
+            ("recreated", told.clone(), Some(observed("ASNFZ4mrze8AESIzRFVmdw", 3, 2, "1")), true),
+            ("gone", told, None, true),
+            ("still awaited", json!({"topicId": ID}), None, false),
+            ("come", json!({}), Some(observed(ID, 3, 2, "1")), true),
+        ] {
+            assert_eq!(differs(&topic(status), seen.as_ref()), news, "{name}");
+        }
+    }
+
+    #[test]
+    fn objects_that_own_nothing_are_not_followed() {
+        let ready = |reason: &str| {
+            json!({"conditions": [{
+                "type": "Ready", "status": "False", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]})
+        };
+        for (name, status, followed) in [
+            ("owner", json!({"topicId": ID}), true),
+            ("suspended", ready("Suspended"), true),
+            ("not approved", ready("AwaitingApproval"), true),
+            ("in conflict", ready("TopicConflict"), false),
+            ("new", Value::Null, false),
+        ] {
+            assert_eq!(is_followed(&topic(status)), followed, "{name}");
+        }
+    }
+}

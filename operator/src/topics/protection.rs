@@ -1,0 +1,100 @@
+//! Whether a topic that shall be deleted is still in use.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use penstock_crds::{KafkaClusterSpec, KafkaTopic, condition::Reason, name};
+use penstock_kafka::Error;
+
+use crate::{clusters::ClusterConnection, refusal::Refusal};
+
+/// How many groups are named.
+const NAMED: usize = 10;
+
+/// For how long after its last record the topic is protected; none: it is not, or somebody has said to delete it anyway.
+#[must_use]
+pub fn lasts(topic: &KafkaTopic, cluster: &KafkaClusterSpec) -> Option<Duration> {
+    if topic.annotations().get(name::ANNOTATION_DELETE_ANYWAY).is_some_and(|said| said == "true") {
+        return None;
+    }
+    let default = cluster.topic_defaults.as_ref().and_then(|defaults| defaults.deletion_protection_seconds);
+    let seconds = topic.spec.deletion_protection_seconds.or(default)?;
+    u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+}
+
+/// Why the topic is not deleted now, if it is still in use.
+///
+/// # Errors
+/// Kafka does not answer, or refuses to tell. A topic that is gone is in no use.
+pub async fn held(connection: &ClusterConnection, topic: &str, lasts: Duration, now: Timestamp) -> Result<Option<Refusal>, Error> {
+    let admin = &connection.admin;
+    let since = now.as_millisecond().saturating_sub(i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX));
+    let groups = connection.look("ListGroups", admin.groups_reading(topic)).await?;
+    match connection.look("ListOffsets", admin.is_written_since(topic, since)).await {
+        Ok(is_written) => Ok(why(&groups, is_written.then_some(lasts))),
+        Err(Error::UnknownTopic { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn why(groups: &BTreeSet<String>, written_within: Option<Duration>) -> Option<Refusal> {
+    let read = (!groups.is_empty()).then(|| {
+        let named: Vec<&str> = groups.iter().take(NAMED).map(String::as_str).collect();
+        let more = groups.len().checked_sub(NAMED).filter(|more| *more > 0).map_or_else(String::new, |more| format!(" and {more} more"));
+        format!("it is read by the consumer groups {}{more}", named.join(", "))
+    });
+    let written = written_within.map(|lasts| format!("it has records of the last {} s", lasts.as_secs()));
+    let reasons: Vec<String> = read.into_iter().chain(written).collect();
+    (!reasons.is_empty()).then(|| {
+        let anyway = name::ANNOTATION_DELETE_ANYWAY;
+        let message =
+            format!("the topic is not deleted: {}; to delete it anyway, set the annotation {anyway}: \"true\"", reasons.join(", and "));
+        Refusal::new(Reason::DeletionHeld, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_topic_is_protected_as_it_or_its_cluster_says() {
+        for (own, default, anyway, seconds) in [
+            (None, None, None, None),
+            (None, Some(60), None, Some(60)),
+            (Some(5), Some(60), None, Some(5)),
+            (Some(0), Some(60), None, None),
+            (Some(5), None, Some("true"), None),
+            (Some(5), None, Some("yes"), Some(5)),
+        ] {
+            let topic: KafkaTopic = serde_json::from_value(json!({
+                "apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaTopic",
+                "metadata": {"name": "orders", "annotations": anyway.map(|said| json!({"penstock.dev/delete-anyway": said}))},
+                "spec": {"deletionProtectionSeconds": own},
+            }))
+            .unwrap();
+            let cluster = json!({"bootstrapServers": ["kafka:9092"], "topicDefaults": {"deletionProtectionSeconds": default}});
+            let cluster = serde_json::from_value(cluster).unwrap();
+            assert_eq!(lasts(&topic, &cluster), seconds.map(Duration::from_secs), "{own:?} {default:?} {anyway:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_uses_a_topic_is_named() {
+        let groups = |count: usize| (0..count).map(|number| format!("g{number:02}")).collect::<BTreeSet<_>>();
+        for (count, written, words) in [
+            (0, None, None),
+            (1, None, Some("groups g00; to delete")),
+            (12, None, Some("g09 and 2 more; to delete")),
+            (0, Some(5), Some("records of the last 5 s; to delete")),
+            (1, Some(5), Some("g00, and it has records")),
+        ] {
+            let held = why(&groups(count), written.map(Duration::from_secs));
+            assert_eq!(held.is_some(), words.is_some(), "{count} {written:?}");
+            assert!(held.is_none_or(|held| held.message.contains(words.unwrap_or_default())), "{count} {written:?}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Writes what a reconcile came to know into the object's status, and tells what is news as an event.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use penstock_crds::{
+    KafkaTopic, KafkaTopicStatus,
+    condition::{ConditionType, Reason, Statement},
+    topic::PlannedChange,
+};
+use penstock_kafka::Error as KafkaError;
+
+use super::{
+    drift::{self, Fate},
+    status::{self, Knowledge},
+};
+use crate::{
+    clusters::ResolvedCluster,
+    context::Context,
+    controller::Next,
+    events::Notice,
+    metrics::Drift,
+    refusal::Refusal,
+    status::{self as written, Error},
+};
+
+/// Reports that Kafka refused or did not answer; it is tried again, ever less often.
+pub(super) async fn fail(
+    context: &Context,
+    topic: &KafkaTopic,
+    cluster: &ResolvedCluster,
+    knowledge: Knowledge<'_>,
+    error: &KafkaError,
+) -> Result<Next, Error> {
+    context.connections.failed(&cluster.name, error);
+    refuse(context, topic, knowledge, &Refusal::from(error), Next::Backoff).await
+}
+
+pub(super) async fn refuse(
+    context: &Context,
+    topic: &KafkaTopic,
+    knowledge: Knowledge<'_>,
+    refusal: &Refusal,
+    next: Next,
+) -> Result<Next, Error> {
+    let before = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    report(context, topic, knowledge, &refusal.still_not_ready(before)).await?;
+    Ok(next)
+}
+
+/// Writes the status; tells a refusal that is news as an event too.
+pub(super) async fn report(context: &Context, topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statement) -> Result<(), Error> {
+    tell(context, topic, &status::status(topic, knowledge, statement, &now()), statement).await
+}
+
+async fn tell(context: &Context, topic: &KafkaTopic, status: &KafkaTopicStatus, statement: &Statement) -> Result<(), Error> {
+    written::write(context, topic, topic.status.as_ref(), status).await?;
+    if status::is_news(topic, statement) {
+        let notice = Notice::warning(statement.reason.as_str(), statement.message.clone());
+        context.events.publish::<KafkaTopic>(&topic.metadata, "Reconcile", notice).await;
+    }
+    Ok(())
+}
+
+pub(super) fn now() -> Time {
+    Time(Timestamp::now())
+}
+
+/// Writes the status with the drift that it tells of, and counts drift that is new.
+pub(super) async fn tell_of_drift(
+    context: &Context,
+    topic: &KafkaTopic,
+    status: KafkaTopicStatus,
+    changes: Vec<PlannedChange>,
+    fate: Fate,
+    statement: &Statement,
+) -> Result<(), Error> {
+    let drift = drift::of(topic, changes, fate, &now());
+    let known = topic.status.as_ref().and_then(|status| status.drift.as_ref());
+    let is_new = drift.is_some() && drift.as_ref() != known;
+    let status = drift::told(status, topic, drift, fate, &now());
+    tell(context, topic, &status, statement).await?;
+    if is_new {
+        context.metrics.drifted(if fate == Fate::Open { Drift::Reported } else { Drift::Reverted });
+        if let (Fate::Open, Some(told)) = (fate, status.conditions.iter().find(|told| told.type_ == ConditionType::Drifted.as_str())) {
+            let notice = Notice::warning(Reason::DriftFound.as_str(), told.message.clone());
+            context.events.publish::<KafkaTopic>(&topic.metadata, "Compare", notice).await;
+        }
+    }
+    Ok(())
+}
