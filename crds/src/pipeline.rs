@@ -84,8 +84,8 @@ use crate::{
         .message("deadLetter.topic must not be among source.kafka.topics: the pipeline would handle its own dead letters for ever"),
     validation = Rule::new("has(self.source.kafka) || !has(self.scaling)")
         .message("scaling goes with source.kafka: it follows what waits in topics"),
-    validation = Rule::new("!has(self.scaling) || (has(self.scaling.dryRun) && self.scaling.dryRun) || !has(self.replicas)")
-        .message("replicas and scaling exclude each other: the operator sets the number of workers; remove replicas, and change scaling.minReplicas and scaling.maxReplicas instead"),
+    validation = Rule::new("!has(self.scaling) || (has(self.scaling.dryRun) && self.scaling.dryRun) || self.replicas == 1")
+        .message("replicas and scaling exclude each other: leave replicas out (or 1), and set scaling.minReplicas and scaling.maxReplicas instead"),
     validation = Rule::new("!has(self.processor.http) || (has(self.admin) ? self.admin.port : 8080) != self.processor.http.port")
         .message("processor.http.port and admin.port (default 8080) must differ: both are in one pod"),
 )]
@@ -128,11 +128,11 @@ pub struct EventPipelineSpec {
     /// The port for `/health`, `/healthz`, `/readyz` and `/metrics`. Default: 8080.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<Admin>,
-    /// Number of workers; also what `kubectl scale` and a HorizontalPodAutoscaler set. Absent: 1, and a HorizontalPodAutoscaler finds no
-    /// scale. With `scaling` it must be absent, so that nobody's number is passed over in silence.
+    /// Number of workers; also what `kubectl scale` and a HorizontalPodAutoscaler set. With `scaling` it is left out, and another number
+    /// than 1 is refused.
     #[schemars(range(min = 0, max = 1000))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replicas: Option<i32>,
+    #[serde(default = "one_replica")]
+    pub replicas: i32,
     /// Let the operator set the number of workers, by what waits in Kafka. Only with `source.kafka`. Absent: `replicas` is the number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<Scaling>,
@@ -159,8 +159,9 @@ pub struct EventPipelineSpec {
     pub priority_class_name: Option<String>,
 }
 
-/// How many workers run where a pipeline does not say.
-pub const DEFAULT_REPLICAS: i32 = 1;
+fn one_replica() -> i32 {
+    1
+}
 
 /// Where events come from.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use kube::Resource;
 use penstock_crds::{
     EventPipeline, EventPipelineSpec, KafkaTopic,
     condition::Reason,
-    pipeline::{DEFAULT_REPLICAS, HttpAuth, Jwks, KafkaSource, Resources, Scaling},
+    pipeline::{HttpAuth, Jwks, KafkaSource, Resources, Scaling},
     processor::{Choice, ChoiceError, Need, Shape, SourceKind},
     topic,
     worker::{self, DeadLetterTarget, KafkaInput, PipelineId, WorkerConfig, WorkerSource},
@@ -96,7 +96,7 @@ fn replicas(spec: &EventPipelineSpec, decided: Option<i32>) -> i32 {
         Some(Ok(bounds)) => scaled::within(bounds, decided),
         // Bounds that make no sense change nothing.
         Some(Err(_)) => decided.unwrap_or_default().max(0),
-        None => spec.replicas.unwrap_or(DEFAULT_REPLICAS).max(0),
+        None => spec.replicas.max(0),
     }
 }
 

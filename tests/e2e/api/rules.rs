@@ -373,10 +373,11 @@ fn pipeline_rules() -> Vec<RuleCase> {
             reader(),
             vec![
                 json!({"scaling": {"maxReplicas": 3}}),
+                json!({"scaling": {"maxReplicas": 3}, "replicas": 1}),
                 json!({"scaling": {"maxReplicas": 3, "dryRun": true}, "replicas": 2}),
                 json!({"replicas": 2}),
             ],
-            [0, 1, 2].map(|replicas| json!({"scaling": {"maxReplicas": 3}, "replicas": replicas})).to_vec(),
+            vec![json!({"scaling": {"maxReplicas": 3}, "replicas": 2}), json!({"scaling": {"maxReplicas": 3}, "replicas": 0})],
         ),
         rule(
             KIND,
