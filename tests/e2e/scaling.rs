@@ -68,9 +68,9 @@ async fn burst_from_zero(name: &str, delivery: &str, records: u32) {
         until_declared(scene, "no workers", LIMIT, |workers| workers == 0).await?;
         let topic = scene.kafka_name("in");
         let record = |n: u32| Record::to(&topic).with_key(n.to_string()).with_payload(json!({"n": n}).to_string());
-        scene.produce_all((0..records).map(record)).await?;
-
-        until_declared(scene, "workers", LIMIT, |workers| workers > 0).await?;
+        // On a busy machine the first ones are worked off before the last ones are written.
+        let workers = until_declared(scene, "workers", LIMIT, |workers| workers > 0);
+        tokio::try_join!(scene.produce_all((0..records).map(record)), workers)?;
         until_declared(scene, "no workers again", BURST, |workers| workers == 0).await?;
         let out = scene.events(&scene.kafka_name("out"), |_| true).await?;
         let numbers: BTreeSet<i64> = out.iter().filter_map(|event| event["n"].as_i64()).collect();

@@ -76,7 +76,7 @@ impl Native {
             unsafe {
                 let result = sys::rd_kafka_event_ListOffsets_result(event.ptr());
                 let infos = array(sys::rd_kafka_ListOffsets_result_infos(result, &mut count), count);
-                Ok(infos.iter().filter_map(|info| read_offset(*info)).collect())
+                Ok(infos.iter().filter_map(|info| read_offset(*info, edge)).collect())
             }
         })
         .await
@@ -129,7 +129,7 @@ unsafe fn read_broker(node: *const sys::rd_kafka_Node_t) -> BrokerInfo {
 
 /// # Safety
 /// The info belongs to a reply that is alive.
-unsafe fn read_offset(info: *const sys::rd_kafka_ListOffsetsResultInfo_t) -> Option<(TopicPartition, Result<i64>)> {
+unsafe fn read_offset(info: *const sys::rd_kafka_ListOffsetsResultInfo_t, edge: Edge) -> Option<(TopicPartition, Result<i64>)> {
     // SAFETY: the caller's promise covers the info and the partition it points to, of which no reference is made: its error
     // code may be any number.
     unsafe {
@@ -141,14 +141,17 @@ unsafe fn read_offset(info: *const sys::rd_kafka_ListOffsetsResultInfo_t) -> Opt
         let code = ErrorCode::at(&raw const (*native).err);
         let error = code.is_error().then(|| code.into_error(code.to_string(), Some(&topic)));
         let partition = TopicPartition::new(topic, (*native).partition);
-        let outcome = error.map_or_else(|| known(&partition, (*native).offset), Err);
+        let outcome = error.map_or_else(|| known(&partition, edge, (*native).offset), Err);
         Some((partition, outcome))
     }
 }
 
+/// What a leader says where no record is as young as was asked for.
+const NO_RECORD: i64 = -1;
+
 /// A partition whose leader has not answered has neither an error nor an offset.
-fn known(partition: &TopicPartition, offset: i64) -> Result<i64> {
-    if offset >= 0 {
+fn known(partition: &TopicPartition, edge: Edge, offset: i64) -> Result<i64> {
+    if offset >= 0 || (offset == NO_RECORD && matches!(edge, Edge::At(_))) {
         return Ok(offset);
     }
     Err(Error::Unreachable { reason: format!("the leader of {partition} did not answer") })
@@ -178,9 +181,17 @@ mod tests {
     #[test]
     fn an_offset_that_nobody_told_is_none() {
         let partition = TopicPartition::new("t", 0);
-        for (offset, is_known) in [(0, true), (7, true), (-1, false), (-1001, false)] {
-            assert_eq!(known(&partition, offset).ok(), is_known.then_some(offset));
+        for (edge, offset, is_known) in [
+            (Edge::End, 0, true),
+            (Edge::End, 7, true),
+            (Edge::Start, -1, false),
+            (Edge::End, -1001, false),
+            (Edge::At(5), 7, true),
+            (Edge::At(5), -1, true),
+            (Edge::At(5), -1001, false),
+        ] {
+            assert_eq!(known(&partition, edge, offset).ok(), is_known.then_some(offset));
         }
-        assert!(known(&partition, -1001).is_err_and(|error| error.is_retriable()));
+        assert!(known(&partition, Edge::End, -1001).is_err_and(|error| error.is_retriable()));
     }
 }

@@ -91,12 +91,17 @@ fn topic_bounds() -> Vec<BoundCase> {
     let names = [json!("orders.DLT"), json!("A_b-c.1"), json!("a".repeat(249))];
     let no_names =
         [(json!("a b"), PATTERN), (json!("ä"), PATTERN), (json!("a/b"), PATTERN), (json!("a".repeat(250)), LONG), (json!(""), EMPTY)];
+    let policies = |n: usize| Value::Object((0..n).map(|i| (format!("k{i}.*"), json!("Ignore"))).collect());
     vec![
         number(KIND, "spec.partitions", topic(), 1, 100_000),
         number(KIND, "spec.replicationFactor", topic(), 1, 32),
         bound(KIND, "spec.topicName", topic(), &names, &no_names),
         map(KIND, "spec.config", topic(), 64, 4096),
         choice(KIND, "spec.deletionPolicy", topic(), &["Retain", "Delete"]),
+        number(KIND, "spec.deletionProtectionSeconds", topic(), 0, 31_536_000),
+        choice(KIND, "spec.approval", topic(), &["Automatic", "Manual"]),
+        bound(KIND, "spec.configPolicy", topic(), &[policies(32)], &[(policies(33), MANY), (json!({"a": "Whatever"}), CHOICE)]),
+        bound(KIND, "spec.allowKeyMoves", topic(), &[json!(true)], &[(json!("yes"), TYPE)]),
         bound(KIND, "spec.suspend", topic(), &[json!(true)], &[(json!("yes"), TYPE)]),
         object_name(KIND, "spec.clusterRef.name", topic()),
         bound(KIND, "spec.clusterRef", json!({}), &[json!({"name": "c"})], &[(json!({}), NEEDED), (json!("c"), TYPE)]),
@@ -141,6 +146,7 @@ fn cluster_bounds() -> Vec<BoundCase> {
         ),
         number(KIND, "spec.topicDefaults.partitions", cluster(), 1, 100_000),
         number(KIND, "spec.topicDefaults.replicationFactor", cluster(), 1, 32),
+        number(KIND, "spec.topicDefaults.deletionProtectionSeconds", cluster(), 0, 31_536_000),
         number(KIND, "spec.topicLimits.maxPartitions", cluster(), 1, 100_000),
     ]
 }

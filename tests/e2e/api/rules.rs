@@ -43,6 +43,18 @@ fn topic_rules() -> Vec<RuleCase> {
         },
         rule(
             KIND,
+            "spec.configPolicy",
+            "patterns are Kafka's topic configuration names",
+            topic(),
+            vec![json!({"configPolicy": {"retention.*": "Ignore", "*": "Enforce"}}), json!({"configPolicy": {}})],
+            vec![
+                json!({"configPolicy": {"Retention": "Ignore"}}),
+                json!({"configPolicy": {"": "Ignore"}}),
+                json!({"configPolicy": {"a?": "Ignore"}}),
+            ],
+        ),
+        rule(
+            KIND,
             "spec.config",
             "config keys are Kafka's",
             topic(),

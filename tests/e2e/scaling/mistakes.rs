@@ -23,6 +23,7 @@ async fn mistake_1_marks_of_transactions_keep_nobody_awake() {
         let mut spec = counted(json!({"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 10}), "ExactlyOnce");
         spec["source"]["kafka"]["topics"] = json!(["out"]);
         spec["sink"]["kafka"]["topic"] = json!("more");
+        spec["processor"]["options"] = json!({"member": "again"});
         scene.apply::<EventPipeline>("p", spec).await?;
         scene.ready::<EventPipeline>("writer").await?;
         let topic = scene.kafka_name("in");
