@@ -49,7 +49,7 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Batcher<Q, A> {
     /// Asks about a topic, together with others.
     ///
     /// # Errors
-    /// The topic's own, or that of the whole request. `UnknownTopic` where the answer does not speak of the topic.
+    /// The topic's own, or that of the whole request. `NotReady` where the answer does not speak of the topic: that is no word on whether it exists.
     pub async fn ask(&self, topic: &str, question: Q) -> Result<A, Error> {
         let (ticket, answer) = oneshot::channel();
         self.asked.send((topic.to_owned(), question, ticket)).await.map_err(|_| Error::Closed)?;
@@ -106,12 +106,16 @@ fn hand_out<Q, A>(answers: Result<PerTopic<A>, Error>, batch: Vec<Entry<Q, Ticke
     let mut answers = answers;
     for entry in batch {
         let answer = match &mut answers {
-            Ok(answers) => answers.remove(&entry.key).unwrap_or_else(|| Err(Error::UnknownTopic { topic: entry.key.clone() })),
+            Ok(answers) => answers.remove(&entry.key).unwrap_or_else(|| Err(untold(&entry.key))),
             Err(error) => Err(error.clone()),
         };
         // Who does not wait any more needs no answer.
         let _ = entry.ticket.send(answer);
     }
+}
+
+fn untold(topic: &str) -> Error {
+    Error::NotReady { code: 0, message: format!("Kafka's answer does not speak of the topic `{topic}`") }
 }
 
 /// Whether the request was refused for what it holds, so that a part of it may be taken.
@@ -185,7 +189,7 @@ mod tests {
         assert_eq!(log.sent(), [["a", "bad", "untold"]]);
         assert_eq!(answers[0], Ok("a".to_owned()));
         assert!(matches!(answers[1], Err(Error::PolicyViolation { .. })), "{answers:?}");
-        assert!(matches!(answers[2], Err(Error::UnknownTopic { .. })), "{answers:?}");
+        assert!(matches!(answers[2], Err(Error::NotReady { .. })), "{answers:?}");
     }
 
     #[tokio::test(start_paused = true)]

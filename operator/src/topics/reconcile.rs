@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use penstock_crds::{
     KafkaTopic, KafkaTopicStatus,
@@ -12,7 +13,7 @@ use penstock_crds::{
 use penstock_kafka::Error as KafkaError;
 
 use super::{
-    apply::{Applied, LOOK_AGAIN, apply, begin_new_partitions, delete, settle},
+    apply::{Applied, apply, begin_new_partitions, delete, settle},
     approval,
     deletion::{self, Departure},
     drift::Fate,
@@ -136,20 +137,25 @@ fn observed_only<'a>(topic: &KafkaTopic, found: &'a Found) -> Knowledge<'a> {
 /// Does what is planned, looks whether it is seen, and reports.
 async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic, found: Found) -> Result<Next, Error> {
     let is_adoption = found.observed.is_some() && history(&topic).topic_id.is_none();
-    let was_lost = found.observed.is_none() && history(&topic).topic_id.is_some();
-    let cause = if was_lost || status::was_as_declared(&topic) { Cause::Drift } else { Cause::Declared };
+    let lost = history(&topic).topic_id.filter(|_| found.observed.is_none());
+    let cause = if lost.is_some() || status::was_as_declared(&topic) { Cause::Drift } else { Cause::Declared };
     let changes = if cause == Cause::Drift { approval::changes(&found.plan.actions) } else { Vec::new() };
     let topic = remember(context, topic, desired, &found.plan).await?;
     let history = history(&topic);
     for action in &found.plan.actions {
         match apply(&found.connection, &desired.name, action).await {
             Ok(Applied::Done) => {}
-            Ok(Applied::MadeByOthers) => return Ok(Next::After(LOOK_AGAIN)),
+            Ok(Applied::MadeByOthers) => {
+                let Some(lost) = lost else { return Ok(Next::Backoff) };
+                let knowledge = Knowledge::Missing { lost: Some(lost), managed: managed_before(desired, &history) };
+                return refuse(context, &topic, knowledge, &made_by_others(desired), Next::Backoff).await;
+            }
             Err(error) => {
                 let managed = managed_before(desired, &history);
                 let knowledge = match &found.observed {
                     Some(observed) => Knowledge::Seen { observed, managed },
-                    None => Knowledge::Missing { managed },
+                    // Where it may have been made all the same, the next look must not take it for somebody else's.
+                    None => Knowledge::Missing { lost: lost.filter(|_| was_not_done(&error)), managed },
                 };
                 context.connections.failed(&found.cluster.name, &error);
                 return refuse(context, &topic, knowledge, &refused(action, &error), Next::Backoff).await;
@@ -181,6 +187,18 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
     Ok(next)
 }
 
+fn made_by_others(desired: &ValidatedTopic) -> Refusal {
+    Refusal::new(Reason::Progressing, format!("somebody else made the topic `{}` again meanwhile: it is looked at anew", desired.name))
+}
+
+/// Whether Kafka said no: an answer that did not come, or does not speak of the topic, is none.
+fn was_not_done(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::NotReady { code, .. } => *code > 0,
+        error => !error.is_retriable() && !error.is_fatal(),
+    }
+}
+
 /// Reports what was seen once everything was done that can be.
 async fn conclude(
     context: &Context,
@@ -194,7 +212,7 @@ async fn conclude(
     let knowledge = match seen {
         Some(_) if left.is_of_another_topic() => Knowledge::Nothing,
         Some(observed) => Knowledge::Seen { observed, managed: managed_after(desired, &history, observed) },
-        None => Knowledge::Missing { managed: managed_before(desired, &history) },
+        None => Knowledge::Missing { lost: None, managed: managed_before(desired, &history) },
     };
     if !left.actions.is_empty() {
         let message = format!("a change was sent to Kafka and is not seen yet: {}", notice::pending(&left.actions));
@@ -219,13 +237,20 @@ async fn remember(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic
     let sets = plan.actions.iter().any(|action| matches!(action, TopicAction::SetConfig { .. }));
     let status = if creates && history.topic_id.is_some() {
         let creating = Statement::new(ConditionType::Ready, Some(false), Reason::Progressing, "the topic is being created");
-        status::status(&topic, Knowledge::Missing { managed }, &creating, &now())
+        let status = status::status(&topic, Knowledge::Missing { lost: None, managed }, &creating, &now());
+        // A refusal that stands is not told anew by each attempt.
+        let refused = topic.status.as_ref().map(|before| &before.conditions).filter(|told| is_refused(told)).cloned();
+        KafkaTopicStatus { conditions: refused.unwrap_or(status.conditions), ..status }
     } else if sets {
         status::remembering(&topic, managed)
     } else {
         return Ok(topic);
     };
     Ok(written::write(context, &topic, topic.status.as_ref(), &status).await?.unwrap_or(topic))
+}
+
+fn is_refused(told: &[Condition]) -> bool {
+    told.iter().any(|condition| condition.type_ == ConditionType::Ready.as_str() && condition.status == "False")
 }
 
 /// Lets the object go, and the topic before it where it shall and can.
@@ -315,4 +340,27 @@ async fn look(context: &Context, cluster: &ResolvedCluster, name: &str) -> Resul
     let connection = context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers)?;
     let observed = observe(&connection, name).await?;
     Ok((connection, observed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_no_leaves_a_lost_topic_lost() {
+        let message = || "words".to_owned();
+        for (error, was_not_made) in [
+            (KafkaError::TopicExists { topic: message() }, true),
+            (KafkaError::PolicyViolation { message: message() }, true),
+            (KafkaError::Authorization { message: message() }, true),
+            (KafkaError::NotReady { code: 89, message: message() }, true),
+            (KafkaError::NotReady { code: 0, message: message() }, false),
+            (KafkaError::NotReady { code: -1, message: message() }, false),
+            (KafkaError::Timeout { reason: message() }, false),
+            (KafkaError::Unreachable { reason: message() }, false),
+            (KafkaError::Closed, false),
+        ] {
+            assert_eq!(was_not_done(&error), was_not_made, "{error:?}");
+        }
+    }
 }
