@@ -93,7 +93,7 @@ fn recreated(desired: &ValidatedTopic, owned: TopicId, found: TopicId) -> Refusa
 fn partitions(desired: &ValidatedTopic, observed: &ObservedTopic) -> (Option<TopicAction>, Option<Refusal>) {
     let from = observed.partitions;
     match desired.partitions {
-        Some(total) if total > from && observed.is_compacted && !desired.allow_key_moves => (None, Some(key_moves(from, total))),
+        Some(total) if total > from && (observed.is_compacted || desired.is_compacted()) && !desired.allow_key_moves => (None, Some(key_moves(from, total))),
         Some(total) if total > from => (Some(TopicAction::AddPartitions { from, total }), None),
         Some(total) if total < from => {
             let message = format!("the topic has {from} partitions, and Kafka cannot take any away: set spec.partitions to {from}");
@@ -305,15 +305,26 @@ mod tests {
 
     #[test]
     fn a_compacted_topic_grows_only_where_keys_may_move() {
-        for (from, total, is_compacted, allowed, grows) in
-            [(3, 6, false, false, true), (3, 6, true, false, false), (3, 6, true, true, true), (6, 6, true, false, false)]
-        {
-            let desired = ValidatedTopic { allow_key_moves: allowed, ..desired(Some(total), None, &[]) };
+        for (from, total, is_compacted, declared, ignored, allowed, grows) in [
+            (3, 6, false, None, false, false, true),
+            (3, 6, true, None, false, false, false),
+            (3, 6, true, None, false, true, true),
+            (6, 6, true, None, false, false, false),
+            // It becomes one, was one until now, or is left to others.
+            (3, 6, false, Some("delete, compact"), false, false, false),
+            (3, 6, true, Some("delete"), false, false, false),
+            (3, 6, false, Some("compact"), true, false, true),
+            (3, 6, false, Some("delete"), false, false, true),
+        ] {
+            let row = format!("{from} {total} {is_compacted} {declared:?} {ignored} {allowed}");
+            let mut desired = ValidatedTopic { allow_key_moves: allowed, ..desired(Some(total), None, &[]) };
+            desired.config.extend(declared.map(|policy| ("cleanup.policy".to_owned(), policy.to_owned())));
+            desired.config_policy.extend(ignored.then(|| ("cleanup.*".to_owned(), ConfigPolicy::Ignore)));
             let observed = ObservedTopic { is_compacted, ..observed(from, &[1], &[]) };
             let plan = plan(&desired, &history(None, &[]), Some(&observed));
-            assert_eq!(!plan.actions.is_empty(), grows, "{from} {total} {is_compacted} {allowed}");
+            assert_eq!(plan.actions.iter().any(|action| matches!(action, TopicAction::AddPartitions { .. })), grows, "{row}");
             let refused = plan.refusal.map(|refusal| refusal.reason);
-            assert_eq!(refused, (from < total && !grows).then_some(Reason::KeyMovesRefused), "{from} {total} {is_compacted} {allowed}");
+            assert_eq!(refused, (from < total && !grows).then_some(Reason::KeyMovesRefused), "{row}");
         }
     }
 

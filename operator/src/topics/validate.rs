@@ -10,6 +10,7 @@ use penstock_crds::{
     topic::{ConfigPolicy, check_topic_name},
 };
 
+use super::observe::{CLEANUP_POLICY, compacts};
 use crate::{clusters::matches, refusal::Refusal};
 
 /// A topic that can be made.
@@ -42,6 +43,12 @@ impl ValidatedTopic {
     pub fn enforces(&self, key: &str) -> bool {
         let policy = self.config_policy.iter().find(|(pattern, _)| matches(pattern, key)).map(|(_, policy)| *policy);
         policy.unwrap_or_default() == ConfigPolicy::Enforce && !OF_REASSIGNMENTS.contains(&key)
+    }
+
+    /// Whether only the last record of each key shall be kept.
+    #[must_use]
+    pub fn is_compacted(&self) -> bool {
+        self.enforces(CLEANUP_POLICY) && self.config.get(CLEANUP_POLICY).is_some_and(|policy| compacts(policy))
     }
 }
 
