@@ -93,7 +93,9 @@ fn recreated(desired: &ValidatedTopic, owned: TopicId, found: TopicId) -> Refusa
 fn partitions(desired: &ValidatedTopic, observed: &ObservedTopic) -> (Option<TopicAction>, Option<Refusal>) {
     let from = observed.partitions;
     match desired.partitions {
-        Some(total) if total > from && (observed.is_compacted || desired.is_compacted()) && !desired.allow_key_moves => (None, Some(key_moves(from, total))),
+        Some(total) if total > from && (observed.is_compacted || desired.is_compacted()) && !desired.allow_key_moves => {
+            (None, Some(key_moves(from, total)))
+        }
         Some(total) if total > from => (Some(TopicAction::AddPartitions { from, total }), None),
         Some(total) if total < from => {
             let message = format!("the topic has {from} partitions, and Kafka cannot take any away: set spec.partitions to {from}");
@@ -144,7 +146,7 @@ fn config(desired: &ValidatedTopic, history: &History, observed: &ObservedTopic)
 }
 
 /// Whether Kafka reads both texts as the same value: it writes `TRUE` back as `true`, `compact, delete` as `compact,delete`, `0.50` as `0.5`.
-fn same_value(declared: &str, found: &str) -> bool {
+pub(super) fn same_value(declared: &str, found: &str) -> bool {
     let (declared, found) = (declared.trim(), found.trim());
     let is_flag = |text: &str| text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false");
     declared == found

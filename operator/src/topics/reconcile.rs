@@ -16,7 +16,7 @@ use super::{
     apply::{Applied, apply, begin_new_partitions, delete, settle},
     approval,
     deletion::{self, Departure},
-    drift::Fate,
+    drift::{self, Fate},
     finalizer, growth,
     notice::{self, Cause},
     observe::{ObservedTopic, observe},
@@ -24,7 +24,7 @@ use super::{
     plan::{Plan, TopicAction, managed_after, managed_before, plan},
     protection,
     refused::refused,
-    report::{fail, now, refuse, report, tell_of_drift},
+    report::{fail, hold, now, refuse, report, tell_of_drift, tell_refusal},
     status::{self, Knowledge, as_declared, history},
     validate::{ValidatedTopic, validate},
 };
@@ -109,8 +109,13 @@ async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result
             Statement::new(ConditionType::Ready, Some(false), Reason::Suspended, format!("suspended; {}", notice::pending(actions)))
         }
     };
+    if found.plan.is_of_another_topic() {
+        // What was told of ours stays.
+        return report(context, topic, knowledge, &statement).await.map(|()| Next::AwaitChange);
+    }
     let status = status::status(topic, knowledge, &statement, &now());
-    tell_of_drift(context, topic, status, approval::changes(&found.plan.actions), Fate::Open, &statement).await?;
+    let drifted = drift::among(topic, approval::changes(&found.plan.actions));
+    tell_of_drift(context, topic, status, drifted, Fate::Open, &statement).await?;
     Ok(Next::AwaitChange)
 }
 
@@ -121,7 +126,7 @@ async fn await_approval(context: &Context, topic: &KafkaTopic, found: &Found) ->
     let statement = approval::awaited(topic, &changes).still_not_ready(before);
     let status = status::status(topic, observed_only(topic, found), &statement, &now());
     let status = KafkaTopicStatus { plan: changes.clone(), ..status };
-    tell_of_drift(context, topic, status, changes, Fate::Open, &statement).await?;
+    tell_of_drift(context, topic, status, drift::among(topic, changes), Fate::Open, &statement).await?;
     Ok(Next::AwaitChange)
 }
 
@@ -138,8 +143,8 @@ fn observed_only<'a>(topic: &KafkaTopic, found: &'a Found) -> Knowledge<'a> {
 async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic, found: Found) -> Result<Next, Error> {
     let is_adoption = found.observed.is_some() && history(&topic).topic_id.is_none();
     let lost = history(&topic).topic_id.filter(|_| found.observed.is_none());
-    let cause = if lost.is_some() || status::was_as_declared(&topic) { Cause::Drift } else { Cause::Declared };
-    let changes = if cause == Cause::Drift { approval::changes(&found.plan.actions) } else { Vec::new() };
+    // From the object as it is before anything is written down.
+    let drifted = drift::among(&topic, approval::changes(&found.plan.actions));
     let topic = remember(context, topic, desired, &found.plan).await?;
     let history = history(&topic);
     for action in &found.plan.actions {
@@ -148,7 +153,7 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
             Ok(Applied::MadeByOthers) => {
                 let Some(lost) = lost else { return Ok(Next::Backoff) };
                 let knowledge = Knowledge::Missing { lost: Some(lost), managed: managed_before(desired, &history) };
-                return refuse(context, &topic, knowledge, &made_by_others(desired), Next::Backoff).await;
+                return hold(context, &topic, knowledge, &made_by_others(desired), drifted).await;
             }
             Err(error) => {
                 let managed = managed_before(desired, &history);
@@ -158,9 +163,10 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
                     None => Knowledge::Missing { lost: lost.filter(|_| was_not_done(&error)), managed },
                 };
                 context.connections.failed(&found.cluster.name, &error);
-                return refuse(context, &topic, knowledge, &refused(action, &error), Next::Backoff).await;
+                return hold(context, &topic, knowledge, &refused(action, &error), drifted).await;
             }
         }
+        let cause = cause(action, &drifted);
         let done = notice::done(action, cause);
         if notice::is_news(action, cause) {
             context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), done).await;
@@ -171,7 +177,10 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
     let seen = if found.plan.actions.is_empty() { Ok(found.observed) } else { settle(&found.connection, desired, &history).await };
     let seen = match seen {
         Ok(seen) => seen,
-        Err(error) => return fail(context, &topic, &found.cluster, Knowledge::Nothing, &error).await,
+        Err(error) => {
+            context.connections.failed(&found.cluster.name, &error);
+            return hold(context, &topic, Knowledge::Nothing, &Refusal::from(&error), drifted).await;
+        }
     };
     if let Some(grown) = growth::grown(&found.plan, &desired.name, seen.as_ref()) {
         let pipelines = context.watches.pipelines.select(|_| true);
@@ -180,11 +189,16 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
             context.events.publish::<KafkaTopic>(&topic.metadata, "AddPartitions", notice::begun(&groups)).await;
         }
     }
-    let next = conclude(context, &topic, desired, seen.as_ref(), changes).await?;
+    let next = conclude(context, &topic, desired, seen.as_ref(), drifted).await?;
     if let (true, Some(adopted), Next::AwaitChange) = (is_adoption, &seen, next) {
         context.events.publish::<KafkaTopic>(&topic.metadata, "Adopt", notice::adopted(adopted)).await;
     }
     Ok(next)
+}
+
+fn cause(action: &TopicAction, drifted: &[PlannedChange]) -> Cause {
+    let is_drift = approval::changes(std::slice::from_ref(action)).iter().any(|change| drifted.contains(change));
+    if is_drift { Cause::Drift } else { Cause::Declared }
 }
 
 fn made_by_others(desired: &ValidatedTopic) -> Refusal {
@@ -205,7 +219,7 @@ async fn conclude(
     topic: &KafkaTopic,
     desired: &ValidatedTopic,
     seen: Option<&ObservedTopic>,
-    reverted: Vec<PlannedChange>,
+    drifted: Vec<PlannedChange>,
 ) -> Result<Next, Error> {
     let history = history(topic);
     let left = plan(desired, &history, seen);
@@ -216,14 +230,15 @@ async fn conclude(
     };
     if !left.actions.is_empty() {
         let message = format!("a change was sent to Kafka and is not seen yet: {}", notice::pending(&left.actions));
-        return refuse(context, topic, knowledge, &Refusal::new(Reason::Progressing, message), Next::Backoff).await;
+        return hold(context, topic, knowledge, &Refusal::new(Reason::Progressing, message), drifted).await;
     }
     // What changes in Kafka later is found by the sweep.
     match &left.refusal {
-        Some(refusal) => refuse(context, topic, knowledge, refusal, Next::AwaitChange).await,
+        Some(refusal) if left.is_of_another_topic() => refuse(context, topic, knowledge, refusal, Next::AwaitChange).await,
+        Some(refusal) => tell_refusal(context, topic, knowledge, refusal, (drifted, Fate::Reverted)).await.map(|()| Next::AwaitChange),
         None => {
             let status = status::status(topic, knowledge, &as_declared(), &now());
-            tell_of_drift(context, topic, status, reverted, Fate::Reverted, &as_declared()).await.map(|()| Next::AwaitChange)
+            tell_of_drift(context, topic, status, drifted, Fate::Reverted, &as_declared()).await.map(|()| Next::AwaitChange)
         }
     }
 }
