@@ -291,9 +291,8 @@ async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
             Err(refusal) => match deletion::time_left(&topic, context.settings.deletion_timeout, Timestamp::now()) {
                 None => Some(deletion::abandoned(&topic, &refusal)),
                 Some(left) => {
-                    let message = format!("the topic cannot be deleted yet, and will be left in Kafka if that lasts: {refusal}");
                     let before = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-                    let statement = Refusal::new(Reason::Deleting, message).still_not_ready(before);
+                    let statement = deletion::waits(&refusal).still_not_ready(before);
                     report(context, &topic, Knowledge::Nothing, &statement).await?;
                     return Ok(Next::After(DELETE_AGAIN.min(left)));
                 }
