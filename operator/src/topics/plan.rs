@@ -165,16 +165,17 @@ fn same_number(declared: &str, found: &str) -> bool {
 }
 
 /// The keys that must be remembered as ours before the plan is carried out: a crash in between must not leave a key that nobody un-sets.
+/// One that is left to others is not ours, nor ever becomes a key that we un-set.
 #[must_use]
 pub fn managed_before(desired: &ValidatedTopic, history: &History) -> BTreeSet<String> {
-    history.managed_config.iter().chain(desired.config.keys()).cloned().collect()
+    history.managed_config.iter().chain(desired.config.keys()).filter(|key| desired.enforces(key)).cloned().collect()
 }
 
 /// The keys that are ours once the plan was carried out and `observed` was seen: declared ones, and those that are not gone yet.
 #[must_use]
 pub fn managed_after(desired: &ValidatedTopic, history: &History, observed: &ObservedTopic) -> BTreeSet<String> {
     let still_there = history.managed_config.iter().filter(|key| observed.config.contains_key(*key));
-    desired.config.keys().chain(still_there).cloned().collect()
+    desired.config.keys().chain(still_there).filter(|key| desired.enforces(key)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -358,6 +359,21 @@ mod tests {
             let desired = ValidatedTopic { config_policy: policies, ..desired(None, None, declared) };
             let plan = plan(&desired, &history(Some(ID), managed), Some(&observed(3, &[1], there)));
             assert_eq!(plan.actions, action.into_iter().collect::<Vec<_>>(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_left_to_others_is_not_ours() {
+        let ignoring = |declared: &[(&str, &str)]| ValidatedTopic {
+            config_policy: [("a.*".to_owned(), ConfigPolicy::Ignore)].into(),
+            ..desired(None, None, declared)
+        };
+        for (name, declared, managed, ours) in
+            [("declared", &[("a.b", "1"), ("c", "1")][..], &[][..], &["c"][..]), ("managed before", &[], &["a.b", "c"], &["c"])]
+        {
+            let (desired, history) = (ignoring(declared), history(Some(ID), managed));
+            assert_eq!(managed_before(&desired, &history), keys(ours), "{name}");
+            assert_eq!(managed_after(&desired, &history, &observed(3, &[1], &[("a.b", "1"), ("c", "1")])), keys(ours), "{name}");
         }
     }
 

@@ -70,6 +70,10 @@ pub fn validate(topic: &KafkaTopic, cluster: &KafkaClusterSpec) -> Result<Valida
         config_policy: spec.config_policy.clone(),
         allow_key_moves: spec.allow_key_moves,
     };
+    if let Some(key) = OF_REASSIGNMENTS.iter().find(|key| valid.config.contains_key(**key)) {
+        let message = format!("spec.config holds `{key}`, which belongs to running reassignments and is never set: remove it");
+        return Err(Refusal::new(Reason::InvalidSpec, message));
+    }
     let too_few = |what, number| Refusal::new(Reason::InvalidSpec, format!("spec.{what} is {number}: it must be at least 1"));
     if let Some(partitions) = valid.initial_partitions.filter(|p| *p < 1) {
         return Err(too_few("partitions", partitions));
@@ -108,7 +112,9 @@ mod tests {
         let none = json!({});
         let refused = |reason: Reason, words: &'static str| Err((reason, words));
         type Expected = Result<(Option<i32>, Option<i32>, Option<i16>), (Reason, &'static str)>;
-        let rows: [(Value, &Value, Expected); 9] = [
+        let throttled = json!({"config": {"follower.replication.throttled.replicas": "*"}});
+        let rows: [(Value, &Value, Expected); 10] = [
+            (throttled, &none, refused(Reason::InvalidSpec, "remove it")),
             (json!({}), &none, Ok((None, None, None))),
             (json!({}), &defaults, Ok((None, Some(6), Some(3)))),
             (json!({"partitions": 3, "replicationFactor": 1}), &defaults, Ok((Some(3), Some(3), Some(1)))),
