@@ -38,8 +38,6 @@ use crate::{
 
 /// The pause between two attempts to delete a topic.
 const DELETE_AGAIN: Duration = Duration::from_secs(2);
-/// The pause before it is looked again whether a topic is still in use that shall be deleted.
-const HELD_AGAIN: Duration = Duration::from_secs(10);
 
 /// Reconciles one object.
 pub(super) async fn reconcile(topic: Arc<KafkaTopic>, context: Arc<Context>) -> Result<Next, Error> {
@@ -285,7 +283,8 @@ async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
                 None
             }
             Err(refusal) if refusal.reason == Reason::DeletionHeld => {
-                return refuse(context, &topic, Knowledge::Nothing, &refusal, Next::After(HELD_AGAIN)).await;
+                let again = Next::After(protection::look_again(&topic, Timestamp::now()));
+                return refuse(context, &topic, Knowledge::Nothing, &refusal, again).await;
             }
             Err(refusal) if refusal.reason == Reason::TopicRecreated => Some(deletion::abandoned(&topic, &refusal)),
             Err(refusal) => match deletion::time_left(&topic, context.settings.deletion_timeout, Timestamp::now()) {
