@@ -51,6 +51,12 @@ impl Coordinators {
 
     /// Which groups each broker coordinates; asks any broker for those that are not known.
     pub(super) async fn of(&self, asking: &Asking<'_>, groups: &[&str]) -> Result<Vec<(BrokerInfo, Vec<String>)>> {
+        Ok(self.find(asking, groups).await?.0)
+    }
+
+    /// The same, with why the others have no coordinator.
+    async fn find(&self, asking: &Asking<'_>, groups: &[&str]) -> Result<(Vec<(BrokerInfo, Vec<String>)>, BTreeMap<String, Error>)> {
+        let mut without = BTreeMap::new();
         let unknown: Vec<&str> = {
             let known = self.lock();
             groups.iter().copied().filter(|group| !known.contains_key(*group)).collect()
@@ -60,20 +66,30 @@ impl Coordinators {
             let mut answer = asking.ask(asking.broker, FIND, &FindCoordinatorRequest::default().with_coordinator_keys(keys)).await?;
             let answer: FindCoordinatorResponse = decode(&mut answer, FIND.1)?;
             let mut known = self.lock();
-            known.extend(answer.coordinators.into_iter().filter_map(|found| Some((found.key.to_string(), coordinator(&found)?))));
+            for found in answer.coordinators {
+                match coordinator(&found) {
+                    Ok(broker) => drop(known.insert(found.key.to_string(), broker)),
+                    Err(error) => drop(without.insert(found.key.to_string(), error)),
+                }
+            }
         }
         let known = self.lock();
         let mut by_broker: BTreeMap<i32, (BrokerInfo, Vec<String>)> = BTreeMap::new();
         for (group, broker) in groups.iter().filter_map(|group| Some((group, known.get(*group)?))) {
             by_broker.entry(broker.id).or_insert_with(|| (broker.clone(), Vec::new())).1.push((*group).to_owned());
         }
-        Ok(by_broker.into_values().collect())
+        Ok((by_broker.into_values().collect(), without))
     }
 }
 
-fn coordinator(found: &Coordinator) -> Option<BrokerInfo> {
-    let port = u16::try_from(found.port).ok().filter(|_| found.error_code == 0)?;
-    Some(BrokerInfo { id: found.node_id.0, host: found.host.to_string(), port, rack: None })
+fn coordinator(found: &Coordinator) -> Result<BrokerInfo> {
+    outcome(found.error_code, found.error_message.as_ref().map(ToString::to_string))?;
+    let port = u16::try_from(found.port).map_err(|_| no_coordinator(&found.key))?;
+    Ok(BrokerInfo { id: found.node_id.0, host: found.host.to_string(), port, rack: None })
+}
+
+fn no_coordinator(group: &str) -> Error {
+    Error::NotReady { code: 15, message: format!("the group {group} has no coordinator") }
 }
 
 /// Who is asked, and how.
@@ -104,6 +120,36 @@ pub(crate) async fn offsets(
     groups: &[&str],
 ) -> Result<BTreeMap<String, Result<PerPartition<CommittedOffset>>>> {
     let brokers = coordinators.of(asking, groups).await?;
+    Ok(offsets_from(asking, coordinators, &brokers).await)
+}
+
+/// Which of these groups have committed something of the topic.
+///
+/// # Errors
+/// What one of them has committed cannot be told: it is never taken for nothing.
+pub(crate) async fn reading(asking: &Asking<'_>, coordinators: &Coordinators, groups: &[&str], topic: &str) -> Result<BTreeSet<String>> {
+    let (brokers, without) = coordinators.find(asking, groups).await?;
+    let mut answers = offsets_from(asking, coordinators, &brokers).await;
+    answers.extend(without.into_iter().map(|(group, error)| (group, Err(error))));
+    readers(groups, answers, topic)
+}
+
+fn readers(groups: &[&str], mut answers: BTreeMap<String, Result<PerPartition<CommittedOffset>>>, topic: &str) -> Result<BTreeSet<String>> {
+    let mut reading = BTreeSet::new();
+    for group in groups {
+        let committed = answers.remove(*group).unwrap_or_else(|| Err(no_coordinator(group)))?;
+        if committed.keys().any(|partition| partition.topic == topic) {
+            reading.insert((*group).to_owned());
+        }
+    }
+    Ok(reading)
+}
+
+async fn offsets_from(
+    asking: &Asking<'_>,
+    coordinators: &Coordinators,
+    brokers: &[(BrokerInfo, Vec<String>)],
+) -> BTreeMap<String, Result<PerPartition<CommittedOffset>>> {
     let questions = brokers.iter().flat_map(|(broker, groups)| groups.chunks(GROUPS).map(move |some| (broker, some)));
     let answers = join_all(questions.map(|(broker, some)| async move { (some, fetch(asking, broker, some).await) })).await;
     let mut all = BTreeMap::new();
@@ -115,7 +161,7 @@ pub(crate) async fn offsets(
     }
     // Another broker may coordinate them by now.
     all.iter().filter(|(_, answer)| answer.is_err()).for_each(|(group, _)| coordinators.forget(group));
-    Ok(all)
+    all
 }
 
 async fn fetch(asking: &Asking<'_>, broker: &BrokerInfo, groups: &[String]) -> Result<Vec<OffsetFetchResponseGroup>> {
@@ -161,8 +207,7 @@ pub(crate) async fn in_states(asking: &Asking<'_>, brokers: &[BrokerInfo], state
 /// Commits offsets for a group without members. One that has some refuses.
 pub(crate) async fn commit(asking: &Asking<'_>, coordinators: &Coordinators, group: &str, offsets: &[GroupOffset]) -> Result<()> {
     let brokers = coordinators.of(asking, &[group]).await?;
-    let unknown = || Error::NotReady { code: 15, message: format!("the group {group} has no coordinator") };
-    let (broker, _) = brokers.first().ok_or_else(unknown)?;
+    let (broker, _) = brokers.first().ok_or_else(|| no_coordinator(group))?;
     let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
     for offset in offsets {
         let metadata = offset.metadata.as_ref().map(|text| StrBytes::from_string(text.to_string()));
@@ -211,6 +256,32 @@ mod tests {
         let found: Vec<_> = offsets.iter().map(|(partition, found)| (partition.partition, found.as_ref().ok().map(|c| c.offset))).collect();
         assert_eq!(found, [(0, Some(7)), (2, None)], "nothing committed is no answer, no right to know is an error");
         assert!(committed(group(16)).is_err());
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_asked_is_not_taken_for_one_that_reads_nothing() {
+        type Answer = Result<PerPartition<CommittedOffset>>;
+        let of = |topic: &str| -> Answer {
+            Ok([(TopicPartition::new(topic, 0), Ok(CommittedOffset { offset: 7, metadata: String::new() }))].into())
+        };
+        let denied =
+            || coordinator(&Coordinator::default().with_key(StrBytes::from_static_str("b")).with_error_code(30)).map(|_| BTreeMap::new());
+        let moving = || coordinator(&Coordinator::default().with_error_code(15)).map(|_| BTreeMap::new());
+        let nowhere = || coordinator(&Coordinator::default().with_port(-1)).map(|_| BTreeMap::new());
+        type Check = fn(&Result<BTreeSet<String>>) -> bool;
+        let rows: [(&str, Option<Answer>, Check); 6] = [
+            ("reads it", Some(of("t")), |found| found.as_ref().is_ok_and(|groups| groups.len() == 2)),
+            ("reads another", Some(of("u")), |found| found.as_ref().is_ok_and(|groups| groups.len() == 1)),
+            ("not among the answers", None, |found| matches!(found, Err(Error::NotReady { .. }))),
+            ("its coordinator comes", Some(moving()), |found| matches!(found, Err(Error::NotReady { .. }))),
+            ("its coordinator has no address", Some(nowhere()), |found| matches!(found, Err(Error::NotReady { .. }))),
+            ("may not be read", Some(denied()), |found| matches!(found, Err(Error::Authorization { .. }))),
+        ];
+        for (name, answer, expected) in rows {
+            let answers = [("a".to_owned(), of("t"))].into_iter().chain(answer.map(|answer| ("b".to_owned(), answer))).collect();
+            let found = readers(&["a", "b"], answers, "t");
+            assert!(expected(&found), "{name}: {found:?}");
+        }
     }
 
     /// What cannot be written down fails otherwise than what nobody answers.

@@ -49,7 +49,7 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Batcher<Q, A> {
     /// Asks about a topic, together with others.
     ///
     /// # Errors
-    /// The topic's own, or that of the whole request. `UnknownTopic` where the answer does not speak of the topic.
+    /// The topic's own, or that of the whole request. `NotReady` where the answer does not speak of the topic: that is no word on whether it exists.
     pub async fn ask(&self, topic: &str, question: Q) -> Result<A, Error> {
         let (ticket, answer) = oneshot::channel();
         self.asked.send((topic.to_owned(), question, ticket)).await.map_err(|_| Error::Closed)?;
@@ -93,12 +93,29 @@ where
         return;
     }
     match send(batch.iter().map(|entry| entry.question.clone()).collect()).await {
-        Err(error) if batch.len() > 1 && is_refusal(&error) => {
-            for entry in batch {
-                hand_out(send(vec![entry.question.clone()]).await, vec![entry]);
-            }
-        }
+        Err(error) if batch.len() > 1 && is_refusal(&error) => one_by_one(batch, send).await,
         answers => hand_out(answers, batch),
+    }
+}
+
+/// Sends each question alone, until one fails for what has nothing to do with it: that is the answer to the rest, too.
+async fn one_by_one<Q, A, F, Fut>(batch: Vec<Entry<Q, Ticket<A>>>, send: Arc<F>)
+where
+    Q: Clone,
+    F: Fn(Vec<Q>) -> Fut,
+    Fut: Future<Output = Result<PerTopic<A>, Error>>,
+{
+    let mut rest = batch.into_iter();
+    while let Some(entry) = rest.next() {
+        if entry.ticket.is_closed() {
+            continue;
+        }
+        let answer = send(vec![entry.question.clone()]).await;
+        let stopped = answer.as_ref().err().filter(|error| !is_refusal(error)).cloned();
+        hand_out(answer, vec![entry]);
+        if let Some(error) = stopped {
+            return hand_out(Err(error), rest.collect());
+        }
     }
 }
 
@@ -106,7 +123,7 @@ fn hand_out<Q, A>(answers: Result<PerTopic<A>, Error>, batch: Vec<Entry<Q, Ticke
     let mut answers = answers;
     for entry in batch {
         let answer = match &mut answers {
-            Ok(answers) => answers.remove(&entry.key).unwrap_or_else(|| Err(Error::UnknownTopic { topic: entry.key.clone() })),
+            Ok(answers) => answers.remove(&entry.key).unwrap_or_else(|| Err(untold(&entry.key))),
             Err(error) => Err(error.clone()),
         };
         // Who does not wait any more needs no answer.
@@ -114,9 +131,13 @@ fn hand_out<Q, A>(answers: Result<PerTopic<A>, Error>, batch: Vec<Entry<Q, Ticke
     }
 }
 
-/// Whether the request was refused for what it holds, so that a part of it may be taken.
+fn untold(topic: &str) -> Error {
+    Error::NotReady { code: 0, message: format!("Kafka's answer does not speak of the topic `{topic}`") }
+}
+
+/// Whether the request was refused for what it holds, so that a part of it may be taken. What an unknown code means cannot be told.
 fn is_refusal(error: &Error) -> bool {
-    !error.is_retriable() && !error.is_fatal() && !matches!(error, Error::Authorization { .. })
+    !error.is_retriable() && !error.is_fatal() && !matches!(error, Error::Authorization { .. } | Error::Other { .. })
 }
 
 #[cfg(test)]
@@ -185,7 +206,7 @@ mod tests {
         assert_eq!(log.sent(), [["a", "bad", "untold"]]);
         assert_eq!(answers[0], Ok("a".to_owned()));
         assert!(matches!(answers[1], Err(Error::PolicyViolation { .. })), "{answers:?}");
-        assert!(matches!(answers[2], Err(Error::UnknownTopic { .. })), "{answers:?}");
+        assert!(matches!(answers[2], Err(Error::NotReady { .. })), "{answers:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -201,10 +222,32 @@ mod tests {
             (refused(), 3, true),
             (Error::Timeout { reason: "no answer".to_owned() }, 1, false),
             (Error::Authorization { message: "no".to_owned() }, 1, false),
+            (Error::Other { code: 99, message: "what".to_owned() }, 1, false),
         ] {
             let log = Log::new();
             let answers = ask(&batcher(&log, Duration::ZERO, whole.clone()), &["a", "poison"]).await;
             assert_eq!((log.sent().len(), answers[0].is_ok(), &answers[1]), (sent, healthy, &Err(whole)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn asking_one_by_one_ends_with_the_first_that_is_not_answered() {
+        for (second, sent) in [(Error::Timeout { reason: "no answer".to_owned() }, 3), (refused(), 4)] {
+            let (log, broken) = (Log::new(), second.clone());
+            let noted = log.clone();
+            let batcher: Batcher<String, String> = Batcher::start(LIMITS, move |names: Vec<String>| {
+                noted.note(&names);
+                let answer = match names.as_slice() {
+                    [name] if name == "b" => Err(broken.clone()),
+                    [name] => Ok([(name.clone(), Ok(name.clone()))].into()),
+                    _ => Err(refused()),
+                };
+                async move { answer }
+            });
+            let answers = ask(&batcher, &["a", "b", "c"]).await;
+            assert_eq!((log.sent().len(), &answers[0], &answers[1]), (sent, &Ok("a".to_owned()), &Err(second.clone())));
+            let last = if sent == 4 { Ok("c".to_owned()) } else { Err(second) };
+            assert_eq!(answers[2], last);
         }
     }
 

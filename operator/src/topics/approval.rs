@@ -15,6 +15,9 @@ use penstock_crds::{
 use super::plan::TopicAction;
 use crate::refusal::Refusal;
 
+/// What changes where the topic itself comes.
+pub(super) const TOPIC: &str = "topic";
+
 /// Whether what the object asks for may be done.
 #[must_use]
 pub fn is_given(topic: &KafkaTopic) -> bool {
@@ -32,7 +35,7 @@ fn steps(action: &TopicAction) -> Vec<PlannedChange> {
     let change = |what: String, from: Option<String>, to: Option<String>| PlannedChange { what, from, to };
     match action {
         TopicAction::Create(new) => {
-            let topic = change("topic".to_owned(), None, Some(new.name.clone()));
+            let topic = change(TOPIC.to_owned(), None, Some(new.name.clone()));
             let partitions = new.partitions.map(|count| change("partitions".to_owned(), None, Some(count.to_string())));
             let factor = new.replication_factor.map(|factor| change("replicationFactor".to_owned(), None, Some(factor.to_string())));
             let config = new.config.iter().map(|(key, value)| change(format!("config.{key}"), None, Some(value.clone())));

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use penstock_crds::{KafkaTopic, topic::DeletionPolicy};
+use penstock_crds::{KafkaTopic, condition::Reason, topic::DeletionPolicy};
 use penstock_kafka::TopicId;
 
 use super::{ownership::Claim, status::history};
@@ -62,6 +62,14 @@ pub fn time_left(topic: &KafkaTopic, patience: Duration, now: Timestamp) -> Opti
     patience.checked_sub(waited).filter(|left| !left.is_zero())
 }
 
+/// What the status says while the deletion waits: by its own reason where somebody must act, else that it goes on.
+#[must_use]
+pub fn waits(why: &Refusal) -> Refusal {
+    let needs_somebody = matches!(why.reason, Reason::DeletionDisabled | Reason::KafkaUnauthorized);
+    let reason = if needs_somebody { why.reason } else { Reason::Deleting };
+    Refusal::new(reason, format!("the topic cannot be deleted yet, and will be left in Kafka if that lasts: {why}"))
+}
+
 /// The topic could not be deleted in time.
 #[must_use]
 pub fn abandoned(topic: &KafkaTopic, why: &Refusal) -> Notice {
@@ -104,6 +112,19 @@ mod tests {
                 (Departure::Leave(None), None) => {}
                 (departure, _) => panic!("{name}: {departure:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn what_somebody_must_act_on_is_told_by_its_own_reason() {
+        for (why, told) in [
+            (Reason::DeletionDisabled, Reason::DeletionDisabled),
+            (Reason::KafkaUnauthorized, Reason::KafkaUnauthorized),
+            (Reason::KafkaUnreachable, Reason::Deleting),
+            (Reason::Progressing, Reason::Deleting),
+        ] {
+            let waits = waits(&Refusal::new(why, "no rights"));
+            assert!(waits.reason == told && waits.message.ends_with(": no rights"), "{why:?}: {waits:?}");
         }
     }
 

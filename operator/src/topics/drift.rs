@@ -2,14 +2,18 @@
 //!
 //! A topic drifts when it differs although it was seen as declared, and the object asks for nothing new.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use penstock_crds::{
     KafkaTopic, KafkaTopicStatus,
     condition::{ConditionType, Reason, Statement, conditions},
     topic::{PlannedChange, TopicDrift},
 };
 
-use super::status::was_as_declared;
+use super::{
+    approval::TOPIC,
+    plan::same_value,
+    status::{history, was_as_declared},
+};
 
 /// What became of a difference that nobody declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,43 +24,71 @@ pub enum Fate {
     Reverted,
 }
 
-/// Whether a difference that is seen now is drift.
+/// What of the planned changes is drift, from the object as it was before anything of the plan was written down.
+///
+/// All of it, where the topic was seen as this generation declares it, or was ours and is gone; else what is told to be drift
+/// already and was not set back.
 #[must_use]
-pub fn is_drift(topic: &KafkaTopic) -> bool {
-    was_as_declared(topic) || is_open(topic)
+pub fn among(topic: &KafkaTopic, planned: Vec<PlannedChange>) -> Vec<PlannedChange> {
+    let is_lost = history(topic).topic_id.is_some() && planned.iter().any(|change| change.what == TOPIC);
+    if is_lost || was_as_declared(topic) || is_told_as_declared(topic) {
+        return planned;
+    }
+    let Some(open) = open(topic) else { return Vec::new() };
+    if open.observed_generation == topic.metadata.generation {
+        return planned;
+    }
+    // The spec changed since: what else is planned may be what it asks for.
+    let told = topic.status.as_ref().and_then(|status| status.drift.as_ref()).map(|drift| drift.changes.as_slice()).unwrap_or_default();
+    planned.into_iter().filter(|change| told.iter().any(|told| told.what == change.what && told.to == change.to)).collect()
 }
 
-/// Whether the status tells already of drift that was not set back.
-#[must_use]
-pub fn is_open(topic: &KafkaTopic) -> bool {
-    let Some(status) = &topic.status else { return false };
-    let told = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Drifted.as_str());
-    told.is_some_and(|told| told.status == "True" && told.observed_generation == topic.metadata.generation)
+/// Whether what was seen last is what this generation declares, although the topic is not ready now: Kafka stays away, say.
+fn is_told_as_declared(topic: &KafkaTopic) -> bool {
+    let Some(status) = topic.status.as_ref().filter(|status| status.observed_generation == topic.metadata.generation) else { return false };
+    let (spec, is_set) = (&topic.spec, |key: &String| status.config.contains_key(key));
+    status.partitions.is_some_and(|seen| spec.partitions.is_none_or(|declared| declared == seen))
+        && spec.config.iter().all(|(key, declared)| status.config.get(key).is_some_and(|seen| same_value(declared, seen)))
+        && status.managed_config.iter().all(|key| spec.config.contains_key(key) || !is_set(key))
 }
 
-/// The drift that a look shows: none where it shows nothing, or nothing that is drift.
+/// What the status tells of drift that was not set back.
+fn open(topic: &KafkaTopic) -> Option<&Condition> {
+    let mut told = topic.status.iter().flat_map(|status| &status.conditions);
+    told.find(|condition| condition.type_ == ConditionType::Drifted.as_str() && condition.status == "True")
+}
+
+/// The drift that is told of these changes: none where there are none.
 #[must_use]
-pub fn of(topic: &KafkaTopic, changes: Vec<PlannedChange>, fate: Fate, now: &Time) -> Option<TopicDrift> {
-    if changes.is_empty() || !is_drift(topic) {
+pub fn of(topic: &KafkaTopic, drifted: Vec<PlannedChange>, fate: Fate, now: &Time) -> Option<TopicDrift> {
+    if drifted.is_empty() {
         return None;
     }
     let before = topic.status.as_ref().and_then(|status| status.drift.as_ref());
-    let same = before.filter(|before| is_open(topic) && before.changes == changes);
+    let same = before.filter(|before| open(topic).is_some() && before.changes == drifted);
     let reverted = before.map_or(0, |before| before.reverted).saturating_add(i32::from(fate == Fate::Reverted));
-    Some(TopicDrift { found_at: same.map_or_else(|| now.clone(), |same| same.found_at.clone()), changes, reverted })
+    Some(TopicDrift { found_at: same.map_or_else(|| now.clone(), |same| same.found_at.clone()), changes: drifted, reverted })
 }
 
-/// The status that tells of drift too. Without new drift it tells what it told before, and that it is over.
+/// The status that tells of drift too. Without any it tells what it told before, and that it is over.
 #[must_use]
 pub fn told(mut status: KafkaTopicStatus, topic: &KafkaTopic, drift: Option<TopicDrift>, fate: Fate, now: &Time) -> KafkaTopicStatus {
     let before = topic.status.as_ref();
-    let is_open = drift.is_some() && fate == Fate::Open;
-    let Some(drift) = drift.or_else(|| before.and_then(|before| before.drift.clone())) else { return status };
-    let reason = if is_open { Reason::DriftFound } else { Reason::DriftReverted };
+    let known = before.and_then(|before| before.drift.clone());
+    let (is_open, reason) = match (&drift, fate) {
+        (Some(_), Fate::Open) => (true, Reason::DriftFound),
+        (Some(_), Fate::Reverted) => (false, Reason::DriftReverted),
+        // It went without us: somebody set it back, or declared it.
+        (None, _) if open(topic).is_some() => (false, Reason::AsDeclared),
+        (None, _) => return KafkaTopicStatus { drift: known, ..status },
+    };
+    let Some(drift) = drift.or(known) else { return status };
     let statement = Statement::new(ConditionType::Drifted, Some(is_open), reason, words(&drift));
+    // What stays open tells of the generation in which it was found: what later ones ask for is no drift.
+    let generation = open(topic).filter(|_| is_open).map_or(topic.metadata.generation, |open| open.observed_generation);
     let known = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
     status.conditions.retain(|condition| condition.type_ != ConditionType::Drifted.as_str());
-    status.conditions.extend(conditions(known, now, topic.metadata.generation, &[statement]));
+    status.conditions.extend(conditions(known, now, generation, &[statement]));
     status.drift = Some(drift);
     status
 }
@@ -90,7 +122,7 @@ mod tests {
         status["observedGeneration"] = json!(observed);
         serde_json::from_value(json!({
             "apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": "orders", "generation": 2},
-            "spec": {}, "status": status,
+            "spec": {"config": {"a": "1"}}, "status": status,
         }))
         .unwrap()
     }
@@ -99,14 +131,60 @@ mod tests {
         vec![PlannedChange { what: "config.a".into(), from: Some(from.into()), to: Some("1".into()) }]
     }
 
+    fn planned(changes: &[(&str, Option<&str>, &str)]) -> Vec<PlannedChange> {
+        let change = |(what, from, to): &(&str, Option<&str>, &str)| PlannedChange {
+            what: (*what).to_owned(),
+            from: from.map(str::to_owned),
+            to: Some((*to).to_owned()),
+        };
+        changes.iter().map(change).collect()
+    }
+
     #[test]
     fn only_what_nobody_declared_is_drift() {
-        for (ready, observed, changes, drifts) in
-            [("True", 2, change("2"), true), ("True", 1, change("2"), false), ("False", 2, change("2"), false), ("True", 2, vec![], false)]
-        {
-            let drift = of(&topic(ready, observed, None), changes, Fate::Reverted, &at(1));
-            assert_eq!(drift.is_some(), drifts, "{ready} {observed}");
+        let drifted = [("config.a", Some("2"), "1")];
+        let gone = [("topic", None, "orders"), ("config.a", None, "1")];
+        let both = [("config.a", Some("2"), "1"), ("config.b", None, "5")];
+        let open = |generation: i64| {
+            json!([{
+                "type": "Drifted", "status": "True", "reason": "DriftFound", "message": "", "observedGeneration": generation,
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }])
+        };
+        let drift = json!({"foundAt": "2026-01-01T00:00:00Z", "changes": planned(&drifted), "reverted": 0});
+        let owned = json!({"topicId": "AAAAAAAAAAAAAAAAAAAAAQ"});
+        let seen = |a: &str| json!({"partitions": 3, "config": {"a": a}, "managedConfig": ["a"]});
+        for (name, ready, observed, status, planned_now, count) in [
+            ("was as declared", "True", 2, json!({}), &drifted[..], 1),
+            ("nothing differs", "True", 2, json!({}), &[], 0),
+            ("the spec changed", "True", 1, json!({}), &drifted, 0),
+            ("was never as declared", "False", 2, json!({}), &drifted, 0),
+            ("as declared before Kafka stayed away", "False", 2, seen("1"), &drifted, 1),
+            ("the same, and the spec changed", "False", 1, seen("1"), &drifted, 0),
+            ("otherwise before Kafka stayed away", "False", 2, seen("7"), &drifted, 0),
+            ("gone behind our back", "False", 1, owned, &gone, 2),
+            ("never made", "False", 2, json!({}), &gone, 0),
+            ("open", "False", 2, json!({"conditions": open(2), "drift": drift}), &both, 2),
+            ("open since an earlier generation", "False", 2, json!({"conditions": open(1), "drift": drift}), &both, 1),
+            ("not planned any more", "False", 2, json!({"conditions": open(1), "drift": drift}), &both[1..], 0),
+        ] {
+            let status: KafkaTopicStatus = serde_json::from_value(status).unwrap();
+            assert_eq!(among(&topic(ready, observed, Some(&status)), planned(planned_now)).len(), count, "{name}");
         }
+    }
+
+    #[test]
+    fn what_goes_without_us_was_not_reverted() {
+        let declared = topic("True", 2, None);
+        let open = of(&declared, change("2"), Fate::Open, &at(1));
+        let first = told(KafkaTopicStatus::default(), &declared, open, Fate::Open, &at(1));
+        for fate in [Fate::Open, Fate::Reverted] {
+            let after = told(KafkaTopicStatus::default(), &topic("False", 2, Some(&first)), None, fate, &at(2));
+            assert_eq!((after.conditions[0].status.as_str(), after.conditions[0].reason.as_str()), ("False", "AsDeclared"), "{fate:?}");
+            assert_eq!(after.drift, first.drift);
+        }
+        let none = told(KafkaTopicStatus::default(), &declared, None, Fate::Reverted, &at(2));
+        assert_eq!(none, KafkaTopicStatus::default());
     }
 
     #[test]

@@ -23,10 +23,18 @@ pub fn is_followed(topic: &KafkaTopic) -> bool {
 pub fn differs(topic: &KafkaTopic, observed: Option<&ObservedTopic>) -> bool {
     let none = KafkaTopicStatus::default();
     let told = topic.status.as_ref().unwrap_or(&none);
+    let ready = told.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+    // Then it names the one of ours, also beside `Suspended`.
+    let tells_of_another = ready.filter(|ready| told.topic_id.as_ref().is_some_and(|owned| ready.message.contains(owned)));
     match observed {
-        None => told.partitions.is_some(),
+        // The name is free again.
+        None => told.partitions.is_some() || tells_of_another.is_some(),
+        // The status keeps what the topic of ours was like, and the condition names the other.
+        Some(observed) if told.topic_id != Some(observed.id.to_string()) => {
+            tells_of_another.is_none_or(|ready| !ready.message.contains(&observed.id.to_string()))
+        }
         Some(observed) => {
-            told.topic_id != Some(observed.id.to_string())
+            tells_of_another.is_some()
                 || told.partitions != Some(observed.partitions)
                 || told.replication_factor != observed.replication_factors.first().copied()
                 || told.config != observed.config
@@ -64,13 +72,22 @@ mod tests {
 
     #[test]
     fn only_what_the_status_does_not_tell_is_news() {
+        const OTHER: &str = "ASNFZ4mrze8AESIzRFVmdw";
         let told = json!({"topicId": ID, "partitions": 3, "replicationFactor": 2, "config": {"a": "1"}});
+        let recreated = json!({"topicId": ID, "conditions": [{
+            "type": "Ready", "status": "False", "reason": "Suspended", "message": format!("(id {ID}) and another (id {OTHER})"),
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }]});
         for (name, status, seen, news) in [
             ("as told", told.clone(), Some(observed(ID, 3, 2, "1")), false),
             ("grown", told.clone(), Some(observed(ID, 4, 2, "1")), true),
             ("replicated", told.clone(), Some(observed(ID, 3, 3, "1")), true),
             ("configured", told.clone(), Some(observed(ID, 3, 2, "2")), true),
-            ("recreated", told.clone(), Some(observed("ASNFZ4mrze8AESIzRFVmdw", 3, 2, "1")), true),
+            ("recreated", told.clone(), Some(observed(OTHER, 3, 2, "1")), true),
+            ("told to be recreated", recreated.clone(), Some(observed(OTHER, 3, 2, "1")), false),
+            ("recreated once more", recreated.clone(), Some(observed("AAAAAAAAAAAAAAAAAAAAAg", 3, 2, "1")), true),
+            ("the other is gone", recreated.clone(), None, true),
+            ("ours after all", recreated, Some(observed(ID, 3, 2, "1")), true),
             ("gone", told, None, true),
             ("still awaited", json!({"topicId": ID}), None, false),
             ("come", json!({}), Some(observed(ID, 3, 2, "1")), true),

@@ -6,6 +6,9 @@ use penstock_kafka::{Error, PerTopic, TopicConfig, TopicDescription, TopicId};
 
 use crate::clusters::{ClusterConnection, if_known};
 
+/// The key that says what becomes of old records.
+pub(super) const CLEANUP_POLICY: &str = "cleanup.policy";
+
 /// A topic as it stands in Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedTopic {
@@ -59,12 +62,17 @@ fn together(name: &str, topic: Option<&TopicDescription>, config: Option<&TopicC
     }
 }
 
+/// Whether a `cleanup.policy` keeps only the last record of each key.
+pub(super) fn compacts(policy: &str) -> bool {
+    policy.split(',').any(|way| way.trim() == "compact")
+}
+
 fn observed(topic: &TopicDescription, config: &TopicConfig) -> ObservedTopic {
     ObservedTopic {
         id: topic.id,
         partitions: topic.partition_count(),
         replication_factors: topic.partitions.iter().filter_map(|p| i16::try_from(p.replicas.len()).ok()).collect(),
-        is_compacted: config.value("cleanup.policy").is_some_and(|policy| policy.split(',').any(|way| way.trim() == "compact")),
+        is_compacted: config.value(CLEANUP_POLICY).is_some_and(compacts),
         config: config.overrides(),
     }
 }

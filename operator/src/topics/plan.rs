@@ -93,7 +93,9 @@ fn recreated(desired: &ValidatedTopic, owned: TopicId, found: TopicId) -> Refusa
 fn partitions(desired: &ValidatedTopic, observed: &ObservedTopic) -> (Option<TopicAction>, Option<Refusal>) {
     let from = observed.partitions;
     match desired.partitions {
-        Some(total) if total > from && observed.is_compacted && !desired.allow_key_moves => (None, Some(key_moves(from, total))),
+        Some(total) if total > from && (observed.is_compacted || desired.is_compacted()) && !desired.allow_key_moves => {
+            (None, Some(key_moves(from, total)))
+        }
         Some(total) if total > from => (Some(TopicAction::AddPartitions { from, total }), None),
         Some(total) if total < from => {
             let message = format!("the topic has {from} partitions, and Kafka cannot take any away: set spec.partitions to {from}");
@@ -144,7 +146,7 @@ fn config(desired: &ValidatedTopic, history: &History, observed: &ObservedTopic)
 }
 
 /// Whether Kafka reads both texts as the same value: it writes `TRUE` back as `true`, `compact, delete` as `compact,delete`, `0.50` as `0.5`.
-fn same_value(declared: &str, found: &str) -> bool {
+pub(super) fn same_value(declared: &str, found: &str) -> bool {
     let (declared, found) = (declared.trim(), found.trim());
     let is_flag = |text: &str| text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false");
     declared == found
@@ -163,16 +165,17 @@ fn same_number(declared: &str, found: &str) -> bool {
 }
 
 /// The keys that must be remembered as ours before the plan is carried out: a crash in between must not leave a key that nobody un-sets.
+/// One that is left to others is not ours, nor ever becomes a key that we un-set.
 #[must_use]
 pub fn managed_before(desired: &ValidatedTopic, history: &History) -> BTreeSet<String> {
-    history.managed_config.iter().chain(desired.config.keys()).cloned().collect()
+    history.managed_config.iter().chain(desired.config.keys()).filter(|key| desired.enforces(key)).cloned().collect()
 }
 
 /// The keys that are ours once the plan was carried out and `observed` was seen: declared ones, and those that are not gone yet.
 #[must_use]
 pub fn managed_after(desired: &ValidatedTopic, history: &History, observed: &ObservedTopic) -> BTreeSet<String> {
     let still_there = history.managed_config.iter().filter(|key| observed.config.contains_key(*key));
-    desired.config.keys().chain(still_there).cloned().collect()
+    desired.config.keys().chain(still_there).filter(|key| desired.enforces(key)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -305,15 +308,26 @@ mod tests {
 
     #[test]
     fn a_compacted_topic_grows_only_where_keys_may_move() {
-        for (from, total, is_compacted, allowed, grows) in
-            [(3, 6, false, false, true), (3, 6, true, false, false), (3, 6, true, true, true), (6, 6, true, false, false)]
-        {
-            let desired = ValidatedTopic { allow_key_moves: allowed, ..desired(Some(total), None, &[]) };
+        for (from, total, is_compacted, declared, ignored, allowed, grows) in [
+            (3, 6, false, None, false, false, true),
+            (3, 6, true, None, false, false, false),
+            (3, 6, true, None, false, true, true),
+            (6, 6, true, None, false, false, false),
+            // It becomes one, was one until now, or is left to others.
+            (3, 6, false, Some("delete, compact"), false, false, false),
+            (3, 6, true, Some("delete"), false, false, false),
+            (3, 6, false, Some("compact"), true, false, true),
+            (3, 6, false, Some("delete"), false, false, true),
+        ] {
+            let row = format!("{from} {total} {is_compacted} {declared:?} {ignored} {allowed}");
+            let mut desired = ValidatedTopic { allow_key_moves: allowed, ..desired(Some(total), None, &[]) };
+            desired.config.extend(declared.map(|policy| ("cleanup.policy".to_owned(), policy.to_owned())));
+            desired.config_policy.extend(ignored.then(|| ("cleanup.*".to_owned(), ConfigPolicy::Ignore)));
             let observed = ObservedTopic { is_compacted, ..observed(from, &[1], &[]) };
             let plan = plan(&desired, &history(None, &[]), Some(&observed));
-            assert_eq!(!plan.actions.is_empty(), grows, "{from} {total} {is_compacted} {allowed}");
+            assert_eq!(plan.actions.iter().any(|action| matches!(action, TopicAction::AddPartitions { .. })), grows, "{row}");
             let refused = plan.refusal.map(|refusal| refusal.reason);
-            assert_eq!(refused, (from < total && !grows).then_some(Reason::KeyMovesRefused), "{from} {total} {is_compacted} {allowed}");
+            assert_eq!(refused, (from < total && !grows).then_some(Reason::KeyMovesRefused), "{row}");
         }
     }
 
@@ -345,6 +359,21 @@ mod tests {
             let desired = ValidatedTopic { config_policy: policies, ..desired(None, None, declared) };
             let plan = plan(&desired, &history(Some(ID), managed), Some(&observed(3, &[1], there)));
             assert_eq!(plan.actions, action.into_iter().collect::<Vec<_>>(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_left_to_others_is_not_ours() {
+        let ignoring = |declared: &[(&str, &str)]| ValidatedTopic {
+            config_policy: [("a.*".to_owned(), ConfigPolicy::Ignore)].into(),
+            ..desired(None, None, declared)
+        };
+        for (name, declared, managed, ours) in
+            [("declared", &[("a.b", "1"), ("c", "1")][..], &[][..], &["c"][..]), ("managed before", &[], &["a.b", "c"], &["c"])]
+        {
+            let (desired, history) = (ignoring(declared), history(Some(ID), managed));
+            assert_eq!(managed_before(&desired, &history), keys(ours), "{name}");
+            assert_eq!(managed_after(&desired, &history, &observed(3, &[1], &[("a.b", "1"), ("c", "1")])), keys(ours), "{name}");
         }
     }
 

@@ -9,6 +9,8 @@ use penstock_kafka::Error;
 
 use crate::{clusters::ClusterConnection, refusal::Refusal};
 
+/// The pause before it is looked again whether the topic is still in use, at first and at most.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 /// How many groups are named.
 const NAMED: usize = 10;
 
@@ -36,6 +38,14 @@ pub async fn held(connection: &ClusterConnection, topic: &str, lasts: Duration, 
         Err(Error::UnknownTopic { .. }) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The pause before the next look at a topic that is held: as long as it has been held, so that it doubles.
+#[must_use]
+pub fn look_again(topic: &KafkaTopic, now: Timestamp) -> Duration {
+    let begun = topic.metadata.deletion_timestamp.as_ref().map_or(now, |begun| begun.0);
+    let held = Duration::try_from(now.duration_since(begun)).unwrap_or_default();
+    held.clamp(LOOK_AGAIN.0, LOOK_AGAIN.1)
 }
 
 fn why(groups: &BTreeSet<String>, written_within: Option<Duration>) -> Option<Refusal> {
@@ -79,6 +89,25 @@ mod tests {
             let cluster = json!({"bootstrapServers": ["kafka:9092"], "topicDefaults": {"deletionProtectionSeconds": default}});
             let cluster = serde_json::from_value(cluster).unwrap();
             assert_eq!(lasts(&topic, &cluster), seconds.map(Duration::from_secs), "{own:?} {default:?} {anyway:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_looked_at_ever_less_often() {
+        let topic: KafkaTopic = serde_json::from_value(json!({
+            "apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaTopic", "spec": {},
+            "metadata": {"name": "orders", "deletionTimestamp": "2026-01-01T00:01:00Z"},
+        }))
+        .unwrap();
+        for (now, seconds) in [
+            ("2026-01-01T00:00:00Z", 10),
+            ("2026-01-01T00:01:00Z", 10),
+            ("2026-01-01T00:01:10Z", 10),
+            ("2026-01-01T00:01:20Z", 20),
+            ("2026-01-01T00:01:40Z", 40),
+            ("2026-01-01T09:00:00Z", 60),
+        ] {
+            assert_eq!(look_again(&topic, now.parse().unwrap()).as_secs(), seconds, "{now}");
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use penstock_crds::{
     KafkaTopic, KafkaTopicStatus,
@@ -12,10 +13,10 @@ use penstock_crds::{
 use penstock_kafka::Error as KafkaError;
 
 use super::{
-    apply::{Applied, LOOK_AGAIN, apply, begin_new_partitions, delete, settle},
+    apply::{Applied, apply, begin_new_partitions, delete, settle},
     approval,
     deletion::{self, Departure},
-    drift::Fate,
+    drift::{self, Fate},
     finalizer, growth,
     notice::{self, Cause},
     observe::{ObservedTopic, observe},
@@ -23,7 +24,7 @@ use super::{
     plan::{Plan, TopicAction, managed_after, managed_before, plan},
     protection,
     refused::refused,
-    report::{fail, now, refuse, report, tell_of_drift},
+    report::{fail, hold, now, refuse, report, tell_of_drift, tell_refusal},
     status::{self, Knowledge, as_declared, history},
     validate::{ValidatedTopic, validate},
 };
@@ -37,8 +38,6 @@ use crate::{
 
 /// The pause between two attempts to delete a topic.
 const DELETE_AGAIN: Duration = Duration::from_secs(2);
-/// The pause before it is looked again whether a topic is still in use that shall be deleted.
-const HELD_AGAIN: Duration = Duration::from_secs(10);
 
 /// Reconciles one object.
 pub(super) async fn reconcile(topic: Arc<KafkaTopic>, context: Arc<Context>) -> Result<Next, Error> {
@@ -108,8 +107,13 @@ async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result
             Statement::new(ConditionType::Ready, Some(false), Reason::Suspended, format!("suspended; {}", notice::pending(actions)))
         }
     };
+    if found.plan.is_of_another_topic() {
+        // What was told of ours stays.
+        return report(context, topic, knowledge, &statement).await.map(|()| Next::AwaitChange);
+    }
     let status = status::status(topic, knowledge, &statement, &now());
-    tell_of_drift(context, topic, status, approval::changes(&found.plan.actions), Fate::Open, &statement).await?;
+    let drifted = drift::among(topic, approval::changes(&found.plan.actions));
+    tell_of_drift(context, topic, status, drifted, Fate::Open, &statement).await?;
     Ok(Next::AwaitChange)
 }
 
@@ -120,7 +124,7 @@ async fn await_approval(context: &Context, topic: &KafkaTopic, found: &Found) ->
     let statement = approval::awaited(topic, &changes).still_not_ready(before);
     let status = status::status(topic, observed_only(topic, found), &statement, &now());
     let status = KafkaTopicStatus { plan: changes.clone(), ..status };
-    tell_of_drift(context, topic, status, changes, Fate::Open, &statement).await?;
+    tell_of_drift(context, topic, status, drift::among(topic, changes), Fate::Open, &statement).await?;
     Ok(Next::AwaitChange)
 }
 
@@ -136,25 +140,31 @@ fn observed_only<'a>(topic: &KafkaTopic, found: &'a Found) -> Knowledge<'a> {
 /// Does what is planned, looks whether it is seen, and reports.
 async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic, found: Found) -> Result<Next, Error> {
     let is_adoption = found.observed.is_some() && history(&topic).topic_id.is_none();
-    let was_lost = found.observed.is_none() && history(&topic).topic_id.is_some();
-    let cause = if was_lost || status::was_as_declared(&topic) { Cause::Drift } else { Cause::Declared };
-    let changes = if cause == Cause::Drift { approval::changes(&found.plan.actions) } else { Vec::new() };
+    let lost = history(&topic).topic_id.filter(|_| found.observed.is_none());
+    // From the object as it is before anything is written down.
+    let drifted = drift::among(&topic, approval::changes(&found.plan.actions));
     let topic = remember(context, topic, desired, &found.plan).await?;
     let history = history(&topic);
     for action in &found.plan.actions {
         match apply(&found.connection, &desired.name, action).await {
             Ok(Applied::Done) => {}
-            Ok(Applied::MadeByOthers) => return Ok(Next::After(LOOK_AGAIN)),
+            Ok(Applied::MadeByOthers) => {
+                let Some(lost) = lost else { return Ok(Next::Backoff) };
+                let knowledge = Knowledge::Missing { lost: Some(lost), managed: managed_before(desired, &history) };
+                return hold(context, &topic, knowledge, &made_by_others(desired), drifted).await;
+            }
             Err(error) => {
                 let managed = managed_before(desired, &history);
                 let knowledge = match &found.observed {
                     Some(observed) => Knowledge::Seen { observed, managed },
-                    None => Knowledge::Missing { managed },
+                    // Where it may have been made all the same, the next look must not take it for somebody else's.
+                    None => Knowledge::Missing { lost: lost.filter(|_| was_not_done(&error)), managed },
                 };
                 context.connections.failed(&found.cluster.name, &error);
-                return refuse(context, &topic, knowledge, &refused(action, &error), Next::Backoff).await;
+                return hold(context, &topic, knowledge, &refused(action, &error), drifted).await;
             }
         }
+        let cause = cause(action, &drifted);
         let done = notice::done(action, cause);
         if notice::is_news(action, cause) {
             context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), done).await;
@@ -165,7 +175,10 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
     let seen = if found.plan.actions.is_empty() { Ok(found.observed) } else { settle(&found.connection, desired, &history).await };
     let seen = match seen {
         Ok(seen) => seen,
-        Err(error) => return fail(context, &topic, &found.cluster, Knowledge::Nothing, &error).await,
+        Err(error) => {
+            context.connections.failed(&found.cluster.name, &error);
+            return hold(context, &topic, Knowledge::Nothing, &Refusal::from(&error), drifted).await;
+        }
     };
     if let Some(grown) = growth::grown(&found.plan, &desired.name, seen.as_ref()) {
         let pipelines = context.watches.pipelines.select(|_| true);
@@ -174,11 +187,28 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
             context.events.publish::<KafkaTopic>(&topic.metadata, "AddPartitions", notice::begun(&groups)).await;
         }
     }
-    let next = conclude(context, &topic, desired, seen.as_ref(), changes).await?;
+    let next = conclude(context, &topic, desired, seen.as_ref(), drifted).await?;
     if let (true, Some(adopted), Next::AwaitChange) = (is_adoption, &seen, next) {
         context.events.publish::<KafkaTopic>(&topic.metadata, "Adopt", notice::adopted(adopted)).await;
     }
     Ok(next)
+}
+
+fn cause(action: &TopicAction, drifted: &[PlannedChange]) -> Cause {
+    let is_drift = approval::changes(std::slice::from_ref(action)).iter().any(|change| drifted.contains(change));
+    if is_drift { Cause::Drift } else { Cause::Declared }
+}
+
+fn made_by_others(desired: &ValidatedTopic) -> Refusal {
+    Refusal::new(Reason::Progressing, format!("somebody else made the topic `{}` again meanwhile: it is looked at anew", desired.name))
+}
+
+/// Whether Kafka said no: an answer that did not come, or does not speak of the topic, is none.
+fn was_not_done(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::NotReady { code, .. } => *code > 0,
+        error => !error.is_retriable() && !error.is_fatal(),
+    }
 }
 
 /// Reports what was seen once everything was done that can be.
@@ -187,25 +217,26 @@ async fn conclude(
     topic: &KafkaTopic,
     desired: &ValidatedTopic,
     seen: Option<&ObservedTopic>,
-    reverted: Vec<PlannedChange>,
+    drifted: Vec<PlannedChange>,
 ) -> Result<Next, Error> {
     let history = history(topic);
     let left = plan(desired, &history, seen);
     let knowledge = match seen {
         Some(_) if left.is_of_another_topic() => Knowledge::Nothing,
         Some(observed) => Knowledge::Seen { observed, managed: managed_after(desired, &history, observed) },
-        None => Knowledge::Missing { managed: managed_before(desired, &history) },
+        None => Knowledge::Missing { lost: None, managed: managed_before(desired, &history) },
     };
     if !left.actions.is_empty() {
         let message = format!("a change was sent to Kafka and is not seen yet: {}", notice::pending(&left.actions));
-        return refuse(context, topic, knowledge, &Refusal::new(Reason::Progressing, message), Next::Backoff).await;
+        return hold(context, topic, knowledge, &Refusal::new(Reason::Progressing, message), drifted).await;
     }
     // What changes in Kafka later is found by the sweep.
     match &left.refusal {
-        Some(refusal) => refuse(context, topic, knowledge, refusal, Next::AwaitChange).await,
+        Some(refusal) if left.is_of_another_topic() => refuse(context, topic, knowledge, refusal, Next::AwaitChange).await,
+        Some(refusal) => tell_refusal(context, topic, knowledge, refusal, (drifted, Fate::Reverted)).await.map(|()| Next::AwaitChange),
         None => {
             let status = status::status(topic, knowledge, &as_declared(), &now());
-            tell_of_drift(context, topic, status, reverted, Fate::Reverted, &as_declared()).await.map(|()| Next::AwaitChange)
+            tell_of_drift(context, topic, status, drifted, Fate::Reverted, &as_declared()).await.map(|()| Next::AwaitChange)
         }
     }
 }
@@ -219,13 +250,20 @@ async fn remember(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic
     let sets = plan.actions.iter().any(|action| matches!(action, TopicAction::SetConfig { .. }));
     let status = if creates && history.topic_id.is_some() {
         let creating = Statement::new(ConditionType::Ready, Some(false), Reason::Progressing, "the topic is being created");
-        status::status(&topic, Knowledge::Missing { managed }, &creating, &now())
+        let status = status::status(&topic, Knowledge::Missing { lost: None, managed }, &creating, &now());
+        // A refusal that stands is not told anew by each attempt.
+        let refused = topic.status.as_ref().map(|before| &before.conditions).filter(|told| is_refused(told)).cloned();
+        KafkaTopicStatus { conditions: refused.unwrap_or(status.conditions), ..status }
     } else if sets {
         status::remembering(&topic, managed)
     } else {
         return Ok(topic);
     };
     Ok(written::write(context, &topic, topic.status.as_ref(), &status).await?.unwrap_or(topic))
+}
+
+fn is_refused(told: &[Condition]) -> bool {
+    told.iter().any(|condition| condition.type_ == ConditionType::Ready.as_str() && condition.status == "False")
 }
 
 /// Lets the object go, and the topic before it where it shall and can.
@@ -245,15 +283,15 @@ async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
                 None
             }
             Err(refusal) if refusal.reason == Reason::DeletionHeld => {
-                return refuse(context, &topic, Knowledge::Nothing, &refusal, Next::After(HELD_AGAIN)).await;
+                let again = Next::After(protection::look_again(&topic, Timestamp::now()));
+                return refuse(context, &topic, Knowledge::Nothing, &refusal, again).await;
             }
             Err(refusal) if refusal.reason == Reason::TopicRecreated => Some(deletion::abandoned(&topic, &refusal)),
             Err(refusal) => match deletion::time_left(&topic, context.settings.deletion_timeout, Timestamp::now()) {
                 None => Some(deletion::abandoned(&topic, &refusal)),
                 Some(left) => {
-                    let message = format!("the topic cannot be deleted yet, and will be left in Kafka if that lasts: {refusal}");
                     let before = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-                    let statement = Refusal::new(Reason::Deleting, message).still_not_ready(before);
+                    let statement = deletion::waits(&refusal).still_not_ready(before);
                     report(context, &topic, Knowledge::Nothing, &statement).await?;
                     return Ok(Next::After(DELETE_AGAIN.min(left)));
                 }
@@ -315,4 +353,27 @@ async fn look(context: &Context, cluster: &ResolvedCluster, name: &str) -> Resul
     let connection = context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers)?;
     let observed = observe(&connection, name).await?;
     Ok((connection, observed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_no_leaves_a_lost_topic_lost() {
+        let message = || "words".to_owned();
+        for (error, was_not_made) in [
+            (KafkaError::TopicExists { topic: message() }, true),
+            (KafkaError::PolicyViolation { message: message() }, true),
+            (KafkaError::Authorization { message: message() }, true),
+            (KafkaError::NotReady { code: 89, message: message() }, true),
+            (KafkaError::NotReady { code: 0, message: message() }, false),
+            (KafkaError::NotReady { code: -1, message: message() }, false),
+            (KafkaError::Timeout { reason: message() }, false),
+            (KafkaError::Unreachable { reason: message() }, false),
+            (KafkaError::Closed, false),
+        ] {
+            assert_eq!(was_not_done(&error), was_not_made, "{error:?}");
+        }
+    }
 }

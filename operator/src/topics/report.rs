@@ -47,6 +47,35 @@ pub(super) async fn refuse(
     Ok(next)
 }
 
+/// Reports a refusal, and the drift that stays because of it; it is tried again, ever less often.
+pub(super) async fn hold(
+    context: &Context,
+    topic: &KafkaTopic,
+    knowledge: Knowledge<'_>,
+    refusal: &Refusal,
+    drifted: Vec<PlannedChange>,
+) -> Result<Next, Error> {
+    if drifted.is_empty() {
+        return refuse(context, topic, knowledge, refusal, Next::Backoff).await;
+    }
+    tell_refusal(context, topic, knowledge, refusal, (drifted, Fate::Open)).await?;
+    Ok(Next::Backoff)
+}
+
+/// Writes the status with a refusal and what became of drift.
+pub(super) async fn tell_refusal(
+    context: &Context,
+    topic: &KafkaTopic,
+    knowledge: Knowledge<'_>,
+    refusal: &Refusal,
+    (drifted, fate): (Vec<PlannedChange>, Fate),
+) -> Result<(), Error> {
+    let before = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    let statement = refusal.still_not_ready(before);
+    let status = status::status(topic, knowledge, &statement, &now());
+    tell_of_drift(context, topic, status, drifted, fate, &statement).await
+}
+
 /// Writes the status; tells a refusal that is news as an event too.
 pub(super) async fn report(context: &Context, topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statement) -> Result<(), Error> {
     tell(context, topic, &status::status(topic, knowledge, statement, &now()), statement).await
@@ -70,11 +99,11 @@ pub(super) async fn tell_of_drift(
     context: &Context,
     topic: &KafkaTopic,
     status: KafkaTopicStatus,
-    changes: Vec<PlannedChange>,
+    drifted: Vec<PlannedChange>,
     fate: Fate,
     statement: &Statement,
 ) -> Result<(), Error> {
-    let drift = drift::of(topic, changes, fate, &now());
+    let drift = drift::of(topic, drifted, fate, &now());
     let known = topic.status.as_ref().and_then(|status| status.drift.as_ref());
     let is_new = drift.is_some() && drift.as_ref() != known;
     let status = drift::told(status, topic, drift, fate, &now());

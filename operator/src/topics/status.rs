@@ -7,6 +7,7 @@ use penstock_crds::{
     KafkaTopic, KafkaTopicStatus,
     condition::{ConditionType, Reason, Statement, conditions},
 };
+use penstock_kafka::TopicId;
 
 use super::{observe::ObservedTopic, plan::History};
 
@@ -22,6 +23,8 @@ pub enum Knowledge<'a> {
     },
     /// The topic is ours and was seen to be missing.
     Missing {
+        /// The one that we owned, where nothing of ours stands in its place: another of its name is somebody else's.
+        lost: Option<TopicId>,
         /// The configuration keys that are ours.
         managed: BTreeSet<String>,
     },
@@ -61,7 +64,9 @@ pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statemen
             managed_config: managed.into_iter().collect(),
             ..after
         },
-        Knowledge::Missing { managed } => KafkaTopicStatus { managed_config: managed.into_iter().collect(), ..after },
+        Knowledge::Missing { lost, managed } => {
+            KafkaTopicStatus { topic_id: lost.map(|id| id.to_string()), managed_config: managed.into_iter().collect(), ..after }
+        }
         Knowledge::Awaited => KafkaTopicStatus { topic_id: before.topic_id, managed_config: before.managed_config, ..after },
         Knowledge::Nothing => KafkaTopicStatus {
             observed_generation: after.observed_generation,
@@ -205,10 +210,12 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_was_lost_keeps_its_keys_but_not_its_id() {
+    fn a_topic_that_was_lost_keeps_its_keys_and_its_id_where_it_was_not_made_again() {
         let managed = BTreeSet::from(["a".to_owned()]);
         let creating = Statement::new(ConditionType::Ready, Some(false), Reason::Progressing, "creating");
-        let after = status(&topic(Some(&seen())), Knowledge::Missing { managed: managed.clone() }, &creating, &at(2));
-        assert_eq!(history(&topic(Some(&after))), History { topic_id: None, managed_config: managed });
+        for lost in [None, Some(ID.parse().unwrap())] {
+            let after = status(&topic(Some(&seen())), Knowledge::Missing { lost, managed: managed.clone() }, &creating, &at(2));
+            assert_eq!(history(&topic(Some(&after))), History { topic_id: lost, managed_config: managed.clone() });
+        }
     }
 }

@@ -3,15 +3,15 @@
 //! One sweep per Kafka cluster and period, of some hundred topics at a time, spread over the period. Nothing is asked of the apiserver, and
 //! what does not differ costs nothing more.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::join_all, stream};
-use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use penstock_crds::{KafkaCluster, KafkaTopic};
 use penstock_kafka::Error as KafkaError;
 use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -22,16 +22,20 @@ use super::{
 use crate::{context::Context, controller::Triggers, watch::Guarded};
 
 type TopicRef = ObjectRef<Guarded<KafkaTopic>>;
+type ClusterRef = ObjectRef<Guarded<KafkaCluster>>;
 
 /// How many topics are looked at together.
 const CHUNK: usize = 200;
 
-/// Asks for each topic that Kafka shows otherwise than its status, until the shutdown.
+/// Where a topic stands in the order of a sweep: its namespace and name.
+type Place = (String, String);
+
+/// Asks for each topic that Kafka shows otherwise than its status, until the shutdown. A sweep that breaks off begins anew.
 pub fn differences(context: &Arc<Context>, shutdown: &CancellationToken) -> Triggers<KafkaTopic> {
     let (found, differing) = unbounded_channel();
     let (context, shutdown) = (Arc::clone(context), shutdown.clone());
     let sweeping = AbortOnDropHandle::new(tokio::spawn(async move {
-        let _ = shutdown.run_until_cancelled(sweep(&context, &found)).await;
+        let _ = shutdown.run_until_cancelled(sweep_for_ever(&context, &found)).await;
     }));
     stream::unfold((differing, sweeping), |(mut differing, sweeping)| async move {
         let object = differing.recv().await?;
@@ -40,13 +44,33 @@ pub fn differences(context: &Arc<Context>, shutdown: &CancellationToken) -> Trig
     .boxed()
 }
 
+async fn sweep_for_ever(context: &Arc<Context>, found: &UnboundedSender<TopicRef>) {
+    loop {
+        let (sweeping, found) = (Arc::clone(context), found.clone());
+        let attempt = AbortOnDropHandle::new(tokio::spawn(async move { sweep(&sweeping, &found).await }));
+        if let Err(error) = attempt.await {
+            tracing::error!(%error, "the sweep of topics broke off; it begins anew");
+        }
+        sleep(context.settings.resync).await;
+    }
+}
+
 async fn sweep(context: &Context, found: &UnboundedSender<TopicRef>) {
+    let mut stopped: HashMap<String, Place> = HashMap::new();
     loop {
         let end = Instant::now() + context.settings.resync;
-        let clusters = context.watches.clusters.store().state();
-        let own = clusters.iter().filter_map(|object| object.0.as_ref().ok()).filter(|cluster| counts(context, cluster));
+        let clusters = context.watches.clusters.select(|cluster| counts(context, cluster));
+        let mut sweeps: Vec<_> = clusters
+            .iter()
+            .map(|cluster| {
+                let name = cluster.as_ref().name_any();
+                let place = stopped.remove(&name);
+                (ClusterRef::from_obj(cluster.as_ref()), name, place)
+            })
+            .collect();
         // A cluster that does not answer holds up none of the others.
-        join_all(own.map(|cluster| timeout_at(end, sweep_cluster(context, cluster, end, found)))).await;
+        join_all(sweeps.iter_mut().map(|(cluster, _, place)| timeout_at(end, sweep_cluster(context, cluster, place, end, found)))).await;
+        stopped = sweeps.into_iter().filter_map(|(_, name, place)| Some((name, place?))).collect();
         sleep_until(end).await;
     }
 }
@@ -55,20 +79,47 @@ fn counts(context: &Context, cluster: &KafkaCluster) -> bool {
     cluster.metadata.namespace.as_deref() == Some(context.settings.namespace.as_str())
 }
 
-async fn sweep_cluster(context: &Context, cluster: &KafkaCluster, end: Instant, found: &UnboundedSender<TopicRef>) {
-    let name = cluster.metadata.name.as_deref().unwrap_or_default();
-    let topics = context.watches.topics.select(|topic| topic.cluster_name() == name && is_followed(topic));
+/// Looks at the topics of a cluster. `place`: the last one that was looked at, where the sweep before was cut, and where this one is.
+async fn sweep_cluster(
+    context: &Context,
+    cluster: &ClusterRef,
+    place: &mut Option<Place>,
+    end: Instant,
+    found: &UnboundedSender<TopicRef>,
+) {
+    let topics = context.watches.topics.select(|topic| topic.cluster_name() == cluster.name && is_followed(topic));
+    let topics = in_turn(topics, place.as_ref());
     let (begin, chunks) = (Instant::now(), topics.chunks(CHUNK));
     let pause = pause(end.saturating_duration_since(begin), chunks.len());
     let mut turn = begin;
     for chunk in chunks {
         turn += pause;
         sleep_until(turn).await;
-        if let Err(error) = compare(context, cluster, chunk, found).await {
-            context.connections.failed(name, &error);
+        // It may have gone, or lead elsewhere by now.
+        let latest = context.watches.clusters.store().get(cluster);
+        let Some(latest) = latest.as_deref().and_then(|object| object.0.as_ref().ok()) else { return };
+        // Before the look: one that never ends must not keep the others from their turn.
+        *place = chunk.last().map(|topic| place_of(topic.as_ref()));
+        if let Err(error) = compare(context, latest, chunk, found).await {
+            context.connections.failed(&cluster.name, &error);
             return;
         }
     }
+    *place = None;
+}
+
+fn place_of(object: &impl Resource) -> Place {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// The objects in their order, from the first one after the place on.
+fn in_turn<K: Resource>(mut objects: Vec<Arc<K>>, after: Option<&Place>) -> Vec<Arc<K>> {
+    objects.sort_by_cached_key(|object| place_of(object.as_ref()));
+    if let Some(after) = after {
+        let looked_at = objects.partition_point(|object| place_of(object.as_ref()) <= *after);
+        objects.rotate_left(looked_at);
+    }
+    objects
 }
 
 /// The pause before each of so many looks, so that the last one ends within the period too.
@@ -103,6 +154,29 @@ async fn compare(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sweep_that_was_cut_is_taken_up_where_it_stopped() {
+        let object = |(namespace, name): (&str, &str)| {
+            let mut object = KafkaTopic::new(name, serde_json::from_value(serde_json::json!({})).unwrap());
+            object.metadata.namespace = Some(namespace.to_owned());
+            Arc::new(object)
+        };
+        for (after, names) in [
+            (None, ["a/x", "a/z", "b/a"]),
+            (Some(("a", "x")), ["a/z", "b/a", "a/x"]),
+            // The one that was looked at last is gone.
+            (Some(("a", "y")), ["a/z", "b/a", "a/x"]),
+            (Some(("b", "a")), ["a/x", "a/z", "b/a"]),
+            (Some(("c", "")), ["a/x", "a/z", "b/a"]),
+        ] {
+            let after = after.map(|(namespace, name): (&str, &str)| (namespace.to_owned(), name.to_owned()));
+            let turn = in_turn([("b", "a"), ("a", "z"), ("a", "x")].map(object).to_vec(), after.as_ref());
+            let turn: Vec<_> =
+                turn.iter().map(|topic| place_of(topic.as_ref())).map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+            assert_eq!(turn, names, "{after:?}");
+        }
+    }
 
     #[test]
     fn looks_are_spread_over_the_period() {

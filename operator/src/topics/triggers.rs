@@ -1,8 +1,11 @@
 //! What asks for a reconcile of a `KafkaTopic` beside its own changes: its cluster, and others that mean the same topic.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, runtime::reflector::ObjectRef};
 use penstock_crds::KafkaTopic;
 
 use super::ownership::kafka_name;
@@ -43,7 +46,9 @@ impl Rivals {
     fn concerned(&mut self, change: &Change<KafkaTopic>) -> Vec<TopicRef> {
         let (before, after) = (change.before.as_deref().map(kafka_name), change.after.as_deref().map(kafka_name));
         let Some(object) = change.object_ref() else { return Vec::new() };
-        if before == after {
+        let uid = |object: &Option<Arc<Guarded<KafkaTopic>>>| object.as_deref().and_then(|object| object.meta().uid.clone());
+        // A relist may show another object of the same name where one was that owned the topic.
+        if before == after && uid(&change.before) == uid(&change.after) {
             return Vec::new();
         }
         let mut concerned = Vec::new();
@@ -59,7 +64,9 @@ impl Rivals {
         }
         if let Some(name) = after {
             let objects = self.0.entry(name.to_owned()).or_default();
-            concerned.extend(objects.iter().filter(|other| **other != object).cloned());
+            if before != after {
+                concerned.extend(objects.iter().filter(|other| **other != object).cloned());
+            }
             objects.insert(object);
         }
         concerned
@@ -68,8 +75,6 @@ impl Rivals {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
 
     use super::*;
@@ -78,6 +83,12 @@ mod tests {
         let spec = kafka_name.map_or(json!(5), |n| json!({"topicName": n}));
         let object = json!({"apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": name, "namespace": "shop"}, "spec": spec});
         Some(Arc::new(serde_json::from_value(object).unwrap()))
+    }
+
+    fn anew(topic: Option<Arc<Guarded<KafkaTopic>>>) -> Option<Arc<Guarded<KafkaTopic>>> {
+        let mut topic = topic.map(Arc::unwrap_or_clone)?;
+        topic.meta_mut().uid = Some("2".to_owned());
+        Some(Arc::new(topic))
     }
 
     #[test]
@@ -91,6 +102,8 @@ mod tests {
             // It cannot be read any more: what it means is its own name.
             (topic("a", Some("orders")), topic("a", None), &["b"]),
             (topic("a", None), topic("a", Some("orders")), &["b"]),
+            (topic("a", Some("orders")), anew(topic("a", Some("orders"))), &["b"]),
+            (anew(topic("a", Some("orders"))), anew(topic("a", Some("orders"))), &[]),
             (topic("a", Some("orders")), None, &["b"]),
             (topic("b", Some("orders")), None, &[]),
         ] {

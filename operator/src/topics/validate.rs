@@ -10,6 +10,7 @@ use penstock_crds::{
     topic::{ConfigPolicy, check_topic_name},
 };
 
+use super::observe::{CLEANUP_POLICY, compacts};
 use crate::{clusters::matches, refusal::Refusal};
 
 /// A topic that can be made.
@@ -43,6 +44,12 @@ impl ValidatedTopic {
         let policy = self.config_policy.iter().find(|(pattern, _)| matches(pattern, key)).map(|(_, policy)| *policy);
         policy.unwrap_or_default() == ConfigPolicy::Enforce && !OF_REASSIGNMENTS.contains(&key)
     }
+
+    /// Whether only the last record of each key shall be kept.
+    #[must_use]
+    pub fn is_compacted(&self) -> bool {
+        self.enforces(CLEANUP_POLICY) && self.config.get(CLEANUP_POLICY).is_some_and(|policy| compacts(policy))
+    }
 }
 
 /// Checks a `KafkaTopic`.
@@ -63,6 +70,10 @@ pub fn validate(topic: &KafkaTopic, cluster: &KafkaClusterSpec) -> Result<Valida
         config_policy: spec.config_policy.clone(),
         allow_key_moves: spec.allow_key_moves,
     };
+    if let Some(key) = OF_REASSIGNMENTS.iter().find(|key| valid.config.contains_key(**key)) {
+        let message = format!("spec.config holds `{key}`, which belongs to running reassignments and is never set: remove it");
+        return Err(Refusal::new(Reason::InvalidSpec, message));
+    }
     let too_few = |what, number| Refusal::new(Reason::InvalidSpec, format!("spec.{what} is {number}: it must be at least 1"));
     if let Some(partitions) = valid.initial_partitions.filter(|p| *p < 1) {
         return Err(too_few("partitions", partitions));
@@ -101,7 +112,9 @@ mod tests {
         let none = json!({});
         let refused = |reason: Reason, words: &'static str| Err((reason, words));
         type Expected = Result<(Option<i32>, Option<i32>, Option<i16>), (Reason, &'static str)>;
-        let rows: [(Value, &Value, Expected); 9] = [
+        let throttled = json!({"config": {"follower.replication.throttled.replicas": "*"}});
+        let rows: [(Value, &Value, Expected); 10] = [
+            (throttled, &none, refused(Reason::InvalidSpec, "remove it")),
             (json!({}), &none, Ok((None, None, None))),
             (json!({}), &defaults, Ok((None, Some(6), Some(3)))),
             (json!({"partitions": 3, "replicationFactor": 1}), &defaults, Ok((Some(3), Some(3), Some(1)))),

@@ -37,19 +37,14 @@ impl TopicAdmin {
     /// The groups that have members and have committed something of a topic.
     ///
     /// # Errors
-    /// A broker did not answer, so that those that it coordinates are not known.
+    /// A broker did not answer, so that those that it coordinates are not known; or what a group with members has committed cannot
+    /// be told.
     pub async fn groups_reading(&self, topic: &str) -> Result<BTreeSet<String>> {
         let brokers = self.brokers().await?;
         let asking = self.asking(first(&brokers)?);
         let live = wire::in_states(&asking, &brokers, &wire::LIVE).await?;
         let live: Vec<&str> = live.iter().map(String::as_str).collect();
-        let mut reading = BTreeSet::new();
-        for (group, committed) in wire::offsets(&asking, &self.coordinators, &live).await? {
-            if committed?.keys().any(|partition| partition.topic == topic) {
-                reading.insert(group);
-            }
-        }
-        Ok(reading)
+        wire::reading(&asking, &self.coordinators, &live, topic).await
     }
 
     /// Whether a topic has records that are not older than this, in milliseconds since 1970.
@@ -57,11 +52,13 @@ impl TopicAdmin {
     /// # Errors
     /// Kafka refuses or does not answer.
     pub async fn is_written_since(&self, topic: &str, timestamp_ms: i64) -> Result<bool> {
-        let described =
-            self.describe(&[topic]).await?.remove(topic).unwrap_or_else(|| Err(Error::UnknownTopic { topic: topic.to_owned() }))?;
+        // No answer is no word on whether the topic is there, nor on whether it is written.
+        let untold = || Error::NotReady { code: 0, message: format!("Kafka's answer does not tell all of the topic {topic}") };
+        let described = self.describe(&[topic]).await?.remove(topic).ok_or_else(untold)??;
         let partitions: Vec<_> = described.partitions.iter().map(|info| TopicPartition::new(topic, info.id)).collect();
-        for found in self.offsets_at(&partitions, timestamp_ms).await?.into_values() {
-            if found?.is_some() {
+        let mut found = self.offsets_at(&partitions, timestamp_ms).await?;
+        for partition in &partitions {
+            if found.remove(partition).ok_or_else(untold)??.is_some() {
                 return Ok(true);
             }
         }
