@@ -33,7 +33,7 @@ struct Page {
     renewal: Renewal,
 }
 
-/// When the offsets of a pipeline without workers were committed again.
+/// When the offsets of a pipeline without workers were committed again. While it has workers brokers keep them.
 #[derive(Clone, Copy, Default)]
 struct Renewal {
     tried: Option<Duration>,
@@ -87,7 +87,15 @@ impl Book {
         }
     }
 
-    /// Whether the offsets of a pipeline without workers must be committed again. Nobody knows when they were before the first look.
+    /// Takes in that a pipeline has workers at this time: brokers count from when the last one goes.
+    pub fn awake(&self, uid: &str, now: Duration) {
+        if let Some(page) = self.lock().get_mut(uid) {
+            page.renewal = Renewal { tried: None, done: Some(now) };
+        }
+    }
+
+    /// Whether the offsets of a pipeline without workers must be committed again. Where none were seen since the operator was started,
+    /// nobody knows for how long there were none.
     pub fn renewal_is_due(&self, uid: &str, now: Duration, retention: Option<Duration>) -> bool {
         let pages = self.lock();
         let Some(Renewal { tried, done }) = pages.get(uid).map(|page| page.renewal) else { return false };
@@ -153,6 +161,9 @@ mod tests {
         book.renewed("uid", day + second(60), false);
         assert!(due(day + second(120)), "a failure does not count as done");
         assert!(!book.renewal_is_due("another", day, None));
+        book.awake("uid", 2 * day);
+        assert!(!due(2 * day + second(5)) && !due(3 * day - second(1)), "it has just fallen asleep");
+        assert!(due(3 * day));
     }
 
     fn subject(policy: Policy) -> Subject {

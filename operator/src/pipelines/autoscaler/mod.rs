@@ -134,7 +134,10 @@ impl Autoscaler {
                 self.book.seen(uid, answers.looks.get(&subject.group).cloned().unwrap_or_default());
             }
             let partitions = answers.as_ref().and_then(|answers| answers::partitions(subject, answers));
-            if workers.declared == 0 {
+            // Workers that are not declared any more drain and commit until their pods are gone.
+            if workers.declared > 0 || !children.pods_of(&subject.namespace, &subject.name).is_empty() {
+                self.book.awake(uid, now);
+            } else {
                 asleep.push((uid.as_str(), subject));
             }
             if self.book.look(uid, now, partitions, workers) {
