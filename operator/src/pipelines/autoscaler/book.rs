@@ -95,10 +95,11 @@ impl Book {
     }
 
     /// Whether the offsets of a pipeline without workers must be committed again. Where none were seen since the operator was started,
-    /// nobody knows for how long there were none.
+    /// nobody knows for how long there were none. Never in a dry run.
     pub fn renewal_is_due(&self, uid: &str, now: Duration, retention: Option<Duration>) -> bool {
         let pages = self.lock();
-        let Some(Renewal { tried, done }) = pages.get(uid).map(|page| page.renewal) else { return false };
+        let page = pages.get(uid).filter(|page| !page.subject.dry_run);
+        let Some(Renewal { tried, done }) = page.map(|page| page.renewal) else { return false };
         let paused = tried.is_some_and(|tried| now.saturating_sub(tried) < RENEWED_AGAIN);
         !paused && done.is_none_or(|done| renewal_is_due(now.saturating_sub(done), retention))
     }
@@ -149,9 +150,8 @@ mod tests {
     #[test]
     fn only_a_commit_that_succeeded_counts() {
         let (second, day) = (Duration::from_secs, Duration::from_secs(86_400));
-        let policy = Policy { min: 0, max: 3, drain: second(30), idle: second(60), interval: second(5) };
         let book = Book::default();
-        book.follow("uid", subject(policy));
+        book.follow("uid", subject(policy()));
         let due = |now| book.renewal_is_due("uid", now, Some(4 * day));
         assert!(due(second(0)), "nobody knows when they were before");
         book.renewed("uid", second(0), false);
@@ -164,6 +164,13 @@ mod tests {
         book.awake("uid", 2 * day);
         assert!(!due(2 * day + second(5)) && !due(3 * day - second(1)), "it has just fallen asleep");
         assert!(due(3 * day));
+        book.follow("uid", Subject { dry_run: true, ..subject(policy()) });
+        assert!(!due(3 * day), "a dry run writes nothing");
+    }
+
+    fn policy() -> Policy {
+        let second = Duration::from_secs;
+        Policy { min: 0, max: 3, drain: second(30), idle: second(60), interval: second(5) }
     }
 
     fn subject(policy: Policy) -> Subject {
@@ -177,6 +184,7 @@ mod tests {
             held: vec![],
             start_from: StartFrom::Latest,
             policy,
+            dry_run: false,
             known_speed: None,
         }
     }
