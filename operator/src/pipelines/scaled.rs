@@ -15,14 +15,24 @@ use crate::{
     scaling::{self, Decision, Limit},
 };
 
-/// The number of workers that was decided last: by the autoscaler, else what the status says from before the operator was started, else
-/// what runs. None: nothing was decided, or the pipeline's own number counts.
+/// The number of workers that was decided last: by the autoscaler, else what runs. What the status says from before the operator was
+/// started counts only where nothing tells better: while there is no Deployment, or when the pipeline was suspended. None: nothing was
+/// decided, or the pipeline's own number counts.
 #[must_use]
 pub fn decided(pipeline: &EventPipeline, told: Option<&Told>, deployment: Option<&Deployment>) -> Option<i32> {
     pipeline.spec.scaling.as_ref().filter(|scaling| !scaling.dry_run)?;
     let told = told.map(|told| i32::try_from(told.desired).unwrap_or(i32::MAX));
-    let before = || pipeline.status.as_ref()?.scaling.as_ref().filter(|_| deployment.is_some()).map(|scaling| scaling.desired);
-    told.or_else(before).or_else(|| deployment?.spec.as_ref()?.replicas)
+    let suspended = [ConditionType::Ready, ConditionType::ScalingActive].into_iter().any(|kind| was_suspended(pipeline, kind));
+    let runs = || deployment?.spec.as_ref()?.replicas;
+    let before = || Some(pipeline.status.as_ref()?.scaling.as_ref()?.desired);
+    told.or_else(|| if suspended { before().or_else(runs) } else { runs().or_else(before) })
+}
+
+/// Whether that condition says that the pipeline was suspended when its status was written.
+#[must_use]
+pub fn was_suspended(pipeline: &EventPipeline, kind: ConditionType) -> bool {
+    let conditions = pipeline.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|c| c.type_ == kind.as_str() && c.reason == Reason::Suspended.as_str())
 }
 
 /// How many workers that is within the bounds of the pipeline; a pipeline that is new begins with the fewest.
@@ -204,12 +214,24 @@ mod tests {
             scaling: Some(ScalingStatus { desired: 4, ..ScalingStatus::default() }),
             ..EventPipelineStatus::default()
         });
+        let of_condition = |kind: &str| {
+            let mut pipeline = told_before.clone();
+            let condition = json!({
+                "type": kind, "status": "True", "reason": "Suspended", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            });
+            pipeline.status.as_mut().unwrap().conditions = vec![serde_json::from_value(condition).unwrap()];
+            pipeline
+        };
         let six = told(6, scaling::Reason::Behind);
         for (name, pipeline, told, deployment, expected) in [
             ("decided", scaling(json!({"maxReplicas": 9})), Some(&six), Some(deployment(2)), 6),
             ("bounds count at once", scaling(json!({"maxReplicas": 3})), Some(&six), Some(deployment(2)), 3),
-            ("not decided yet: what the status says", told_before.clone(), None, Some(deployment(2)), 4),
-            ("the Deployment was deleted", told_before, None, None, 1),
+            ("not decided yet: what runs, whatever the status says", told_before.clone(), None, Some(deployment(2)), 2),
+            ("what runs is none", told_before.clone(), None, Some(deployment(0)), 1),
+            ("the Deployment was deleted", told_before.clone(), None, None, 4),
+            ("no longer suspended", of_condition("Ready"), None, Some(deployment(0)), 4),
+            ("and its workers start", of_condition("ScalingActive"), None, Some(deployment(0)), 4),
+            ("decided since", of_condition("Ready"), Some(&six), Some(deployment(0)), 6),
             ("not decided ever: what runs", scaling(json!({"maxReplicas": 9})), None, Some(deployment(2)), 2),
             ("new", scaling(json!({"maxReplicas": 9})), None, None, 1),
             ("new, and may sleep", scaling(json!({"minReplicas": 0, "maxReplicas": 9})), None, None, 0),
