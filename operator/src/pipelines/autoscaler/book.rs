@@ -112,16 +112,22 @@ impl Book {
         }
     }
 
-    /// Takes in what was seen. True: there is something to tell.
-    pub fn look(&self, uid: &str, at: Duration, partitions: Option<Vec<PartitionOffsets>>, workers: Workers) -> bool {
+    /// Takes in what was seen, that is, what was begun to be read at that time. True: there is something to tell.
+    pub fn look(
+        &self,
+        uid: &str,
+        (at, now): (Duration, Duration),
+        partitions: Option<Vec<PartitionOffsets>>,
+        workers: Workers,
+    ) -> bool {
         let mut pages = self.lock();
         let Some(page) = pages.get_mut(uid) else { return false };
         page.history.record(Observation { at, partitions, workers }, &page.subject.policy);
-        let decision = decide(&page.history, &page.subject.policy, at);
+        let decision = decide(&page.history, &page.subject.policy, now);
         let told = Told { desired: decision.desired.unwrap_or(workers.declared), decision };
-        let is_news = page.told.as_ref().is_none_or(|(since, before)| is_news(before, &told, at.saturating_sub(*since)));
+        let is_news = page.told.as_ref().is_none_or(|(since, before)| is_news(before, &told, now.saturating_sub(*since)));
         if is_news {
-            page.told = Some((at, told));
+            page.told = Some((now, told));
         }
         is_news
     }

@@ -10,16 +10,24 @@ mod retention;
 mod subject;
 mod sweep;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use futures::{StreamExt, future::join_all, stream};
+use futures::{
+    StreamExt,
+    future::join_all,
+    stream::{self, FuturesUnordered},
+};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::runtime::reflector::ObjectRef;
 use penstock_crds::EventPipeline;
 use penstock_kafka::TopicPartition;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -76,20 +84,31 @@ impl Autoscaler {
         self.book.loads(uid, self.begun.elapsed())
     }
 
-    /// Looks again and again until the shutdown.
+    /// Looks again and again until the shutdown. A cluster that takes longer than others holds up none of them.
     pub async fn run(&self, context: &Context, children: &Children, shutdown: CancellationToken) {
         let mut ticks = interval(context.settings.scaling_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut looks, mut looked_at) = (FuturesUnordered::new(), BTreeSet::new());
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                _ = ticks.tick() => {}
+                Some(cluster) = looks.next() => { looked_at.remove(&cluster); }
+                _ = ticks.tick() => {
+                    for (cluster, subjects) in self.by_cluster(context) {
+                        if looked_at.insert(cluster.clone()) {
+                            looks.push(async move {
+                                self.look_at(context, children, &cluster, &subjects).await;
+                                cluster
+                            });
+                        }
+                    }
+                }
             }
-            self.look(context, children).await;
         }
     }
 
-    async fn look(&self, context: &Context, children: &Children) {
+    /// What is watched, by the cluster that is asked.
+    fn by_cluster(&self, context: &Context) -> BTreeMap<String, Vec<(String, Subject)>> {
         self.book.keep(|uid, subject| {
             let found = context.watches.pipelines.get(&subject.namespace, &subject.name);
             found.is_some_and(|pipeline| kube::Resource::meta(pipeline.as_ref()).uid.as_deref() == Some(uid))
@@ -98,7 +117,7 @@ impl Autoscaler {
         for (uid, subject) in self.book.subjects() {
             by_cluster.entry(subject.cluster.clone()).or_default().push((uid, subject));
         }
-        join_all(by_cluster.iter().map(|(cluster, subjects)| self.look_at(context, children, cluster, subjects))).await;
+        by_cluster
     }
 
     async fn look_at(&self, context: &Context, children: &Children, cluster: &str, subjects: &[(String, Subject)]) {
@@ -111,15 +130,21 @@ impl Autoscaler {
                 _ => None,
             };
         let began = self.begun.elapsed();
+        // What takes longer is too old to decide by.
+        let limit = 3 * context.settings.scaling_interval;
         let answers = match &connection {
-            Some(connection) => match sweep(connection, subjects, |uid| self.book.looks(uid)).await {
-                Ok(answers) => {
+            Some(connection) => match timeout(limit, sweep(connection, subjects, |uid| self.book.looks(uid))).await {
+                Ok(Ok(answers)) => {
                     context.metrics.swept(self.begun.elapsed().saturating_sub(began));
                     Some(answers)
                 }
-                Err(error) => {
+                Ok(Err(error)) => {
                     context.connections.failed(cluster, &error);
                     tracing::debug!(%error, cluster, "what waits could not be read");
+                    None
+                }
+                Err(_) => {
+                    tracing::debug!(cluster, "what waits could not be read in time");
                     None
                 }
             },
@@ -140,14 +165,16 @@ impl Autoscaler {
             } else {
                 asleep.push((uid.as_str(), subject));
             }
-            if self.book.look(uid, now, partitions, workers) {
+            if self.book.look(uid, (began, now), partitions, workers) {
                 let object = ObjectRef::new(&subject.name).within(&subject.namespace);
                 // Nobody listens: the operator ends.
                 let _ = self.changes.send(object);
             }
         }
         if let (Some(connection), Some(answers)) = (&connection, &answers) {
-            self.renew((cluster, connection), answers, &asleep, now).await;
+            // What is not done by then is still due at the next look.
+            let renewed = timeout(limit, self.renew((cluster, connection), answers, &asleep, now)).await;
+            let _ = renewed.inspect_err(|_| tracing::debug!(cluster, "offsets of groups without members were not renewed in time"));
         }
     }
 
