@@ -9,7 +9,7 @@ use std::{
 use penstock_kafka::TopicPartition;
 
 use super::{subject::Subject, sweep::Looks};
-use crate::scaling::{Decision, History, Observation, PartitionOffsets, Workers, decide, renewal_is_due};
+use crate::scaling::{Decision, History, Observation, PartitionOffsets, Reason, Workers, decide, renewal_is_due};
 
 /// How often figures are told again where nothing else is news.
 const FIGURES: Duration = Duration::from_secs(30);
@@ -124,6 +124,11 @@ impl Book {
         let Some(page) = pages.get_mut(uid) else { return false };
         page.history.record(Observation { at, partitions, workers }, &page.subject.policy);
         let decision = decide(&page.history, &page.subject.policy, now);
+        // What failed now may succeed the next time: until then the number stays, and nobody need know.
+        let passing = page.history.since_complete(now).is_some_and(|since| since <= page.subject.policy.stale());
+        if decision.reason == Reason::LagUnknown && passing && page.told.is_some() {
+            return false;
+        }
         let told = Told { desired: decision.desired.unwrap_or(workers.declared), decision };
         let is_news = page.told.as_ref().is_none_or(|(since, before)| is_news(before, &told, now.saturating_sub(*since)));
         if is_news {
