@@ -112,16 +112,17 @@ impl Book {
         }
     }
 
-    /// Takes in what was seen, that is, what was begun to be read at that time. True: there is something to tell.
+    /// Takes in what was seen, that is, what was begun to be read at that time. True: there is something to tell. `workers`: none while
+    /// it is not the autoscaler that says how many run, and what was told last stays.
     pub fn look(
         &self,
         uid: &str,
         (at, now): (Duration, Duration),
         partitions: Option<Vec<PartitionOffsets>>,
-        workers: Workers,
+        workers: Option<Workers>,
     ) -> bool {
         let mut pages = self.lock();
-        let Some(page) = pages.get_mut(uid) else { return false };
+        let (Some(page), Some(workers)) = (pages.get_mut(uid), workers) else { return false };
         page.history.record(Observation { at, partitions, workers }, &page.subject.policy);
         let decision = decide(&page.history, &page.subject.policy, now);
         // What failed now may succeed the next time: until then the number stays, and nobody need know.
@@ -177,6 +178,30 @@ mod tests {
         assert!(due(3 * day));
         book.follow("uid", Subject { dry_run: true, ..subject(policy()) });
         assert!(!due(3 * day), "a dry run writes nothing");
+    }
+
+    #[test]
+    fn what_was_told_stays_until_more_is_known() {
+        let second = Duration::from_secs;
+        let book = Book::default();
+        book.follow("uid", subject(policy()));
+        let workers = |declared| Some(Workers { declared, ready: declared, ..Workers::default() });
+        let told = || book.told("uid").map(|told| (told.desired, told.decision.reason));
+        for (name, at, now, can_read, workers, tells, expected) in [
+            ("no Deployment yet", 0, 0, true, None, false, None),
+            ("the first look", 5, 5, true, workers(2), true, Some((2, Reason::AsNeeded))),
+            ("the Deployment was deleted, or it is suspended", 10, 10, true, None, false, Some((2, Reason::AsNeeded))),
+            ("not read", 15, 15, false, workers(2), false, Some((2, Reason::AsNeeded))),
+            ("for as long as a reading lasts", 20, 20, false, workers(2), false, Some((2, Reason::AsNeeded))),
+            ("for longer", 25, 25, false, workers(2), true, Some((2, Reason::LagUnknown))),
+            ("still", 30, 30, false, workers(2), false, Some((2, Reason::LagUnknown))),
+            ("read again", 35, 35, true, workers(2), true, Some((2, Reason::AsNeeded))),
+            ("read for too long", 40, 56, true, workers(2), true, Some((2, Reason::LagUnknown))),
+        ] {
+            let seen = (second(at), second(now));
+            assert_eq!(book.look("uid", seen, can_read.then(Vec::new), workers), tells, "{name}");
+            assert_eq!(told(), expected, "{name}");
+        }
     }
 
     fn policy() -> Policy {

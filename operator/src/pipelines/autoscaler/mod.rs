@@ -23,7 +23,7 @@ use futures::{
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::runtime::reflector::ObjectRef;
-use penstock_crds::EventPipeline;
+use penstock_crds::{EventPipeline, condition::ConditionType};
 use penstock_kafka::TopicPartition;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -37,7 +37,7 @@ use self::{
     sweep::{Answers, sweep},
 };
 pub use self::{book::Told, subject::Subject};
-use super::children::Children;
+use super::{children::Children, scaled};
 use crate::{
     clusters::{self, ClusterConnection},
     context::Context,
@@ -154,13 +154,14 @@ impl Autoscaler {
         let mut asleep = Vec::new();
         for (uid, subject) in subjects {
             let rebalancing = answers.as_ref().is_some_and(|answers| answers.rebalancing.contains(&subject.group));
-            let workers = workers(children.deployment_of(&subject.namespace, &subject.name).as_ref(), rebalancing);
+            let deployment = children.deployment_of(&subject.namespace, &subject.name).filter(|_| !is_suspended(context, subject));
+            let workers = deployment.map(|deployment| workers(&deployment, rebalancing));
             if let Some(answers) = &answers {
                 self.book.seen(uid, answers.looks.get(&subject.group).cloned().unwrap_or_default());
             }
             let partitions = answers.as_ref().and_then(|answers| answers::partitions(subject, answers));
             // Workers that are not declared any more drain and commit until their pods are gone.
-            if workers.declared > 0 || !children.pods_of(&subject.namespace, &subject.name).is_empty() {
+            if workers.is_some_and(|workers| workers.declared > 0) || !children.pods_of(&subject.namespace, &subject.name).is_empty() {
                 self.book.awake(uid, now);
             } else {
                 asleep.push((uid.as_str(), subject));
@@ -213,9 +214,15 @@ fn stream_of(asked: UnboundedReceiver<ObjectRef<Guarded<EventPipeline>>>) -> Tri
     stream::unfold(asked, |mut asked| async move { asked.recv().await.map(|object| (object, asked)) }).boxed()
 }
 
+/// Whether a pipeline is suspended, or was until a moment ago: its Deployment may still have the number of workers from then.
+fn is_suspended(context: &Context, subject: &Subject) -> bool {
+    let found = context.watches.pipelines.get(&subject.namespace, &subject.name);
+    let pipeline = found.as_ref().and_then(|pipeline| pipeline.0.as_ref().ok());
+    pipeline.is_some_and(|pipeline| pipeline.spec.suspend || scaled::was_suspended(pipeline, ConditionType::Ready))
+}
+
 /// The workers of a Deployment.
-fn workers(deployment: Option<&Deployment>, rebalancing: bool) -> Workers {
-    let Some(deployment) = deployment else { return Workers { rebalancing, ..Workers::default() } };
+fn workers(deployment: &Deployment, rebalancing: bool) -> Workers {
     let number = |n: Option<i32>| u32::try_from(n.unwrap_or_default()).unwrap_or_default();
     let declared = number(deployment.spec.as_ref().and_then(|spec| spec.replicas));
     let Some(status) = &deployment.status else { return Workers { declared, rolling_out: true, rebalancing, ..Workers::default() } };
@@ -239,7 +246,7 @@ mod tests {
                 "spec": {"replicas": replicas, "selector": {}, "template": {}},
                 "status": status,
             });
-            let seen = workers(Some(&serde_json::from_value(deployment).unwrap()), false);
+            let seen = workers(&serde_json::from_value(deployment).unwrap(), false);
             (seen.declared, seen.ready, seen.rolling_out)
         };
         let status = |all: i32, updated: i32, ready: i32| json!({"observedGeneration": 2, "replicas": all, "updatedReplicas": updated, "readyReplicas": ready});
@@ -249,6 +256,5 @@ mod tests {
         assert_eq!(of(3, 3, status(3, 3, 3)), (3, 3, true), "nobody has looked at it yet");
         assert_eq!(of(2, 1, status(3, 3, 3)), (1, 1, false), "some are about to go");
         assert_eq!(of(2, 0, json!({"observedGeneration": 2})), (0, 0, false));
-        assert_eq!(workers(None, true), Workers { rebalancing: true, ..Workers::default() });
     }
 }
