@@ -23,7 +23,7 @@ pub struct Answers {
     pub edges: PerPartition<PartitionEdges>,
     /// The first retry of each delay that is not due yet.
     pub due: BTreeMap<Duration, PerPartition<Option<i64>>>,
-    /// Groups that share their partitions out anew.
+    /// Groups that share their partitions out anew, as far as that is known: all, where a broker does not tell.
     pub rebalancing: BTreeSet<String>,
     /// What stands where groups go on, with the offset that was looked at, for each group.
     pub looks: BTreeMap<String, Looks>,
@@ -50,7 +50,10 @@ pub async fn sweep(
     let groups: Vec<&str> = groups.into_iter().collect();
 
     let topics = connection.look("DescribeTopics", admin.describe(&names)).await?;
-    let rebalancing = connection.look("ListConsumerGroups", admin.rebalancing_groups()).await?;
+    let rebalancing = connection.look("ListConsumerGroups", admin.rebalancing_groups()).await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "which groups share their partitions out anew is not known: all may");
+        groups.iter().map(|group| (*group).to_owned()).collect()
+    });
     let committed = connection.look("OffsetFetch", admin.offsets_of_groups(&groups)).await?;
     let at = Timestamp::now();
     let due = due(connection, subjects, &topics, at).await?;
