@@ -39,7 +39,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use penstock_crds::{EventPipeline, condition::Reason};
 use tokio_util::sync::CancellationToken;
 
-pub use self::status::group;
 use self::{
     apply::{Stopped, apply},
     autoscaler::{Autoscaler, Subject},
@@ -51,6 +50,7 @@ use self::{
     validate::{Verdict, validate},
     workers::{Workers, judge},
 };
+pub use self::{scaled::is_watched, status::group};
 use crate::{
     backoff::with_jitter,
     context::Context,
