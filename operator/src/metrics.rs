@@ -12,6 +12,7 @@ use prometheus_client::{
 
 use crate::{
     context::Watches,
+    pipelines,
     watch::{Watch, Watched},
 };
 
@@ -103,13 +104,14 @@ impl Scaling {
     }
 
     fn count(&self, watch: &Watch<EventPipeline>) {
-        // Those of pipelines that are gone.
+        // Those of pipelines that are gone, or not watched any more.
         for family in [&self.desired, &self.lag, &self.age] {
             family.clear();
         }
         for pipeline in watch.select(|pipeline| pipeline.status.as_ref().is_some_and(|status| status.scaling.is_some())) {
             let Ok(pipeline) = &pipeline.0 else { continue };
-            let Some(scaling) = pipeline.status.as_ref().and_then(|status| status.scaling.as_ref()) else { continue };
+            let watched = pipeline.status.as_ref().filter(|status| pipelines::is_watched(status));
+            let Some(scaling) = watched.and_then(|status| status.scaling.as_ref()) else { continue };
             let labels = || PipelineLabels {
                 namespace: pipeline.metadata.namespace.clone().unwrap_or_default(),
                 pipeline: pipeline.metadata.name.clone().unwrap_or_default(),

@@ -70,16 +70,20 @@ impl Native {
             }
             Ok(())
         };
-        self.request(operation, timeout, send, |event| {
+        let reply = self.request(operation, timeout, send, |event| {
             let mut count = 0;
             // SAFETY: the event holds the reply to this operation; what it points to lives as long as it.
             unsafe {
                 let result = sys::rd_kafka_event_ListOffsets_result(event.ptr());
                 let infos = array(sys::rd_kafka_ListOffsets_result_infos(result, &mut count), count);
-                Ok(infos.iter().filter_map(|info| read_offset(*info, edge)).collect())
+                Ok(infos.iter().filter_map(|info| read_offset(*info)).collect::<Vec<_>>())
             }
-        })
-        .await
+        });
+        let checked = |(partition, offset): (TopicPartition, Result<i64>)| {
+            let offset = offset.and_then(|offset| known(&partition, edge, offset));
+            (partition, offset)
+        };
+        Ok(reply.await?.into_iter().map(checked).collect())
     }
 }
 
@@ -129,7 +133,7 @@ unsafe fn read_broker(node: *const sys::rd_kafka_Node_t) -> BrokerInfo {
 
 /// # Safety
 /// The info belongs to a reply that is alive.
-unsafe fn read_offset(info: *const sys::rd_kafka_ListOffsetsResultInfo_t, edge: Edge) -> Option<(TopicPartition, Result<i64>)> {
+unsafe fn read_offset(info: *const sys::rd_kafka_ListOffsetsResultInfo_t) -> Option<(TopicPartition, Result<i64>)> {
     // SAFETY: the caller's promise covers the info and the partition it points to, of which no reference is made: its error
     // code may be any number.
     unsafe {
@@ -141,7 +145,7 @@ unsafe fn read_offset(info: *const sys::rd_kafka_ListOffsetsResultInfo_t, edge: 
         let code = ErrorCode::at(&raw const (*native).err);
         let error = code.is_error().then(|| code.into_error(code.to_string(), Some(&topic)));
         let partition = TopicPartition::new(topic, (*native).partition);
-        let outcome = error.map_or_else(|| known(&partition, edge, (*native).offset), Err);
+        let outcome = error.map_or_else(|| Ok((*native).offset), Err);
         Some((partition, outcome))
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use kafka_protocol::messages::{
     ApiKey, FindCoordinatorRequest, FindCoordinatorResponse, GroupId, ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest,
@@ -79,6 +79,10 @@ impl Coordinators {
             by_broker.entry(broker.id).or_insert_with(|| (broker.clone(), Vec::new())).1.push((*group).to_owned());
         }
         Ok((by_broker.into_values().collect(), without))
+    }
+
+    async fn of_one(&self, asking: &Asking<'_>, group: &str) -> Result<BrokerInfo> {
+        self.of(asking, &[group]).await?.into_iter().next().map(|(broker, _)| broker).ok_or_else(|| no_coordinator(group))
     }
 }
 
@@ -166,10 +170,42 @@ async fn offsets_from(
 
 async fn fetch(asking: &Asking<'_>, broker: &BrokerInfo, groups: &[String]) -> Result<Vec<OffsetFetchResponseGroup>> {
     let named = |group: &String| OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(None);
-    let question = OffsetFetchRequest::default().with_groups(groups.iter().map(named).collect());
-    let mut answer = asking.ask(broker, FETCH, &question).await?;
+    ask_offsets(asking, broker, &OffsetFetchRequest::default().with_groups(groups.iter().map(named).collect())).await
+}
+
+async fn ask_offsets(asking: &Asking<'_>, broker: &BrokerInfo, question: &OffsetFetchRequest) -> Result<Vec<OffsetFetchResponseGroup>> {
+    let mut answer = asking.ask(broker, FETCH, question).await?;
     let answer: OffsetFetchResponse = decode(&mut answer, FETCH.1)?;
     Ok(answer.groups)
+}
+
+/// What a group has committed in these partitions, or wherever it has where none are named. KIP-447: a partition that an open
+/// transaction has an offset for is an error. Of those that are not named, only such with a commit are looked at.
+pub(crate) async fn stable_offsets(
+    asking: &Asking<'_>,
+    coordinators: &Coordinators,
+    group: &str,
+    partitions: Option<&[TopicPartition]>,
+) -> Result<PerPartition<CommittedOffset>> {
+    let broker = coordinators.of_one(asking, group).await?;
+    let answer = ask_offsets(asking, &broker, &stable_question(group, partitions)).await;
+    let found = answer.and_then(|mut groups| committed(groups.pop().unwrap_or_default()));
+    found.inspect_err(|_| coordinators.forget(group))
+}
+
+fn stable_question(group: &str, partitions: Option<&[TopicPartition]>) -> OffsetFetchRequest {
+    let topics = partitions.map(|partitions| {
+        let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+        for partition in partitions {
+            topics.entry(&partition.topic).or_default().push(partition.partition);
+        }
+        let topic = |(name, indexes): (&str, Vec<i32>)| {
+            OffsetFetchRequestTopics::default().with_name(topic_name(name)).with_partition_indexes(indexes)
+        };
+        topics.into_iter().map(topic).collect()
+    });
+    let group = OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(topics);
+    OffsetFetchRequest::default().with_groups(vec![group]).with_require_stable(true)
 }
 
 fn committed(group: OffsetFetchResponseGroup) -> Result<PerPartition<CommittedOffset>> {
@@ -206,8 +242,7 @@ pub(crate) async fn in_states(asking: &Asking<'_>, brokers: &[BrokerInfo], state
 
 /// Commits offsets for a group without members. One that has some refuses.
 pub(crate) async fn commit(asking: &Asking<'_>, coordinators: &Coordinators, group: &str, offsets: &[GroupOffset]) -> Result<()> {
-    let brokers = coordinators.of(asking, &[group]).await?;
-    let (broker, _) = brokers.first().ok_or_else(|| no_coordinator(group))?;
+    let broker = coordinators.of_one(asking, group).await?;
     let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
     for offset in offsets {
         let metadata = offset.metadata.as_ref().map(|text| StrBytes::from_string(text.to_string()));
@@ -218,10 +253,10 @@ pub(crate) async fn commit(asking: &Asking<'_>, coordinators: &Coordinators, gro
         topics.entry(&offset.topic).or_default().push(partition);
     }
     let topic = |(name, partitions): (&str, Vec<OffsetCommitRequestPartition>)| {
-        OffsetCommitRequestTopic::default().with_name(TopicName(StrBytes::from_string(name.to_owned()))).with_partitions(partitions)
+        OffsetCommitRequestTopic::default().with_name(topic_name(name)).with_partitions(partitions)
     };
     let question = OffsetCommitRequest::default().with_group_id(group_id(group)).with_topics(topics.into_iter().map(topic).collect());
-    let mut answer = asking.ask(broker, COMMIT, &question).await?;
+    let mut answer = asking.ask(&broker, COMMIT, &question).await?;
     let answer: OffsetCommitResponse = decode(&mut answer, COMMIT.1)?;
     let mut results = answer.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| outcome(partition.error_code, None));
     results.try_for_each(|result| result).inspect_err(|_| coordinators.forget(group))
@@ -229,6 +264,10 @@ pub(crate) async fn commit(asking: &Asking<'_>, coordinators: &Coordinators, gro
 
 pub(super) fn group_id(group: &str) -> GroupId {
     GroupId(StrBytes::from_string(group.to_owned()))
+}
+
+fn topic_name(topic: &str) -> TopicName {
+    TopicName(StrBytes::from_string(topic.to_owned()))
 }
 
 #[cfg(test)]
@@ -250,11 +289,16 @@ mod tests {
             partition(0, 7, 0),
             partition(1, -1, 0),
             partition(2, -1, 29),
+            partition(3, -1, 88),
         ]);
         let group = |error| OffsetFetchResponseGroup::default().with_topics(vec![topic.clone()]).with_error_code(error);
         let offsets = committed(group(0)).unwrap();
         let found: Vec<_> = offsets.iter().map(|(partition, found)| (partition.partition, found.as_ref().ok().map(|c| c.offset))).collect();
-        assert_eq!(found, [(0, Some(7)), (2, None)], "nothing committed is no answer, no right to know is an error");
+        assert_eq!(
+            found,
+            [(0, Some(7)), (2, None), (3, None)],
+            "nothing committed is no answer; no right to know and a transaction are errors"
+        );
         assert!(committed(group(16)).is_err());
     }
 
@@ -284,6 +328,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn open_transactions_are_asked_about() {
+        let partitions = [("t", 4), ("u", 0), ("t", 5)].map(|(topic, partition)| TopicPartition::new(topic, partition));
+        let question = stable_question("g", Some(&partitions));
+        let topics: Vec<(&str, &[i32])> = question
+            .groups
+            .iter()
+            .flat_map(|group| group.topics.iter().flatten())
+            .map(|topic| (&**topic.name, &*topic.partition_indexes))
+            .collect();
+        assert!(question.require_stable);
+        assert_eq!(topics, [("t", &[4, 5][..]), ("u", &[0])]);
+        assert_eq!(stable_question("g", None).groups.first().map(|group| group.topics.clone()), Some(None), "all of them");
+    }
+
     /// What cannot be written down fails otherwise than what nobody answers.
     #[tokio::test]
     async fn questions_can_be_written_down() {
@@ -295,10 +354,14 @@ mod tests {
         known.lock().insert("g".to_owned(), nobody.clone());
         let fetched = offsets(&asking, &known, &["g"]).await.unwrap().remove("g").unwrap().unwrap_err();
         known.lock().insert("g".to_owned(), nobody.clone());
+        known.lock().insert("g".to_owned(), nobody.clone());
+        let partition = TopicPartition::new("t", 0);
+        let stable = stable_offsets(&asking, &known, "g", Some(std::slice::from_ref(&partition))).await.unwrap_err();
+        known.lock().insert("g".to_owned(), nobody.clone());
         let offset = GroupOffset { metadata: Some("note".into()), ..GroupOffset::new("t", 0, 7) };
         let committed = commit(&asking, &known, "g", &[offset]).await.unwrap_err();
         let listed = in_states(&asking, std::slice::from_ref(&nobody), &REBALANCING).await.unwrap_err();
-        for error in [unknown, fetched, committed, listed] {
+        for error in [unknown, fetched, stable, committed, listed] {
             assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
         }
     }

@@ -10,14 +10,18 @@ use penstock_kafka::{GroupMember, TopicPartition};
 /// The annotation that a ReplicaSet orders its pods by.
 pub const ANNOTATION: &str = "controller.kubernetes.io/pod-deletion-cost";
 
-/// The pods whose cost is another than it shall be, and what it shall be. A pod that no member of the group runs in has nothing to do.
+/// The pods whose cost is another than it shall be, and what it shall be. A pod that no member of the group runs in has nothing to do;
+/// where that is all of them, nobody knows who has, and none is told.
 #[must_use]
 pub fn costs<'a>(pods: &[&'a Pod], members: &[GroupMember], loads: &BTreeMap<TopicPartition, f64>) -> Vec<(&'a str, i32)> {
+    let runs_in = |member: &GroupMember, pod: &Pod| Some(member.host.as_str()) == pod.status.as_ref().and_then(|s| s.pod_ip.as_deref());
+    if !members.iter().any(|member| pods.iter().any(|pod| runs_in(member, pod))) {
+        return Vec::new();
+    }
     let mut order: Vec<(f64, usize, &str, &Pod)> = Vec::new();
     for pod in pods {
         let Some(name) = pod.metadata.name.as_deref() else { continue };
-        let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
-        let own = || members.iter().filter(|member| Some(member.host.as_str()) == address).flat_map(|member| &member.partitions);
+        let own = || members.iter().filter(|member| runs_in(member, pod)).flat_map(|member| &member.partitions);
         let load = own().filter_map(|partition| loads.get(partition)).sum();
         order.push((load, own().count(), name, pod));
     }
@@ -61,7 +65,8 @@ mod tests {
             ("one without partitions is the first to go", vec![pod("a", quiet, None), pod("b", idle, None)], vec![("a", 1)]),
             ("as they are already", vec![pod("a", busy, Some("1")), pod("b", medium, Some("0"))], vec![]),
             ("what somebody wrote there", vec![pod("a", busy, Some("junk")), pod("b", medium, Some("7"))], vec![("b", 0), ("a", 1)]),
-            ("as much to do: by name", vec![pod("b", idle, None), pod("a", "10.0.0.5", None)], vec![("b", 1)]),
+            ("as much to do: by name", vec![pod("b", idle, None), pod("a", "10.0.0.5", None), pod("c", busy, Some("2"))], vec![("b", 1)]),
+            ("none runs a member", vec![pod("b", idle, None), pod("a", "10.0.0.5", Some("7"))], vec![]),
         ] {
             let pods: Vec<&Pod> = pods.iter().collect();
             assert_eq!(costs(&pods, &members, &loads), expected, "{name}");

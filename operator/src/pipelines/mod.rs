@@ -39,7 +39,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use penstock_crds::{EventPipeline, condition::Reason};
 use tokio_util::sync::CancellationToken;
 
-pub use self::status::group;
 use self::{
     apply::{Stopped, apply},
     autoscaler::{Autoscaler, Subject},
@@ -51,6 +50,7 @@ use self::{
     validate::{Verdict, validate},
     workers::{Workers, judge},
 };
+pub use self::{scaled::is_watched, status::group};
 use crate::{
     backoff::with_jitter,
     context::Context,
@@ -162,7 +162,8 @@ fn follow(pipeline: &EventPipeline, verdict: &Verdict, context: &Context, autosc
     let cluster = penstock_crds::topic::cluster_name(pipeline.spec.cluster_ref.as_ref());
     let known_speed = pipeline.status.as_ref().and_then(|status| status.scaling.as_ref()?.worker_rate);
     let subject = Subject::new((namespace, name), cluster, input, bounds, context.settings.scaling_interval);
-    autoscaler.follow(uid, Subject { known_speed, ..subject });
+    let dry_run = pipeline.spec.scaling.as_ref().is_some_and(|scaling| scaling.dry_run);
+    autoscaler.follow(uid, Subject { dry_run, known_speed, ..subject });
 }
 
 /// When to look again: what is refused is told to nobody when it goes away, and nor is it that time has passed.

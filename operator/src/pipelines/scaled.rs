@@ -9,20 +9,31 @@ use penstock_crds::{
     pipeline::{Scaling, ScalingBounds, ScalingStatus},
 };
 
-use super::autoscaler::Told;
+use super::{autoscaler::Told, validate::Verdict};
 use crate::{
     events::Notice,
+    refusal::Refusal,
     scaling::{self, Decision, Limit},
 };
 
-/// The number of workers that was decided last: by the autoscaler, else what the status says from before the operator was started, else
-/// what runs. None: nothing was decided, or the pipeline's own number counts.
+/// The number of workers that was decided last: by the autoscaler, else what runs. What the status says from before the operator was
+/// started counts only where nothing tells better: while there is no Deployment, or when the pipeline was suspended. None: nothing was
+/// decided, or the pipeline's own number counts.
 #[must_use]
 pub fn decided(pipeline: &EventPipeline, told: Option<&Told>, deployment: Option<&Deployment>) -> Option<i32> {
     pipeline.spec.scaling.as_ref().filter(|scaling| !scaling.dry_run)?;
     let told = told.map(|told| i32::try_from(told.desired).unwrap_or(i32::MAX));
-    let before = || pipeline.status.as_ref()?.scaling.as_ref().filter(|_| deployment.is_some()).map(|scaling| scaling.desired);
-    told.or_else(before).or_else(|| deployment?.spec.as_ref()?.replicas)
+    let suspended = [ConditionType::Ready, ConditionType::ScalingActive].into_iter().any(|kind| was_suspended(pipeline, kind));
+    let runs = || deployment?.spec.as_ref()?.replicas;
+    let before = || Some(pipeline.status.as_ref()?.scaling.as_ref()?.desired);
+    told.or_else(|| if suspended { before().or_else(runs) } else { runs().or_else(before) })
+}
+
+/// Whether that condition says that the pipeline was suspended when its status was written.
+#[must_use]
+pub fn was_suspended(pipeline: &EventPipeline, kind: ConditionType) -> bool {
+    let conditions = pipeline.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|c| c.type_ == kind.as_str() && c.reason == Reason::Suspended.as_str())
 }
 
 /// How many workers that is within the bounds of the pipeline; a pipeline that is new begins with the fewest.
@@ -32,13 +43,38 @@ pub fn within(bounds: ScalingBounds, decided: Option<i32>) -> i32 {
     decided.unwrap_or_default().clamp(number(bounds.min), number(bounds.max))
 }
 
-/// What stands in the status. What was not decided yet stays as it was.
+/// Why what waits for a pipeline with `scaling` is not watched; none: it is.
 #[must_use]
-pub fn status(pipeline: &EventPipeline, told: Option<&Told>) -> Option<ScalingStatus> {
+pub fn unwatched(pipeline: &EventPipeline, verdict: &Verdict) -> Option<Refusal> {
     pipeline.spec.scaling.as_ref()?;
-    let Some(Told { desired, decision }) = told else { return pipeline.status.as_ref()?.scaling.clone() };
+    if pipeline.spec.suspend {
+        return Some(Refusal::new(Reason::Suspended, "suspended: what waits is not watched"));
+    }
+    let refusal = verdict.pipeline.as_ref().err()?;
+    Some(Refusal::new(refusal.reason, format!("what waits is not watched: {}", refusal.message)))
+}
+
+/// Whether figures of a status tell of what is watched now.
+#[must_use]
+pub fn is_watched(status: &EventPipelineStatus) -> bool {
+    let condition = status.conditions.iter().find(|c| c.type_ == ConditionType::ScalingActive.as_str());
+    condition.is_none_or(|c| c.status == "True" || c.reason == Reason::LagUnknown.as_str())
+}
+
+/// What stands in the status. What was not decided yet stays as it was; of what is not watched only the number does.
+#[must_use]
+pub fn status(pipeline: &EventPipeline, told: Option<&Told>, unwatched: Option<&Refusal>) -> Option<ScalingStatus> {
+    pipeline.spec.scaling.as_ref()?;
+    let before = || pipeline.status.as_ref()?.scaling.clone();
+    let number = |told: &Told| i32::try_from(told.desired).unwrap_or(i32::MAX);
+    if let Some(unwatched) = unwatched {
+        let desired = told.map(number).or_else(|| before().map(|before| before.desired))?;
+        return Some(ScalingStatus { desired, reason: unwatched.reason.as_str().to_owned(), ..ScalingStatus::default() });
+    }
+    let Some(told) = told else { return before() };
+    let decision = &told.decision;
     Some(ScalingStatus {
-        desired: i32::try_from(*desired).unwrap_or(i32::MAX),
+        desired: number(told),
         reason: reason(decision.reason).as_str().to_owned(),
         lag: decision.lag.map(|lag| i64::try_from(lag).unwrap_or(i64::MAX)),
         lag_seconds: decision.age.map(seconds),
@@ -48,13 +84,19 @@ pub fn status(pipeline: &EventPipeline, told: Option<&Told>) -> Option<ScalingSt
     })
 }
 
+/// How what is said of a dry run begins.
+const DRY_RUN: &str = "dry run: ";
+
 /// What the condition `ScalingActive` says; none: that was not decided yet.
 #[must_use]
-pub fn statement(pipeline: &EventPipeline, told: Option<&Told>) -> Option<Statement> {
+pub fn statement(pipeline: &EventPipeline, told: Option<&Told>, unwatched: Option<&Refusal>) -> Option<Statement> {
     let scaling = pipeline.spec.scaling.as_ref()?;
+    if let Some(unwatched) = unwatched {
+        return Some(Statement::new(ConditionType::ScalingActive, Some(false), unwatched.reason, unwatched.message.clone()));
+    }
     let Told { desired, decision } = told?;
-    let dry = if scaling.dry_run { "dry run, the number is that of `replicas`: " } else { "" };
-    let message = format!("{dry}{desired} workers: {}{}", words(decision), beyond(scaling, decision));
+    let (dry, whose) = if scaling.dry_run { (DRY_RUN, "; the number is that of `replicas`") } else { ("", "") };
+    let message = format!("{dry}{desired} workers: {}{}{whose}", words(decision), beyond(scaling, decision));
     let active = decision.reason != scaling::Reason::LagUnknown;
     Some(Statement::new(ConditionType::ScalingActive, Some(active), reason(decision.reason), message))
 }
@@ -72,7 +114,8 @@ pub fn notices(before: Option<&EventPipelineStatus>, after: &EventPipelineStatus
     if let Some((from, ..)) = &before
         && *from != desired
     {
-        notices.push(Notice::normal("ScalingDecided", format!("from {from} to {message}")));
+        let (dry, rest) = message.strip_prefix(DRY_RUN).map_or(("", message.as_str()), |rest| (DRY_RUN, rest));
+        notices.push(Notice::normal("ScalingDecided", format!("{dry}from {from} to {rest}")));
     }
     if before.is_none_or(|(_, before, _)| before != why)
         && let Some(reason) = WORTH_A_LOOK.iter().find(|reason| reason.as_str() == why)
@@ -204,12 +247,24 @@ mod tests {
             scaling: Some(ScalingStatus { desired: 4, ..ScalingStatus::default() }),
             ..EventPipelineStatus::default()
         });
+        let of_condition = |kind: &str| {
+            let mut pipeline = told_before.clone();
+            let condition = json!({
+                "type": kind, "status": "True", "reason": "Suspended", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            });
+            pipeline.status.as_mut().unwrap().conditions = vec![serde_json::from_value(condition).unwrap()];
+            pipeline
+        };
         let six = told(6, scaling::Reason::Behind);
         for (name, pipeline, told, deployment, expected) in [
             ("decided", scaling(json!({"maxReplicas": 9})), Some(&six), Some(deployment(2)), 6),
             ("bounds count at once", scaling(json!({"maxReplicas": 3})), Some(&six), Some(deployment(2)), 3),
-            ("not decided yet: what the status says", told_before.clone(), None, Some(deployment(2)), 4),
-            ("the Deployment was deleted", told_before, None, None, 1),
+            ("not decided yet: what runs, whatever the status says", told_before.clone(), None, Some(deployment(2)), 2),
+            ("what runs is none", told_before.clone(), None, Some(deployment(0)), 1),
+            ("the Deployment was deleted", told_before.clone(), None, None, 4),
+            ("no longer suspended", of_condition("Ready"), None, Some(deployment(0)), 4),
+            ("and its workers start", of_condition("ScalingActive"), None, Some(deployment(0)), 4),
+            ("decided since", of_condition("Ready"), Some(&six), Some(deployment(0)), 6),
             ("not decided ever: what runs", scaling(json!({"maxReplicas": 9})), None, Some(deployment(2)), 2),
             ("new", scaling(json!({"maxReplicas": 9})), None, None, 1),
             ("new, and may sleep", scaling(json!({"minReplicas": 0, "maxReplicas": 9})), None, None, 0),
@@ -224,17 +279,61 @@ mod tests {
     fn what_is_said() {
         let pipeline = payments(json!({"scaling": {"maxReplicas": 9}}));
         let hot = told(2, scaling::Reason::HotPartition);
-        let status = status(&pipeline, Some(&hot)).unwrap();
+        let status = status(&pipeline, Some(&hot), None).unwrap();
         assert_eq!(
             serde_json::to_value(&status).unwrap(),
             json!({"desired": 2, "reason": "HotPartition", "lag": 70, "lagSeconds": 2, "arrivalRate": 1.3, "workerRate": 100.0})
         );
-        let said = statement(&pipeline, Some(&hot)).unwrap();
+        let said = statement(&pipeline, Some(&hot), None).unwrap();
         assert!(said.message.starts_with("2 workers: orders/2 gets more"), "{}", said.message);
-        assert_eq!(statement(&pipeline, Some(&told(2, scaling::Reason::LagUnknown))).unwrap().status, Some(false));
+        assert_eq!(statement(&pipeline, Some(&told(2, scaling::Reason::LagUnknown)), None).unwrap().status, Some(false));
         let dry = payments(json!({"scaling": {"maxReplicas": 9, "dryRun": true}}));
-        assert!(statement(&dry, Some(&hot)).unwrap().message.starts_with("dry run"));
-        assert_eq!(statement(&payments(json!({})), Some(&hot)), None);
+        assert!(statement(&dry, Some(&hot), None).unwrap().message.starts_with("dry run: 2 workers: "));
+        assert_eq!(statement(&payments(json!({})), Some(&hot), None), None);
+    }
+
+    /// A status that says this, as it is written.
+    fn said(pipeline: &EventPipeline, told: Option<&Told>, unwatched: Option<&Refusal>) -> EventPipelineStatus {
+        let condition = statement(pipeline, told, unwatched).map(|said| {
+            let status = if said.status == Some(true) { "True" } else { "False" };
+            serde_json::from_value(json!({
+                "type": "ScalingActive", "status": status, "reason": said.reason.as_str(), "message": said.message,
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }))
+            .unwrap()
+        });
+        let scaling = status(pipeline, told, unwatched);
+        EventPipelineStatus { scaling, conditions: condition.into_iter().collect(), ..EventPipelineStatus::default() }
+    }
+
+    #[test]
+    fn another_number_is_told() {
+        let (two, six) = (told(2, scaling::Reason::AsNeeded), told(6, scaling::Reason::Behind));
+        for (dry_run, start) in [(false, "from 2 to 6 workers: what waits"), (true, "dry run: from 2 to 6 workers: what waits")] {
+            let pipeline = payments(json!({"scaling": {"maxReplicas": 9, "dryRun": dry_run}}));
+            let told = notices(Some(&said(&pipeline, Some(&two), None)), &said(&pipeline, Some(&six), None));
+            assert_eq!(told.len(), 1);
+            assert!(format!("{told:?}").contains(start), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn of_what_is_not_watched_only_the_number_stays() {
+        let mut pipeline = payments(json!({"scaling": {"maxReplicas": 9}}));
+        let six = told(6, scaling::Reason::Behind);
+        pipeline.status = Some(said(&pipeline, Some(&six), None));
+        assert!(is_watched(pipeline.status.as_ref().unwrap()));
+        let unknown = said(&pipeline, Some(&told(6, scaling::Reason::LagUnknown)), None);
+        assert!(is_watched(&unknown), "it is asked about all the same");
+        for (name, told) in [("just now", Some(&six)), ("for a while", None)] {
+            let suspended = Refusal::new(Reason::Suspended, "suspended");
+            let after = said(&pipeline, told, Some(&suspended));
+            let expected = ScalingStatus { desired: 6, reason: "Suspended".to_owned(), ..ScalingStatus::default() };
+            assert_eq!(after.scaling, Some(expected), "{name}");
+            let condition = after.conditions.first().unwrap();
+            assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "Suspended"), "{name}");
+            assert!(!is_watched(&after), "{name}");
+        }
     }
 
     #[test]
@@ -243,7 +342,7 @@ mod tests {
             let mut asleep = told(0, scaling::Reason::Asleep);
             asleep.decision.partitions = partitions;
             let pipeline = payments(json!({"scaling": {"minReplicas": 0, "maxReplicas": most}}));
-            statement(&pipeline, Some(&asleep)).unwrap().message
+            statement(&pipeline, Some(&asleep), None).unwrap().message
         };
         assert!(said(9, Some(3)).contains("maxReplicas is 9, and the source has 3 partitions"), "{}", said(9, Some(3)));
         for (most, partitions) in [(3, Some(3)), (2, Some(3)), (9, None)] {

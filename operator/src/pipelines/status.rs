@@ -55,9 +55,10 @@ pub fn status(pipeline: &EventPipeline, findings: &Findings<'_>, now: &Time) -> 
         Telling::Keep => previous.iter().find(|c| c.type_ == ConditionType::PositionsKept.as_str()).cloned(),
         Telling::Nothing => None,
     };
-    let unchanged = pipeline.spec.scaling.as_ref().filter(|_| findings.told.is_none());
+    let unwatched = scaled::unwatched(pipeline, findings.verdict);
+    let unchanged = pipeline.spec.scaling.as_ref().filter(|_| findings.told.is_none() && unwatched.is_none());
     let scaling_before = unchanged.and_then(|_| previous.iter().find(|c| c.type_ == ConditionType::ScalingActive.as_str()).cloned());
-    statements.extend(scaled::statement(pipeline, findings.told));
+    statements.extend(scaled::statement(pipeline, findings.told, unwatched.as_ref()));
     EventPipelineStatus {
         observed_generation: meta.generation,
         desired_replicas: findings.verdict.replicas,
@@ -67,7 +68,7 @@ pub fn status(pipeline: &EventPipeline, findings: &Findings<'_>, now: &Time) -> 
         selector: Some(selector_text(own_name)),
         group: group(pipeline),
         dead_letter_topic: topics.dead_letter.as_ref().and_then(|d| topics.kafka_name(d.object())),
-        scaling: scaled::status(pipeline, findings.told),
+        scaling: scaled::status(pipeline, findings.told, unwatched.as_ref()),
         conditions: conditions(previous, now, meta.generation, &statements).into_iter().chain(kept).chain(scaling_before).collect(),
     }
 }

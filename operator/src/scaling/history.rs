@@ -169,6 +169,12 @@ impl History {
         self.read.filter(|_| !self.failed).map(|read| now.saturating_sub(read))
     }
 
+    /// How long ago all partitions were read, whatever came of attempts since; none: they never were.
+    #[must_use]
+    pub fn since_complete(&self, now: Duration) -> Option<Duration> {
+        self.read.map(|read| now.saturating_sub(read))
+    }
+
     /// Records that wait.
     #[must_use]
     pub fn lag(&self) -> u64 {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use penstock_kafka::{Error, GroupOffset, TopicId};
+use penstock_kafka::{CommittedOffset, Error, GroupOffset, PerPartition, TopicId, TopicPartition};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -84,7 +84,8 @@ pub async fn begin_new_partitions(connection: &ClusterConnection, groups: &[Stri
             continue;
         }
         match commit(connection, &group, &first).await {
-            Ok(()) => done.push(group),
+            Ok(true) => done.push(group),
+            Ok(false) => {}
             Err(error) => {
                 tracing::info!(%error, group, topic = grown.topic, "nothing was committed in new partitions; its members begin there by themselves")
             }
@@ -93,14 +94,28 @@ pub async fn begin_new_partitions(connection: &ClusterConnection, groups: &[Stri
     done
 }
 
-async fn commit(connection: &ClusterConnection, group: &str, offsets: &[GroupOffset]) -> Result<(), Error> {
+/// Commits them where nothing is committed and no transaction is open at the time. False: there is nothing of that kind left.
+async fn commit(connection: &ClusterConnection, group: &str, offsets: &[GroupOffset]) -> Result<bool, Error> {
+    let partitions: Vec<TopicPartition> = offsets.iter().map(|offset| TopicPartition::new(&offset.topic, offset.partition)).collect();
     let deadline = Instant::now() + SETTLE;
     loop {
-        match connection.ask("OffsetCommit", connection.admin.commit_for_idle_group(group, offsets)).await {
+        // Workers may have come and gone meanwhile.
+        let found = connection.look("OffsetFetch", connection.admin.stable_offsets(group, Some(&partitions))).await?;
+        let left = without_commits(offsets, &found);
+        if left.is_empty() {
+            return Ok(false);
+        }
+        match connection.ask("OffsetCommit", connection.admin.commit_for_idle_group(group, &left)).await {
             Err(Error::UnknownTopic { .. }) if Instant::now() < deadline => sleep(COMMIT_AGAIN).await,
-            answer => return answer,
+            answer => return answer.map(|()| true),
         }
     }
+}
+
+/// Those in partitions for which nothing was found, be it an offset or a reason why that cannot be told.
+fn without_commits(offsets: &[GroupOffset], found: &PerPartition<CommittedOffset>) -> Vec<GroupOffset> {
+    let is_free = |offset: &&GroupOffset| !found.contains_key(&TopicPartition::new(&offset.topic, offset.partition));
+    offsets.iter().filter(is_free).cloned().collect()
 }
 
 /// Looks until nothing is left to do, or for as long as that may take. Returns what was seen last.
@@ -115,5 +130,27 @@ pub async fn settle(connection: &ClusterConnection, desired: &ValidatedTopic, hi
             return Ok(observed);
         }
         sleep(LOOK_AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_partitions_without_a_commit_get_one() {
+        let offsets = [1, 2, 3].map(|partition| GroupOffset::new("orders", partition, 0));
+        let at = |partition, found| (TopicPartition::new("orders", partition), found);
+        let committed = || Ok(CommittedOffset { offset: 7, metadata: String::new() });
+        let unstable = || Err(Error::NotReady { code: 88, message: String::new() });
+        for (name, found, expected) in [
+            ("nothing is committed", vec![], vec![1, 2, 3]),
+            ("a worker was there meanwhile", vec![at(2, committed())], vec![1, 3]),
+            ("its transaction is open", vec![at(1, unstable()), at(2, committed())], vec![3]),
+            ("all of them", vec![at(1, committed()), at(2, committed()), at(3, unstable())], vec![]),
+        ] {
+            let left = without_commits(&offsets, &found.into_iter().collect());
+            assert_eq!(left.iter().map(|offset| offset.partition).collect::<Vec<_>>(), expected, "{name}");
+        }
     }
 }

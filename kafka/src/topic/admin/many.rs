@@ -25,6 +25,17 @@ impl TopicAdmin {
         wire::offsets(&self.asking(first(&brokers)?), &self.coordinators, groups).await
     }
 
+    /// What a group has committed in these partitions, or wherever it has where none are named. A partition that an open
+    /// transaction has an offset for is an error: whoever commits there would overtake it. Where none are named, that is told only
+    /// of those that something is committed in.
+    ///
+    /// # Errors
+    /// Kafka refuses or does not answer.
+    pub async fn stable_offsets(&self, group: &str, partitions: Option<&[TopicPartition]>) -> Result<PerPartition<CommittedOffset>> {
+        let brokers = self.brokers().await?;
+        wire::stable_offsets(&self.asking(first(&brokers)?), &self.coordinators, group, partitions).await
+    }
+
     /// The groups that are sharing their partitions out anew.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::{
 use penstock_kafka::TopicPartition;
 
 use super::{subject::Subject, sweep::Looks};
-use crate::scaling::{Decision, History, Observation, PartitionOffsets, Workers, decide, renewal_is_due};
+use crate::scaling::{Decision, History, Observation, PartitionOffsets, Reason, Workers, decide, renewal_is_due};
 
 /// How often figures are told again where nothing else is news.
 const FIGURES: Duration = Duration::from_secs(30);
@@ -33,7 +33,7 @@ struct Page {
     renewal: Renewal,
 }
 
-/// When the offsets of a pipeline without workers were committed again.
+/// When the offsets of a pipeline without workers were committed again. While it has workers brokers keep them.
 #[derive(Clone, Copy, Default)]
 struct Renewal {
     tried: Option<Duration>,
@@ -87,10 +87,19 @@ impl Book {
         }
     }
 
-    /// Whether the offsets of a pipeline without workers must be committed again. Nobody knows when they were before the first look.
+    /// Takes in that a pipeline has workers at this time: brokers count from when the last one goes.
+    pub fn awake(&self, uid: &str, now: Duration) {
+        if let Some(page) = self.lock().get_mut(uid) {
+            page.renewal = Renewal { tried: None, done: Some(now) };
+        }
+    }
+
+    /// Whether the offsets of a pipeline without workers must be committed again. Where none were seen since the operator was started,
+    /// nobody knows for how long there were none. Never in a dry run.
     pub fn renewal_is_due(&self, uid: &str, now: Duration, retention: Option<Duration>) -> bool {
         let pages = self.lock();
-        let Some(Renewal { tried, done }) = pages.get(uid).map(|page| page.renewal) else { return false };
+        let page = pages.get(uid).filter(|page| !page.subject.dry_run);
+        let Some(Renewal { tried, done }) = page.map(|page| page.renewal) else { return false };
         let paused = tried.is_some_and(|tried| now.saturating_sub(tried) < RENEWED_AGAIN);
         !paused && done.is_none_or(|done| renewal_is_due(now.saturating_sub(done), retention))
     }
@@ -103,16 +112,28 @@ impl Book {
         }
     }
 
-    /// Takes in what was seen. True: there is something to tell.
-    pub fn look(&self, uid: &str, at: Duration, partitions: Option<Vec<PartitionOffsets>>, workers: Workers) -> bool {
+    /// Takes in what was seen, that is, what was begun to be read at that time. True: there is something to tell. `workers`: none while
+    /// it is not the autoscaler that says how many run, and what was told last stays.
+    pub fn look(
+        &self,
+        uid: &str,
+        (at, now): (Duration, Duration),
+        partitions: Option<Vec<PartitionOffsets>>,
+        workers: Option<Workers>,
+    ) -> bool {
         let mut pages = self.lock();
-        let Some(page) = pages.get_mut(uid) else { return false };
+        let (Some(page), Some(workers)) = (pages.get_mut(uid), workers) else { return false };
         page.history.record(Observation { at, partitions, workers }, &page.subject.policy);
-        let decision = decide(&page.history, &page.subject.policy, at);
+        let decision = decide(&page.history, &page.subject.policy, now);
+        // What failed now may succeed the next time: until then the number stays, and nobody need know.
+        let passing = page.history.since_complete(now).is_some_and(|since| since <= page.subject.policy.stale());
+        if decision.reason == Reason::LagUnknown && passing && page.told.is_some() {
+            return false;
+        }
         let told = Told { desired: decision.desired.unwrap_or(workers.declared), decision };
-        let is_news = page.told.as_ref().is_none_or(|(since, before)| is_news(before, &told, at.saturating_sub(*since)));
+        let is_news = page.told.as_ref().is_none_or(|(since, before)| is_news(before, &told, now.saturating_sub(*since)));
         if is_news {
-            page.told = Some((at, told));
+            page.told = Some((now, told));
         }
         is_news
     }
@@ -141,9 +162,8 @@ mod tests {
     #[test]
     fn only_a_commit_that_succeeded_counts() {
         let (second, day) = (Duration::from_secs, Duration::from_secs(86_400));
-        let policy = Policy { min: 0, max: 3, drain: second(30), idle: second(60), interval: second(5) };
         let book = Book::default();
-        book.follow("uid", subject(policy));
+        book.follow("uid", subject(policy()));
         let due = |now| book.renewal_is_due("uid", now, Some(4 * day));
         assert!(due(second(0)), "nobody knows when they were before");
         book.renewed("uid", second(0), false);
@@ -153,6 +173,40 @@ mod tests {
         book.renewed("uid", day + second(60), false);
         assert!(due(day + second(120)), "a failure does not count as done");
         assert!(!book.renewal_is_due("another", day, None));
+        book.awake("uid", 2 * day);
+        assert!(!due(2 * day + second(5)) && !due(3 * day - second(1)), "it has just fallen asleep");
+        assert!(due(3 * day));
+        book.follow("uid", Subject { dry_run: true, ..subject(policy()) });
+        assert!(!due(3 * day), "a dry run writes nothing");
+    }
+
+    #[test]
+    fn what_was_told_stays_until_more_is_known() {
+        let second = Duration::from_secs;
+        let book = Book::default();
+        book.follow("uid", subject(policy()));
+        let workers = |declared| Some(Workers { declared, ready: declared, ..Workers::default() });
+        let told = || book.told("uid").map(|told| (told.desired, told.decision.reason));
+        for (name, at, now, can_read, workers, tells, expected) in [
+            ("no Deployment yet", 0, 0, true, None, false, None),
+            ("the first look", 5, 5, true, workers(2), true, Some((2, Reason::AsNeeded))),
+            ("the Deployment was deleted, or it is suspended", 10, 10, true, None, false, Some((2, Reason::AsNeeded))),
+            ("not read", 15, 15, false, workers(2), false, Some((2, Reason::AsNeeded))),
+            ("for as long as a reading lasts", 20, 20, false, workers(2), false, Some((2, Reason::AsNeeded))),
+            ("for longer", 25, 25, false, workers(2), true, Some((2, Reason::LagUnknown))),
+            ("still", 30, 30, false, workers(2), false, Some((2, Reason::LagUnknown))),
+            ("read again", 35, 35, true, workers(2), true, Some((2, Reason::AsNeeded))),
+            ("read for too long", 40, 56, true, workers(2), true, Some((2, Reason::LagUnknown))),
+        ] {
+            let seen = (second(at), second(now));
+            assert_eq!(book.look("uid", seen, can_read.then(Vec::new), workers), tells, "{name}");
+            assert_eq!(told(), expected, "{name}");
+        }
+    }
+
+    fn policy() -> Policy {
+        let second = Duration::from_secs;
+        Policy { min: 0, max: 3, drain: second(30), idle: second(60), interval: second(5) }
     }
 
     fn subject(policy: Policy) -> Subject {
@@ -166,6 +220,7 @@ mod tests {
             held: vec![],
             start_from: StartFrom::Latest,
             policy,
+            dry_run: false,
             known_speed: None,
         }
     }

@@ -10,16 +10,24 @@ mod retention;
 mod subject;
 mod sweep;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use futures::{StreamExt, future::join_all, stream};
+use futures::{
+    StreamExt,
+    future::join_all,
+    stream::{self, FuturesUnordered},
+};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::runtime::reflector::ObjectRef;
-use penstock_crds::EventPipeline;
+use penstock_crds::{EventPipeline, condition::ConditionType};
 use penstock_kafka::TopicPartition;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +37,7 @@ use self::{
     sweep::{Answers, sweep},
 };
 pub use self::{book::Told, subject::Subject};
-use super::children::Children;
+use super::{children::Children, scaled};
 use crate::{
     clusters::{self, ClusterConnection},
     context::Context,
@@ -76,20 +84,31 @@ impl Autoscaler {
         self.book.loads(uid, self.begun.elapsed())
     }
 
-    /// Looks again and again until the shutdown.
+    /// Looks again and again until the shutdown. A cluster that takes longer than others holds up none of them.
     pub async fn run(&self, context: &Context, children: &Children, shutdown: CancellationToken) {
         let mut ticks = interval(context.settings.scaling_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut looks, mut looked_at) = (FuturesUnordered::new(), BTreeSet::new());
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                _ = ticks.tick() => {}
+                Some(cluster) = looks.next() => { looked_at.remove(&cluster); }
+                _ = ticks.tick() => {
+                    for (cluster, subjects) in self.by_cluster(context) {
+                        if looked_at.insert(cluster.clone()) {
+                            looks.push(async move {
+                                self.look_at(context, children, &cluster, &subjects).await;
+                                cluster
+                            });
+                        }
+                    }
+                }
             }
-            self.look(context, children).await;
         }
     }
 
-    async fn look(&self, context: &Context, children: &Children) {
+    /// What is watched, by the cluster that is asked.
+    fn by_cluster(&self, context: &Context) -> BTreeMap<String, Vec<(String, Subject)>> {
         self.book.keep(|uid, subject| {
             let found = context.watches.pipelines.get(&subject.namespace, &subject.name);
             found.is_some_and(|pipeline| kube::Resource::meta(pipeline.as_ref()).uid.as_deref() == Some(uid))
@@ -98,7 +117,7 @@ impl Autoscaler {
         for (uid, subject) in self.book.subjects() {
             by_cluster.entry(subject.cluster.clone()).or_default().push((uid, subject));
         }
-        join_all(by_cluster.iter().map(|(cluster, subjects)| self.look_at(context, children, cluster, subjects))).await;
+        by_cluster
     }
 
     async fn look_at(&self, context: &Context, children: &Children, cluster: &str, subjects: &[(String, Subject)]) {
@@ -111,15 +130,21 @@ impl Autoscaler {
                 _ => None,
             };
         let began = self.begun.elapsed();
+        // What takes longer is too old to decide by.
+        let limit = 3 * context.settings.scaling_interval;
         let answers = match &connection {
-            Some(connection) => match sweep(connection, subjects, |uid| self.book.looks(uid)).await {
-                Ok(answers) => {
+            Some(connection) => match timeout(limit, sweep(connection, subjects, |uid| self.book.looks(uid))).await {
+                Ok(Ok(answers)) => {
                     context.metrics.swept(self.begun.elapsed().saturating_sub(began));
                     Some(answers)
                 }
-                Err(error) => {
+                Ok(Err(error)) => {
                     context.connections.failed(cluster, &error);
                     tracing::debug!(%error, cluster, "what waits could not be read");
+                    None
+                }
+                Err(_) => {
+                    tracing::debug!(cluster, "what waits could not be read in time");
                     None
                 }
             },
@@ -129,22 +154,28 @@ impl Autoscaler {
         let mut asleep = Vec::new();
         for (uid, subject) in subjects {
             let rebalancing = answers.as_ref().is_some_and(|answers| answers.rebalancing.contains(&subject.group));
-            let workers = workers(children.deployment_of(&subject.namespace, &subject.name).as_ref(), rebalancing);
+            let deployment = children.deployment_of(&subject.namespace, &subject.name).filter(|_| !is_suspended(context, subject));
+            let workers = deployment.map(|deployment| workers(&deployment, rebalancing));
             if let Some(answers) = &answers {
                 self.book.seen(uid, answers.looks.get(&subject.group).cloned().unwrap_or_default());
             }
             let partitions = answers.as_ref().and_then(|answers| answers::partitions(subject, answers));
-            if workers.declared == 0 {
+            // Workers that are not declared any more drain and commit until their pods are gone.
+            if workers.is_some_and(|workers| workers.declared > 0) || !children.pods_of(&subject.namespace, &subject.name).is_empty() {
+                self.book.awake(uid, now);
+            } else {
                 asleep.push((uid.as_str(), subject));
             }
-            if self.book.look(uid, now, partitions, workers) {
+            if self.book.look(uid, (began, now), partitions, workers) {
                 let object = ObjectRef::new(&subject.name).within(&subject.namespace);
                 // Nobody listens: the operator ends.
                 let _ = self.changes.send(object);
             }
         }
         if let (Some(connection), Some(answers)) = (&connection, &answers) {
-            self.renew((cluster, connection), answers, &asleep, now).await;
+            // What is not done by then is still due at the next look.
+            let renewed = timeout(limit, self.renew((cluster, connection), answers, &asleep, now)).await;
+            let _ = renewed.inspect_err(|_| tracing::debug!(cluster, "offsets of groups without members were not renewed in time"));
         }
     }
 
@@ -183,9 +214,15 @@ fn stream_of(asked: UnboundedReceiver<ObjectRef<Guarded<EventPipeline>>>) -> Tri
     stream::unfold(asked, |mut asked| async move { asked.recv().await.map(|object| (object, asked)) }).boxed()
 }
 
+/// Whether a pipeline is suspended, or was until a moment ago: its Deployment may still have the number of workers from then.
+fn is_suspended(context: &Context, subject: &Subject) -> bool {
+    let found = context.watches.pipelines.get(&subject.namespace, &subject.name);
+    let pipeline = found.as_ref().and_then(|pipeline| pipeline.0.as_ref().ok());
+    pipeline.is_some_and(|pipeline| pipeline.spec.suspend || scaled::was_suspended(pipeline, ConditionType::Ready))
+}
+
 /// The workers of a Deployment.
-fn workers(deployment: Option<&Deployment>, rebalancing: bool) -> Workers {
-    let Some(deployment) = deployment else { return Workers { rebalancing, ..Workers::default() } };
+fn workers(deployment: &Deployment, rebalancing: bool) -> Workers {
     let number = |n: Option<i32>| u32::try_from(n.unwrap_or_default()).unwrap_or_default();
     let declared = number(deployment.spec.as_ref().and_then(|spec| spec.replicas));
     let Some(status) = &deployment.status else { return Workers { declared, rolling_out: true, rebalancing, ..Workers::default() } };
@@ -209,7 +246,7 @@ mod tests {
                 "spec": {"replicas": replicas, "selector": {}, "template": {}},
                 "status": status,
             });
-            let seen = workers(Some(&serde_json::from_value(deployment).unwrap()), false);
+            let seen = workers(&serde_json::from_value(deployment).unwrap(), false);
             (seen.declared, seen.ready, seen.rolling_out)
         };
         let status = |all: i32, updated: i32, ready: i32| json!({"observedGeneration": 2, "replicas": all, "updatedReplicas": updated, "readyReplicas": ready});
@@ -219,6 +256,5 @@ mod tests {
         assert_eq!(of(3, 3, status(3, 3, 3)), (3, 3, true), "nobody has looked at it yet");
         assert_eq!(of(2, 1, status(3, 3, 3)), (1, 1, false), "some are about to go");
         assert_eq!(of(2, 0, json!({"observedGeneration": 2})), (0, 0, false));
-        assert_eq!(workers(None, true), Workers { rebalancing: true, ..Workers::default() });
     }
 }

@@ -30,6 +30,8 @@ pub struct Subject {
     pub start_from: StartFrom,
     /// By what its workers are counted.
     pub policy: Policy,
+    /// Whether the number is only told: nothing is written for it.
+    pub dry_run: bool,
     /// How fast a worker was before, as its status says.
     pub known_speed: Option<f64>,
 }
@@ -55,6 +57,7 @@ impl Subject {
                 idle: seconds(bounds.idle_seconds),
                 interval,
             },
+            dry_run: false,
             known_speed: None,
         }
     }

@@ -23,7 +23,7 @@ pub struct Answers {
     pub edges: PerPartition<PartitionEdges>,
     /// The first retry of each delay that is not due yet.
     pub due: BTreeMap<Duration, PerPartition<Option<i64>>>,
-    /// Groups that share their partitions out anew.
+    /// Groups that share their partitions out anew, as far as that is known: all, where a broker does not tell.
     pub rebalancing: BTreeSet<String>,
     /// What stands where groups go on, with the offset that was looked at, for each group.
     pub looks: BTreeMap<String, Looks>,
@@ -50,7 +50,10 @@ pub async fn sweep(
     let groups: Vec<&str> = groups.into_iter().collect();
 
     let topics = connection.look("DescribeTopics", admin.describe(&names)).await?;
-    let rebalancing = connection.look("ListConsumerGroups", admin.rebalancing_groups()).await?;
+    let rebalancing = connection.look("ListConsumerGroups", admin.rebalancing_groups()).await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "which groups share their partitions out anew is not known: all may");
+        groups.iter().map(|group| (*group).to_owned()).collect()
+    });
     let committed = connection.look("OffsetFetch", admin.offsets_of_groups(&groups)).await?;
     let at = Timestamp::now();
     let due = due(connection, subjects, &topics, at).await?;
@@ -94,9 +97,7 @@ async fn look(
     answers: &mut Answers,
 ) -> Result<(), Error> {
     let mut kept: BTreeMap<String, Looks> = BTreeMap::new();
-    // Of two groups that go on at other offsets of a partition one is looked at now, the other the next time.
-    let mut questions: BTreeMap<TopicPartition, i64> = BTreeMap::new();
-    let mut asked: Vec<(&str, TopicPartition, i64, i64)> = Vec::new();
+    let mut wanted: Vec<Wanted> = Vec::new();
     for (uid, subject) in subjects {
         let Some(Ok(committed)) = answers.groups.get(&subject.group) else { continue };
         let mut earlier = before(uid);
@@ -105,7 +106,9 @@ async fn look(
             if offset < edges.start || offset >= edges.stable_end {
                 continue;
             }
-            let known = earlier.remove(partition).filter(|(at, ..)| *at == offset);
+            let earlier = earlier.remove(partition);
+            let looked_at = earlier.map(|(_, end, _)| end);
+            let known = earlier.filter(|(at, ..)| *at == offset);
             let from = known.map_or(offset, |(.., peek)| peek.empty_until);
             if let Some(known) = known {
                 kept.entry(subject.group.clone()).or_default().insert(partition.clone(), known);
@@ -114,17 +117,62 @@ async fn look(
                     continue;
                 }
             }
-            if from < edges.stable_end && *questions.entry(partition.clone()).or_insert(from) == from {
-                asked.push((&subject.group, partition.clone(), offset, edges.stable_end));
+            if from < edges.stable_end {
+                let group = subject.group.as_str();
+                wanted.push(Wanted { group, partition: partition.clone(), offset, from, end: edges.stable_end, looked_at });
             }
         }
     }
+    let (questions, asked) = share_out(wanted);
     let found = connection.look("Fetch", connection.admin.peek(&questions)).await?;
-    for (group, partition, offset, end) in asked {
+    for Wanted { group, partition, offset, end, .. } in asked {
         if let Some(Ok(peek)) = found.get(&partition) {
             kept.entry(group.to_owned()).or_default().insert(partition, (offset, end, *peek));
         }
     }
     answers.looks = kept;
     Ok(())
+}
+
+/// A look that a group would have at a partition.
+struct Wanted<'a> {
+    group: &'a str,
+    partition: TopicPartition,
+    /// Where the group goes on.
+    offset: i64,
+    /// Where to look.
+    from: i64,
+    end: i64,
+    /// Where the partition ended at the look of it that is kept.
+    looked_at: Option<i64>,
+}
+
+/// What is looked at, and for whom. A partition is looked at in one place at a time: of two groups that go on at other offsets of it the
+/// one without a look goes first, then the one whose look is the older.
+fn share_out(mut wanted: Vec<Wanted<'_>>) -> (BTreeMap<TopicPartition, i64>, Vec<Wanted<'_>>) {
+    wanted.sort_by_key(|wanted| wanted.looked_at);
+    let mut questions: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+    wanted.retain(|wanted| *questions.entry(wanted.partition.clone()).or_insert(wanted.from) == wanted.from);
+    (questions, wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_take_turns_at_a_partition() {
+        let wanted =
+            |group, from, looked_at| Wanted { group, partition: TopicPartition::new("orders", 0), offset: from, from, end: 100, looked_at };
+        for (name, all, expected) in [
+            ("the first of two that are as good", vec![wanted("a", 5, None), wanted("b", 7, None)], vec!["a"]),
+            ("at the same offset", vec![wanted("a", 5, None), wanted("b", 5, Some(90))], vec!["a", "b"]),
+            ("the one without a look", vec![wanted("a", 5, Some(90)), wanted("b", 7, None)], vec!["b"]),
+            ("the one whose look is older", vec![wanted("a", 5, Some(95)), wanted("b", 7, Some(90))], vec!["b"]),
+        ] {
+            let (questions, asked) = share_out(all);
+            assert_eq!(asked.iter().map(|wanted| wanted.group).collect::<Vec<_>>(), expected, "{name}");
+            assert_eq!(questions.into_values().collect::<Vec<_>>(), [asked[0].from], "{name}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ fn subject(start_from: StartFrom) -> Subject {
         held: vec!["orders.g.held".to_owned()],
         start_from,
         policy: Policy { min: 0, max: 3, drain: MINUTE, idle: MINUTE, interval: Duration::from_secs(5) },
+        dry_run: false,
         known_speed: None,
     }
 }
