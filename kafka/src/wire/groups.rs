@@ -189,7 +189,9 @@ pub(crate) async fn stable_offsets(
 ) -> Result<PerPartition<CommittedOffset>> {
     let broker = coordinators.of_one(asking, group).await?;
     let answer = ask_offsets(asking, &broker, &stable_question(group, partitions)).await;
-    let found = answer.and_then(|mut groups| committed(groups.pop().unwrap_or_default()));
+    // No answer is not the same as nothing committed.
+    let unanswered = || Error::NotReady { code: 15, message: format!("the coordinator tells nothing of the group {group}") };
+    let found = answer.and_then(|mut groups| committed(groups.pop().ok_or_else(unanswered)?));
     found.inspect_err(|_| coordinators.forget(group))
 }
 
