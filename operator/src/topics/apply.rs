@@ -19,8 +19,7 @@ use crate::clusters::ClusterConnection;
 /// How long a change may take to be seen on the broker that is asked.
 const SETTLE: Duration = Duration::from_secs(10);
 /// The pause between two looks at a topic that is changing.
-pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The pause between two attempts to commit in partitions that a group's coordinator does not know yet.
 const COMMIT_AGAIN: Duration = Duration::from_millis(200);
 

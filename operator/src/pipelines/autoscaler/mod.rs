@@ -124,11 +124,10 @@ impl Autoscaler {
         // A cluster that is not ready is asked all the same where a connection may be had: what cannot be read is told.
         let namespace = subjects.first().map(|(_, subject)| subject.namespace.as_str()).unwrap_or_default();
         let resolved = clusters::resolve(&context.watches.clusters.store(), &context.settings.namespace, cluster, namespace);
-        let connection =
-            match resolved.as_ref().map(|cluster| context.connections.to(cluster_name(cluster), &cluster.spec.bootstrap_servers)) {
-                Ok(Ok(connection)) => Some(connection.with_timeout(LIMIT)),
-                _ => None,
-            };
+        let connection = match resolved.as_ref().map(|cluster| context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers)) {
+            Ok(Ok(connection)) => Some(connection.with_timeout(LIMIT)),
+            _ => None,
+        };
         let began = self.begun.elapsed();
         // What takes longer is too old to decide by.
         let limit = 3 * context.settings.scaling_interval;
@@ -205,10 +204,6 @@ const RENEWALS: usize = 16;
 
 /// How long one question to Kafka may take.
 const LIMIT: Duration = Duration::from_secs(3);
-
-fn cluster_name(cluster: &clusters::ResolvedCluster) -> &str {
-    &cluster.name
-}
 
 fn stream_of(asked: UnboundedReceiver<ObjectRef<Guarded<EventPipeline>>>) -> Triggers<EventPipeline> {
     stream::unfold(asked, |mut asked| async move { asked.recv().await.map(|object| (object, asked)) }).boxed()
