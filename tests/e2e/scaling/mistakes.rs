@@ -114,16 +114,19 @@ async fn asked() -> Result<(f64, f64)> {
     Ok((sweeps, sum(text, "penstock_operator_kafka_requests_total", r#"request="OffsetFetch""#)))
 }
 
+/// Enough that a question for each of them would stand out.
+const PIPELINES: u32 = 20;
+
 #[tokio::test]
 async fn mistake_10_many_pipelines_take_no_more_questions_than_one() {
     play("scaling-m10", async |scene| {
         topics(scene, 1).await?;
-        for n in 0..20 {
+        for n in 0..PIPELINES {
             let mut spec = counted(json!({"minReplicas": 0, "maxReplicas": 1, "dryRun": true}), "AtLeastOnce");
             spec["replicas"] = json!(0);
             scene.apply::<EventPipeline>(&format!("p-{n}"), spec).await?;
         }
-        for n in 0..20 {
+        for n in 0..PIPELINES {
             scene.told::<EventPipeline>(&format!("p-{n}"), "ScalingActive", "True", None).await?;
         }
         let before = asked().await?;
@@ -133,8 +136,8 @@ async fn mistake_10_many_pipelines_take_no_more_questions_than_one() {
             if more.0 >= 5.0 { Ok(more) } else { Err(format!("{more:?}").into()) }
         })
         .await?;
-        // Another test may have a topic grow meanwhile, and a look may be under way at either end.
-        assert!(questions <= 2.0 * sweeps, "{questions} in {sweeps} looks at 20 pipelines");
+        // One in each look, and what the pipelines and topics of other tests cause meanwhile: offsets are renewed, partitions grow.
+        assert!(questions <= sweeps * f64::from(PIPELINES) / 4.0, "{questions} in {sweeps} looks at {PIPELINES} pipelines");
         Ok(())
     })
     .await;
