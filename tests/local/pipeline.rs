@@ -47,6 +47,11 @@ pub struct Call {
 pub struct Stubborn(Arc<Mutex<Vec<Call>>>);
 
 impl Stubborn {
+    /// How often it was called.
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
     /// The calls for the records with this key, by what key each record has.
     pub fn calls(&self, key: &str, of: &BTreeMap<String, String>) -> Vec<Call> {
         let calls = self.0.lock().unwrap();
