@@ -3,6 +3,9 @@
 //! An assignment of a partition has a number of its own: what belongs to an earlier assignment can neither emit, nor
 //! commit, nor hold up what belongs to a later one. In a lane one record is in process at a time.
 
+mod assignments;
+mod offsets;
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
@@ -10,19 +13,21 @@ use std::{
 
 use bytes::Bytes;
 use penstock_crds::worker::Ordering;
-use penstock_kafka::{ConsumedRecord, GroupOffset, TopicPartition};
+use penstock_kafka::ConsumedRecord;
 
 use super::{
     bounds::{Bounds, Tally},
     lanes::Lanes,
-    partition::{Partition, Reached, Settled, Slot, Stage},
+    partition::{Partition, Settled, Slot, Stage},
     precedence::{Consequence, Precedence},
     shells::Shells,
-    ticket::{ASSIGNMENTS, Assignment, Ticket, Token},
+    ticket::{Assignment, Ticket, Token},
     tiers::{Incoming, Station, Tiers},
     verdict::{Letter, Verdict},
 };
 use crate::processor::Event;
+
+pub(crate) use offsets::Position;
 
 /// A record that waited beside its source topic, and is settled.
 #[derive(Debug)]
@@ -47,13 +52,6 @@ const KNOWN: usize = 4;
 
 /// What a record waits behind: the whole partition, or a key in it.
 type Lane = (Assignment, Option<Bytes>);
-
-/// A position that a group may commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Position {
-    pub assignment: Assignment,
-    pub offset: GroupOffset,
-}
 
 /// The books.
 #[derive(Debug)]
@@ -128,16 +126,6 @@ impl Books {
 
     fn tally(&mut self, station: Station) -> &mut Tally {
         if station == Station::Held { &mut self.held } else { &mut self.taken }
-    }
-
-    /// Partitions came.
-    pub fn assign(&mut self, partitions: &[TopicPartition]) {
-        self.latest = None;
-        for name in partitions {
-            self.last_assignment = (self.last_assignment + 1) % ASSIGNMENTS;
-            self.index.insert((Arc::from(name.topic.as_str()), name.partition), self.last_assignment);
-            self.partitions.insert(self.last_assignment, Partition::new(name.clone()));
-        }
     }
 
     /// Books a record. It may start now, or be put off, if its ticket is given back; otherwise it waits in its lane. One of
@@ -447,144 +435,6 @@ impl Books {
     /// The record itself, until it is settled.
     pub fn event(&self, ticket: Ticket) -> Option<&Arc<Event>> {
         self.slot(ticket)?.event.as_ref()
-    }
-
-    /// The partition of that assignment, as long as it is here.
-    pub fn name_of(&self, assignment: Assignment) -> Option<&TopicPartition> {
-        self.partitions.get(&assignment).map(|partition| &partition.name)
-    }
-
-    /// Which assignment of the partition there is now.
-    pub fn current(&self, topic: &Arc<str>, partition: i32) -> Option<Assignment> {
-        self.index.get(&(Arc::clone(topic), partition)).copied()
-    }
-
-    /// The same for a partition by its name.
-    pub fn current_of(&self, name: &TopicPartition) -> Option<Assignment> {
-        self.index.get(&(Arc::from(name.topic.as_str()), name.partition)).copied()
-    }
-
-    /// The group begins there in the partition, with that beside each offset.
-    pub fn begin_at(&mut self, assignment: Assignment, offset: i64, note: Arc<str>, is_committed: bool) {
-        if let Some(partition) = self.partitions.get_mut(&assignment) {
-            partition.begin(offset, note, is_committed);
-            self.has_progressed = true;
-        }
-    }
-
-    /// Whether nothing of that assignment is in memory: everything that was taken is settled.
-    pub fn is_settled(&self, assignment: Assignment) -> bool {
-        self.partitions.get(&assignment).is_none_or(|partition| partition.unsettled().next().is_none())
-    }
-
-    /// Where the next reader of the partition has to begin, as far as that is known.
-    pub fn position_of(&self, name: &TopicPartition) -> Option<i64> {
-        self.partitions.get(&self.current_of(name)?)?.position()
-    }
-
-    /// The reader has come to the end of a partition.
-    pub fn reach_end(&mut self, name: &TopicPartition, offset: i64) {
-        if let Some(partition) = self.current_of(name).and_then(|assignment| self.partitions.get_mut(&assignment)) {
-            partition.reach_end(offset);
-        }
-    }
-
-    /// Partitions go away: nothing more of them starts. Gives back their assignments.
-    pub fn close(&mut self, partitions: &[TopicPartition]) -> Vec<Assignment> {
-        self.latest = None;
-        let keys = partitions.iter().map(|p| (Arc::from(p.topic.as_str()), p.partition));
-        let closed: Vec<Assignment> = keys.filter_map(|key| self.index.remove(&key)).collect();
-        self.stop(&closed);
-        closed
-    }
-
-    /// All partitions go away, because the worker ends.
-    pub fn close_all(&mut self) {
-        self.index.clear();
-        self.latest = None;
-        let all: Vec<Assignment> = self.partitions.keys().copied().collect();
-        self.stop(&all);
-    }
-
-    fn stop(&mut self, closed: &[Assignment]) {
-        for assignment in closed {
-            if let Some(partition) = self.partitions.get_mut(assignment) {
-                partition.closing = true;
-            }
-        }
-        self.lanes.remove(|(assignment, _)| closed.contains(assignment));
-        self.startable.retain(|ticket| !closed.contains(&ticket.assignment));
-    }
-
-    /// Whether no record of these assignments has effects any more.
-    pub fn are_idle(&self, assignments: &[Assignment]) -> bool {
-        assignments.iter().filter_map(|assignment| self.partitions.get(assignment)).all(|partition| partition.busy == 0)
-    }
-
-    /// How many partitions this worker has.
-    pub fn assigned(&self) -> usize {
-        self.partitions.len()
-    }
-
-    /// Whether something that follows from a record of these assignments is on its way to Kafka.
-    pub fn is_writing(&self, assignments: &[Assignment]) -> bool {
-        assignments.iter().filter_map(|assignment| self.partitions.get(assignment)).any(Partition::is_writing)
-    }
-
-    /// The same for any record.
-    pub fn is_writing_any(&self) -> bool {
-        self.partitions.values().any(Partition::is_writing)
-    }
-
-    /// Whether no record at all has effects any more.
-    pub fn is_idle(&self) -> bool {
-        self.partitions.values().all(|partition| partition.busy == 0)
-    }
-
-    /// Partitions are gone: what is left of them counts for nothing.
-    pub fn forget(&mut self, assignments: &[Assignment]) {
-        for assignment in assignments {
-            if let Some(precedence) = &mut self.precedence {
-                precedence.remove(|(lane, _)| lane == assignment);
-            }
-            if let Some(partition) = self.partitions.remove(assignment) {
-                for slot in partition.unsettled() {
-                    self.tally(slot.station).remove(slot.bytes, slot.decided);
-                }
-            }
-        }
-    }
-
-    /// What to commit, of these assignments or of all.
-    pub fn to_commit(&self, only: Option<&[Assignment]>) -> Vec<Position> {
-        let wanted = self.partitions.iter().filter(|(assignment, _)| only.is_none_or(|only| only.contains(assignment)));
-        let position = |(assignment, partition): (&Assignment, &Partition)| {
-            let next_offset = partition.to_commit()?;
-            let TopicPartition { topic, partition: number } = partition.name.clone();
-            Some(Position {
-                assignment: *assignment,
-                offset: GroupOffset { topic, partition: number, next_offset, metadata: partition.note() },
-            })
-        };
-        wanted.filter_map(position).collect()
-    }
-
-    /// Kafka has acknowledged these commits.
-    pub fn committed(&mut self, positions: &[Position]) {
-        for Position { assignment, offset } in positions {
-            if let Some(partition) = self.partitions.get_mut(assignment) {
-                partition.committed(offset.next_offset);
-                self.has_progressed = true;
-            }
-        }
-    }
-
-    /// The positions that Kafka has since this was asked last.
-    pub fn take_progress(&mut self) -> Vec<Reached> {
-        if !std::mem::take(&mut self.has_progressed) {
-            return Vec::new();
-        }
-        self.partitions.values_mut().filter_map(Partition::take_progress).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-use penstock_kafka::TimestampType;
+use penstock_kafka::{TimestampType, TopicPartition};
 use proptest::prelude::*;
 
 use super::*;
