@@ -9,7 +9,7 @@ use super::{Failure, Result};
 /// How long a test waits for what should take seconds. Generous: a machine may be busy, and a wait ends as soon as it may.
 pub const LIMIT: Duration = Duration::from_secs(120);
 /// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(400);
 
 /// Why a condition does not hold yet.
 #[derive(Debug)]
