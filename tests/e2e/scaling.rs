@@ -5,6 +5,7 @@
 mod growth;
 mod mistakes;
 mod quota;
+mod renewal;
 mod slow;
 
 use std::{collections::BTreeSet, time::Duration};
