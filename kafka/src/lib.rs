@@ -86,6 +86,7 @@ mod tests {
         spawnable(admin.offsets_at(&[], 0));
         spawnable(async { admin.peek(&std::collections::BTreeMap::new()).await });
         spawnable(admin.commit_for_idle_group("g", &[]));
+        spawnable(admin.renew_idle_group("g", &[]));
         spawnable(admin.cluster());
         let producer = Producer::new(&connection, &ProducerSettings::default()).unwrap();
         spawnable(producer.send(Record::to("t")));

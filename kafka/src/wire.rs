@@ -9,6 +9,7 @@ mod lines;
 mod members;
 mod peek;
 mod settings;
+mod visit;
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub(crate) use lines::Lines;
 pub(crate) use members::members;
 pub(crate) use peek::peek;
 pub(crate) use settings::broker_setting;
+pub(crate) use visit::visit;
 
 const CORRELATION: i32 = 1;
 const MAX_RESPONSE: usize = 16 << 20;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 const EVENT: &str = "application/cloudevents+json";
 /// The handler of `tests/handler`.
-const TOLD: &str = "penstock/test-handler:dev";
+pub(crate) const TOLD: &str = "penstock/test-handler:dev";
 
 fn header(record: &ConsumedRecord, name: &str) -> String {
     let value = record.header(name).and_then(|header| header.value.clone()).unwrap_or_default();
@@ -53,11 +53,11 @@ async fn dead(scene: &Scene, count: usize) -> Result<Vec<(String, String)>> {
 }
 
 /// How a handler of a test is declared, with what a busy node has left.
-fn http(image: &str, timeout: &str) -> Value {
+pub(crate) fn http(image: &str, timeout: &str) -> Value {
     json!({"image": image, "port": 8081, "timeout": timeout, "resources": little()})
 }
 
-fn little() -> Value {
+pub(crate) fn little() -> Value {
     json!({"requests": {"cpu": "10m", "memory": "32Mi"}})
 }
 

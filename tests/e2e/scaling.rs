@@ -4,12 +4,16 @@
 
 mod growth;
 mod mistakes;
+mod quota;
+mod renewal;
+mod slow;
 
 use std::{collections::BTreeSet, time::Duration};
 
+use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::Deployment, events::v1::Event};
 use kube::api::{ListParams, Patch, PatchParams};
-use penstock_crds::EventPipeline;
+use penstock_crds::{EventPipeline, pipeline::ScalingStatus};
 use penstock_kafka::Record;
 use penstock_tests::{
     cluster::Tool,
@@ -47,16 +51,48 @@ async fn until_declared(scene: &Scene, what: &str, limit: Duration, wanted: impl
     .await
 }
 
-/// From how many workers to how many, each time.
-async fn steps(scene: &Scene) -> Result<Vec<(u32, u32)>> {
-    let events = scene.api::<Event>().list(&ListParams::default()).await?.items;
-    let decided = events.iter().filter(|event| event.reason.as_deref() == Some("ScalingDecided"));
+/// From how many workers of a pipeline to how many, each time, and when.
+async fn timed_steps(scene: &Scene, pipeline: &str) -> Result<Vec<(Timestamp, u32, u32)>> {
     // `from 0 to 3 workers: …`
-    let step = |note: &str| {
-        let (from, rest) = note.strip_prefix("from ")?.split_once(" to ")?;
-        Some((from.parse().ok()?, rest.split_once(' ')?.0.parse().ok()?))
+    let step = |event: &Event| {
+        let (from, rest) = event.note.as_deref()?.strip_prefix("from ")?.split_once(" to ")?;
+        Some((event.event_time.as_ref()?.0, from.parse().ok()?, rest.split_once(' ')?.0.parse().ok()?))
     };
-    decided.map(|event| step(event.note.as_deref().unwrap_or_default()).ok_or_else(|| format!("{:?}", event.note).into())).collect()
+    let events = scene.api::<Event>().list(&ListParams::default()).await?.items;
+    let of_pipeline = |event: &&Event| event.regarding.as_ref().is_some_and(|object| object.name.as_deref() == Some(pipeline));
+    let decided = events.iter().filter(|event| event.reason.as_deref() == Some("ScalingDecided")).filter(of_pipeline);
+    let steps: Result<Vec<_>> = decided.map(|event| step(event).ok_or_else(|| format!("{:?}", event.note).into())).collect();
+    steps.map(|mut steps| {
+        steps.sort();
+        steps
+    })
+}
+
+/// From how many workers of a pipeline to how many, each time.
+async fn steps(scene: &Scene, pipeline: &str) -> Result<Vec<(u32, u32)>> {
+    Ok(timed_steps(scene, pipeline).await?.into_iter().map(|(_, from, to)| (from, to)).collect())
+}
+
+/// Waits until `status.scaling` of a pipeline has this reason and number.
+async fn decided(scene: &Scene, pipeline: &str, reason: &str, workers: i32) -> Result<ScalingStatus> {
+    until(&format!("{pipeline}: {workers} workers, {reason}"), LIMIT, async || {
+        let status = scene.api::<EventPipeline>().get(pipeline).await?.status.unwrap_or_default();
+        let scaling = status.scaling.ok_or("nothing is decided yet")?;
+        if (scaling.reason.as_str(), scaling.desired) == (reason, workers) { Ok(scaling) } else { Err(format!("{scaling:?}").into()) }
+    })
+    .await
+}
+
+/// Waits until a group has committed so many records of `in`.
+async fn committed(scene: &Scene, group: &str, records: i64) -> Result {
+    let group = format!("{}.{group}", scene.namespace);
+    until(&format!("{group} has committed {records} records"), LIMIT, async || {
+        let offsets = scene.admin.group_offsets(&group).await?;
+        let of_source = offsets.iter().filter(|(partition, _)| partition.topic == scene.kafka_name("in"));
+        let all: i64 = of_source.filter_map(|(_, found)| Some(found.as_ref().ok()?.offset)).sum();
+        if all == records { Ok(()) } else { Err(format!("{all}").into()) }
+    })
+    .await
 }
 
 async fn burst_from_zero(name: &str, delivery: &str, records: u32) {
@@ -78,7 +114,7 @@ async fn burst_from_zero(name: &str, delivery: &str, records: u32) {
         let status = scene.api::<EventPipeline>().get("p").await?.status.unwrap_or_default();
         let scaling = status.scaling.unwrap_or_default();
         assert_eq!((scaling.desired, scaling.reason.as_str(), scaling.lag), (0, "Asleep", Some(0)));
-        let steps = steps(scene).await?;
+        let steps = steps(scene, "p").await?;
         let up = steps.iter().filter(|(from, to)| from < to).count();
         assert!(up <= 3 && steps.len() - up <= 3, "{steps:?}");
         Ok(())

@@ -1,5 +1,5 @@
-//! Kafka is away for a while: nothing is accepted that could be lost, each front says so as its contract has it, and everything works
-//! again without a restart.
+//! Kafka is away for a while: nothing is accepted that could be lost, each front says so as its contract has it, no worker goes because
+//! nobody knows what waits, and everything works again without a restart.
 
 use std::{
     collections::BTreeMap,
@@ -7,9 +7,10 @@ use std::{
 };
 
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{Api, ResourceExt, api::ListParams};
 use penstock_crds::{EventPipeline, KafkaCluster};
+use penstock_kafka::Record;
 use penstock_tests::scene::{LIMIT, Reply, Result, Scene, condition, example, install, play, until};
 use serde_json::json;
 
@@ -55,22 +56,55 @@ async fn while_kafka_is_away(scene: &Scene, gateways: &[String]) -> Result {
     cluster_is_ready(scene, "False").await
 }
 
+/// The pipeline whose workers are counted by what waits.
+const SCALED: &str = "scaled";
+
+/// Declares it; it sleeps.
+async fn scaled(scene: &Scene) -> Result {
+    scene.topic(SCALED, json!({"partitions": 1, "replicationFactor": 1})).await?;
+    let spec = json!({
+        "source": {"kafka": {"topics": [SCALED]}}, "processor": {"builtin": "log"},
+        // Not so long that it would still be awake by the time that what waits is said to be unknown.
+        "scaling": {"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 15},
+    });
+    scene.apply::<EventPipeline>(SCALED, spec).await?;
+    Ok(())
+}
+
+async fn wakes(scene: &Scene) -> Result {
+    scene.produce(Record::to(scene.kafka_name(SCALED)).with_payload("{}")).await?;
+    scene.ready_workers(SCALED, 1).await.map(drop)
+}
+
+/// What others get wrong, number 7 in `operator/src/scaling`: a reading that failed is no reading of nothing.
+async fn keeps_its_worker(scene: &Scene) -> Result {
+    let told = scene.told::<EventPipeline>(SCALED, "ScalingActive", "False", Some("LagUnknown")).await?;
+    let scaling = told.status.and_then(|status| status.scaling).ok_or("no status.scaling")?;
+    let declared = scene.api::<Deployment>().get(SCALED).await?.spec.and_then(|spec| spec.replicas);
+    // Not by a panic: Kafka is to be started again.
+    if (scaling.desired, scaling.lag, declared) == (1, None, Some(1)) { Ok(()) } else { Err(format!("{scaling:?}, {declared:?}").into()) }
+}
+
 #[tokio::test]
 async fn orders_are_refused_while_kafka_is_down_and_accepted_again_without_a_restart() {
     let scene = example::applied().await.unwrap_or_else(|e| panic!("{e}"));
     let run = async |coffee: &Scene| -> Result {
         coffee.apply_example("coffee").await?;
+        scaled(coffee).await?;
         coffee.ready::<EventPipeline>("gateway").await?;
         let baristas = coffee.ready_workers("gateway", 2).await?;
         let gateways = scene.ready_workers(example::GATEWAY, 2).await?;
         scene.ready_workers(example::PAYMENTS, 2).await?;
         let before = restarts(&scene).await?;
+        wakes(coffee).await?;
 
         scene.stop_kafka().await?;
         let away = while_kafka_is_away(&scene, &gateways).await;
         let coffees = try_join_all(baristas.iter().map(|gateway| order_coffee(coffee, gateway))).await;
+        let kept = keeps_its_worker(coffee).await;
         scene.start_kafka().await?;
         away?;
+        kept?;
         for reply in coffees? {
             assert_eq!((reply.status, &reply.body["events"][0]["acknowledged"]), (500, &json!(false)), "{reply:?}");
         }
@@ -92,6 +126,7 @@ async fn orders_are_refused_while_kafka_is_down_and_accepted_again_without_a_res
             })
             .await?;
         }
+        coffee.told::<EventPipeline>(SCALED, "ScalingActive", "True", None).await?;
         assert_eq!(restarts(&scene).await?, before, "a worker or the operator was restarted");
         Ok(())
     };

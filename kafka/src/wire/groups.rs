@@ -81,7 +81,7 @@ impl Coordinators {
         Ok((by_broker.into_values().collect(), without))
     }
 
-    async fn of_one(&self, asking: &Asking<'_>, group: &str) -> Result<BrokerInfo> {
+    pub(super) async fn of_one(&self, asking: &Asking<'_>, group: &str) -> Result<BrokerInfo> {
         self.of(asking, &[group]).await?.into_iter().next().map(|(broker, _)| broker).ok_or_else(|| no_coordinator(group))
     }
 }

@@ -1,6 +1,7 @@
 //! What an end-to-end test stands on: a namespace and topic names of its own on a cluster that is up, ways to act like a
 //! user, waiting on conditions, and a report of everything a reader needs when the test fails.
 
+mod broker;
 pub mod example;
 mod faults;
 mod forward;
@@ -26,6 +27,7 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 
+pub use broker::OwnKafka;
 pub use objects::{condition, refusal};
 pub use prometheus::Prometheus;
 pub use wait::{LIMIT, Waiting, until};

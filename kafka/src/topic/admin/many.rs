@@ -119,7 +119,7 @@ impl TopicAdmin {
         Ok(all)
     }
 
-    /// Commits offsets for a group without members, so that brokers keep them. A group that has members refuses.
+    /// Commits offsets for a group without members. A group that has members refuses.
     ///
     /// # Errors
     /// Kafka refuses or does not answer.
@@ -127,6 +127,19 @@ impl TopicAdmin {
         offsets.iter().try_for_each(|offset| validate_topic_name(&offset.topic))?;
         let brokers = self.brokers().await?;
         wire::commit(&self.asking(first(&brokers)?), &self.coordinators, group, offsets).await
+    }
+
+    /// Commits offsets for a group without members, as [`TopicAdmin::commit_for_idle_group`] does, and has brokers keep what it has
+    /// committed for as long as if its last member had just left. For that a member comes and goes where the group is a classic one,
+    /// which takes as long as a broker has the first member wait for others (`group.initial.rebalance.delay.ms`): it reads and
+    /// commits nothing.
+    ///
+    /// # Errors
+    /// Kafka refuses or does not answer.
+    pub async fn renew_idle_group(&self, group: &str, offsets: &[GroupOffset]) -> Result<()> {
+        self.commit_for_idle_group(group, offsets).await?;
+        let brokers = self.brokers().await?;
+        wire::visit(&self.asking(first(&brokers)?), &self.coordinators, group).await
     }
 
     /// Who is in a group, and which partitions each member has. `protocol`: that of the group.

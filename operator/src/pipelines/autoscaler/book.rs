@@ -36,7 +36,8 @@ struct Page {
 /// When the offsets of a pipeline without workers were committed again. While it has workers brokers keep them.
 #[derive(Clone, Copy, Default)]
 struct Renewal {
-    tried: Option<Duration>,
+    /// When the last attempt failed; none: it did not.
+    failed: Option<Duration>,
     done: Option<Duration>,
 }
 
@@ -90,7 +91,7 @@ impl Book {
     /// Takes in that a pipeline has workers at this time: brokers count from when the last one goes.
     pub fn awake(&self, uid: &str, now: Duration) {
         if let Some(page) = self.lock().get_mut(uid) {
-            page.renewal = Renewal { tried: None, done: Some(now) };
+            page.renewal = Renewal { failed: None, done: Some(now) };
         }
     }
 
@@ -99,16 +100,15 @@ impl Book {
     pub fn renewal_is_due(&self, uid: &str, now: Duration, retention: Option<Duration>) -> bool {
         let pages = self.lock();
         let page = pages.get(uid).filter(|page| !page.subject.dry_run);
-        let Some(Renewal { tried, done }) = page.map(|page| page.renewal) else { return false };
-        let paused = tried.is_some_and(|tried| now.saturating_sub(tried) < RENEWED_AGAIN);
+        let Some(Renewal { failed, done }) = page.map(|page| page.renewal) else { return false };
+        let paused = failed.is_some_and(|failed| now.saturating_sub(failed) < RENEWED_AGAIN);
         !paused && done.is_none_or(|done| renewal_is_due(now.saturating_sub(done), retention))
     }
 
     /// Takes in that it was tried to commit them again, and whether they were.
     pub fn renewed(&self, uid: &str, now: Duration, done: bool) {
         if let Some(page) = self.lock().get_mut(uid) {
-            page.renewal.tried = Some(now);
-            page.renewal.done = if done { Some(now) } else { page.renewal.done };
+            page.renewal = if done { Renewal { failed: None, done: Some(now) } } else { Renewal { failed: Some(now), ..page.renewal } };
         }
     }
 
@@ -176,8 +176,11 @@ mod tests {
         book.awake("uid", 2 * day);
         assert!(!due(2 * day + second(5)) && !due(3 * day - second(1)), "it has just fallen asleep");
         assert!(due(3 * day));
+        let minute = Some(second(60));
+        book.renewed("uid", 3 * day, true);
+        assert!(book.renewal_is_due("uid", 3 * day + second(15), minute), "four times within however short a time");
         book.follow("uid", Subject { dry_run: true, ..subject(policy()) });
-        assert!(!due(3 * day), "a dry run writes nothing");
+        assert!(!due(4 * day), "a dry run writes nothing");
     }
 
     #[test]

@@ -89,16 +89,31 @@ impl Autoscaler {
         let mut ticks = interval(context.settings.scaling_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut looks, mut looked_at) = (FuturesUnordered::new(), BTreeSet::new());
+        // Beside the looks: a broker may have each of them wait for some seconds.
+        let (mut renewals, mut renewed_at) = (FuturesUnordered::new(), BTreeSet::new());
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                Some(cluster) = looks.next() => { looked_at.remove(&cluster); }
+                Some(looked) = looks.next() => {
+                    let (cluster, asleep): (String, Option<Asleep>) = looked;
+                    looked_at.remove(&cluster);
+                    if let Some(asleep) = asleep && renewed_at.insert(cluster.clone()) {
+                        renewals.push(async move {
+                            self.renew(&cluster, &asleep).await;
+                            cluster
+                        });
+                    }
+                }
+                Some(renewed) = renewals.next() => {
+                    let cluster: String = renewed;
+                    renewed_at.remove(&cluster);
+                }
                 _ = ticks.tick() => {
                     for (cluster, subjects) in self.by_cluster(context) {
                         if looked_at.insert(cluster.clone()) {
                             looks.push(async move {
-                                self.look_at(context, children, &cluster, &subjects).await;
-                                cluster
+                                let asleep = self.look_at(context, children, &cluster, &subjects).await;
+                                (cluster, asleep)
                             });
                         }
                     }
@@ -120,7 +135,8 @@ impl Autoscaler {
         by_cluster
     }
 
-    async fn look_at(&self, context: &Context, children: &Children, cluster: &str, subjects: &[(String, Subject)]) {
+    /// Looks, and gives those that were seen to have no workers.
+    async fn look_at(&self, context: &Context, children: &Children, cluster: &str, subjects: &[(String, Subject)]) -> Option<Asleep> {
         // A cluster that is not ready is asked all the same where a connection may be had: what cannot be read is told.
         let namespace = subjects.first().map(|(_, subject)| subject.namespace.as_str()).unwrap_or_default();
         let resolved = clusters::resolve(&context.watches.clusters.store(), &context.settings.namespace, cluster, namespace);
@@ -163,7 +179,7 @@ impl Autoscaler {
             if workers.is_some_and(|workers| workers.declared > 0) || !children.pods_of(&subject.namespace, &subject.name).is_empty() {
                 self.book.awake(uid, now);
             } else {
-                asleep.push((uid.as_str(), subject));
+                asleep.push((uid.clone(), subject.clone()));
             }
             if self.book.look(uid, (began, now), partitions, workers) {
                 let object = ObjectRef::new(&subject.name).within(&subject.namespace);
@@ -171,32 +187,30 @@ impl Autoscaler {
                 let _ = self.changes.send(object);
             }
         }
-        if let (Some(connection), Some(answers)) = (&connection, &answers) {
-            // What is not done by then is still due at the next look.
-            let renewed = timeout(limit, self.renew((cluster, connection), answers, &asleep, now)).await;
-            let _ = renewed.inspect_err(|_| tracing::debug!(cluster, "offsets of groups without members were not renewed in time"));
-        }
+        let (connection, answers) = (connection?, answers?);
+        (!asleep.is_empty()).then_some(Asleep { connection, answers, pipelines: asleep, seen: now })
     }
 
     /// Commits again what brokers would drop otherwise.
-    async fn renew(
-        &self,
-        (cluster, connection): (&str, &ClusterConnection),
-        answers: &Answers,
-        asleep: &[(&str, &Subject)],
-        now: Duration,
-    ) {
-        if asleep.is_empty() {
-            return;
-        }
-        let retention = self.retentions.of(cluster, connection, now).await;
-        let due = asleep.iter().copied().filter(|(uid, _)| self.book.renewal_is_due(uid, now, retention));
-        let due: Vec<(&str, &Subject)> = due.collect();
+    async fn renew(&self, cluster: &str, asleep: &Asleep) {
+        let Asleep { connection, answers, pipelines, seen } = asleep;
+        let retention = self.retentions.of(cluster, connection, *seen).await;
+        let due: Vec<_> = pipelines.iter().filter(|(uid, _)| self.book.renewal_is_due(uid, *seen, retention)).collect();
         for some in due.chunks(RENEWALS) {
             let done = join_all(some.iter().map(|(_, subject)| renewal::renew(connection, subject, answers))).await;
-            some.iter().zip(done).for_each(|((uid, _), done)| self.book.renewed(uid, now, done));
+            some.iter().zip(done).for_each(|((uid, _), done)| self.book.renewed(uid, *seen, done));
         }
     }
+}
+
+/// Pipelines without workers, and what a look saw of them.
+struct Asleep {
+    connection: ClusterConnection,
+    answers: Answers,
+    /// By their uid.
+    pipelines: Vec<(String, Subject)>,
+    /// When.
+    seen: Duration,
 }
 
 /// How many groups' offsets are committed again at once.

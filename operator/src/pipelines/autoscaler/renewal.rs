@@ -1,4 +1,4 @@
-//! Commits the offsets of a group without members again, so that brokers do not drop them.
+//! Has brokers keep the offsets of a group without members for longer: they are committed again, and a member comes and goes.
 //!
 //! Never sets a group back: what is committed is what was read just before, and the same as when the sweep began.
 
@@ -34,7 +34,7 @@ pub async fn renew(connection: &ClusterConnection, subject: &Subject, answers: &
     if offsets.is_empty() {
         return whole;
     }
-    let renewed = connection.ask("OffsetCommit", connection.admin.commit_for_idle_group(group, &offsets)).await;
+    let renewed = connection.ask("OffsetCommit", connection.admin.renew_idle_group(group, &offsets)).await;
     match &renewed {
         Ok(()) => tracing::info!(group, partitions = offsets.len(), whole, "renewed the offsets of a group without members"),
         Err(error) => tracing::warn!(%error, group, "the offsets of a group without members were not renewed"),
