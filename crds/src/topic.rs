@@ -33,6 +33,7 @@ pub const DEFAULT_CLUSTER: &str = "default";
     printcolumn(name = "Replication", type_ = "integer", json_path = ".status.replicationFactor"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Healthy", type_ = "string", json_path = ".status.conditions[?(@.type=='Healthy')].status", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -148,6 +149,20 @@ pub struct PlannedChange {
     pub to: Option<String>,
 }
 
+/// What is wrong with the replicas of a topic. A partition that lacks more counts for less, too.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicHealth {
+    /// When it was seen. What changes for the better, or is as bad as before, is told two minutes later at the earliest.
+    pub seen_at: Time,
+    /// Partitions some of whose replicas are not in sync.
+    pub under_replicated: i32,
+    /// Partitions with fewer replicas in sync than `min.insync.replicas`: they take nothing from producers with `acks=all`.
+    pub under_min_isr: i32,
+    /// Partitions without a leader: they can be neither written nor read.
+    pub offline: i32,
+}
+
 /// What happens to a topic when its object is deleted.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeletionPolicy {
@@ -189,8 +204,11 @@ pub struct KafkaTopicStatus {
     /// What somebody changed last behind the object's back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<TopicDrift>,
+    /// What is wrong with the replicas, while something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<TopicHealth>,
     /// `Ready`: whether the topic is as declared, and if not, why. `Drifted`, once that has happened: whether it differs through
-    /// somebody else's change now.
+    /// somebody else's change now. `Healthy`: whether all replicas of all partitions are in sync, and if not, what that means.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -11,6 +11,7 @@ use crate::{
     health::Health,
     metrics::Metrics,
     settings::Settings,
+    topics::HealthBook,
     watch::{Watch, Watched},
 };
 
@@ -26,6 +27,8 @@ pub struct Context {
     pub events: Events,
     /// What is counted.
     pub metrics: Metrics,
+    /// How the replicas of topics are.
+    pub health_of_topics: HealthBook,
     /// What readiness and liveness are judged by.
     pub health: Arc<Health>,
     /// The watches that all controllers share.

@@ -64,6 +64,7 @@ fn context(client: Client, settings: Settings) -> Arc<Context> {
         events: Events::new(client.clone(), instance),
         connections: ClusterConnections::new(metrics.kafka_requests(), settings.kafka_timeout),
         metrics,
+        health_of_topics: topics::HealthBook::default(),
         client,
         settings,
         health,

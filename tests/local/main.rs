@@ -19,6 +19,7 @@ mod pipeline;
 mod positions;
 mod readiness;
 mod refusals;
+mod replica_health;
 mod retry_topics;
 mod series;
 mod shared;

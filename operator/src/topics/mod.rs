@@ -9,6 +9,7 @@ mod deletion;
 mod drift;
 mod finalizer;
 mod growth;
+mod health;
 mod news;
 mod notice;
 mod observe;
@@ -25,6 +26,7 @@ mod validate;
 
 use std::sync::Arc;
 
+pub use health::HealthBook;
 use tokio_util::sync::CancellationToken;
 
 use crate::{

@@ -46,9 +46,11 @@ pub fn differs(topic: &KafkaTopic, observed: Option<&ObservedTopic>) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
+    use penstock_kafka::ReplicaHealth;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::topics::health::Trouble;
 
     const ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
 
@@ -67,6 +69,8 @@ mod tests {
             replication_factors: [factor].into(),
             is_compacted: false,
             config: BTreeMap::from([("a".to_owned(), value.to_owned())]),
+            health: ReplicaHealth::default(),
+            lasting: Trouble::None,
         }
     }
 

@@ -11,6 +11,7 @@ use penstock_crds::{
     topic::{DeletionPolicy, PlannedChange},
 };
 use penstock_kafka::Error as KafkaError;
+use tokio::time::Instant;
 
 use super::{
     apply::{Applied, apply, begin_new_partitions, delete, settle},
@@ -74,7 +75,7 @@ async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     }
     let wanted = topic.spec.deletion_policy == DeletionPolicy::Delete;
     let topic = finalizer::set(context, topic, wanted).await?;
-    let observed = match look(context, &cluster, &desired.name).await {
+    let observed = match look(context, &cluster, &topic, &desired.name).await {
         Ok(observed) => observed,
         Err(error) => return fail(context, &topic, &cluster, Knowledge::Nothing, &error).await,
     };
@@ -349,10 +350,17 @@ fn conflict(topic: &KafkaTopic, owner: &Claim) -> Refusal {
     Refusal::new(Reason::TopicConflict, message)
 }
 
-async fn look(context: &Context, cluster: &ResolvedCluster, name: &str) -> Result<(ClusterConnection, Option<ObservedTopic>), KafkaError> {
+async fn look(
+    context: &Context,
+    cluster: &ResolvedCluster,
+    topic: &KafkaTopic,
+    name: &str,
+) -> Result<(ClusterConnection, Option<ObservedTopic>), KafkaError> {
     let connection = context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers)?;
     let observed = observe(&connection, name).await?;
-    Ok((connection, observed))
+    let place = (topic.namespace().unwrap_or_default(), topic.name_any());
+    let lasting = context.health_of_topics.lasting(&cluster.name, &place, Instant::now());
+    Ok((connection, observed.map(|observed| ObservedTopic { lasting, ..observed })))
 }
 
 #[cfg(test)]

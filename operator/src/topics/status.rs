@@ -9,7 +9,7 @@ use penstock_crds::{
 };
 use penstock_kafka::TopicId;
 
-use super::{observe::ObservedTopic, plan::History};
+use super::{health, observe::ObservedTopic, plan::History};
 
 /// What a reconcile came to know.
 #[derive(Debug)]
@@ -55,6 +55,11 @@ pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statemen
         conditions,
         ..KafkaTopicStatus::default()
     };
+    let after = match &knowledge {
+        Knowledge::Seen { observed, .. } => health::seen(after, topic, observed, now),
+        Knowledge::Nothing => health::unseen(after, topic, statement.reason, now),
+        Knowledge::Missing { .. } | Knowledge::Awaited | Knowledge::NotOurs => after,
+    };
     match knowledge {
         Knowledge::Seen { observed, managed } => KafkaTopicStatus {
             topic_id: Some(observed.id.to_string()),
@@ -72,6 +77,7 @@ pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statemen
             observed_generation: after.observed_generation,
             topic_name: after.topic_name,
             plan: after.plan,
+            health: after.health,
             conditions: after.conditions,
             ..before
         },
@@ -126,10 +132,11 @@ pub fn as_declared() -> Statement {
 mod tests {
     use std::collections::BTreeMap;
 
+    use penstock_kafka::ReplicaHealth;
     use serde_json::json;
 
     use super::*;
-    use crate::refusal::Refusal;
+    use crate::{refusal::Refusal, topics::health::Trouble};
 
     const ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
 
@@ -149,6 +156,8 @@ mod tests {
             replication_factors: [2, 3].into(),
             is_compacted: false,
             config: BTreeMap::from([("a".to_owned(), "1".to_owned()), ("foreign".to_owned(), "2".to_owned())]),
+            health: ReplicaHealth::default(),
+            lasting: Trouble::None,
         }
     }
 
@@ -171,6 +180,10 @@ mod tests {
                 "config": {"a": "1", "foreign": "2"}, "managedConfig": ["a"],
                 "conditions": [{
                     "type": "Ready", "status": "True", "reason": "AsDeclared", "message": "the topic is as declared",
+                    "lastTransitionTime": "1970-01-01T00:00:01Z", "observedGeneration": 2,
+                }, {
+                    "type": "Healthy", "status": "True", "reason": "ReplicasInSync",
+                    "message": "every partition has a leader, and all its replicas are in sync",
                     "lastTransitionTime": "1970-01-01T00:00:01Z", "observedGeneration": 2,
                 }],
             })

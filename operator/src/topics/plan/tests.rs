@@ -1,6 +1,8 @@
 use penstock_crds::topic::ConfigPolicy;
+use penstock_kafka::ReplicaHealth;
 
 use super::*;
+use crate::topics::health::Trouble;
 
 const ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
 const OTHER_ID: &str = "ASNFZ4mrze8AESIzRFVmdw";
@@ -37,6 +39,8 @@ fn observed(partitions: i32, factors: &[i16], config: &[(&str, &str)]) -> Observ
         replication_factors: factors.iter().copied().collect(),
         is_compacted: false,
         config: pairs(config),
+        health: ReplicaHealth::default(),
+        lasting: Trouble::None,
     }
 }
 
