@@ -12,11 +12,19 @@ use serde::{Deserialize, Serialize};
 
 /// The most characters that a topic's name may have (Kafka's own limit).
 pub const MAX_TOPIC_NAME: usize = 249;
+/// The most partitions that a topic may be declared with.
+pub const MAX_PARTITIONS: i32 = 100_000;
+/// The most copies of each partition that a topic may be declared with.
+pub const MAX_REPLICATION_FACTOR: i16 = 32;
+/// The most configuration keys that a topic may be declared with.
+pub const MAX_CONFIG_KEYS: usize = 64;
+/// The most characters that the value of a configuration key may have.
+pub const MAX_CONFIG_VALUE: usize = 4096;
 /// The name of the `KafkaCluster` that is meant where none is named.
 pub const DEFAULT_CLUSTER: &str = "default";
 
 /// What a topic shall be.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
     group = "penstock.dev",
     version = "v1alpha1",
@@ -61,11 +69,11 @@ pub struct KafkaTopicSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_name: Option<String>,
     /// Number of partitions; may only grow. Default: the cluster's `topicDefaults`, else the broker's `num.partitions`.
-    #[schemars(range(min = 1, max = 100_000))]
+    #[schemars(range(min = 1, max = MAX_PARTITIONS))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<i32>,
     /// Number of copies of each partition. Used when the topic is created. Default: the cluster's `topicDefaults`, else the broker's `default.replication.factor`.
-    #[schemars(range(min = 1, max = 32))]
+    #[schemars(range(min = 1, max = MAX_REPLICATION_FACTOR))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_factor: Option<i16>,
     /// The topic's configuration by Kafka's own keys. A key that is removed here goes back to the broker's default.
@@ -256,9 +264,45 @@ pub fn check_topic_name(name: &str) -> Result<(), String> {
     }
 }
 
+/// Says why a key cannot stand in `spec.config` with this value.
+///
+/// # Errors
+/// The reason, in words that tell what to change.
+pub fn check_config_entry(key: &str, value: &str) -> Result<(), String> {
+    let is_key = key.len() <= 128
+        && key.starts_with(|c: char| c.is_ascii_lowercase())
+        && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.');
+    if !is_key {
+        return Err("it is no name of a topic's configuration, such as `retention.ms`".to_owned());
+    }
+    match value.chars().count() {
+        length if length > MAX_CONFIG_VALUE => Err(format!("its value has {length} characters, and {MAX_CONFIG_VALUE} are the most")),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn config_entries() {
+        let (long, longest) = ("v".repeat(MAX_CONFIG_VALUE + 1), "v".repeat(MAX_CONFIG_VALUE));
+        let key = "k".repeat(129);
+        for (key, value, allowed) in [
+            ("retention.ms", "1", true),
+            ("retention.ms", longest.as_str(), true),
+            ("retention.ms", long.as_str(), false),
+            ("Retention.ms", "1", false),
+            ("retention_ms", "1", false),
+            (".ms", "1", false),
+            ("", "1", false),
+            (&key[1..], "", true),
+            (key.as_str(), "", false),
+        ] {
+            assert_eq!(check_config_entry(key, value).is_ok(), allowed, "{key}");
+        }
+    }
 
     #[test]
     fn topic_names() {

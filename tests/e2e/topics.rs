@@ -4,6 +4,7 @@ mod approval;
 mod clusters;
 mod deletion;
 mod drift;
+mod importing;
 mod keys;
 mod making;
 mod owners;

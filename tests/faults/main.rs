@@ -9,4 +9,5 @@ mod kafka_down;
 mod malformed;
 mod operator;
 mod operator_restart;
+mod strimzi;
 mod worker_killed;

@@ -12,6 +12,7 @@ mod front;
 mod groups;
 mod held_back;
 mod idempotency;
+mod import;
 mod likeness;
 mod openapi;
 mod pauses;

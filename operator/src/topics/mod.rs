@@ -8,6 +8,7 @@ mod approval;
 mod deletion;
 mod drift;
 mod finalizer;
+pub mod foresight;
 mod growth;
 mod health;
 mod news;

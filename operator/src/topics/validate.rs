@@ -35,7 +35,7 @@ pub struct ValidatedTopic {
 }
 
 /// Keys by which a running reassignment throttles itself: whoever runs it takes them away again.
-const OF_REASSIGNMENTS: [&str; 2] = ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
+pub(super) const OF_REASSIGNMENTS: [&str; 2] = ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
 
 impl ValidatedTopic {
     /// Whether a key is kept as it is declared.
