@@ -143,6 +143,23 @@ pub struct TopicDrift {
     pub reverted: i32,
 }
 
+/// A topic that was lost and is being made again, while it is not known yet what came of that.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicRecreation {
+    /// The id of the one that was lost.
+    pub lost_topic_id: String,
+    /// The partitions that Kafka was asked for; absent: the broker's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<i32>,
+    /// The copies of each that Kafka was asked for; absent: the broker's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_factor: Option<i16>,
+    /// The configuration that Kafka was asked to set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+}
+
 /// One change that was planned.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -212,6 +229,9 @@ pub struct KafkaTopicStatus {
     /// What somebody changed last behind the object's back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<TopicDrift>,
+    /// What Kafka was asked to make in place of a topic that was lost, until it is seen. Another topic than that is somebody else's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recreation: Option<TopicRecreation>,
     /// What is wrong with the replicas, while something is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<TopicHealth>,

@@ -9,6 +9,7 @@ mod keys;
 mod making;
 mod owners;
 mod quiet;
+mod recreation;
 mod refused;
 
 use std::collections::BTreeMap;

@@ -30,7 +30,7 @@ pub enum Fate {
 /// already and was not set back.
 #[must_use]
 pub fn among(topic: &KafkaTopic, planned: Vec<PlannedChange>) -> Vec<PlannedChange> {
-    let is_lost = history(topic).topic_id.is_some() && planned.iter().any(|change| change.what == TOPIC);
+    let is_lost = history(topic).last_topic_id().is_some() && planned.iter().any(|change| change.what == TOPIC);
     if is_lost || was_as_declared(topic) || is_told_as_declared(topic) {
         return planned;
     }

@@ -9,7 +9,11 @@ use penstock_crds::{
 };
 use penstock_kafka::TopicId;
 
-use super::{health, observe::ObservedTopic, plan::History};
+use super::{
+    health,
+    observe::ObservedTopic,
+    plan::{History, Recreation},
+};
 
 /// What a reconcile came to know.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub enum Knowledge<'a> {
     Missing {
         /// The one that we owned, where nothing of ours stands in its place: another of its name is somebody else's.
         lost: Option<TopicId>,
+        /// What was asked for in its place, while it is not known what came of that.
+        recreation: Option<Recreation>,
         /// The configuration keys that are ours.
         managed: BTreeSet<String>,
     },
@@ -69,10 +75,15 @@ pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statemen
             managed_config: managed.into_iter().collect(),
             ..after
         },
-        Knowledge::Missing { lost, managed } => {
-            KafkaTopicStatus { topic_id: lost.map(|id| id.to_string()), managed_config: managed.into_iter().collect(), ..after }
+        Knowledge::Missing { lost, recreation, managed } => KafkaTopicStatus {
+            topic_id: lost.map(|id| id.to_string()),
+            recreation: recreation.map(|recreation| recreation.told()),
+            managed_config: managed.into_iter().collect(),
+            ..after
+        },
+        Knowledge::Awaited => {
+            KafkaTopicStatus { topic_id: before.topic_id, recreation: before.recreation, managed_config: before.managed_config, ..after }
         }
-        Knowledge::Awaited => KafkaTopicStatus { topic_id: before.topic_id, managed_config: before.managed_config, ..after },
         Knowledge::Nothing => KafkaTopicStatus {
             observed_generation: after.observed_generation,
             topic_name: after.topic_name,
@@ -92,6 +103,7 @@ pub fn history(topic: &KafkaTopic) -> History {
     History {
         topic_id: status.topic_id.as_ref().and_then(|id| id.parse().ok()),
         managed_config: status.managed_config.iter().cloned().collect(),
+        recreation: status.recreation.as_ref().and_then(|told| Recreation::read(topic.kafka_name(), told)),
     }
 }
 
@@ -132,7 +144,7 @@ pub fn as_declared() -> Statement {
 mod tests {
     use std::collections::BTreeMap;
 
-    use penstock_kafka::ReplicaHealth;
+    use penstock_kafka::{NewTopic, ReplicaHealth};
     use serde_json::json;
 
     use super::*;
@@ -226,9 +238,18 @@ mod tests {
     fn a_topic_that_was_lost_keeps_its_keys_and_its_id_where_it_was_not_made_again() {
         let managed = BTreeSet::from(["a".to_owned()]);
         let creating = Statement::new(ConditionType::Ready, Some(false), Reason::Progressing, "creating");
-        for lost in [None, Some(ID.parse().unwrap())] {
-            let after = status(&topic(Some(&seen())), Knowledge::Missing { lost, managed: managed.clone() }, &creating, &at(2));
-            assert_eq!(history(&topic(Some(&after))), History { topic_id: lost, managed_config: managed.clone() });
+        let asked = Recreation { lost: ID.parse().unwrap(), asked: NewTopic::new("orders").with_partitions(3).with_config("a", "1") };
+        for (topic_id, recreation) in [(None, None), (Some(ID.parse().unwrap()), None), (None, Some(asked))] {
+            let expected = History { topic_id, managed_config: managed.clone(), recreation: recreation.clone() };
+            let knowledge = Knowledge::Missing { lost: topic_id, recreation, managed: managed.clone() };
+            let after = topic(Some(&status(&topic(Some(&seen())), knowledge, &creating, &at(2))));
+            assert_eq!(history(&after), expected);
+            // It is remembered until the topic is seen.
+            for knowledge in [Knowledge::Awaited, Knowledge::Nothing] {
+                assert_eq!(history(&topic(Some(&status(&after, knowledge, &creating, &at(3))))), expected);
+            }
+            let knowledge = Knowledge::Seen { observed: &observed(), managed: managed.clone() };
+            assert_eq!(status(&after, knowledge, &as_declared(), &at(3)).recreation, None);
         }
     }
 }
