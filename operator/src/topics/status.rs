@@ -48,12 +48,9 @@ pub enum Knowledge<'a> {
 pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statement, now: &Time) -> KafkaTopicStatus {
     let before = topic.status.clone().unwrap_or_default();
     let generation = topic.metadata.generation;
-    let mut conditions = conditions(&before.conditions, now, generation, std::slice::from_ref(statement));
+    let conditions = conditions(&before.conditions, now, generation, std::slice::from_ref(statement));
     // What is told of drift stays until a look shows otherwise.
     let drift = before.drift.clone().filter(|_| !matches!(knowledge, Knowledge::NotOurs));
-    if drift.is_some() {
-        conditions.extend(before.conditions.iter().filter(|told| told.type_ == ConditionType::Drifted.as_str()).cloned());
-    }
     let after = KafkaTopicStatus {
         observed_generation: generation,
         topic_name: Some(topic.kafka_name().to_owned()),
@@ -61,11 +58,14 @@ pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statemen
         conditions,
         ..KafkaTopicStatus::default()
     };
-    let after = match &knowledge {
+    let mut after = match &knowledge {
         Knowledge::Seen { observed, .. } => health::seen(after, topic, observed, now),
         Knowledge::Nothing => health::unseen(after, topic, statement.reason, now),
         Knowledge::Missing { .. } | Knowledge::Awaited | Knowledge::NotOurs => after,
     };
+    if after.drift.is_some() {
+        after.conditions.extend(before.conditions.iter().filter(|told| told.type_ == ConditionType::Drifted.as_str()).cloned());
+    }
     match knowledge {
         Knowledge::Seen { observed, managed } => KafkaTopicStatus {
             topic_id: Some(observed.id.to_string()),
@@ -144,11 +144,18 @@ pub fn as_declared() -> Statement {
 mod tests {
     use std::collections::BTreeMap;
 
+    use penstock_crds::topic::PlannedChange;
     use penstock_kafka::{NewTopic, ReplicaHealth};
     use serde_json::json;
 
     use super::*;
-    use crate::{refusal::Refusal, topics::health::Trouble};
+    use crate::{
+        refusal::Refusal,
+        topics::{
+            drift::{self, Fate},
+            health::Trouble,
+        },
+    };
 
     const ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
 
@@ -215,6 +222,21 @@ mod tests {
         assert_eq!(history(&topic(Some(&after))).topic_id, Some(ID.parse().unwrap()));
         assert!(!is_news(&topic(Some(&after)), &down));
         assert_eq!(status(&topic(Some(&after)), Knowledge::Nothing, &down, &at(3)), after);
+    }
+
+    #[test]
+    fn conditions_keep_their_order() {
+        let change = PlannedChange { what: "config.a".into(), from: Some("2".into()), to: Some("1".into()) };
+        let look = |before: &KafkaTopic, changes: Vec<PlannedChange>| {
+            let knowledge = Knowledge::Seen { observed: &observed(), managed: BTreeSet::new() };
+            let status = status(before, knowledge, &as_declared(), &at(2));
+            let drift = drift::of(before, changes, Fate::Reverted, &at(2));
+            drift::told(status, before, drift, Fate::Reverted, &at(2))
+        };
+        let drifted = look(&topic(Some(&seen())), vec![change]);
+        let kinds: Vec<_> = drifted.conditions.iter().map(|told| told.type_.as_str()).collect();
+        assert_eq!(kinds, ["Ready", "Healthy", "Drifted"]);
+        assert_eq!(look(&topic(Some(&drifted)), vec![]), drifted, "written for nothing");
     }
 
     #[test]
