@@ -12,7 +12,7 @@ use crate::{
     metrics::Metrics,
     settings::Settings,
     topics::HealthBook,
-    watch::{Watch, Watched},
+    watch::{Lookup, Watch, Watched},
 };
 
 /// What every reconciler may use.
@@ -42,6 +42,8 @@ pub struct Watches {
     pub clusters: Watch<KafkaCluster>,
     /// `KafkaTopic`s.
     pub topics: Watch<KafkaTopic>,
+    /// The same by the name in Kafka that they mean.
+    pub topics_by_name: Lookup<KafkaTopic>,
     /// `EventPipeline`s.
     pub pipelines: Watch<EventPipeline>,
 }

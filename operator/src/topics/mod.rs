@@ -28,6 +28,7 @@ mod validate;
 use std::sync::Arc;
 
 pub use health::HealthBook;
+pub use ownership::kafka_name;
 use tokio_util::sync::CancellationToken;
 
 use crate::{

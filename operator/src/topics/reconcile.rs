@@ -21,7 +21,7 @@ use super::{
     finalizer, growth,
     notice::{self, Cause},
     observe::{ObservedTopic, observe},
-    ownership::{Claim, kafka_name, older_owner, successor},
+    ownership::{Claim, older_owner, successor},
     plan::{Plan, Recreation, TopicAction, managed_after, managed_before, new_topic, plan},
     protection,
     refused::refused,
@@ -354,7 +354,7 @@ fn cluster(context: &Context, topic: &KafkaTopic) -> Result<ResolvedCluster, Ref
 /// What the other objects claim that mean the same topic.
 fn rivals(context: &Context, mine: &Claim) -> Vec<Claim> {
     let ids = ClusterIds::known(&context.watches.clusters.store(), &context.settings.namespace);
-    let namesakes = context.watches.topics.store().state_filter(|object| kafka_name(object) == mine.kafka_name);
+    let namesakes = context.watches.topics_by_name.find(&mine.kafka_name);
     let claims = namesakes.iter().map(|object| Claim::of_any(object));
     claims.filter(|claim| !claim.is_same_object(mine) && claim.is_for_same_topic(mine, &ids)).collect()
 }
