@@ -10,6 +10,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::text::Text;
+
 /// The most characters that a topic's name may have (Kafka's own limit).
 pub const MAX_TOPIC_NAME: usize = 249;
 /// The most partitions that a topic may be declared with.
@@ -79,7 +81,7 @@ pub struct KafkaTopicSpec {
     /// The topic's configuration by Kafka's own keys. A key that is removed here goes back to the broker's default.
     #[schemars(schema_with = "crate::schema::topic_config")]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub config: BTreeMap<String, String>,
+    pub config: BTreeMap<Text, Text>,
     /// What happens to the topic in Kafka when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
@@ -219,10 +221,10 @@ pub struct KafkaTopicStatus {
     pub replication_factor: Option<i16>,
     /// The configuration that is set on the topic itself, with the values seen.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub config: BTreeMap<String, String>,
+    pub config: BTreeMap<Text, Text>,
     /// The configuration keys that this object set. Only these are un-set when they leave the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub managed_config: Vec<String>,
+    pub managed_config: Vec<Text>,
     /// The changes that wait to be approved, in the order in which they will be made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plan: Vec<PlannedChange>,

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use penstock_crds::{
-    KafkaClusterSpec, KafkaTopic,
+    KafkaClusterSpec, KafkaTopic, Text,
     topic::{MAX_CONFIG_KEYS, check_config_entry},
 };
 use penstock_kafka::{ConfigSource, TopicConfig, TopicDescription};
@@ -61,7 +61,7 @@ pub fn imported(found: &[Existing], spec: &KafkaClusterSpec, cluster: Option<&st
 }
 
 /// What is set on the topic itself and may stand in an object, and why the rest of it may not.
-fn config(found: &TopicConfig) -> (BTreeMap<String, String>, Vec<String>) {
+fn config(found: &TopicConfig) -> (BTreeMap<Text, Text>, Vec<String>) {
     let (mut kept, mut left_out) = (BTreeMap::new(), Vec::new());
     for (key, entry) in found.entries.iter().filter(|(_, entry)| entry.source == ConfigSource::DynamicTopic) {
         let checked = match &entry.value {
@@ -72,7 +72,7 @@ fn config(found: &TopicConfig) -> (BTreeMap<String, String>, Vec<String>) {
         };
         match checked {
             Ok(value) => {
-                kept.insert(key.clone(), value);
+                kept.insert(key.into(), value.into());
             }
             Err(why) => left_out.push(format!("the configuration key `{key}` is left out: {why}. It stays on the topic as it is")),
         }

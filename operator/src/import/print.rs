@@ -60,7 +60,7 @@ pub(super) mod tests {
         for (key, value) in
             [("a", "604800000"), ("b", "true"), ("c", "1e3"), ("d", ""), ("e", "compact,delete"), ("f", "0x10"), ("g", "no")]
         {
-            topic.spec.config.insert(key.to_owned(), value.to_owned());
+            topic.spec.config.insert(key.into(), value.into());
         }
         let other = object("plain", None, Some("default"), "plain", [].into());
         let text = yaml(&[topic.clone(), other.clone()]).unwrap();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use penstock_crds::{
-    KafkaTopic,
+    KafkaTopic, Text,
     topic::{MAX_CONFIG_KEYS, MAX_PARTITIONS, MAX_REPLICATION_FACTOR, check_config_entry, check_topic_name},
 };
 use serde::Deserialize;
@@ -241,7 +241,7 @@ fn bounded<T: TryFrom<i64> + PartialOrd + From<u8> + Copy + std::fmt::Display>(
 }
 
 /// The configuration as texts, which Kafka takes it for anyway.
-fn config(spec: &Spec, notes: &mut Vec<String>) -> BTreeMap<String, String> {
+fn config(spec: &Spec, notes: &mut Vec<String>) -> BTreeMap<Text, Text> {
     let mut kept = BTreeMap::new();
     for (key, value) in spec.config.iter().flatten() {
         let checked = match text(value) {
@@ -252,7 +252,7 @@ fn config(spec: &Spec, notes: &mut Vec<String>) -> BTreeMap<String, String> {
         };
         match checked {
             Ok(text) => {
-                kept.insert(key.clone(), text);
+                kept.insert(key.into(), text.into());
             }
             Err(why) => notes.push(format!("the configuration key `{key}` is left out: {why}")),
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use penstock_crds::{
-    KafkaTopic, KafkaTopicStatus,
+    KafkaTopic, KafkaTopicStatus, Text,
     condition::{ConditionType, Reason, Statement, conditions},
 };
 use penstock_kafka::TopicId;
@@ -71,14 +71,14 @@ pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statemen
             topic_id: Some(observed.id.to_string()),
             partitions: Some(observed.partitions),
             replication_factor: observed.replication_factors.first().copied(),
-            config: observed.config.clone(),
-            managed_config: managed.into_iter().collect(),
+            config: observed.config.iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            managed_config: managed.into_iter().map(Text::from).collect(),
             ..after
         },
         Knowledge::Missing { lost, recreation, managed } => KafkaTopicStatus {
             topic_id: lost.map(|id| id.to_string()),
             recreation: recreation.map(|recreation| recreation.told()),
-            managed_config: managed.into_iter().collect(),
+            managed_config: managed.into_iter().map(Text::from).collect(),
             ..after
         },
         Knowledge::Awaited => {
@@ -102,7 +102,7 @@ pub fn history(topic: &KafkaTopic) -> History {
     let Some(status) = &topic.status else { return History::default() };
     History {
         topic_id: status.topic_id.as_ref().and_then(|id| id.parse().ok()),
-        managed_config: status.managed_config.iter().cloned().collect(),
+        managed_config: status.managed_config.iter().map(ToString::to_string).collect(),
         recreation: status.recreation.as_ref().and_then(|told| Recreation::read(topic.kafka_name(), told)),
     }
 }
@@ -119,7 +119,7 @@ pub fn was_as_declared(topic: &KafkaTopic) -> bool {
 /// The status that remembers these keys as ours before they are set.
 #[must_use]
 pub fn remembering(topic: &KafkaTopic, managed: BTreeSet<String>) -> KafkaTopicStatus {
-    KafkaTopicStatus { managed_config: managed.into_iter().collect(), ..topic.status.clone().unwrap_or_default() }
+    KafkaTopicStatus { managed_config: managed.into_iter().map(Text::from).collect(), ..topic.status.clone().unwrap_or_default() }
 }
 
 /// Whether the statement is a refusal that the status does not tell already, in the same words. An outage is none: the

@@ -1,6 +1,6 @@
 //! What the operator leaves undone while nothing changes.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -34,6 +34,7 @@ async fn a_topic_at_rest_is_not_written_and_drift_of_foreign_keys_is_told() {
         meddle(scene, &name, &[("max.message.bytes", "2000000")]).await?;
         until("the status tells of the foreign key", LIMIT, async || {
             let told = api.get("t").await?.status.unwrap_or_default().config;
+            let told: BTreeMap<_, _> = told.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
             if told == overrides(scene, &name).await? { Ok(()) } else { Err(format!("{told:?}").into()) }
         })
         .await
