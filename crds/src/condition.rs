@@ -19,6 +19,8 @@ pub enum ConditionType {
     ScalingActive,
     /// Somebody else's change makes the topic differ from what is declared.
     Drifted,
+    /// Every partition of a topic has a leader, and all its replicas are in sync.
+    Healthy,
 }
 
 impl ConditionType {
@@ -32,6 +34,7 @@ impl ConditionType {
             Self::PositionsKept => "PositionsKept",
             Self::ScalingActive => "ScalingActive",
             Self::Drifted => "Drifted",
+            Self::Healthy => "Healthy",
         }
     }
 }
@@ -89,6 +92,14 @@ reasons! {
     DriftFound,
     /// Somebody changed the topic behind the object's back, and it was set back.
     DriftReverted,
+    /// Every partition of the topic has a leader, and all its replicas are in sync.
+    ReplicasInSync,
+    /// Partitions of the topic have replicas that are not in sync.
+    UnderReplicated,
+    /// Partitions of the topic have fewer replicas in sync than `min.insync.replicas`.
+    UnderMinIsr,
+    /// Partitions of the topic have no leader.
+    OfflinePartitions,
     /// The changes in `status.plan` wait until somebody approves them.
     AwaitingApproval,
     /// More partitions would move keys of a compacted topic, and the spec does not allow it.

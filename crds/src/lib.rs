@@ -13,6 +13,7 @@
 //! | [`position`] | the note that a worker leaves with each offset it commits |
 //! | [`processor`] | the built-in processors and the options each of them takes |
 //! | [`worker`] | the configuration file that the operator writes and a worker reads |
+//! | [`text`] | a text that many objects hold, kept in memory once |
 //! | [`manifest`], [`mod@reference`] | the CustomResourceDefinitions as YAML, and the reference of every field |
 
 pub mod clients;
@@ -27,11 +28,13 @@ pub mod position;
 pub mod processor;
 pub mod reference;
 mod schema;
+pub mod text;
 pub mod topic;
 pub mod worker;
 
 pub use cluster::{KafkaCluster, KafkaClusterSpec, KafkaClusterStatus};
 pub use pipeline::{EventPipeline, EventPipelineSpec, EventPipelineStatus};
+pub use text::Text;
 pub use topic::{KafkaTopic, KafkaTopicSpec, KafkaTopicStatus};
 
 /// The API group of every Penstock kind.

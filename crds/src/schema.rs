@@ -5,7 +5,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use crate::{
     pipeline::{DeadLetterHeaders, Handler},
     processor,
-    topic::ConfigPolicy,
+    topic::{ConfigPolicy, MAX_CONFIG_KEYS, MAX_CONFIG_VALUE},
 };
 
 /// A DNS-1123 subdomain: what Kubernetes allows as the name of most objects.
@@ -70,8 +70,8 @@ pub(crate) fn topic_name(_: &mut SchemaGenerator) -> Schema {
 
 pub(crate) fn topic_config(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
-        "type": "object", "maxProperties": 64,
-        "additionalProperties": {"type": "string", "maxLength": 4096},
+        "type": "object", "maxProperties": MAX_CONFIG_KEYS,
+        "additionalProperties": {"type": "string", "maxLength": MAX_CONFIG_VALUE},
         "x-kubernetes-validations": [
             {"rule": "self.all(k, k.matches('^[a-z][a-z0-9.]{0,127}$'))",
              "message": "config keys are Kafka's topic configuration names, such as `retention.ms`"},

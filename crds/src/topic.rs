@@ -10,13 +10,23 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::text::Text;
+
 /// The most characters that a topic's name may have (Kafka's own limit).
 pub const MAX_TOPIC_NAME: usize = 249;
+/// The most partitions that a topic may be declared with.
+pub const MAX_PARTITIONS: i32 = 100_000;
+/// The most copies of each partition that a topic may be declared with.
+pub const MAX_REPLICATION_FACTOR: i16 = 32;
+/// The most configuration keys that a topic may be declared with.
+pub const MAX_CONFIG_KEYS: usize = 64;
+/// The most characters that the value of a configuration key may have.
+pub const MAX_CONFIG_VALUE: usize = 4096;
 /// The name of the `KafkaCluster` that is meant where none is named.
 pub const DEFAULT_CLUSTER: &str = "default";
 
 /// What a topic shall be.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
     group = "penstock.dev",
     version = "v1alpha1",
@@ -33,6 +43,7 @@ pub const DEFAULT_CLUSTER: &str = "default";
     printcolumn(name = "Replication", type_ = "integer", json_path = ".status.replicationFactor"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Healthy", type_ = "string", json_path = ".status.conditions[?(@.type=='Healthy')].status", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -60,17 +71,17 @@ pub struct KafkaTopicSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_name: Option<String>,
     /// Number of partitions; may only grow. Default: the cluster's `topicDefaults`, else the broker's `num.partitions`.
-    #[schemars(range(min = 1, max = 100_000))]
+    #[schemars(range(min = 1, max = MAX_PARTITIONS))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<i32>,
     /// Number of copies of each partition. Used when the topic is created. Default: the cluster's `topicDefaults`, else the broker's `default.replication.factor`.
-    #[schemars(range(min = 1, max = 32))]
+    #[schemars(range(min = 1, max = MAX_REPLICATION_FACTOR))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_factor: Option<i16>,
     /// The topic's configuration by Kafka's own keys. A key that is removed here goes back to the broker's default.
     #[schemars(schema_with = "crate::schema::topic_config")]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub config: BTreeMap<String, String>,
+    pub config: BTreeMap<Text, Text>,
     /// What happens to the topic in Kafka when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
@@ -134,6 +145,23 @@ pub struct TopicDrift {
     pub reverted: i32,
 }
 
+/// A topic that was lost and is being made again, while it is not known yet what came of that.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicRecreation {
+    /// The id of the one that was lost.
+    pub lost_topic_id: String,
+    /// The partitions that Kafka was asked for; absent: the broker's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<i32>,
+    /// The copies of each that Kafka was asked for; absent: the broker's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_factor: Option<i16>,
+    /// The configuration that Kafka was asked to set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+}
+
 /// One change that was planned.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -146,6 +174,20 @@ pub struct PlannedChange {
     /// What shall stand there; absent: what the broker's default is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
+}
+
+/// What is wrong with the replicas of a topic. A partition that lacks more counts for less, too.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicHealth {
+    /// When it was seen. What changes for the better, or is as bad as before, is told two minutes later at the earliest.
+    pub seen_at: Time,
+    /// Partitions some of whose replicas are not in sync.
+    pub under_replicated: i32,
+    /// Partitions with fewer replicas in sync than `min.insync.replicas`: they take nothing from producers with `acks=all`.
+    pub under_min_isr: i32,
+    /// Partitions without a leader: they can be neither written nor read.
+    pub offline: i32,
 }
 
 /// What happens to a topic when its object is deleted.
@@ -179,18 +221,24 @@ pub struct KafkaTopicStatus {
     pub replication_factor: Option<i16>,
     /// The configuration that is set on the topic itself, with the values seen.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub config: BTreeMap<String, String>,
+    pub config: BTreeMap<Text, Text>,
     /// The configuration keys that this object set. Only these are un-set when they leave the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub managed_config: Vec<String>,
+    pub managed_config: Vec<Text>,
     /// The changes that wait to be approved, in the order in which they will be made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plan: Vec<PlannedChange>,
     /// What somebody changed last behind the object's back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<TopicDrift>,
+    /// What Kafka was asked to make in place of a topic that was lost, until it is seen. Another topic than that is somebody else's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recreation: Option<TopicRecreation>,
+    /// What is wrong with the replicas, while something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<TopicHealth>,
     /// `Ready`: whether the topic is as declared, and if not, why. `Drifted`, once that has happened: whether it differs through
-    /// somebody else's change now.
+    /// somebody else's change now. `Healthy`: whether all replicas of all partitions are in sync, and if not, what that means.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -238,9 +286,45 @@ pub fn check_topic_name(name: &str) -> Result<(), String> {
     }
 }
 
+/// Says why a key cannot stand in `spec.config` with this value.
+///
+/// # Errors
+/// The reason, in words that tell what to change.
+pub fn check_config_entry(key: &str, value: &str) -> Result<(), String> {
+    let is_key = key.len() <= 128
+        && key.starts_with(|c: char| c.is_ascii_lowercase())
+        && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.');
+    if !is_key {
+        return Err("it is no name of a topic's configuration, such as `retention.ms`".to_owned());
+    }
+    match value.chars().count() {
+        length if length > MAX_CONFIG_VALUE => Err(format!("its value has {length} characters, and {MAX_CONFIG_VALUE} are the most")),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn config_entries() {
+        let (long, longest) = ("v".repeat(MAX_CONFIG_VALUE + 1), "v".repeat(MAX_CONFIG_VALUE));
+        let key = "k".repeat(129);
+        for (key, value, allowed) in [
+            ("retention.ms", "1", true),
+            ("retention.ms", longest.as_str(), true),
+            ("retention.ms", long.as_str(), false),
+            ("Retention.ms", "1", false),
+            ("retention_ms", "1", false),
+            (".ms", "1", false),
+            ("", "1", false),
+            (&key[1..], "", true),
+            (key.as_str(), "", false),
+        ] {
+            assert_eq!(check_config_entry(key, value).is_ok(), allowed, "{key}");
+        }
+    }
 
     #[test]
     fn topic_names() {

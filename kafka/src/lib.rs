@@ -45,8 +45,8 @@ pub use reader::{ReaderEvent, ReaderSettings, TopicReader, read_span};
 pub use record::{ConsumedRecord, Header, Record, RecordPosition, RecordRef, TimestampType, TopicPartition};
 pub use topic::{
     BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, InvalidTopicId, KafkaVersion, NewTopic, OffsetRange,
-    PartitionEdges, PartitionInfo, Peek, PerPartition, PerTopic, TopicAdmin, TopicConfig, TopicDescription, TopicId, TopicSummary,
-    validate_topic_name,
+    PartitionEdges, PartitionInfo, Peek, PerPartition, PerTopic, ReplicaHealth, TopicAdmin, TopicConfig, TopicDescription, TopicId,
+    TopicSummary, validate_topic_name,
 };
 pub use transaction::{CommitError, Transaction, TransactionSettings, TransactionalProducer};
 

@@ -11,7 +11,8 @@ use crate::{
     health::Health,
     metrics::Metrics,
     settings::Settings,
-    watch::{Watch, Watched},
+    topics::HealthBook,
+    watch::{Lookup, Watch, Watched},
 };
 
 /// What every reconciler may use.
@@ -26,6 +27,8 @@ pub struct Context {
     pub events: Events,
     /// What is counted.
     pub metrics: Metrics,
+    /// How the replicas of topics are.
+    pub health_of_topics: HealthBook,
     /// What readiness and liveness are judged by.
     pub health: Arc<Health>,
     /// The watches that all controllers share.
@@ -39,6 +42,8 @@ pub struct Watches {
     pub clusters: Watch<KafkaCluster>,
     /// `KafkaTopic`s.
     pub topics: Watch<KafkaTopic>,
+    /// The same by the name in Kafka that they mean.
+    pub topics_by_name: Lookup<KafkaTopic>,
     /// `EventPipeline`s.
     pub pipelines: Watch<EventPipeline>,
 }

@@ -40,7 +40,7 @@ async fn readyz(State(context): State<Arc<Context>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(context): State<Arc<Context>>) -> impl IntoResponse {
-    match context.metrics.text(&context.watches) {
+    match context.metrics.text(&context.watches, &context.health_of_topics) {
         Ok(text) => Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text)),
         Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }

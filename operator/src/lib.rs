@@ -6,6 +6,7 @@
 //! | [`scaling`] | how many workers a pipeline needs: pure decisions by what was seen |
 //! | [`watch`], [`controller`] | one watch per kind with its cache; the loop that runs a reconciler for each object |
 //! | [`context`], [`settings`] | what every reconciler may use; what the operator is started with |
+//! | [`command_line`], [`import`] | what the binary is asked to do; printing objects for topics that others made |
 //! | [`status`], [`refusal`] | how an object's status is written; why something cannot be as declared |
 //! | [`events`], [`metrics`], [`health`], [`http`], [`telemetry`] | how the operator tells what it does |
 //! | [`batch`] | many questions about topics, sent in one request |
@@ -14,12 +15,14 @@
 pub mod backoff;
 pub mod batch;
 pub mod clusters;
+pub mod command_line;
 pub mod context;
 pub mod controller;
 pub mod events;
 pub mod guarded;
 pub mod health;
 pub mod http;
+pub mod import;
 pub mod metrics;
 pub mod operator;
 pub mod pipelines;

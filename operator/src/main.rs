@@ -1,13 +1,31 @@
 //! The `penstock-operator` binary.
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use clap::Parser;
-use penstock_operator::{operator, settings::Settings, telemetry};
+use penstock_operator::{
+    command_line::{Command, CommandLine},
+    import, operator,
+    settings::Settings,
+    telemetry,
+};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let settings = Settings::parse();
+    let line = CommandLine::parse();
+    match line.command {
+        Some(Command::Import(asked)) => match import::run(asked, &mut io::stdout().lock(), &mut io::stderr().lock()).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("penstock-operator: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        None => run(line.settings).await,
+    }
+}
+
+async fn run(settings: Settings) -> ExitCode {
     let result = match telemetry::begin(&settings) {
         Ok(()) => operator::run(settings).await,
         Err(error) => Err(error.into()),

@@ -1,5 +1,7 @@
 //! What is counted, in base units, for `/metrics`.
 
+mod replicas;
+
 use std::{fmt, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -10,9 +12,11 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use self::replicas::Replicas;
 use crate::{
     context::Watches,
     pipelines,
+    topics::HealthBook,
     watch::{Watch, Watched},
 };
 
@@ -155,6 +159,7 @@ pub struct Metrics {
     objects: Family<ObjectLabels, Gauge>,
     scaling: Scaling,
     drifts: Family<DriftLabel, Counter>,
+    replicas: Replicas,
 }
 
 impl Default for Metrics {
@@ -172,7 +177,9 @@ impl Default for Metrics {
         scaling.register(&mut registry);
         let drifts = Family::<DriftLabel, Counter>::default();
         registry.register("topic_drifts", "Changes of topics behind their objects' back, by what became of them", drifts.clone());
-        Self { registry, reconciles, durations, requests, objects, scaling, drifts }
+        let replicas = Replicas::default();
+        replicas.register(&mut registry);
+        Self { registry, reconciles, durations, requests, objects, scaling, drifts, replicas }
     }
 }
 
@@ -203,11 +210,12 @@ impl Metrics {
     ///
     /// # Errors
     /// When a value cannot be written as text.
-    pub fn text(&self, watches: &Watches) -> Result<String, fmt::Error> {
+    pub fn text(&self, watches: &Watches, health_of_topics: &HealthBook) -> Result<String, fmt::Error> {
         self.count(&watches.clusters, |c| c.status.as_ref().map(|s| s.conditions.as_slice()));
         self.count(&watches.topics, |t| t.status.as_ref().map(|s| s.conditions.as_slice()));
         self.count(&watches.pipelines, |p| p.status.as_ref().map(|s| s.conditions.as_slice()));
         self.scaling.count(&watches.pipelines);
+        self.replicas.count(health_of_topics);
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

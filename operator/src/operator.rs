@@ -17,7 +17,8 @@ use crate::{
     metrics::Metrics,
     pipelines,
     settings::Settings,
-    shutdown, topics,
+    shutdown,
+    topics::{self, kafka_name},
 };
 
 /// Runs until SIGTERM or SIGINT.
@@ -53,9 +54,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
 fn context(client: Client, settings: Settings) -> Arc<Context> {
     let health = Arc::new(Health::default());
+    let topics = watch(&client, &health, watcher::Config::default());
     let watches = Watches {
         clusters: watch(&client, &health, watcher::Config::default()),
-        topics: watch(&client, &health, watcher::Config::default()),
+        topics_by_name: topics.lookup(kafka_name),
+        topics,
         pipelines: watch(&client, &health, watcher::Config::default()),
     };
     let metrics = Metrics::default();
@@ -64,6 +67,7 @@ fn context(client: Client, settings: Settings) -> Arc<Context> {
         events: Events::new(client.clone(), instance),
         connections: ClusterConnections::new(metrics.kafka_requests(), settings.kafka_timeout),
         metrics,
+        health_of_topics: topics::HealthBook::default(),
         client,
         settings,
         health,

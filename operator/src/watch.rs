@@ -3,6 +3,8 @@
 //! An object that no longer parses stays in the cache as its raw content and the parse error, and disturbs no other. Every
 //! subscriber learns of every change, with the object before and after it; after a lost connection the differences are told.
 
+mod index;
+
 use std::{
     collections::HashMap,
     fmt::Debug,
@@ -25,6 +27,7 @@ use tokio::sync::{
     mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
 
+pub use self::index::Lookup;
 use crate::backoff::Backoff;
 pub use crate::guarded::Guarded;
 
@@ -32,8 +35,6 @@ pub use crate::guarded::Guarded;
 pub trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
 impl<K> Watched for K where K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
 
-/// Where `kubectl apply` keeps the whole object once more.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The pause after a first failure of the connection, and the longest one.
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
 
@@ -88,11 +89,22 @@ fn lost_a_finalizer<K: Watched>(before: &Guarded<K>, after: &Guarded<K>) -> bool
     before.finalizers().iter().any(|finalizer| !after.finalizers().contains(finalizer))
 }
 
+/// What annotations begin with that somebody here reads: our own, and the one by which pods are chosen that go first.
+const READ_ANNOTATIONS: [&str; 2] = ["penstock.dev/", "controller.kubernetes.io/"];
+
 /// Takes out what nobody here reads, and what makes up most of an object.
 fn slimmed<K: Watched>(object: &mut Guarded<K>) {
     object.meta_mut().managed_fields = None;
-    if let Some(annotations) = &mut object.meta_mut().annotations {
-        annotations.remove(LAST_APPLIED);
+    let annotations = &mut object.meta_mut().annotations;
+    if let Some(all) = annotations {
+        all.retain(|annotation, _| READ_ANNOTATIONS.iter().any(|read| annotation.starts_with(read)));
+    }
+    annotations.take_if(|all| all.is_empty());
+    // Of what cannot be read the metadata stands beside it.
+    if let Err(unreadable) = &mut object.0
+        && let Some(fields) = unreadable.content.as_object_mut()
+    {
+        fields.remove("metadata");
     }
 }
 
@@ -138,13 +150,14 @@ impl Outage {
 
 struct Inner<K: Watched> {
     subscribers: Vec<UnboundedSender<Change<K>>>,
+    lookups: Vec<Lookup<K>>,
     state: WatchState,
     outage: Option<Outage>,
 }
 
 impl<K: Watched> Default for Inner<K> {
     fn default() -> Self {
-        Self { subscribers: Vec::new(), state: WatchState::Starting, outage: None }
+        Self { subscribers: Vec::new(), lookups: Vec::new(), state: WatchState::Starting, outage: None }
     }
 }
 
@@ -199,6 +212,18 @@ impl<K: Watched> Watch<K> {
         }
         inner.subscribers.push(sender);
         receiver
+    }
+
+    /// Keeps the objects by a text in them from now on, those that the cache holds already too.
+    #[must_use]
+    pub fn lookup(&self, key: fn(&Guarded<K>) -> &str) -> Lookup<K> {
+        let lookup = Lookup::new(key);
+        let mut inner = self.lock();
+        for object in self.store.state() {
+            lookup.apply(&Change { before: None, after: Some(object) });
+        }
+        inner.lookups.push(lookup.clone());
+        lookup
     }
 
     /// How far the watch has come.
@@ -277,6 +302,7 @@ impl<K: Watched> Watch<K> {
             inner.outage = None;
         }
         for change in changes {
+            inner.lookups.iter().for_each(|lookup| lookup.apply(&change));
             inner.subscribers.retain(|subscriber| subscriber.send(change.clone()).is_ok());
         }
     }
@@ -443,10 +469,43 @@ mod tests {
     #[test]
     fn a_cache_holds_no_copies_of_an_object() {
         let mut object = topic("a", 1, json!({}));
-        object.annotations_mut().extend([(LAST_APPLIED.to_owned(), "{}".to_owned()), ("kept".to_owned(), "1".to_owned())]);
+        let annotations = ["kubectl.kubernetes.io/last-applied-configuration", "penstock.dev/approve", "team.example/owner"];
+        object.annotations_mut().extend(annotations.map(|annotation| (annotation.to_owned(), "{}".to_owned())));
         object.managed_fields_mut().push(Default::default());
         slimmed(&mut object);
-        assert_eq!(object.annotations().keys().collect::<Vec<_>>(), ["kept"]);
+        assert_eq!(object.annotations().keys().collect::<Vec<_>>(), ["penstock.dev/approve"]);
         assert!(object.managed_fields().is_empty());
+
+        let mut unreadable = topic("a", 1, json!({"partitions": "many"}));
+        slimmed(&mut unreadable);
+        assert_eq!(unreadable.meta().name.as_deref(), Some("a"));
+        let content = unreadable.0.map_err(|unreadable| unreadable.content).unwrap_err();
+        assert_eq!(
+            content.as_object().map(|fields| fields.keys().map(String::as_str).collect::<Vec<_>>()),
+            Some(vec!["apiVersion", "kind", "spec"])
+        );
+    }
+
+    #[test]
+    fn a_lookup_is_as_new_as_the_cache() {
+        fn kind(object: &Guarded<KafkaTopic>) -> &str {
+            if object.0.is_ok() { "readable" } else { "unreadable" }
+        }
+        let (watch, mut writer) = watch();
+        watch.apply(&mut writer, watcher::Event::Apply(topic("early", 1, json!({}))));
+        let lookup = watch.lookup(kind);
+        let names = |text: &str| {
+            let mut names: Vec<_> = lookup.find(text).iter().map(|object| object.name_any()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names("readable"), ["early"]);
+        watch.apply(&mut writer, watcher::Event::Apply(topic("late", 1, json!({}))));
+        assert_eq!(names("readable"), ["early", "late"]);
+        // A new list after a lost connection.
+        watch.apply(&mut writer, watcher::Event::Init);
+        watch.apply(&mut writer, watcher::Event::InitApply(topic("late", 2, json!({"partitions": "many"}))));
+        watch.apply(&mut writer, watcher::Event::InitDone);
+        assert_eq!((names("readable"), names("unreadable")), (vec![], vec!["late".to_owned()]));
     }
 }

@@ -170,7 +170,7 @@ async fn a_missing_topic_is_said_and_heals() {
         // The dead letter topic was derived, like its source in partitions and retention.
         let derived = scene.ready::<KafkaTopic>("p-in-dlt").await?;
         assert_eq!(derived.kafka_name(), scene.kafka_name("in.DLT"));
-        assert_eq!(derived.spec.config.get("retention.ms").map(String::as_str), Some("3600000"));
+        assert_eq!(derived.spec.config.get("retention.ms").map(|value| value.as_str()), Some("3600000"));
         Ok(())
     })
     .await;

@@ -4,10 +4,12 @@ mod approval;
 mod clusters;
 mod deletion;
 mod drift;
+mod importing;
 mod keys;
 mod making;
 mod owners;
 mod quiet;
+mod recreation;
 mod refused;
 
 use std::collections::BTreeMap;

@@ -3,12 +3,14 @@
 //! [`TopicAdmin`] does the talking; everything else here is plain values.
 
 mod admin;
+mod health;
 mod id;
 mod model;
 mod request;
 mod version;
 
 pub use admin::TopicAdmin;
+pub use health::ReplicaHealth;
 pub use id::{InvalidTopicId, TopicId, validate_topic_name};
 pub use model::{
     BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, NewTopic, OffsetRange, PartitionEdges, PartitionInfo, Peek,

@@ -116,6 +116,13 @@ pub struct ConfigEntry {
     pub is_read_only: bool,
 }
 
+impl ConfigEntry {
+    /// An entry with this value, to try code with.
+    pub fn new(value: Option<String>, source: ConfigSource) -> Self {
+        Self { value, source, is_default: source == ConfigSource::Default, is_sensitive: false, is_read_only: false }
+    }
+}
+
 /// Where a configuration value comes from, nearest first.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,13 +296,7 @@ mod tests {
 
     #[test]
     fn overrides_are_what_is_set_on_the_topic() {
-        let entry = |value: &str, source| ConfigEntry {
-            value: Some(value.to_owned()),
-            source,
-            is_default: source == ConfigSource::Default,
-            is_sensitive: false,
-            is_read_only: false,
-        };
+        let entry = |value: &str, source| ConfigEntry::new(Some(value.to_owned()), source);
         let config = TopicConfig {
             entries: BTreeMap::from([
                 ("retention.ms".to_owned(), entry("1", ConfigSource::DynamicTopic)),

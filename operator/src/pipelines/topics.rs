@@ -283,7 +283,7 @@ fn retry_topic(source: &KafkaTopic, group: &str, waits_for: WaitsFor, around: Su
         // What waits here must not be deleted because the source keeps its own records for a short time only.
         let declared = spec.config.get(RETENTION).and_then(|text| text.parse::<i64>().ok());
         if declared.is_some_and(|declared| (0..MIN_RETRY_RETENTION_MS).contains(&declared)) {
-            spec.config.insert(RETENTION.to_owned(), MIN_RETRY_RETENTION_MS.to_string());
+            spec.config.insert(RETENTION.into(), MIN_RETRY_RETENTION_MS.to_string().into());
         }
         spec
     });

@@ -4,7 +4,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use penstock_crds::{
-    KafkaTopic, KafkaTopicStatus,
+    KafkaTopic, KafkaTopicStatus, Text,
     condition::{ConditionType, Reason, Statement, conditions},
     topic::{PlannedChange, TopicDrift},
 };
@@ -30,7 +30,7 @@ pub enum Fate {
 /// already and was not set back.
 #[must_use]
 pub fn among(topic: &KafkaTopic, planned: Vec<PlannedChange>) -> Vec<PlannedChange> {
-    let is_lost = history(topic).topic_id.is_some() && planned.iter().any(|change| change.what == TOPIC);
+    let is_lost = history(topic).last_topic_id().is_some() && planned.iter().any(|change| change.what == TOPIC);
     if is_lost || was_as_declared(topic) || is_told_as_declared(topic) {
         return planned;
     }
@@ -46,7 +46,7 @@ pub fn among(topic: &KafkaTopic, planned: Vec<PlannedChange>) -> Vec<PlannedChan
 /// Whether what was seen last is what this generation declares, although the topic is not ready now: Kafka stays away, say.
 fn is_told_as_declared(topic: &KafkaTopic) -> bool {
     let Some(status) = topic.status.as_ref().filter(|status| status.observed_generation == topic.metadata.generation) else { return false };
-    let (spec, is_set) = (&topic.spec, |key: &String| status.config.contains_key(key));
+    let (spec, is_set) = (&topic.spec, |key: &Text| status.config.contains_key(key));
     status.partitions.is_some_and(|seen| spec.partitions.is_none_or(|declared| declared == seen))
         && spec.config.iter().all(|(key, declared)| status.config.get(key).is_some_and(|seen| same_value(declared, seen)))
         && status.managed_config.iter().all(|key| spec.config.contains_key(key) || !is_set(key))

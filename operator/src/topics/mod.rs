@@ -8,7 +8,9 @@ mod approval;
 mod deletion;
 mod drift;
 mod finalizer;
+pub mod foresight;
 mod growth;
+mod health;
 mod news;
 mod notice;
 mod observe;
@@ -25,6 +27,8 @@ mod validate;
 
 use std::sync::Arc;
 
+pub use health::HealthBook;
+pub use ownership::kafka_name;
 use tokio_util::sync::CancellationToken;
 
 use crate::{

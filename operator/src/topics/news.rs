@@ -1,8 +1,10 @@
 //! Whether a look at Kafka shows anything that the object's status does not tell already. Pure.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use penstock_crds::{
-    KafkaTopic, KafkaTopicStatus,
+    KafkaTopic, KafkaTopicStatus, Text,
     condition::{ConditionType, Reason},
 };
 
@@ -37,18 +39,23 @@ pub fn differs(topic: &KafkaTopic, observed: Option<&ObservedTopic>) -> bool {
             tells_of_another.is_some()
                 || told.partitions != Some(observed.partitions)
                 || told.replication_factor != observed.replication_factors.first().copied()
-                || told.config != observed.config
+                || !is_told(&told.config, &observed.config)
         }
     }
 }
 
+fn is_told(told: &BTreeMap<Text, Text>, seen: &BTreeMap<String, String>) -> bool {
+    let told = told.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    told.eq(seen.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
+    use penstock_kafka::ReplicaHealth;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::topics::health::Trouble;
 
     const ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
 
@@ -67,6 +74,8 @@ mod tests {
             replication_factors: [factor].into(),
             is_compacted: false,
             config: BTreeMap::from([("a".to_owned(), value.to_owned())]),
+            health: ReplicaHealth::default(),
+            lasting: Trouble::None,
         }
     }
 

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use penstock_kafka::{Error, PerTopic, TopicConfig, TopicDescription, TopicId};
+use penstock_kafka::{Error, PerTopic, ReplicaHealth, TopicConfig, TopicDescription, TopicId};
 
+use super::health::Trouble;
 use crate::clusters::{ClusterConnection, if_known};
 
 /// The key that says what becomes of old records.
 pub(super) const CLEANUP_POLICY: &str = "cleanup.policy";
+/// The key that says how many replicas must be in sync for a partition to be written safely.
+const MIN_ISR: &str = "min.insync.replicas";
 
 /// A topic as it stands in Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +25,10 @@ pub struct ObservedTopic {
     pub is_compacted: bool,
     /// The configuration that is set on the topic itself.
     pub config: BTreeMap<String, String>,
+    /// How its replicas are.
+    pub health: ReplicaHealth,
+    /// The worst of what is wrong with them that was seen for long enough by looks before this one.
+    pub lasting: Trouble,
 }
 
 /// Looks at the topic. None: there is no such topic.
@@ -67,12 +74,14 @@ pub(super) fn compacts(policy: &str) -> bool {
     policy.split(',').any(|way| way.trim() == "compact")
 }
 
-fn observed(topic: &TopicDescription, config: &TopicConfig) -> ObservedTopic {
+pub(super) fn observed(topic: &TopicDescription, config: &TopicConfig) -> ObservedTopic {
     ObservedTopic {
         id: topic.id,
         partitions: topic.partition_count(),
         replication_factors: topic.partitions.iter().filter_map(|p| i16::try_from(p.replicas.len()).ok()).collect(),
         is_compacted: config.value(CLEANUP_POLICY).is_some_and(compacts),
         config: config.overrides(),
+        health: topic.health(config.value(MIN_ISR).and_then(|count| count.trim().parse().ok()).unwrap_or(1)),
+        lasting: Trouble::None,
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use penstock_crds::condition::Reason;
+use penstock_crds::{condition::Reason, topic::TopicRecreation};
 use penstock_kafka::{ConfigDelta, NewTopic, TopicId};
 
 use super::{observe::ObservedTopic, validate::ValidatedTopic};
@@ -39,6 +39,55 @@ pub struct History {
     pub topic_id: Option<TopicId>,
     /// The configuration keys that we set, or were about to.
     pub managed_config: BTreeSet<String>,
+    /// What we asked for in place of a topic that was lost, if we do not know yet what came of it.
+    pub recreation: Option<Recreation>,
+}
+
+impl History {
+    /// The topic that was ours last, if there was one.
+    #[must_use]
+    pub fn last_topic_id(&self) -> Option<TopicId> {
+        self.topic_id.or(self.recreation.as_ref().map(|recreation| recreation.lost))
+    }
+}
+
+/// A topic that was lost, and what we asked for in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recreation {
+    /// The one that was lost.
+    pub lost: TopicId,
+    /// What we asked for.
+    pub asked: NewTopic,
+}
+
+impl Recreation {
+    /// What a status remembers; none where it cannot be read.
+    #[must_use]
+    pub fn read(name: &str, told: &TopicRecreation) -> Option<Self> {
+        let TopicRecreation { lost_topic_id, partitions, replication_factor, config } = told;
+        let asked =
+            NewTopic { name: name.to_owned(), partitions: *partitions, replication_factor: *replication_factor, config: config.clone() };
+        Some(Self { lost: lost_topic_id.parse().ok()?, asked })
+    }
+
+    /// What a status shall remember.
+    #[must_use]
+    pub fn told(&self) -> TopicRecreation {
+        let NewTopic { partitions, replication_factor, config, .. } = self.asked.clone();
+        TopicRecreation { lost_topic_id: self.lost.to_string(), partitions, replication_factor, config }
+    }
+
+    /// Whether this may be the topic that we asked for, or the one that we took for lost. Kafka tells of no topic who made it: one that
+    /// differs in anything is somebody else's.
+    fn may_be(&self, observed: &ObservedTopic) -> bool {
+        let NewTopic { partitions, replication_factor, config, .. } = &self.asked;
+        let is_set = |(key, asked): (&String, &String)| observed.config.get(key).is_some_and(|found| same_value(asked, found));
+        observed.id == self.lost
+            || partitions.is_none_or(|partitions| partitions == observed.partitions)
+                && replication_factor.is_none_or(|factor| observed.replication_factors.iter().all(|found| *found == factor))
+                && config.len() == observed.config.len()
+                && config.iter().all(is_set)
+    }
 }
 
 /// What to do, and what cannot be done.
@@ -64,7 +113,11 @@ pub fn plan(desired: &ValidatedTopic, history: &History, observed: Option<&Obser
     let Some(observed) = observed else {
         return Plan { actions: vec![TopicAction::Create(new_topic(desired))], refusal: None };
     };
-    if let Some(owned) = history.topic_id.filter(|id| *id != observed.id) {
+    let foreign_to = match &history.recreation {
+        Some(recreation) => Some(recreation.lost).filter(|_| !recreation.may_be(observed)),
+        None => history.topic_id.filter(|id| *id != observed.id),
+    };
+    if let Some(owned) = foreign_to {
         return Plan { actions: Vec::new(), refusal: Some(recreated(desired, owned, observed.id)) };
     }
     let (growth, decrease) = partitions(desired, observed);
@@ -72,7 +125,9 @@ pub fn plan(desired: &ValidatedTopic, history: &History, observed: Option<&Obser
     Plan { actions, refusal: decrease.or_else(|| replication(desired, observed)) }
 }
 
-fn new_topic(desired: &ValidatedTopic) -> NewTopic {
+/// What is asked for where there is no topic.
+#[must_use]
+pub fn new_topic(desired: &ValidatedTopic) -> NewTopic {
     NewTopic {
         name: desired.name.clone(),
         partitions: desired.initial_partitions,

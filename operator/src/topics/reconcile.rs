@@ -11,6 +11,7 @@ use penstock_crds::{
     topic::{DeletionPolicy, PlannedChange},
 };
 use penstock_kafka::Error as KafkaError;
+use tokio::time::Instant;
 
 use super::{
     apply::{Applied, apply, begin_new_partitions, delete, settle},
@@ -20,8 +21,8 @@ use super::{
     finalizer, growth,
     notice::{self, Cause},
     observe::{ObservedTopic, observe},
-    ownership::{Claim, kafka_name, older_owner, successor},
-    plan::{Plan, TopicAction, managed_after, managed_before, plan},
+    ownership::{Claim, older_owner, successor},
+    plan::{Plan, Recreation, TopicAction, managed_after, managed_before, new_topic, plan},
     protection,
     refused::refused,
     report::{fail, hold, now, refuse, report, tell_of_drift, tell_refusal},
@@ -74,12 +75,13 @@ async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     }
     let wanted = topic.spec.deletion_policy == DeletionPolicy::Delete;
     let topic = finalizer::set(context, topic, wanted).await?;
-    let observed = match look(context, &cluster, &desired.name).await {
+    let observed = match look(context, &cluster, &topic, &desired.name).await {
         Ok(observed) => observed,
         Err(error) => return fail(context, &topic, &cluster, Knowledge::Nothing, &error).await,
     };
     let plan = plan(&desired, &history(&topic), observed.1.as_ref());
     let found = Found { cluster, connection: observed.0, observed: observed.1, plan };
+    tell_of_recreation(context, &topic, &found).await;
     if topic.spec.suspend {
         compare(context, &topic, &found).await
     } else if found.plan.actions.is_empty() || approval::is_given(&topic) {
@@ -139,8 +141,9 @@ fn observed_only<'a>(topic: &KafkaTopic, found: &'a Found) -> Knowledge<'a> {
 
 /// Does what is planned, looks whether it is seen, and reports.
 async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic, found: Found) -> Result<Next, Error> {
-    let is_adoption = found.observed.is_some() && history(&topic).topic_id.is_none();
-    let lost = history(&topic).topic_id.filter(|_| found.observed.is_none());
+    let before = history(&topic);
+    let is_adoption = found.observed.is_some() && before.last_topic_id().is_none();
+    let lost = before.last_topic_id().filter(|_| found.observed.is_none());
     // From the object as it is before anything is written down.
     let drifted = drift::among(&topic, approval::changes(&found.plan.actions));
     let topic = remember(context, topic, desired, &found.plan).await?;
@@ -149,8 +152,9 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
         match apply(&found.connection, &desired.name, action).await {
             Ok(Applied::Done) => {}
             Ok(Applied::MadeByOthers) => {
-                let Some(lost) = lost else { return Ok(Next::Backoff) };
-                let knowledge = Knowledge::Missing { lost: Some(lost), managed: managed_before(desired, &history) };
+                // What an earlier attempt asked for may have been made since.
+                let Some(lost) = lost.filter(|_| before.recreation.is_none()) else { return Ok(Next::Backoff) };
+                let knowledge = Knowledge::Missing { lost: Some(lost), recreation: None, managed: managed_before(desired, &history) };
                 return hold(context, &topic, knowledge, &made_by_others(desired), drifted).await;
             }
             Err(error) => {
@@ -158,7 +162,8 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
                 let knowledge = match &found.observed {
                     Some(observed) => Knowledge::Seen { observed, managed },
                     // Where it may have been made all the same, the next look must not take it for somebody else's.
-                    None => Knowledge::Missing { lost: lost.filter(|_| was_not_done(&error)), managed },
+                    None if before.recreation.is_none() && was_not_done(&error) => Knowledge::Missing { lost, recreation: None, managed },
+                    None => Knowledge::Missing { lost: None, recreation: history.recreation.clone(), managed },
                 };
                 context.connections.failed(&found.cluster.name, &error);
                 return hold(context, &topic, knowledge, &refused(action, &error), drifted).await;
@@ -203,6 +208,15 @@ fn made_by_others(desired: &ValidatedTopic) -> Refusal {
     Refusal::new(Reason::Progressing, format!("somebody else made the topic `{}` again meanwhile: it is looked at anew", desired.name))
 }
 
+/// Tells that a topic was made again of which that was not known until it was seen now.
+async fn tell_of_recreation(context: &Context, topic: &KafkaTopic, found: &Found) {
+    let (Some(recreation), Some(observed)) = (history(topic).recreation, &found.observed) else { return };
+    if recreation.lost != observed.id && !found.plan.is_of_another_topic() {
+        let made = TopicAction::Create(recreation.asked);
+        context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(&made), notice::done(&made, Cause::Drift)).await;
+    }
+}
+
 /// Whether Kafka said no: an answer that did not come, or does not speak of the topic, is none.
 fn was_not_done(error: &KafkaError) -> bool {
     match error {
@@ -222,9 +236,15 @@ async fn conclude(
     let history = history(topic);
     let left = plan(desired, &history, seen);
     let knowledge = match seen {
-        Some(_) if left.is_of_another_topic() => Knowledge::Nothing,
+        Some(_) if left.is_of_another_topic() => match &history.recreation {
+            // It is known now: somebody else was faster.
+            Some(recreation) => {
+                Knowledge::Missing { lost: Some(recreation.lost), recreation: None, managed: managed_before(desired, &history) }
+            }
+            None => Knowledge::Nothing,
+        },
         Some(observed) => Knowledge::Seen { observed, managed: managed_after(desired, &history, observed) },
-        None => Knowledge::Missing { lost: None, managed: managed_before(desired, &history) },
+        None => Knowledge::Missing { lost: None, recreation: history.recreation.clone(), managed: managed_before(desired, &history) },
     };
     if !left.actions.is_empty() {
         let message = format!("a change was sent to Kafka and is not seen yet: {}", notice::pending(&left.actions));
@@ -242,15 +262,17 @@ async fn conclude(
 }
 
 /// Writes down, before anything is done, what a crash must not make us forget: the keys that become ours, and that the
-/// topic which we owned is gone, so that the one which we make in its place is not taken for somebody else's.
+/// topic which we owned is gone and what we ask for in its place, so that it can be told from what somebody else makes there.
 async fn remember(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic, plan: &Plan) -> Result<KafkaTopic, Error> {
     let history = history(&topic);
     let managed = managed_before(desired, &history);
     let creates = plan.actions.iter().any(|action| matches!(action, TopicAction::Create(_)));
+    let lost = history.last_topic_id().filter(|_| creates);
     let sets = plan.actions.iter().any(|action| matches!(action, TopicAction::SetConfig { .. }));
-    let status = if creates && history.topic_id.is_some() {
+    let status = if let Some(lost) = lost {
         let creating = Statement::new(ConditionType::Ready, Some(false), Reason::Progressing, "the topic is being created");
-        let status = status::status(&topic, Knowledge::Missing { lost: None, managed }, &creating, &now());
+        let recreation = Some(Recreation { lost, asked: new_topic(desired) });
+        let status = status::status(&topic, Knowledge::Missing { lost: None, recreation, managed }, &creating, &now());
         // A refusal that stands is not told anew by each attempt.
         let refused = topic.status.as_ref().map(|before| &before.conditions).filter(|told| is_refused(told)).cloned();
         KafkaTopicStatus { conditions: refused.unwrap_or(status.conditions), ..status }
@@ -332,7 +354,7 @@ fn cluster(context: &Context, topic: &KafkaTopic) -> Result<ResolvedCluster, Ref
 /// What the other objects claim that mean the same topic.
 fn rivals(context: &Context, mine: &Claim) -> Vec<Claim> {
     let ids = ClusterIds::known(&context.watches.clusters.store(), &context.settings.namespace);
-    let namesakes = context.watches.topics.store().state_filter(|object| kafka_name(object) == mine.kafka_name);
+    let namesakes = context.watches.topics_by_name.find(&mine.kafka_name);
     let claims = namesakes.iter().map(|object| Claim::of_any(object));
     claims.filter(|claim| !claim.is_same_object(mine) && claim.is_for_same_topic(mine, &ids)).collect()
 }
@@ -349,10 +371,17 @@ fn conflict(topic: &KafkaTopic, owner: &Claim) -> Refusal {
     Refusal::new(Reason::TopicConflict, message)
 }
 
-async fn look(context: &Context, cluster: &ResolvedCluster, name: &str) -> Result<(ClusterConnection, Option<ObservedTopic>), KafkaError> {
+async fn look(
+    context: &Context,
+    cluster: &ResolvedCluster,
+    topic: &KafkaTopic,
+    name: &str,
+) -> Result<(ClusterConnection, Option<ObservedTopic>), KafkaError> {
     let connection = context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers)?;
     let observed = observe(&connection, name).await?;
-    Ok((connection, observed))
+    let place = (topic.namespace().unwrap_or_default(), topic.name_any());
+    let lasting = context.health_of_topics.lasting(&cluster.name, &place, Instant::now());
+    Ok((connection, observed.map(|observed| ObservedTopic { lasting, ..observed })))
 }
 
 #[cfg(test)]

@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use penstock_crds::{
-    KafkaTopic, KafkaTopicStatus,
+    KafkaTopic, KafkaTopicStatus, Text,
     condition::{ConditionType, Reason, Statement, conditions},
 };
 use penstock_kafka::TopicId;
 
-use super::{observe::ObservedTopic, plan::History};
+use super::{
+    health,
+    observe::ObservedTopic,
+    plan::{History, Recreation},
+};
 
 /// What a reconcile came to know.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub enum Knowledge<'a> {
     Missing {
         /// The one that we owned, where nothing of ours stands in its place: another of its name is somebody else's.
         lost: Option<TopicId>,
+        /// What was asked for in its place, while it is not known what came of that.
+        recreation: Option<Recreation>,
         /// The configuration keys that are ours.
         managed: BTreeSet<String>,
     },
@@ -42,12 +48,9 @@ pub enum Knowledge<'a> {
 pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statement, now: &Time) -> KafkaTopicStatus {
     let before = topic.status.clone().unwrap_or_default();
     let generation = topic.metadata.generation;
-    let mut conditions = conditions(&before.conditions, now, generation, std::slice::from_ref(statement));
+    let conditions = conditions(&before.conditions, now, generation, std::slice::from_ref(statement));
     // What is told of drift stays until a look shows otherwise.
     let drift = before.drift.clone().filter(|_| !matches!(knowledge, Knowledge::NotOurs));
-    if drift.is_some() {
-        conditions.extend(before.conditions.iter().filter(|told| told.type_ == ConditionType::Drifted.as_str()).cloned());
-    }
     let after = KafkaTopicStatus {
         observed_generation: generation,
         topic_name: Some(topic.kafka_name().to_owned()),
@@ -55,23 +58,37 @@ pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statemen
         conditions,
         ..KafkaTopicStatus::default()
     };
+    let mut after = match &knowledge {
+        Knowledge::Seen { observed, .. } => health::seen(after, topic, observed, now),
+        Knowledge::Nothing => health::unseen(after, topic, statement.reason, now),
+        Knowledge::Missing { .. } | Knowledge::Awaited | Knowledge::NotOurs => after,
+    };
+    if after.drift.is_some() {
+        after.conditions.extend(before.conditions.iter().filter(|told| told.type_ == ConditionType::Drifted.as_str()).cloned());
+    }
     match knowledge {
         Knowledge::Seen { observed, managed } => KafkaTopicStatus {
             topic_id: Some(observed.id.to_string()),
             partitions: Some(observed.partitions),
             replication_factor: observed.replication_factors.first().copied(),
-            config: observed.config.clone(),
-            managed_config: managed.into_iter().collect(),
+            config: observed.config.iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            managed_config: managed.into_iter().map(Text::from).collect(),
             ..after
         },
-        Knowledge::Missing { lost, managed } => {
-            KafkaTopicStatus { topic_id: lost.map(|id| id.to_string()), managed_config: managed.into_iter().collect(), ..after }
+        Knowledge::Missing { lost, recreation, managed } => KafkaTopicStatus {
+            topic_id: lost.map(|id| id.to_string()),
+            recreation: recreation.map(|recreation| recreation.told()),
+            managed_config: managed.into_iter().map(Text::from).collect(),
+            ..after
+        },
+        Knowledge::Awaited => {
+            KafkaTopicStatus { topic_id: before.topic_id, recreation: before.recreation, managed_config: before.managed_config, ..after }
         }
-        Knowledge::Awaited => KafkaTopicStatus { topic_id: before.topic_id, managed_config: before.managed_config, ..after },
         Knowledge::Nothing => KafkaTopicStatus {
             observed_generation: after.observed_generation,
             topic_name: after.topic_name,
             plan: after.plan,
+            health: after.health,
             conditions: after.conditions,
             ..before
         },
@@ -85,7 +102,8 @@ pub fn history(topic: &KafkaTopic) -> History {
     let Some(status) = &topic.status else { return History::default() };
     History {
         topic_id: status.topic_id.as_ref().and_then(|id| id.parse().ok()),
-        managed_config: status.managed_config.iter().cloned().collect(),
+        managed_config: status.managed_config.iter().map(ToString::to_string).collect(),
+        recreation: status.recreation.as_ref().and_then(|told| Recreation::read(topic.kafka_name(), told)),
     }
 }
 
@@ -101,7 +119,7 @@ pub fn was_as_declared(topic: &KafkaTopic) -> bool {
 /// The status that remembers these keys as ours before they are set.
 #[must_use]
 pub fn remembering(topic: &KafkaTopic, managed: BTreeSet<String>) -> KafkaTopicStatus {
-    KafkaTopicStatus { managed_config: managed.into_iter().collect(), ..topic.status.clone().unwrap_or_default() }
+    KafkaTopicStatus { managed_config: managed.into_iter().map(Text::from).collect(), ..topic.status.clone().unwrap_or_default() }
 }
 
 /// Whether the statement is a refusal that the status does not tell already, in the same words. An outage is none: the
@@ -126,10 +144,18 @@ pub fn as_declared() -> Statement {
 mod tests {
     use std::collections::BTreeMap;
 
+    use penstock_crds::topic::PlannedChange;
+    use penstock_kafka::{NewTopic, ReplicaHealth};
     use serde_json::json;
 
     use super::*;
-    use crate::refusal::Refusal;
+    use crate::{
+        refusal::Refusal,
+        topics::{
+            drift::{self, Fate},
+            health::Trouble,
+        },
+    };
 
     const ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
 
@@ -149,6 +175,8 @@ mod tests {
             replication_factors: [2, 3].into(),
             is_compacted: false,
             config: BTreeMap::from([("a".to_owned(), "1".to_owned()), ("foreign".to_owned(), "2".to_owned())]),
+            health: ReplicaHealth::default(),
+            lasting: Trouble::None,
         }
     }
 
@@ -172,6 +200,10 @@ mod tests {
                 "conditions": [{
                     "type": "Ready", "status": "True", "reason": "AsDeclared", "message": "the topic is as declared",
                     "lastTransitionTime": "1970-01-01T00:00:01Z", "observedGeneration": 2,
+                }, {
+                    "type": "Healthy", "status": "True", "reason": "ReplicasInSync",
+                    "message": "every partition has a leader, and all its replicas are in sync",
+                    "lastTransitionTime": "1970-01-01T00:00:01Z", "observedGeneration": 2,
                 }],
             })
         );
@@ -190,6 +222,21 @@ mod tests {
         assert_eq!(history(&topic(Some(&after))).topic_id, Some(ID.parse().unwrap()));
         assert!(!is_news(&topic(Some(&after)), &down));
         assert_eq!(status(&topic(Some(&after)), Knowledge::Nothing, &down, &at(3)), after);
+    }
+
+    #[test]
+    fn conditions_keep_their_order() {
+        let change = PlannedChange { what: "config.a".into(), from: Some("2".into()), to: Some("1".into()) };
+        let look = |before: &KafkaTopic, changes: Vec<PlannedChange>| {
+            let knowledge = Knowledge::Seen { observed: &observed(), managed: BTreeSet::new() };
+            let status = status(before, knowledge, &as_declared(), &at(2));
+            let drift = drift::of(before, changes, Fate::Reverted, &at(2));
+            drift::told(status, before, drift, Fate::Reverted, &at(2))
+        };
+        let drifted = look(&topic(Some(&seen())), vec![change]);
+        let kinds: Vec<_> = drifted.conditions.iter().map(|told| told.type_.as_str()).collect();
+        assert_eq!(kinds, ["Ready", "Healthy", "Drifted"]);
+        assert_eq!(look(&topic(Some(&drifted)), vec![]), drifted, "written for nothing");
     }
 
     #[test]
@@ -213,9 +260,18 @@ mod tests {
     fn a_topic_that_was_lost_keeps_its_keys_and_its_id_where_it_was_not_made_again() {
         let managed = BTreeSet::from(["a".to_owned()]);
         let creating = Statement::new(ConditionType::Ready, Some(false), Reason::Progressing, "creating");
-        for lost in [None, Some(ID.parse().unwrap())] {
-            let after = status(&topic(Some(&seen())), Knowledge::Missing { lost, managed: managed.clone() }, &creating, &at(2));
-            assert_eq!(history(&topic(Some(&after))), History { topic_id: lost, managed_config: managed.clone() });
+        let asked = Recreation { lost: ID.parse().unwrap(), asked: NewTopic::new("orders").with_partitions(3).with_config("a", "1") };
+        for (topic_id, recreation) in [(None, None), (Some(ID.parse().unwrap()), None), (None, Some(asked))] {
+            let expected = History { topic_id, managed_config: managed.clone(), recreation: recreation.clone() };
+            let knowledge = Knowledge::Missing { lost: topic_id, recreation, managed: managed.clone() };
+            let after = topic(Some(&status(&topic(Some(&seen())), knowledge, &creating, &at(2))));
+            assert_eq!(history(&after), expected);
+            // It is remembered until the topic is seen.
+            for knowledge in [Knowledge::Awaited, Knowledge::Nothing] {
+                assert_eq!(history(&topic(Some(&status(&after, knowledge, &creating, &at(3))))), expected);
+            }
+            let knowledge = Knowledge::Seen { observed: &observed(), managed: managed.clone() };
+            assert_eq!(status(&after, knowledge, &as_declared(), &at(3)).recreation, None);
         }
     }
 }

@@ -6,6 +6,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::join_all, stream};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use penstock_crds::{KafkaCluster, KafkaTopic};
 use penstock_kafka::Error as KafkaError;
@@ -16,8 +18,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
+    health::{self, Place, Trouble},
     news::{differs, is_followed},
-    observe::observe_many,
+    observe::{ObservedTopic, observe_many},
 };
 use crate::{context::Context, controller::Triggers, watch::Guarded};
 
@@ -26,9 +29,6 @@ type ClusterRef = ObjectRef<Guarded<KafkaCluster>>;
 
 /// How many topics are looked at together.
 const CHUNK: usize = 200;
-
-/// Where a topic stands in the order of a sweep: its namespace and name.
-type Place = (String, String);
 
 /// Asks for each topic that Kafka shows otherwise than its status, until the shutdown. A sweep that breaks off begins anew.
 pub fn differences(context: &Arc<Context>, shutdown: &CancellationToken) -> Triggers<KafkaTopic> {
@@ -60,6 +60,7 @@ async fn sweep(context: &Context, found: &UnboundedSender<TopicRef>) {
     loop {
         let end = Instant::now() + context.settings.resync;
         let clusters = context.watches.clusters.select(|cluster| counts(context, cluster));
+        context.health_of_topics.keep_clusters(|name| clusters.iter().any(|cluster| cluster.as_ref().name_any() == name));
         let mut sweeps: Vec<_> = clusters
             .iter()
             .map(|cluster| {
@@ -87,8 +88,11 @@ async fn sweep_cluster(
     end: Instant,
     found: &UnboundedSender<TopicRef>,
 ) {
-    let topics = context.watches.topics.select(|topic| topic.cluster_name() == cluster.name && is_followed(topic));
-    let topics = in_turn(topics, place.as_ref());
+    let is_swept = |topic: &KafkaTopic| topic.cluster_name() == cluster.name && is_followed(topic);
+    context.health_of_topics.keep(&cluster.name, |(namespace, name)| {
+        context.watches.topics.get(namespace, name).is_some_and(|object| object.0.as_ref().is_ok_and(is_swept))
+    });
+    let topics = in_turn(context.watches.topics.select(is_swept), place.as_ref());
     let (begin, chunks) = (Instant::now(), topics.chunks(CHUNK));
     let pause = pause(end.saturating_duration_since(begin), chunks.len());
     let mut turn = begin;
@@ -102,10 +106,12 @@ async fn sweep_cluster(
         *place = chunk.last().map(|topic| place_of(topic.as_ref()));
         if let Err(error) = compare(context, latest, chunk, found).await {
             context.connections.failed(&cluster.name, &error);
+            context.health_of_topics.forget(&cluster.name);
             return;
         }
     }
     *place = None;
+    context.health_of_topics.swept(&cluster.name);
 }
 
 fn place_of(object: &impl Resource) -> Place {
@@ -133,22 +139,38 @@ async fn compare(
     topics: &[Arc<Guarded<KafkaTopic>>],
     found: &UnboundedSender<TopicRef>,
 ) -> Result<(), KafkaError> {
-    let connection = context.connections.to(cluster.metadata.name.as_deref().unwrap_or_default(), &cluster.spec.bootstrap_servers)?;
+    let cluster_name = cluster.metadata.name.as_deref().unwrap_or_default();
+    let connection = context.connections.to(cluster_name, &cluster.spec.bootstrap_servers)?;
     let topics: Vec<_> = topics.iter().filter_map(|object| Some((TopicRef::from_obj(object.as_ref()), object.0.as_ref().ok()?))).collect();
     let names: Vec<&str> = topics.iter().map(|(_, topic)| topic.kafka_name()).collect();
-    let seen = observe_many(&connection, &names).await?;
+    let mut seen = observe_many(&connection, &names).await?;
+    let (now, mut unwell) = (Time(Timestamp::now()), Vec::new());
     for (object, topic) in topics {
         // What Kafka cannot tell at present is looked at the next time.
-        let Some(Ok(observed)) = seen.get(topic.kafka_name()) else { continue };
+        let Some(Ok(observed)) = seen.get_mut(topic.kafka_name()) else { continue };
         let latest = context.watches.topics.store().get(&object);
-        let is_news =
-            latest.is_some_and(|latest| latest.0.as_ref().is_ok_and(|topic| is_followed(topic) && differs(topic, observed.as_ref())));
-        if is_news {
+        let readable = latest.as_deref().and_then(|latest| latest.0.as_ref().ok());
+        let Some(latest) = readable.filter(|latest| is_followed(latest)) else { continue };
+        let lasting = note_health(context, cluster_name, latest, observed.as_ref());
+        if differs(latest, observed.as_ref()) {
             // Nobody listens: the operator ends.
             let _ = found.send(object);
+        } else if let Some(observed) = observed {
+            observed.lasting = lasting;
+            unwell.extend(health::news(latest, observed, &now).map(|news| (news, object)));
         }
     }
+    for object in health::in_turn(unwell) {
+        let _ = found.send(object);
+    }
     Ok(())
+}
+
+/// Notes how the replicas of an object's topic are, and returns the worst of what lasts.
+fn note_health(context: &Context, cluster: &str, topic: &KafkaTopic, observed: Option<&ObservedTopic>) -> Trouble {
+    let owned = topic.status.as_ref().and_then(|status| status.topic_id.as_ref());
+    let own = observed.filter(|observed| owned.is_some_and(|owned| *owned == observed.id.to_string()));
+    context.health_of_topics.note(cluster, &place_of(topic), own.map(|own| &own.health), Instant::now())
 }
 
 #[cfg(test)]

@@ -1,9 +1,6 @@
 //! What asks for a reconcile of a `KafkaTopic` beside its own changes: its cluster, and others that mean the same topic.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use kube::{Resource, runtime::reflector::ObjectRef};
 use penstock_crds::KafkaTopic;
@@ -33,44 +30,23 @@ pub fn cluster_changes(context: &Context) -> Triggers<KafkaTopic> {
 
 /// Asks for each topic that another object, which came or went, means too.
 pub fn rival_changes(context: &Context) -> Triggers<KafkaTopic> {
-    let mut rivals = Rivals::default();
-    related_changes(&context.watches.topics, move |change| rivals.concerned(change))
+    let topics = context.watches.topics_by_name.clone();
+    related_changes(&context.watches.topics, move |change| concerned(change, |name| topics.find(name)))
 }
 
-/// The objects by the name in Kafka that they mean. Those of the same name on another cluster are asked in vain, which
-/// costs less than to follow which clusters are the same.
-#[derive(Default)]
-struct Rivals(HashMap<String, HashSet<TopicRef>>);
-
-impl Rivals {
-    fn concerned(&mut self, change: &Change<KafkaTopic>) -> Vec<TopicRef> {
-        let (before, after) = (change.before.as_deref().map(kafka_name), change.after.as_deref().map(kafka_name));
-        let Some(object) = change.object_ref() else { return Vec::new() };
-        let uid = |object: &Option<Arc<Guarded<KafkaTopic>>>| object.as_deref().and_then(|object| object.meta().uid.clone());
-        // A relist may show another object of the same name where one was that owned the topic.
-        if before == after && uid(&change.before) == uid(&change.after) {
-            return Vec::new();
-        }
-        let mut concerned = Vec::new();
-        if let Some(name) = before {
-            let left = self.0.get_mut(name).map(|objects| {
-                objects.remove(&object);
-                concerned.extend(objects.iter().cloned());
-                objects.is_empty()
-            });
-            if left == Some(true) {
-                self.0.remove(name);
-            }
-        }
-        if let Some(name) = after {
-            let objects = self.0.entry(name.to_owned()).or_default();
-            if before != after {
-                concerned.extend(objects.iter().filter(|other| **other != object).cloned());
-            }
-            objects.insert(object);
-        }
-        concerned
+/// Those that mean the topic which an object meant or means, where that is another than before. Those of the same name on another cluster
+/// are asked in vain, which costs less than to follow which clusters are the same.
+fn concerned(change: &Change<KafkaTopic>, meaning: impl Fn(&str) -> Vec<Arc<Guarded<KafkaTopic>>>) -> Vec<TopicRef> {
+    let (before, after) = (change.before.as_deref().map(kafka_name), change.after.as_deref().map(kafka_name));
+    let Some(object) = change.object_ref() else { return Vec::new() };
+    let uid = |object: &Option<Arc<Guarded<KafkaTopic>>>| object.as_deref().and_then(|object| object.meta().uid.clone());
+    // A relist may show another object of the same name where one was that owned the topic.
+    if before == after && uid(&change.before) == uid(&change.after) {
+        return Vec::new();
     }
+    let names = before.into_iter().chain(after.filter(|after| before != Some(*after)));
+    let others = names.flat_map(meaning).map(|other| ObjectRef::from_obj(other.as_ref()));
+    others.filter(|other| *other != object).collect()
 }
 
 #[cfg(test)]
@@ -93,10 +69,11 @@ mod tests {
 
     #[test]
     fn rivals_learn_of_comings_and_goings() {
-        let mut rivals = Rivals::default();
-        for (before, after, concerned) in [
-            (None, topic("a", Some("orders")), &[][..]),
-            (None, topic("b", Some("orders")), &["a"]),
+        // Beside the object itself, as it is by then.
+        let there = [topic("a", Some("orders")), topic("b", Some("orders")), topic("c", Some("payments"))];
+        let meaning = |name: &str| there.iter().flatten().filter(|object| kafka_name(object) == name).cloned().collect();
+        for (before, after, expected) in [
+            (None, topic("a", Some("orders")), &["b"][..]),
             (None, topic("c", Some("payments")), &[]),
             (topic("a", Some("orders")), topic("a", Some("orders")), &[]),
             // It cannot be read any more: what it means is its own name.
@@ -105,11 +82,10 @@ mod tests {
             (topic("a", Some("orders")), anew(topic("a", Some("orders"))), &["b"]),
             (anew(topic("a", Some("orders"))), anew(topic("a", Some("orders"))), &[]),
             (topic("a", Some("orders")), None, &["b"]),
-            (topic("b", Some("orders")), None, &[]),
+            (topic("d", Some("orders")), topic("d", Some("payments")), &["a", "b", "c"]),
         ] {
-            let names: Vec<_> = rivals.concerned(&Change { before, after }).into_iter().map(|r| r.name).collect();
-            assert_eq!(names, concerned);
+            let names: Vec<_> = concerned(&Change { before, after }, meaning).into_iter().map(|r| r.name).collect();
+            assert_eq!(names, expected);
         }
-        assert_eq!(rivals.0.len(), 1);
     }
 }

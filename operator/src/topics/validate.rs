@@ -35,7 +35,7 @@ pub struct ValidatedTopic {
 }
 
 /// Keys by which a running reassignment throttles itself: whoever runs it takes them away again.
-const OF_REASSIGNMENTS: [&str; 2] = ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
+pub(super) const OF_REASSIGNMENTS: [&str; 2] = ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
 
 impl ValidatedTopic {
     /// Whether a key is kept as it is declared.
@@ -66,7 +66,7 @@ pub fn validate(topic: &KafkaTopic, cluster: &KafkaClusterSpec) -> Result<Valida
         replication_factor: spec.replication_factor,
         initial_partitions: spec.partitions.or(defaults.partitions),
         initial_replication_factor: spec.replication_factor.or(defaults.replication_factor),
-        config: spec.config.clone(),
+        config: spec.config.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
         config_policy: spec.config_policy.clone(),
         allow_key_moves: spec.allow_key_moves,
     };

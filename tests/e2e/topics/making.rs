@@ -72,7 +72,7 @@ async fn config_is_set_and_unset_and_foreign_keys_stay() {
         assert_eq!(overrides(scene, &name).await?, map(&[("retention.ms", HOUR), ("max.message.bytes", "2000000")]));
         let told = status(scene.topic("t", spec(scene, json!({}))).await?)?;
         assert_eq!(overrides(scene, &name).await?, map(&[("max.message.bytes", "2000000")]));
-        assert_eq!(told.managed_config, Vec::<String>::new());
+        assert_eq!(told.managed_config, []);
         Ok(())
     })
     .await;

@@ -1,5 +1,7 @@
 //! What the operator leaves undone while nothing changes.
 
+use std::collections::BTreeMap;
+
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, api::ListParams};
@@ -22,6 +24,7 @@ async fn a_topic_at_rest_is_not_written_and_drift_of_foreign_keys_is_told() {
             meddle(scene, &witness, &[("max.message.bytes", bytes)]).await?;
             until("the status tells of the foreign key", LIMIT, async || {
                 let told = api.get("witness").await?.status.unwrap_or_default().config;
+                let told: BTreeMap<_, _> = told.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
                 if told == overrides(scene, &witness).await? { Ok(()) } else { Err(format!("{told:?}").into()) }
             })
             .await?;

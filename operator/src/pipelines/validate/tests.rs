@@ -291,7 +291,7 @@ fn a_derived_topic_takes_over_the_retention_and_nothing_else() {
     let verdict = validate(&payments(json!({})), &references(vec![orders, topic("payments", json!({}))]));
     let Some(DeadLetterChoice::Derive { object, topic, spec: Some(spec) }) = verdict.topics.dead_letter else { panic!("not derived") };
     assert_eq!((object.as_str(), topic.as_str()), ("payments-orders-dlt", "orders.DLT"));
-    assert_eq!(spec.config, BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]));
+    assert_eq!(spec.config, BTreeMap::from([("retention.ms".into(), "1000".into())]));
     assert_eq!(verdict.unready.unwrap().message, "the dead letter topic `orders.DLT` is being made");
 }
 

@@ -1,7 +1,8 @@
-use penstock_kafka::{Error, TopicPartition};
+use penstock_kafka::{Error, ReplicaHealth, TopicPartition};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::topics::health::Trouble;
 
 fn id(byte: u8) -> TopicId {
     TopicId::from_bytes([byte; 16])
@@ -80,8 +81,15 @@ fn groups_that_would_skip_something_are_those_that_begin_at_the_end() {
 
 #[test]
 fn a_topic_has_grown_once_that_is_seen() {
-    let seen =
-        |partitions| ObservedTopic { id: id(1), partitions, replication_factors: [1].into(), is_compacted: false, config: BTreeMap::new() };
+    let seen = |partitions| ObservedTopic {
+        id: id(1),
+        partitions,
+        replication_factors: [1].into(),
+        is_compacted: false,
+        config: BTreeMap::new(),
+        health: ReplicaHealth::default(),
+        lasting: Trouble::None,
+    };
     let plan = |actions| Plan { actions, refusal: None };
     let growth = plan(vec![TopicAction::AddPartitions { from: 2, total: 4 }]);
     let found = |plan: &Plan, seen: Option<ObservedTopic>| grown(plan, "orders", seen.as_ref()).map(|grown| (grown.from, grown.to));

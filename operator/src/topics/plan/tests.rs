@@ -1,6 +1,8 @@
 use penstock_crds::topic::ConfigPolicy;
+use penstock_kafka::ReplicaHealth;
 
 use super::*;
+use crate::topics::health::Trouble;
 
 const ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
 const OTHER_ID: &str = "ASNFZ4mrze8AESIzRFVmdw";
@@ -37,11 +39,13 @@ fn observed(partitions: i32, factors: &[i16], config: &[(&str, &str)]) -> Observ
         replication_factors: factors.iter().copied().collect(),
         is_compacted: false,
         config: pairs(config),
+        health: ReplicaHealth::default(),
+        lasting: Trouble::None,
     }
 }
 
 fn history(topic_id: Option<&str>, managed: &[&str]) -> History {
-    History { topic_id: topic_id.map(id), managed_config: keys(managed) }
+    History { topic_id: topic_id.map(id), managed_config: keys(managed), recreation: None }
 }
 
 fn delta(set: &[(&str, &str)], unset: &[&str], found: &[(&str, &str)]) -> TopicAction {
@@ -175,6 +179,31 @@ fn a_key_that_is_left_to_others_is_not_ours() {
 }
 
 #[test]
+fn what_stands_in_place_of_a_lost_topic_is_ours_only_if_it_is_what_was_asked_for() {
+    let asked = || NewTopic::new("orders").with_partitions(6).with_replication_factor(2).with_config("a", "1");
+    let defaults = NewTopic { partitions: None, replication_factor: None, ..asked() };
+    let lost = |asked| History { recreation: Some(Recreation { lost: id(OTHER_ID), asked }), ..history(None, &["a"]) };
+    for (name, asked, found, is_ours) in [
+        ("as asked for", asked(), observed(6, &[2], &[("a", "1")]), true),
+        ("in Kafka's spelling", asked().with_config("a", "01"), observed(6, &[2], &[("a", "1")]), true),
+        ("the broker's defaults", defaults.clone(), observed(9, &[3], &[("a", "1")]), true),
+        ("other partitions", asked(), observed(5, &[2], &[("a", "1")]), false),
+        ("other copies", asked(), observed(6, &[1], &[("a", "1")]), false),
+        ("another value", asked(), observed(6, &[2], &[("a", "2")]), false),
+        ("a key less", asked(), observed(6, &[2], &[]), false),
+        ("a key more", defaults, observed(9, &[3], &[("a", "1"), ("b", "1")]), false),
+        ("the lost one after all", asked(), ObservedTopic { id: id(OTHER_ID), ..observed(5, &[1], &[]) }, true),
+    ] {
+        let history = lost(asked);
+        assert_eq!(Recreation::read("orders", &history.recreation.as_ref().unwrap().told()), history.recreation, "{name}");
+        // Whatever the object asks for by now.
+        let plan = plan(&desired(Some(6), None, &[("a", "7")]), &history, Some(&found));
+        assert_eq!(plan.is_of_another_topic(), !is_ours, "{name}");
+        assert_eq!(plan.actions.is_empty(), !is_ours, "{name}: {plan:?}");
+    }
+}
+
+#[test]
 fn a_missing_topic_is_created_with_everything_declared() {
     let new = NewTopic::new("orders").with_partitions(6).with_replication_factor(2).with_config("a", "1");
     let plan = plan(&desired(None, Some(2), &[("a", "1")]), &history(Some(ID), &[]), None);
@@ -214,11 +243,11 @@ fn no_crash_point_leaves_a_key_that_nobody_unsets() {
     let (with_a, without_a) = (desired(None, None, &[("a", "1")]), desired(None, None, &[]));
     let unset_a = vec![delta(&[], &["a"], &[("a", "1")])];
     // Set after it was remembered; crashed before the status was written; the key left the spec meanwhile.
-    let remembered = History { topic_id: Some(id(ID)), managed_config: managed_before(&with_a, &history(Some(ID), &[])) };
+    let remembered = History { managed_config: managed_before(&with_a, &history(Some(ID), &[])), ..history(Some(ID), &[]) };
     let seen = observed(3, &[1], &[("a", "1")]);
     assert_eq!(plan(&without_a, &remembered, Some(&seen)).actions, unset_a);
     // Un-setting failed or is not seen yet: still remembered.
-    let kept = History { topic_id: Some(id(ID)), managed_config: managed_after(&without_a, &remembered, &seen) };
+    let kept = History { managed_config: managed_after(&without_a, &remembered, &seen), ..history(Some(ID), &[]) };
     assert_eq!(plan(&without_a, &kept, Some(&seen)).actions, unset_a);
     // Seen to be gone: forgotten, so that a key that somebody else sets later stays.
     assert_eq!(managed_after(&without_a, &kept, &observed(3, &[1], &[])), keys(&[]));
@@ -238,7 +267,7 @@ proptest::proptest! {
     ) {
         let mut desired = desired(declared, None, &[]);
         desired.config = wanted;
-        let history = History { topic_id: Some(id(ID)), managed_config: managed };
+        let history = History { managed_config: managed, ..history(Some(ID), &[]) };
         let mut topic = observed(has, &[1], &[]);
         topic.config = there.clone();
         for action in plan(&desired, &history, Some(&topic)).actions {

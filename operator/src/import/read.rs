@@ -1,0 +1,111 @@
+//! Reads what is imported: from the apiserver, from files, from Kafka.
+
+use std::{io::Read, path::Path, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, anyhow, bail};
+use kube::{
+    Api, Client,
+    api::{DynamicObject, ListParams},
+    discovery,
+};
+use penstock_crds::{KafkaCluster, KafkaClusterSpec};
+use penstock_kafka::{ConnectionSettings, TopicAdmin};
+use serde_json::Value;
+
+use super::{
+    existing::Existing,
+    strimzi::{GROUP, KIND},
+};
+use crate::clusters::matches;
+
+/// How long one request to Kafka may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How many objects or topics are asked for at once.
+const AT_ONCE: u32 = 200;
+/// The file name that stands for standard input.
+const STANDARD_INPUT: &str = "-";
+
+/// Strimzi's `KafkaTopic` objects.
+pub async fn strimzi(client: Client, namespace: Option<&str>, in_all: bool) -> anyhow::Result<Vec<Value>> {
+    let unknown =
+        || format!("the apiserver knows no {KIND} of {GROUP}: is this the cluster with Strimzi? Otherwise give YAML with --filename");
+    let group = discovery::group(&client, GROUP).await.with_context(unknown)?;
+    let (resource, _) = group.recommended_kind(KIND).with_context(unknown)?;
+    let namespace = namespace.unwrap_or_else(|| client.default_namespace()).to_owned();
+    let api: Api<DynamicObject> =
+        if in_all { Api::all_with(client, &resource) } else { Api::namespaced_with(client, &namespace, &resource) };
+    let (mut objects, mut page) = (Vec::new(), ListParams::default().limit(AT_ONCE));
+    loop {
+        let list = api.list(&page).await.context("Strimzi's KafkaTopic objects cannot be listed")?;
+        for object in list.items {
+            let mut object = serde_json::to_value(object)?;
+            // Items of a list do not tell what they are.
+            if let Some(fields) = object.as_object_mut() {
+                fields.insert("apiVersion".to_owned(), resource.api_version.clone().into());
+                fields.insert("kind".to_owned(), KIND.into());
+            }
+            objects.push(object);
+        }
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(objects),
+        }
+    }
+}
+
+/// What stands in YAML files.
+pub fn files(names: &[PathBuf]) -> anyhow::Result<Vec<Value>> {
+    let mut objects = Vec::new();
+    for name in names {
+        let text = text(name).with_context(|| format!("{} cannot be read", name.display()))?;
+        let read: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|error| anyhow!("{} is no YAML: {error}", name.display()))?;
+        objects.extend(read);
+    }
+    Ok(objects)
+}
+
+fn text(name: &Path) -> std::io::Result<String> {
+    if name.as_os_str() != STANDARD_INPUT {
+        return std::fs::read_to_string(name);
+    }
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// What a `KafkaCluster` declares.
+pub async fn cluster(client: Client, namespace: &str, name: &str) -> anyhow::Result<KafkaClusterSpec> {
+    let found = Api::<KafkaCluster>::namespaced(client, namespace).get_opt(name).await.context("the KafkaCluster cannot be read")?;
+    found.map(|cluster| cluster.spec).with_context(|| {
+        format!("there is no KafkaCluster `{name}` in namespace `{namespace}`: name another, or the operator's namespace with --operator-namespace")
+    })
+}
+
+/// A cluster of which nothing is known but its servers.
+pub fn bare(servers: &[String]) -> KafkaClusterSpec {
+    KafkaClusterSpec { bootstrap_servers: servers.to_vec(), ..KafkaClusterSpec::default() }
+}
+
+/// The topics of a Kafka cluster whose names fit one of the patterns.
+pub async fn kafka(servers: &[String], patterns: &[String]) -> anyhow::Result<Vec<Existing>> {
+    let settings = ConnectionSettings::new(servers)?.with_client_id("penstock-import")?;
+    let admin = TopicAdmin::new(&settings)?.with_timeout(PATIENCE);
+    let listed = admin.list().await.with_context(|| format!("the topics at {} cannot be listed", servers.join(",")))?;
+    let mut names: Vec<String> = listed.into_iter().map(|topic| topic.name).collect();
+    names.retain(|name| patterns.iter().any(|pattern| matches(pattern, name)));
+    names.sort();
+    if names.is_empty() {
+        bail!("no topic at {} has a name like {}", servers.join(","), patterns.join(" or "));
+    }
+    let mut found = Vec::new();
+    for chunk in names.chunks(usize::try_from(AT_ONCE)?) {
+        let chunk: Vec<&str> = chunk.iter().map(String::as_str).collect();
+        let (described, mut configured) = tokio::try_join!(admin.describe(&chunk), admin.describe_configs_in_brief(&chunk))?;
+        for (name, topic) in described {
+            let unread = || format!("the topic `{name}` cannot be read");
+            let config = configured.remove(&name).with_context(unread)?.with_context(unread)?;
+            found.push(Existing { topic: topic.with_context(unread)?, config });
+        }
+    }
+    Ok(found)
+}
