@@ -18,6 +18,7 @@ mod pauses;
 mod pipeline;
 mod positions;
 mod readiness;
+mod reassignments;
 mod refusals;
 mod retry_topics;
 mod series;
