@@ -11,6 +11,7 @@ use crate::{
     health::Health,
     metrics::Metrics,
     settings::Settings,
+    topics::Throttled,
     watch::{Watch, Watched},
 };
 
@@ -30,6 +31,8 @@ pub struct Context {
     pub health: Arc<Health>,
     /// The watches that all controllers share.
     pub watches: Watches,
+    /// Which topics need the throttle of their Kafka cluster.
+    pub throttled: Throttled,
 }
 
 /// The watches that all controllers share, each over all namespaces.

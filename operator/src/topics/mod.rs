@@ -8,6 +8,7 @@ mod approval;
 mod deletion;
 mod drift;
 mod finalizer;
+mod found;
 mod growth;
 mod news;
 mod notice;
@@ -15,6 +16,7 @@ mod observe;
 mod ownership;
 mod plan;
 mod protection;
+mod reassignment;
 mod reconcile;
 mod refused;
 mod report;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+pub use self::reassignment::Throttled;
 use crate::{
     context::Context,
     controller::{self, ControllerEnded},

@@ -52,6 +52,8 @@ pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statemen
         observed_generation: generation,
         topic_name: Some(topic.kafka_name().to_owned()),
         drift,
+        // What was begun stays known until nothing of it is left in Kafka.
+        reassignment: before.reassignment.clone(),
         conditions,
         ..KafkaTopicStatus::default()
     };
@@ -108,7 +110,7 @@ pub fn remembering(topic: &KafkaTopic, managed: BTreeSet<String>) -> KafkaTopicS
 /// `KafkaCluster` tells it, once for all topics.
 #[must_use]
 pub fn is_news(topic: &KafkaTopic, statement: &Statement) -> bool {
-    let is_passing = matches!(statement.reason, Reason::Suspended | Reason::Progressing | Reason::Deleting);
+    let is_passing = matches!(statement.reason, Reason::Suspended | Reason::Progressing | Reason::Reassigning | Reason::Deleting);
     let is_outage = matches!(statement.reason, Reason::ClusterNotReady | Reason::KafkaUnreachable);
     if statement.status == Some(true) || is_passing || is_outage {
         return false;
@@ -190,6 +192,19 @@ mod tests {
         assert_eq!(history(&topic(Some(&after))).topic_id, Some(ID.parse().unwrap()));
         assert!(!is_news(&topic(Some(&after)), &down));
         assert_eq!(status(&topic(Some(&after)), Knowledge::Nothing, &down, &at(3)), after);
+    }
+
+    #[test]
+    fn what_is_begun_stays_known() {
+        let begun = json!({"startedAt": "2026-01-01T00:00:00Z", "from": 1, "to": 2, "partitions": 3, "remaining": 3});
+        let before = KafkaTopicStatus { reassignment: serde_json::from_value(begun).unwrap(), ..seen() };
+        let down = Refusal::new(Reason::KafkaUnreachable, "nobody answers").not_ready();
+        let (observed, lost) = (observed(), Knowledge::Missing { lost: None, managed: BTreeSet::new() });
+        let seen = Knowledge::Seen { observed: &observed, managed: BTreeSet::new() };
+        for knowledge in [seen, lost, Knowledge::Awaited, Knowledge::Nothing, Knowledge::NotOurs] {
+            let name = format!("{knowledge:?}");
+            assert_eq!(status(&topic(Some(&before)), knowledge, &down, &at(2)).reassignment, before.reassignment, "{name}");
+        }
     }
 
     #[test]
