@@ -8,4 +8,5 @@ mod kafka_down;
 mod malformed;
 mod operator;
 mod operator_restart;
+mod replication;
 mod worker_killed;

@@ -10,6 +10,7 @@ mod objects;
 mod prometheus;
 mod records;
 mod report;
+mod three_brokers;
 mod wait;
 mod workers;
 
@@ -28,6 +29,7 @@ use crate::cluster::Cluster;
 
 pub use objects::{condition, refusal};
 pub use prometheus::Prometheus;
+pub use three_brokers::ThreeBrokers;
 pub use wait::{LIMIT, Waiting, until};
 pub use workers::Reply;
 
