@@ -44,6 +44,9 @@ pub struct KafkaClusterSpec {
     /// What a `KafkaTopic` may not exceed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_limits: Option<TopicLimits>,
+    /// How topics get another replication factor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reassignment: Option<ReassignmentPolicy>,
 }
 
 /// Who may use a Kafka cluster.
@@ -81,6 +84,16 @@ pub struct TopicLimits {
     #[schemars(range(min = 1, max = 100_000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_partitions: Option<i32>,
+}
+
+/// How topics get another replication factor.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReassignmentPolicy {
+    /// The most bytes in a second that each broker sends to new copies, and the most that each takes in for them, of all topics together. It is set on the brokers while copies are made, and taken away after that. Default: as fast as it goes.
+    #[schemars(range(min = 1_000, max = 1_000_000_000_000_i64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttle_bytes_per_second: Option<i64>,
 }
 
 /// What was seen of a Kafka cluster.

@@ -82,8 +82,10 @@ reasons! {
     TopicConflict,
     /// The topic has more partitions than declared; Kafka cannot take any away.
     PartitionDecreaseRefused,
-    /// The topic's replication factor differs from the declared one, and cannot be changed.
-    ReplicationFactorMismatch,
+    /// Partitions move between brokers, so that each has as many copies as declared.
+    Reassigning,
+    /// Another tool moves the topic's partitions, or has set a throttle on the topic: nothing is done beside it.
+    ReassignmentOfOthers,
     /// The spec asks for more than the `KafkaCluster` allows.
     LimitExceeded,
     /// The topic is not deleted while it is read or written.

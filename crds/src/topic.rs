@@ -74,7 +74,7 @@ pub struct KafkaTopicSpec {
     #[schemars(range(min = 1, max = MAX_PARTITIONS))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<i32>,
-    /// Number of copies of each partition. Used when the topic is created. Default: the cluster's `topicDefaults`, else the broker's `default.replication.factor`.
+    /// Number of copies of each partition. A change moves partitions between brokers, with its progress in `status.reassignment`; to set it back meanwhile cancels that. Default: the cluster's `topicDefaults`, else the broker's `default.replication.factor`.
     #[schemars(range(min = 1, max = MAX_REPLICATION_FACTOR))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_factor: Option<i16>,
@@ -190,6 +190,38 @@ pub struct TopicHealth {
     pub offline: i32,
 }
 
+/// A change of the replication factor that is under way.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicReassignment {
+    /// When it began.
+    pub started_at: Time,
+    /// The copies that each partition had; the smallest number where they differed.
+    pub from: i16,
+    /// The copies that each partition shall have.
+    pub to: i16,
+    /// How many partitions it changes.
+    pub partitions: i32,
+    /// For how many of them it has not ended.
+    pub remaining: i32,
+    /// What was set in Kafka to slow it down, and is taken away at its end; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttle: Option<ReassignmentThrottle>,
+}
+
+/// What slows a change of the replication factor down.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReassignmentThrottle {
+    /// The rate that was set for all brokers; absent: another tool has set one, which counts and is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<i64>,
+    /// The topic's `leader.replication.throttled.replicas`.
+    pub leader_replicas: String,
+    /// The topic's `follower.replication.throttled.replicas`.
+    pub follower_replicas: String,
+}
+
 /// What happens to a topic when its object is deleted.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeletionPolicy {
@@ -237,6 +269,9 @@ pub struct KafkaTopicStatus {
     /// What is wrong with the replicas, while something is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<TopicHealth>,
+    /// The change of the replication factor that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reassignment: Option<TopicReassignment>,
     /// `Ready`: whether the topic is as declared, and if not, why. `Drifted`, once that has happened: whether it differs through
     /// somebody else's change now. `Healthy`: whether all replicas of all partitions are in sync, and if not, what that means.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

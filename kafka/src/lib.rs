@@ -45,8 +45,8 @@ pub use reader::{ReaderEvent, ReaderSettings, TopicReader, read_span};
 pub use record::{ConsumedRecord, Header, Record, RecordPosition, RecordRef, TimestampType, TopicPartition};
 pub use topic::{
     BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, InvalidTopicId, KafkaVersion, NewTopic, OffsetRange,
-    PartitionEdges, PartitionInfo, Peek, PerPartition, PerTopic, ReplicaHealth, TopicAdmin, TopicConfig, TopicDescription, TopicId,
-    TopicSummary, validate_topic_name,
+    OngoingReassignment, PartitionEdges, PartitionInfo, Peek, PerPartition, PerTopic, ReplicaHealth, TopicAdmin, TopicConfig,
+    TopicDescription, TopicId, TopicSummary, validate_topic_name,
 };
 pub use transaction::{CommitError, Transaction, TransactionSettings, TransactionalProducer};
 
@@ -88,6 +88,9 @@ mod tests {
         spawnable(admin.commit_for_idle_group("g", &[]));
         spawnable(admin.renew_idle_group("g", &[]));
         spawnable(admin.cluster());
+        spawnable(admin.reassignments(&[]));
+        spawnable(async { admin.reassign(&std::collections::BTreeMap::new()).await });
+        spawnable(admin.cancel_reassignments(&[]));
         let producer = Producer::new(&connection, &ProducerSettings::default()).unwrap();
         spawnable(producer.send(Record::to("t")));
         let consumer = Consumer::subscribe(&connection, &ConsumerSettings::new("g"), &["t"], ()).unwrap();

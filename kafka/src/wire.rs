@@ -1,5 +1,5 @@
 //! Single requests in Kafka's own protocol, for what librdkafka has no call for: deleting a topic by its id, asking
-//! a broker which release it runs, and asking about many groups or partitions at once.
+//! a broker which release it runs, moving partitions to other brokers, and asking about many groups or partitions at once.
 //!
 //! Plaintext, bounded in time and size. A request that changes something has a short connection of its own, and says whether it
 //! was sent if it failed. Questions that are asked again and again share a connection for each broker ([`Lines`]).
@@ -8,6 +8,7 @@ mod groups;
 mod lines;
 mod members;
 mod peek;
+mod reassignments;
 mod settings;
 mod visit;
 
@@ -32,7 +33,8 @@ pub(crate) use groups::{Asking, Coordinators, LIVE, REBALANCING, commit, in_stat
 pub(crate) use lines::Lines;
 pub(crate) use members::members;
 pub(crate) use peek::peek;
-pub(crate) use settings::broker_setting;
+pub(crate) use reassignments::{reassign, reassignments};
+pub(crate) use settings::{broker_defaults, broker_setting, change_broker_defaults};
 pub(crate) use visit::visit;
 
 const CORRELATION: i32 = 1;

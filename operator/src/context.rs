@@ -11,7 +11,7 @@ use crate::{
     health::Health,
     metrics::Metrics,
     settings::Settings,
-    topics::HealthBook,
+    topics::{HealthBook, Throttled},
     watch::{Lookup, Watch, Watched},
 };
 
@@ -33,6 +33,8 @@ pub struct Context {
     pub health: Arc<Health>,
     /// The watches that all controllers share.
     pub watches: Watches,
+    /// Which topics need the throttle of their Kafka cluster.
+    pub throttled: Throttled,
 }
 
 /// The watches that all controllers share, each over all namespaces.

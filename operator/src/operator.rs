@@ -72,5 +72,6 @@ fn context(client: Client, settings: Settings) -> Arc<Context> {
         settings,
         health,
         watches,
+        throttled: topics::Throttled::default(),
     })
 }

@@ -33,6 +33,7 @@ async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
         (&["kafkaCluster.password=secret"], "password"),
         (&["kafkaCluster.topicDefaults.partitions=0"], "partitions"),
         (&["kafkaCluster.topicLimits.partitions=3"], "topicLimits"),
+        (&["kafkaCluster.reassignment.throttleBytesPerSecond=1"], "throttleBytesPerSecond"),
         (&["log.format=xml"], "format"),
         (&["log.level=warning"], "level"),
         (&["log.level=penstock_operator=loud"], "level"),

@@ -9,5 +9,6 @@ mod kafka_down;
 mod malformed;
 mod operator;
 mod operator_restart;
+mod replication;
 mod strimzi;
 mod worker_killed;

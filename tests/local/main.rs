@@ -19,6 +19,7 @@ mod pauses;
 mod pipeline;
 mod positions;
 mod readiness;
+mod reassignments;
 mod refusals;
 mod replica_health;
 mod retry_topics;

@@ -4,6 +4,7 @@
 
 mod many;
 mod positions;
+mod reassignments;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -6,6 +6,7 @@ mod admin;
 mod health;
 mod id;
 mod model;
+mod reassignment;
 mod request;
 mod version;
 
@@ -16,6 +17,7 @@ pub use model::{
     BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, NewTopic, OffsetRange, PartitionEdges, PartitionInfo, Peek,
     PerPartition, PerTopic, TopicConfig, TopicDescription, TopicSummary,
 };
+pub use reassignment::OngoingReassignment;
 #[cfg(feature = "config")]
 pub(crate) use request::check_new_topic;
 pub use version::KafkaVersion;

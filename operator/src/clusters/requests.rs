@@ -1,9 +1,12 @@
 //! What reconciles ask a Kafka cluster about topics: those that ask at about the same time share a request.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
-use penstock_kafka::{ConfigDelta, Error, NewTopic, PerTopic, TopicAdmin, TopicConfig, TopicDescription, TopicId};
+use penstock_kafka::{
+    BrokerInfo, ConfigDelta, Error, NewTopic, OngoingReassignment, PerTopic, TopicAdmin, TopicConfig, TopicDescription, TopicId,
+    TopicPartition,
+};
 
 use super::connection::unless_lost;
 use crate::{
@@ -16,11 +19,21 @@ const LIMITS: Limits = Limits { window: Duration::from_millis(4), most: 200 };
 /// How long one attempt to delete topics may take.
 const DELETE: Duration = Duration::from_secs(5);
 
+/// What moves of a topic, and where it could.
+#[derive(Clone, Debug)]
+pub struct Moves {
+    /// What is under way, by the partition.
+    pub under_way: BTreeMap<i32, OngoingReassignment>,
+    /// The brokers that are up.
+    pub brokers: Arc<[BrokerInfo]>,
+}
+
 /// Requests about topics of one Kafka cluster. Clone: another handle of the same.
 #[derive(Clone)]
 pub struct TopicRequests {
     descriptions: Batcher<String, TopicDescription>,
     configs: Batcher<String, TopicConfig>,
+    moves: Batcher<(String, i32), Moves>,
     creations: Batcher<NewTopic, ()>,
     growths: Batcher<(String, i32), ()>,
     changes: Batcher<ConfigDelta, ()>,
@@ -38,6 +51,9 @@ impl TopicRequests {
             }),
             configs: shared(admin, count, "DescribeConfigs", |admin, names| {
                 async move { unless_lost(&admin, admin.describe_configs_in_brief(&texts(&names))).await }.boxed()
+            }),
+            moves: shared(admin, count, "ListPartitionReassignments", |admin, topics| {
+                async move { unless_lost(&admin, moves(&admin, &topics)).await }.boxed()
             }),
             creations: shared(admin, count, "CreateTopics", |admin, topics| async move { admin.create(&topics).await }.boxed()),
             growths: shared(admin, count, "CreatePartitions", |admin, totals| {
@@ -64,6 +80,14 @@ impl TopicRequests {
     /// Kafka refuses or does not answer.
     pub async fn config(&self, name: &str) -> Result<Option<TopicConfig>, Error> {
         if_known(self.configs.ask(name, name.to_owned()).await)
+    }
+
+    /// What moves of a topic that has so many partitions.
+    ///
+    /// # Errors
+    /// Kafka refuses or does not answer.
+    pub async fn moves(&self, name: &str, partitions: i32) -> Result<Moves, Error> {
+        self.moves.ask(name, (name.to_owned(), partitions)).await
     }
 
     /// Creates a topic.
@@ -97,6 +121,21 @@ impl TopicRequests {
     pub async fn delete(&self, name: &str, id: TopicId) -> Result<(), Error> {
         self.deletions.ask(name, (name.to_owned(), id)).await
     }
+}
+
+async fn moves(admin: &TopicAdmin, topics: &[(String, i32)]) -> Result<PerTopic<Moves>, Error> {
+    let of_one = |(name, count): &(String, i32)| (0..*count).map(|partition| TopicPartition::new(name, partition)).collect::<Vec<_>>();
+    let partitions: Vec<_> = topics.iter().flat_map(of_one).collect();
+    let (under_way, brokers) = tokio::try_join!(admin.reassignments(&partitions), admin.live_brokers())?;
+    let brokers: Arc<[BrokerInfo]> = brokers.into();
+    let mut all: PerTopic<Moves> =
+        topics.iter().map(|(name, _)| (name.clone(), Ok(Moves { under_way: BTreeMap::new(), brokers: Arc::clone(&brokers) }))).collect();
+    for (partition, ongoing) in under_way {
+        if let Some(Ok(moves)) = all.get_mut(&partition.topic) {
+            moves.under_way.insert(partition.partition, ongoing);
+        }
+    }
+    Ok(all)
 }
 
 /// What sends a request for all who ask at about the same time.

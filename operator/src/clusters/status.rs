@@ -86,8 +86,13 @@ mod tests {
     }
 
     fn cluster() -> KafkaCluster {
-        let spec =
-            KafkaClusterSpec { bootstrap_servers: vec!["kafka:9092".into()], access: None, topic_defaults: None, topic_limits: None };
+        let spec = KafkaClusterSpec {
+            bootstrap_servers: vec!["kafka:9092".into()],
+            access: None,
+            topic_defaults: None,
+            topic_limits: None,
+            reassignment: None,
+        };
         let mut cluster = KafkaCluster::new("default", spec);
         cluster.metadata.generation = Some(1);
         cluster

@@ -291,7 +291,7 @@ fn retry_topic(source: &KafkaTopic, group: &str, waits_for: WaitsFor, around: Su
 }
 
 /// What the derived object shall say. What Kafka already has is never contradicted: a topic left over from an earlier
-/// pipeline may have more partitions, and a replication factor that cannot be changed by declaring another.
+/// pipeline may have more partitions, and somebody may have given it another replication factor on purpose.
 fn derived_spec(source: &KafkaTopic, existing: Option<&KafkaTopic>, topic: &str) -> Option<KafkaTopicSpec> {
     let seen = source.status.as_ref();
     let declared = existing.map(|e| &e.spec);

@@ -12,6 +12,7 @@ use super::{
     growth::{Grown, first_offsets},
     observe::{ObservedTopic, observe},
     plan::{History, TopicAction, plan},
+    reassignment,
     validate::ValidatedTopic,
 };
 use crate::clusters::ClusterConnection;
@@ -45,6 +46,8 @@ pub async fn apply(connection: &ClusterConnection, topic: &str, action: &TopicAc
         },
         TopicAction::AddPartitions { total, .. } => topics.add_partitions(topic, *total).await,
         TopicAction::SetConfig { delta, .. } => topics.change_config(delta).await,
+        TopicAction::Reassign(assignment) => reassignment::reassign(connection, topic, assignment).await,
+        TopicAction::CancelReassignment { partitions, .. } => reassignment::cancel(connection, topic, partitions).await,
     }
     .map(|()| Applied::Done)
 }
@@ -117,7 +120,7 @@ fn without_commits(offsets: &[GroupOffset], found: &PerPartition<CommittedOffset
     offsets.iter().filter(is_free).cloned().collect()
 }
 
-/// Looks until nothing is left to do, or for as long as that may take. Returns what was seen last.
+/// Looks until nothing is left to do but for the number of copies, or for as long as that may take. Returns what was seen last.
 ///
 /// # Errors
 /// When Kafka does not answer or refuses.

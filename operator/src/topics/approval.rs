@@ -12,7 +12,7 @@ use penstock_crds::{
     topic::{Approval, PlannedChange},
 };
 
-use super::plan::TopicAction;
+use super::{plan::TopicAction, reassignment::Assignment};
 use crate::refusal::Refusal;
 
 /// What changes where the topic itself comes.
@@ -43,6 +43,9 @@ fn steps(action: &TopicAction) -> Vec<PlannedChange> {
         }
         TopicAction::AddPartitions { from, total } => {
             vec![change("partitions".to_owned(), Some(from.to_string()), Some(total.to_string()))]
+        }
+        TopicAction::Reassign(Assignment { from, to, .. }) | TopicAction::CancelReassignment { from, to, .. } => {
+            vec![change("replicationFactor".to_owned(), Some(from.to_string()), Some(to.to_string()))]
         }
         TopicAction::SetConfig { delta, found } => {
             let set = delta.set.iter().map(|(key, value)| (key, Some(value.clone())));
@@ -97,11 +100,15 @@ mod tests {
                 delta: ConfigDelta { topic: "t".into(), set: [("b".to_owned(), "2".to_owned())].into(), unset: ["a".to_owned()].into() },
                 found: [("a".to_owned(), "1".to_owned())].into(),
             },
+            TopicAction::Reassign(Assignment { from: 1, to: 3, targets: BTreeMap::new() }),
         ];
         let told = |actions: &[TopicAction]| serde_json::to_value(changes(actions)).unwrap();
         assert_eq!(
             told(&actions),
-            json!([{"what": "partitions", "from": "3", "to": "6"}, {"what": "config.a", "from": "1"}, {"what": "config.b", "to": "2"}])
+            json!([
+                {"what": "partitions", "from": "3", "to": "6"}, {"what": "config.a", "from": "1"}, {"what": "config.b", "to": "2"},
+                {"what": "replicationFactor", "from": "1", "to": "3"},
+            ])
         );
         let create = TopicAction::Create(NewTopic::new("t").with_partitions(3).with_config("a", "1"));
         assert_eq!(

@@ -48,8 +48,16 @@ fn is_told_as_declared(topic: &KafkaTopic) -> bool {
     let Some(status) = topic.status.as_ref().filter(|status| status.observed_generation == topic.metadata.generation) else { return false };
     let (spec, is_set) = (&topic.spec, |key: &Text| status.config.contains_key(key));
     status.partitions.is_some_and(|seen| spec.partitions.is_none_or(|declared| declared == seen))
+        && spec.replication_factor.is_none_or(|declared| status.replication_factor == Some(declared))
         && spec.config.iter().all(|(key, declared)| status.config.get(key).is_some_and(|seen| same_value(declared, seen)))
         && status.managed_config.iter().all(|key| spec.config.contains_key(key) || !is_set(key))
+}
+
+/// What the status tells of drift that is being set back.
+#[must_use]
+pub fn still_open(topic: &KafkaTopic) -> Vec<PlannedChange> {
+    let drift = topic.status.as_ref().and_then(|status| status.drift.as_ref()).filter(|_| open(topic).is_some());
+    drift.map(|drift| drift.changes.clone()).unwrap_or_default()
 }
 
 /// What the status tells of drift that was not set back.
@@ -122,7 +130,7 @@ mod tests {
         status["observedGeneration"] = json!(observed);
         serde_json::from_value(json!({
             "apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": "orders", "generation": 2},
-            "spec": {"config": {"a": "1"}}, "status": status,
+            "spec": {"replicationFactor": 2, "config": {"a": "1"}}, "status": status,
         }))
         .unwrap()
     }
@@ -153,7 +161,8 @@ mod tests {
         };
         let drift = json!({"foundAt": "2026-01-01T00:00:00Z", "changes": planned(&drifted), "reverted": 0});
         let owned = json!({"topicId": "AAAAAAAAAAAAAAAAAAAAAQ"});
-        let seen = |a: &str| json!({"partitions": 3, "config": {"a": a}, "managedConfig": ["a"]});
+        let seen = |a: &str| json!({"partitions": 3, "replicationFactor": 2, "config": {"a": a}, "managedConfig": ["a"]});
+        let fewer = json!({"partitions": 3, "replicationFactor": 1, "config": {"a": "1"}, "managedConfig": ["a"]});
         for (name, ready, observed, status, planned_now, count) in [
             ("was as declared", "True", 2, json!({}), &drifted[..], 1),
             ("nothing differs", "True", 2, json!({}), &[], 0),
@@ -162,6 +171,7 @@ mod tests {
             ("as declared before Kafka stayed away", "False", 2, seen("1"), &drifted, 1),
             ("the same, and the spec changed", "False", 1, seen("1"), &drifted, 0),
             ("otherwise before Kafka stayed away", "False", 2, seen("7"), &drifted, 0),
+            ("never with as many copies", "False", 2, fewer, &drifted, 0),
             ("gone behind our back", "False", 1, owned, &gone, 2),
             ("never made", "False", 2, json!({}), &gone, 0),
             ("open", "False", 2, json!({"conditions": open(2), "drift": drift}), &both, 2),

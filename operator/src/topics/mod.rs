@@ -9,6 +9,7 @@ mod deletion;
 mod drift;
 mod finalizer;
 pub mod foresight;
+mod found;
 mod growth;
 mod health;
 mod news;
@@ -17,6 +18,7 @@ mod observe;
 mod ownership;
 mod plan;
 mod protection;
+mod reassignment;
 mod reconcile;
 mod refused;
 mod report;
@@ -31,6 +33,7 @@ pub use health::HealthBook;
 pub use ownership::kafka_name;
 use tokio_util::sync::CancellationToken;
 
+pub use self::reassignment::Throttled;
 use crate::{
     context::Context,
     controller::{self, ControllerEnded},

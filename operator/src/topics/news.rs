@@ -39,6 +39,7 @@ pub fn differs(topic: &KafkaTopic, observed: Option<&ObservedTopic>) -> bool {
             tells_of_another.is_some()
                 || told.partitions != Some(observed.partitions)
                 || told.replication_factor != observed.replication_factors.first().copied()
+                || topic.spec.replication_factor.is_some_and(|declared| has_more_copies(told, observed, declared))
                 || !is_told(&told.config, &observed.config)
         }
     }
@@ -47,6 +48,11 @@ pub fn differs(topic: &KafkaTopic, observed: Option<&ObservedTopic>) -> bool {
 fn is_told(told: &BTreeMap<Text, Text>, seen: &BTreeMap<String, String>) -> bool {
     let told = told.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     told.eq(seen.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+}
+
+/// Whether some partitions have more copies than declared, which the status does not tell: it tells the smallest number.
+fn has_more_copies(told: &KafkaTopicStatus, observed: &ObservedTopic, declared: i16) -> bool {
+    told.replication_factor == Some(declared) && observed.replication_factors.iter().any(|factor| *factor > declared)
 }
 
 #[cfg(test)]
@@ -62,7 +68,7 @@ mod tests {
     fn topic(status: Value) -> KafkaTopic {
         serde_json::from_value(json!({
             "apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": "orders", "namespace": "shop"},
-            "spec": {}, "status": status,
+            "spec": {"replicationFactor": 2}, "status": status,
         }))
         .unwrap()
     }
@@ -87,7 +93,9 @@ mod tests {
             "type": "Ready", "status": "False", "reason": "Suspended", "message": format!("(id {ID}) and another (id {OTHER})"),
             "lastTransitionTime": "2026-01-01T00:00:00Z",
         }]});
+        let partly = ObservedTopic { replication_factors: [2, 3].into(), ..observed(ID, 3, 2, "1") };
         for (name, status, seen, news) in [
+            ("replicated in part", told.clone(), Some(partly), true),
             ("as told", told.clone(), Some(observed(ID, 3, 2, "1")), false),
             ("grown", told.clone(), Some(observed(ID, 4, 2, "1")), true),
             ("replicated", told.clone(), Some(observed(ID, 3, 3, "1")), true),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use penstock_kafka::ConfigDelta;
 
-use super::{observe::ObservedTopic, plan::TopicAction};
+use super::{observe::ObservedTopic, plan::TopicAction, reassignment};
 use crate::events::Notice;
 
 /// Why an action was done.
@@ -23,6 +23,8 @@ pub fn verb(action: &TopicAction) -> &'static str {
         TopicAction::Create(_) => "Create",
         TopicAction::AddPartitions { .. } => "AddPartitions",
         TopicAction::SetConfig { .. } => "SetConfig",
+        TopicAction::Reassign(_) => "Reassign",
+        TopicAction::CancelReassignment { .. } => "CancelReassignment",
     }
 }
 
@@ -45,6 +47,8 @@ pub fn done(action: &TopicAction, cause: Cause) -> Notice {
         (TopicAction::SetConfig { delta, found }, Cause::Drift) => {
             Notice::warning("DriftReverted", format!("somebody changed the topic's configuration; set back: {}", changes(delta, found)))
         }
+        (TopicAction::Reassign(assignment), _) => reassignment::begun(assignment, cause),
+        (TopicAction::CancelReassignment { partitions, from, to }, _) => reassignment::cancelled(partitions.len(), *from, *to),
     }
 }
 
@@ -62,7 +66,7 @@ pub fn begun(groups: &[String]) -> Notice {
 /// would be most of what a fleet of topics writes.
 #[must_use]
 pub fn is_news(action: &TopicAction, cause: Cause) -> bool {
-    cause == Cause::Drift || matches!(action, TopicAction::AddPartitions { .. })
+    cause == Cause::Drift || !matches!(action, TopicAction::Create(_) | TopicAction::SetConfig { .. })
 }
 
 /// A topic that existed already is ours from now on.
@@ -80,6 +84,8 @@ pub fn pending(actions: &[TopicAction]) -> String {
             TopicAction::Create(_) => "the topic does not exist".to_owned(),
             TopicAction::AddPartitions { from, total } => format!("there are {from} partitions instead of {total}"),
             TopicAction::SetConfig { delta, found } => format!("the configuration differs: {}", changes(delta, found)),
+            TopicAction::Reassign(assignment) => reassignment::pending(assignment),
+            TopicAction::CancelReassignment { from, to, .. } => reassignment::pending_cancel(*from, *to),
         })
         .collect();
     words.join("; ")

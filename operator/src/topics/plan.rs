@@ -8,7 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use penstock_crds::{condition::Reason, topic::TopicRecreation};
 use penstock_kafka::{ConfigDelta, NewTopic, TopicId};
 
-use super::{observe::ObservedTopic, validate::ValidatedTopic};
+use super::{
+    observe::ObservedTopic,
+    reassignment::{Assignment, Step},
+    validate::ValidatedTopic,
+};
 use crate::refusal::Refusal;
 
 /// Something to do to a topic.
@@ -29,6 +33,17 @@ pub enum TopicAction {
         delta: ConfigDelta,
         /// What stands there now, by the keys of the delta.
         found: BTreeMap<String, String>,
+    },
+    /// Move partitions, so that they have another number of copies.
+    Reassign(Assignment),
+    /// Let partitions stay where they were before they began to move.
+    CancelReassignment {
+        /// The partitions.
+        partitions: Vec<i32>,
+        /// The copies that each was to have.
+        from: i16,
+        /// The copies that each shall have.
+        to: i16,
     },
 }
 
@@ -105,9 +120,23 @@ impl Plan {
     pub fn is_of_another_topic(&self) -> bool {
         self.refusal.as_ref().is_some_and(|refusal| refusal.reason == Reason::TopicRecreated)
     }
+
+    /// The plan with what is to be done about the number of copies, too.
+    #[must_use]
+    pub fn with(mut self, step: &Step) -> Self {
+        match step {
+            Step::Rest => {}
+            Step::Begin(assignment) => self.actions.push(TopicAction::Reassign(assignment.clone())),
+            Step::Cancel { partitions, from, to } => {
+                self.actions.push(TopicAction::CancelReassignment { partitions: partitions.clone(), from: *from, to: *to });
+            }
+            Step::Wait { refusal, .. } | Step::Refuse(refusal) => self.refusal = self.refusal.or_else(|| Some(refusal.clone())),
+        }
+        self
+    }
 }
 
-/// Decides what to do to a topic.
+/// Decides what to do to a topic, but for the number of its copies.
 #[must_use]
 pub fn plan(desired: &ValidatedTopic, history: &History, observed: Option<&ObservedTopic>) -> Plan {
     let Some(observed) = observed else {
@@ -120,9 +149,9 @@ pub fn plan(desired: &ValidatedTopic, history: &History, observed: Option<&Obser
     if let Some(owned) = foreign_to {
         return Plan { actions: Vec::new(), refusal: Some(recreated(desired, owned, observed.id)) };
     }
-    let (growth, decrease) = partitions(desired, observed);
+    let (growth, refusal) = partitions(desired, observed);
     let actions = growth.into_iter().chain(config(desired, history, observed)).collect();
-    Plan { actions, refusal: decrease.or_else(|| replication(desired, observed)) }
+    Plan { actions, refusal }
 }
 
 /// What is asked for where there is no topic.
@@ -167,19 +196,6 @@ fn key_moves(from: i32, total: i32) -> Refusal {
          matter; else make a new topic with {total} partitions and copy the records"
     );
     Refusal::new(Reason::KeyMovesRefused, message)
-}
-
-fn replication(desired: &ValidatedTopic, observed: &ObservedTopic) -> Option<Refusal> {
-    let declared = desired.replication_factor?;
-    if observed.replication_factors.iter().all(|factor| *factor == declared) {
-        return None;
-    }
-    let found: Vec<_> = observed.replication_factors.iter().map(ToString::to_string).collect();
-    let message = format!(
-        "the topic has replication factor {}, and it cannot be changed yet: set spec.replicationFactor to that, or reassign the partitions in Kafka",
-        found.join(" and ")
-    );
-    Some(Refusal::new(Reason::ReplicationFactorMismatch, message))
 }
 
 fn config(desired: &ValidatedTopic, history: &History, observed: &ObservedTopic) -> Option<TopicAction> {

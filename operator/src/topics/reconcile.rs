@@ -14,18 +14,21 @@ use penstock_kafka::Error as KafkaError;
 use tokio::time::Instant;
 
 use super::{
-    apply::{Applied, apply, begin_new_partitions, delete, settle},
+    apply::{Applied, apply, begin_new_partitions, delete},
     approval,
     deletion::{self, Departure},
     drift::{self, Fate},
-    finalizer, growth,
+    finalizer,
+    found::{Found, rate, tend},
+    growth,
     notice::{self, Cause},
     observe::{ObservedTopic, observe},
     ownership::{Claim, older_owner, successor},
     plan::{Plan, Recreation, TopicAction, managed_after, managed_before, new_topic, plan},
     protection,
+    reassignment::{self, Ground, Outcome, Step},
     refused::refused,
-    report::{fail, hold, now, refuse, report, tell_of_drift, tell_refusal},
+    report::{fail, hold, now, refuse, report, tell_of_drift, tell_of_moves, tell_refusal},
     status::{self, Knowledge, as_declared, history},
     validate::{ValidatedTopic, validate},
 };
@@ -39,6 +42,8 @@ use crate::{
 
 /// The pause between two attempts to delete a topic.
 const DELETE_AGAIN: Duration = Duration::from_secs(2);
+/// The pause before one looks again for brokers of which there are too few.
+const LOOK_FOR_BROKERS: Duration = Duration::from_secs(15);
 
 /// Reconciles one object.
 pub(super) async fn reconcile(topic: Arc<KafkaTopic>, context: Arc<Context>) -> Result<Next, Error> {
@@ -53,7 +58,10 @@ pub(super) async fn reconcile(topic: Arc<KafkaTopic>, context: Arc<Context>) -> 
 /// Makes the topic and keeps it as declared.
 async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     let topic = match topic.spec.deletion_policy {
-        DeletionPolicy::Retain => finalizer::set(context, topic, false).await?,
+        DeletionPolicy::Retain => {
+            let is_throttled = reassignment::is_throttled(&topic);
+            finalizer::set(context, topic, is_throttled).await?
+        }
         DeletionPolicy::Delete => topic,
     };
     let cluster = match cluster(context, &topic) {
@@ -73,30 +81,30 @@ async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     if let Err(refusal) = &cluster.state {
         return refuse(context, &topic, Knowledge::Nothing, refusal, Next::AwaitChange).await;
     }
-    let wanted = topic.spec.deletion_policy == DeletionPolicy::Delete;
+    let wanted = topic.spec.deletion_policy == DeletionPolicy::Delete || reassignment::is_throttled(&topic);
     let topic = finalizer::set(context, topic, wanted).await?;
-    let observed = match look(context, &cluster, &topic, &desired.name).await {
-        Ok(observed) => observed,
+    let (connection, observed) = match look(context, &cluster, &topic, &desired.name).await {
+        Ok(found) => found,
         Err(error) => return fail(context, &topic, &cluster, Knowledge::Nothing, &error).await,
     };
-    let plan = plan(&desired, &history(&topic), observed.1.as_ref());
-    let found = Found { cluster, connection: observed.0, observed: observed.1, plan };
+    let plan = plan(&desired, &history(&topic), observed.as_ref());
+    let mut found = Found::new(cluster, connection, observed, plan);
+    if let Err(error) = found.look_at_copies(&topic, &desired).await {
+        return fail(context, &topic, &found.cluster, Knowledge::Nothing, &error).await;
+    }
     tell_of_recreation(context, &topic, &found).await;
     if topic.spec.suspend {
-        compare(context, &topic, &found).await
-    } else if found.plan.actions.is_empty() || approval::is_given(&topic) {
+        return compare(context, &topic, &found).await;
+    }
+    let topic = match tend(context, topic, &mut found).await? {
+        Outcome { topic, done: Ok(()) } => topic,
+        Outcome { topic, done: Err(error) } => return fail(context, &topic, &found.cluster, Knowledge::Nothing, &error).await,
+    };
+    if found.plan.actions.is_empty() || approval::is_given(&topic) {
         carry_out(context, topic, &desired, found).await
     } else {
         await_approval(context, &topic, &found).await
     }
-}
-
-/// What a reconcile found before it changes anything.
-struct Found {
-    cluster: ResolvedCluster,
-    connection: ClusterConnection,
-    observed: Option<ObservedTopic>,
-    plan: Plan,
 }
 
 /// Reports what differs, and changes nothing.
@@ -115,6 +123,10 @@ async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result
     }
     let status = status::status(topic, knowledge, &statement, &now());
     let drifted = drift::among(topic, approval::changes(&found.plan.actions));
+    if let Some(remaining) = found.remaining() {
+        tell_of_moves(context, topic, status, remaining, drifted, &statement).await?;
+        return Ok(Next::After(reassignment::LOOK_AGAIN));
+    }
     tell_of_drift(context, topic, status, drifted, Fate::Open, &statement).await?;
     Ok(Next::AwaitChange)
 }
@@ -126,7 +138,12 @@ async fn await_approval(context: &Context, topic: &KafkaTopic, found: &Found) ->
     let statement = approval::awaited(topic, &changes).still_not_ready(before);
     let status = status::status(topic, observed_only(topic, found), &statement, &now());
     let status = KafkaTopicStatus { plan: changes.clone(), ..status };
-    tell_of_drift(context, topic, status, drift::among(topic, changes), Fate::Open, &statement).await?;
+    let drifted = drift::among(topic, changes);
+    if let Some(remaining) = found.remaining() {
+        tell_of_moves(context, topic, status, remaining, drifted, &statement).await?;
+        return Ok(Next::After(reassignment::LOOK_AGAIN));
+    }
+    tell_of_drift(context, topic, status, drifted, Fate::Open, &statement).await?;
     Ok(Next::AwaitChange)
 }
 
@@ -140,15 +157,23 @@ fn observed_only<'a>(topic: &KafkaTopic, found: &'a Found) -> Knowledge<'a> {
 }
 
 /// Does what is planned, looks whether it is seen, and reports.
-async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic, found: Found) -> Result<Next, Error> {
+async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic, mut found: Found) -> Result<Next, Error> {
     let before = history(&topic);
     let is_adoption = found.observed.is_some() && before.last_topic_id().is_none();
     let lost = before.last_topic_id().filter(|_| found.observed.is_none());
     // From the object as it is before anything is written down.
     let drifted = drift::among(&topic, approval::changes(&found.plan.actions));
-    let topic = remember(context, topic, desired, &found.plan).await?;
+    let mut topic = remember(context, topic, desired, &found.plan).await?;
     let history = history(&topic);
     for action in &found.plan.actions {
+        if let (TopicAction::Reassign(assignment), Some(copies)) = (action, &found.copies) {
+            let begun = reassignment::begin(found.ground(context), topic, assignment, &copies.replication).await?;
+            topic = begun.topic;
+            if let Err(error) = begun.done {
+                context.connections.failed(&found.cluster.name, &error);
+                return hold(context, &topic, Knowledge::Nothing, &Refusal::from(&error), drifted).await;
+            }
+        }
         match apply(&found.connection, &desired.name, action).await {
             Ok(Applied::Done) => {}
             Ok(Applied::MadeByOthers) => {
@@ -177,23 +202,28 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
             tracing::info!(reason = done.reason, "{}", done.message);
         }
     }
-    let seen = if found.plan.actions.is_empty() { Ok(found.observed) } else { settle(&found.connection, desired, &history).await };
-    let seen = match seen {
-        Ok(seen) => seen,
-        Err(error) => {
+    let done = found.plan.clone();
+    if !done.actions.is_empty() {
+        let seen = found.look_again(&topic, desired).await;
+        let tended = match seen {
+            Ok(()) => tend(context, topic, &mut found).await?,
+            Err(error) => Outcome { topic, done: Err(error) },
+        };
+        topic = tended.topic;
+        if let Err(error) = tended.done {
             context.connections.failed(&found.cluster.name, &error);
             return hold(context, &topic, Knowledge::Nothing, &Refusal::from(&error), drifted).await;
         }
-    };
-    if let Some(grown) = growth::grown(&found.plan, &desired.name, seen.as_ref()) {
+    }
+    if let Some(grown) = growth::grown(&done, &desired.name, found.observed.as_ref()) {
         let pipelines = context.watches.pipelines.select(|_| true);
         let groups = begin_new_partitions(&found.connection, &growth::groups(&topic, &pipelines), grown).await;
         if !groups.is_empty() {
             context.events.publish::<KafkaTopic>(&topic.metadata, "AddPartitions", notice::begun(&groups)).await;
         }
     }
-    let next = conclude(context, &topic, desired, seen.as_ref(), drifted).await?;
-    if let (true, Some(adopted), Next::AwaitChange) = (is_adoption, &seen, next) {
+    let next = conclude(context, &topic, desired, &found, drifted).await?;
+    if let (true, Some(adopted), Next::AwaitChange | Next::After(_)) = (is_adoption, &found.observed, next) {
         context.events.publish::<KafkaTopic>(&topic.metadata, "Adopt", notice::adopted(adopted)).await;
     }
     Ok(next)
@@ -230,13 +260,16 @@ async fn conclude(
     context: &Context,
     topic: &KafkaTopic,
     desired: &ValidatedTopic,
-    seen: Option<&ObservedTopic>,
+    found: &Found,
     drifted: Vec<PlannedChange>,
 ) -> Result<Next, Error> {
     let history = history(topic);
-    let left = plan(desired, &history, seen);
-    let knowledge = match seen {
-        Some(_) if left.is_of_another_topic() => match &history.recreation {
+    let step = found.copies.as_ref().map(|copies| &copies.step);
+    // What began as drift was set back by now.
+    let is_back = found.has_ended && step.is_none_or(|step| *step == Step::Rest);
+    let drifted = if drifted.is_empty() && is_back { drift::still_open(topic) } else { drifted };
+    let knowledge = match &found.observed {
+        Some(_) if found.plan.is_of_another_topic() => match &history.recreation {
             // It is known now: somebody else was faster.
             Some(recreation) => {
                 Knowledge::Missing { lost: Some(recreation.lost), recreation: None, managed: managed_before(desired, &history) }
@@ -246,15 +279,25 @@ async fn conclude(
         Some(observed) => Knowledge::Seen { observed, managed: managed_after(desired, &history, observed) },
         None => Knowledge::Missing { lost: None, recreation: history.recreation.clone(), managed: managed_before(desired, &history) },
     };
-    if !left.actions.is_empty() {
-        let message = format!("a change was sent to Kafka and is not seen yet: {}", notice::pending(&left.actions));
+    if !found.plan.actions.is_empty() {
+        let message = format!("a change was sent to Kafka and is not seen yet: {}", notice::pending(&found.plan.actions));
         return hold(context, topic, knowledge, &Refusal::new(Reason::Progressing, message), drifted).await;
     }
     // What changes in Kafka later is found by the sweep.
-    match &left.refusal {
-        Some(refusal) if left.is_of_another_topic() => refuse(context, topic, knowledge, refusal, Next::AwaitChange).await,
-        Some(refusal) => tell_refusal(context, topic, knowledge, refusal, (drifted, Fate::Reverted)).await.map(|()| Next::AwaitChange),
-        None => {
+    match (&found.plan.refusal, step) {
+        (Some(refusal), Some(Step::Wait { remaining, .. })) => {
+            let status = status::status(topic, knowledge, &refusal.not_ready(), &now());
+            tell_of_moves(context, topic, status, *remaining, drifted, &refusal.not_ready()).await?;
+            Ok(Next::After(reassignment::LOOK_AGAIN))
+        }
+        (Some(refusal), Some(Step::Refuse(_))) if drifted.is_empty() => {
+            // Nobody says when a broker comes.
+            let next = if refusal.reason == Reason::NotEnoughBrokers { Next::After(LOOK_FOR_BROKERS) } else { Next::AwaitChange };
+            refuse(context, topic, knowledge, refusal, next).await
+        }
+        (Some(refusal), _) if found.plan.is_of_another_topic() => refuse(context, topic, knowledge, refusal, Next::AwaitChange).await,
+        (Some(refusal), _) => tell_refusal(context, topic, knowledge, refusal, (drifted, Fate::Reverted)).await.map(|()| Next::AwaitChange),
+        (None, _) => {
             let status = status::status(topic, knowledge, &as_declared(), &now());
             tell_of_drift(context, topic, status, drifted, Fate::Reverted, &as_declared()).await.map(|()| Next::AwaitChange)
         }
@@ -297,6 +340,15 @@ async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     // Whoever lost its access to the cluster has not lost its data: a topic that it owned is not deleted by another.
     let owned = |rival: &Claim| rival.topic_id.is_some() && rival.topic_id == mine.topic_id;
     let rivals: Vec<_> = rivals(context, &mine).into_iter().filter(|rival| owned(rival) || may_use_its_cluster(context, rival)).collect();
+    if let Err(refusal) = release(context, &topic).await {
+        match deletion::time_left(&topic, context.settings.deletion_timeout, Timestamp::now()) {
+            Some(left) => {
+                report(context, &topic, Knowledge::Nothing, &reassignment::holds(&refusal).not_ready()).await?;
+                return Ok(Next::After(DELETE_AGAIN.min(left)));
+            }
+            None => context.events.publish::<KafkaTopic>(&topic.metadata, "Delete", reassignment::abandoned(&refusal)).await,
+        }
+    }
     let parting = match deletion::decide(&topic, older_owner(&mine, &rivals), successor(&mine, &rivals)) {
         Departure::Leave(parting) => parting,
         Departure::Delete(id) => match remove(context, &topic, id).await {
@@ -327,6 +379,24 @@ async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
         Ok(_) => Ok(Next::AwaitChange),
         Err(error) => Err(error),
     }
+}
+
+/// Takes away what was set in Kafka while partitions move: nobody would after the object is gone. They go on to move.
+async fn release(context: &Context, topic: &KafkaTopic) -> Result<(), Refusal> {
+    if topic.spec.suspend || !reassignment::is_throttled(topic) {
+        return Ok(());
+    }
+    let cluster = cluster(context, topic)?;
+    let released = async {
+        let (connection, observed) = look(context, &cluster, topic, topic.kafka_name()).await?;
+        let ground = Ground { context, connection: &connection, rate: rate(&cluster) };
+        let mut config = observed.map(|observed| observed.config).unwrap_or_default();
+        reassignment::release(ground, topic, &mut config).await
+    };
+    released.await.map_err(|error: KafkaError| {
+        context.connections.failed(&cluster.name, &error);
+        Refusal::from(&error)
+    })
 }
 
 async fn remove(context: &Context, topic: &KafkaTopic, id: penstock_kafka::TopicId) -> Result<(), Refusal> {

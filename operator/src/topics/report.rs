@@ -90,6 +90,24 @@ async fn tell(context: &Context, topic: &KafkaTopic, status: &KafkaTopicStatus, 
     Ok(())
 }
 
+/// Writes the status while partitions move, with for how many that has not ended. What is told of drift stays, unless more is found.
+pub(super) async fn tell_of_moves(
+    context: &Context,
+    topic: &KafkaTopic,
+    mut status: KafkaTopicStatus,
+    remaining: usize,
+    drifted: Vec<PlannedChange>,
+    statement: &Statement,
+) -> Result<(), Error> {
+    if let Some(reassignment) = &mut status.reassignment {
+        reassignment.remaining = i32::try_from(remaining).unwrap_or(i32::MAX);
+    }
+    if drifted.is_empty() {
+        return tell(context, topic, &status, statement).await;
+    }
+    tell_of_drift(context, topic, status, drifted, Fate::Open, statement).await
+}
+
 pub(super) fn now() -> Time {
     Time(Timestamp::now())
 }

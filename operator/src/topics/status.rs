@@ -55,6 +55,8 @@ pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statemen
         observed_generation: generation,
         topic_name: Some(topic.kafka_name().to_owned()),
         drift,
+        // What was begun stays known until nothing of it is left in Kafka.
+        reassignment: before.reassignment.clone(),
         conditions,
         ..KafkaTopicStatus::default()
     };
@@ -126,7 +128,7 @@ pub fn remembering(topic: &KafkaTopic, managed: BTreeSet<String>) -> KafkaTopicS
 /// `KafkaCluster` tells it, once for all topics.
 #[must_use]
 pub fn is_news(topic: &KafkaTopic, statement: &Statement) -> bool {
-    let is_passing = matches!(statement.reason, Reason::Suspended | Reason::Progressing | Reason::Deleting);
+    let is_passing = matches!(statement.reason, Reason::Suspended | Reason::Progressing | Reason::Reassigning | Reason::Deleting);
     let is_outage = matches!(statement.reason, Reason::ClusterNotReady | Reason::KafkaUnreachable);
     if statement.status == Some(true) || is_passing || is_outage {
         return false;
@@ -237,6 +239,19 @@ mod tests {
         let kinds: Vec<_> = drifted.conditions.iter().map(|told| told.type_.as_str()).collect();
         assert_eq!(kinds, ["Ready", "Healthy", "Drifted"]);
         assert_eq!(look(&topic(Some(&drifted)), vec![]), drifted, "written for nothing");
+    }
+
+    #[test]
+    fn what_is_begun_stays_known() {
+        let begun = json!({"startedAt": "2026-01-01T00:00:00Z", "from": 1, "to": 2, "partitions": 3, "remaining": 3});
+        let before = KafkaTopicStatus { reassignment: serde_json::from_value(begun).unwrap(), ..seen() };
+        let down = Refusal::new(Reason::KafkaUnreachable, "nobody answers").not_ready();
+        let (observed, lost) = (observed(), Knowledge::Missing { lost: None, recreation: None, managed: BTreeSet::new() });
+        let seen = Knowledge::Seen { observed: &observed, managed: BTreeSet::new() };
+        for knowledge in [seen, lost, Knowledge::Awaited, Knowledge::Nothing, Knowledge::NotOurs] {
+            let name = format!("{knowledge:?}");
+            assert_eq!(status(&topic(Some(&before)), knowledge, &down, &at(2)).reassignment, before.reassignment, "{name}");
+        }
     }
 
     #[test]

@@ -148,6 +148,7 @@ fn cluster_bounds() -> Vec<BoundCase> {
         number(KIND, "spec.topicDefaults.replicationFactor", cluster(), 1, 32),
         number(KIND, "spec.topicDefaults.deletionProtectionSeconds", cluster(), 0, 31_536_000),
         number(KIND, "spec.topicLimits.maxPartitions", cluster(), 1, 100_000),
+        number(KIND, "spec.reassignment.throttleBytesPerSecond", cluster(), 1_000, 1_000_000_000_000),
     ]
 }
 

@@ -45,7 +45,10 @@ async fn more_replicas_than_brokers_are_told() {
         let narrow = status(scene.topic("t", spec(scene, json!({"replicationFactor": 1}))).await?)?;
         assert_eq!(narrow.replication_factor, Some(1));
         scene.apply::<KafkaTopic>("t", spec(scene, json!({"replicationFactor": 2}))).await?;
-        scene.told::<KafkaTopic>("t", "Ready", "False", Some("ReplicationFactorMismatch")).await?;
+        let told = scene.told::<KafkaTopic>("t", "Ready", "False", Some("NotEnoughBrokers")).await?;
+        assert!(message(&told).contains("partition 0 can have 1"), "{}", message(&told));
+        // Nothing has begun.
+        assert_eq!(status(told)?.reassignment, None);
         Ok(())
     })
     .await;

@@ -17,6 +17,9 @@ pub(crate) const NAMESPACE: &str = "kafka";
 pub(crate) const BROKERS: &str = "penstock.dev/brokers";
 /// Broker N listens for processes beside the cluster on this port plus N, on every node.
 pub(crate) const FIRST_NODE_PORT: u16 = 30092;
+/// With which the node ports of another Kafka begin, and its first one.
+pub(crate) const OTHER_PORTS: (&str, u16) = ("301", 30192);
+const PORTS: &str = "300";
 
 const SHORT: Duration = Duration::from_secs(15);
 
@@ -102,17 +105,20 @@ pub(crate) async fn installed_size(site: &Site) -> Result<Option<u16>> {
 }
 
 async fn apply(site: &Site, image: &str, size: KafkaSize) -> Result<()> {
-    let template = repository().join("tests/kafka/kafka.yaml");
-    let text = std::fs::read_to_string(&template).map_err(at("read", &template))?;
     let filled = site.instance.root().join("kafka.yaml");
-    files::write(&filled, &fill(&text, image, size))?;
+    files::write(&filled, &manifest(NAMESPACE, PORTS, image, size)?)?;
     let mut command = site.command("kubectl");
     command.args(["apply", "-f"]).arg(&filled);
     logged("applying Kafka's manifest", command, &site.instance.log("kafka-apply")).await
 }
 
-fn fill(template: &str, image: &str, size: KafkaSize) -> String {
-    template.replace("{{IMAGE}}", image).replace("{{BROKERS}}", &size.brokers().to_string())
+/// What makes a Kafka in a namespace of its own, whose node ports begin with these digits.
+pub(crate) fn manifest(namespace: &str, ports: &str, image: &str, size: KafkaSize) -> Result<String> {
+    let template = repository().join("tests/kafka/kafka.yaml");
+    let text = std::fs::read_to_string(&template).map_err(at("read", &template))?;
+    let brokers = size.brokers().to_string();
+    let values = [("{{IMAGE}}", image), ("{{BROKERS}}", &brokers), ("{{NAMESPACE}}", namespace), ("{{PORTS}}", ports)];
+    Ok(values.into_iter().fold(text, |filled, (name, value)| filled.replace(name, value)))
 }
 
 /// A node port may refuse connections until kube-proxy has seen that the broker is ready.
@@ -148,10 +154,11 @@ mod tests {
 
     #[test]
     fn the_manifest_has_no_parameter_left() {
-        let template = std::fs::read_to_string(repository().join("tests/kafka/kafka.yaml")).unwrap();
-        let filled = fill(&template, "apache/kafka:1", KafkaSize::Three);
+        let filled = manifest("other", "301", "apache/kafka:1", KafkaSize::Three).unwrap();
         assert!(!filled.contains("{{"), "{filled}");
         assert!(filled.contains("image: apache/kafka:1"));
         assert!(filled.contains("replicas: 3"));
+        assert!(filled.contains("nodePort: 30194") && filled.contains("$((30192 + id))"));
+        assert!(!filled.contains("namespace: kafka") && filled.contains("kafka-brokers.other.svc"), "{filled}");
     }
 }

@@ -11,6 +11,7 @@ mod objects;
 mod prometheus;
 mod records;
 mod report;
+mod three_brokers;
 mod wait;
 mod workers;
 
@@ -30,6 +31,7 @@ use crate::cluster::Cluster;
 pub use broker::OwnKafka;
 pub use objects::{condition, refusal};
 pub use prometheus::Prometheus;
+pub use three_brokers::ThreeBrokers;
 pub use wait::{LIMIT, Waiting, until};
 pub use workers::Reply;
 

@@ -170,11 +170,11 @@ impl TopicAdmin {
         least.ok_or_else(|| Error::Unreachable { reason: "the cluster shows no broker".to_owned() })
     }
 
-    async fn brokers(&self) -> Result<Vec<BrokerInfo>> {
+    pub(super) async fn brokers(&self) -> Result<Vec<BrokerInfo>> {
         Ok(read(self.native.get()?.describe_cluster(self.timeout).await)?.brokers)
     }
 
-    fn asking<'a>(&'a self, broker: &'a BrokerInfo) -> Asking<'a> {
+    pub(super) fn asking<'a>(&'a self, broker: &'a BrokerInfo) -> Asking<'a> {
         Asking { lines: &self.lines, client_id: self.settings.client_id(), broker, limit: self.timeout }
     }
 }

@@ -62,15 +62,6 @@ fn what_is_done_and_what_is_refused() {
         ("nothing declared", desired(None, None, &[]), none.clone(), observed(9, &[2], &[("a", "1")]), vec![], None),
         ("grow", desired(Some(6), None, &[]), none.clone(), observed(3, &[1], &[]), vec![grow.clone()], None),
         ("decrease", desired(Some(3), None, &[]), none.clone(), observed(6, &[1], &[]), vec![], Some(Reason::PartitionDecreaseRefused)),
-        ("replication", desired(None, Some(3), &[]), none.clone(), observed(3, &[1], &[]), vec![], Some(Reason::ReplicationFactorMismatch)),
-        (
-            "mixed replication",
-            desired(None, Some(3), &[]),
-            none.clone(),
-            observed(3, &[2, 3], &[]),
-            vec![],
-            Some(Reason::ReplicationFactorMismatch),
-        ),
         (
             "set",
             desired(None, None, &[("a", "2")]),
@@ -91,12 +82,12 @@ fn what_is_done_and_what_is_refused() {
         ),
         ("ours is gone already", desired(None, None, &[]), history(Some(ID), &["a"]), observed(3, &[1], &[]), vec![], None),
         (
-            "grow, set and un-set beside a refusal",
-            desired(Some(6), Some(3), &[("a", "1")]),
+            "grow, set and un-set",
+            desired(Some(6), None, &[("a", "1")]),
             history(Some(ID), &["a", "b"]),
             observed(3, &[1], &[("b", "2")]),
             vec![grow, delta(&[("a", "1")], &["b"], &[("b", "2")])],
-            Some(Reason::ReplicationFactorMismatch),
+            None,
         ),
         (
             "recreated",
@@ -111,6 +102,31 @@ fn what_is_done_and_what_is_refused() {
         let plan = plan(&desired, &history, Some(&observed));
         assert_eq!(plan.actions, actions, "{name}");
         assert_eq!(plan.refusal.map(|r| r.reason), refused, "{name}");
+    }
+}
+
+#[test]
+fn copies_are_changed_after_all_else_and_beside_a_refusal() {
+    let assignment = Assignment { from: 1, to: 2, targets: [(0, vec![1, 2])].into() };
+    let cancel = TopicAction::CancelReassignment { partitions: vec![0], from: 2, to: 1 };
+    let waits = || Refusal::new(Reason::Reassigning, "one is left");
+    let rows = [
+        (Step::Rest, None, None),
+        (Step::Begin(assignment.clone()), Some(TopicAction::Reassign(assignment)), None),
+        (Step::Cancel { partitions: vec![0], from: 2, to: 1 }, Some(cancel), None),
+        (Step::Wait { remaining: 1, refusal: waits() }, None, Some(Reason::Reassigning)),
+        (Step::Refuse(waits()), None, Some(Reason::Reassigning)),
+    ];
+    for (step, action, reason) in rows {
+        let grown = plan(&desired(Some(6), None, &[]), &history(None, &[]), Some(&observed(3, &[1], &[]))).with(&step);
+        assert_eq!((grown.actions.len(), grown.actions.get(1)), (1 + usize::from(action.is_some()), action.as_ref()), "{step:?}");
+        assert_eq!(grown.refusal.map(|refusal| refusal.reason), reason, "{step:?}");
+        let refused = plan(&desired(Some(3), None, &[]), &history(None, &[]), Some(&observed(6, &[1], &[]))).with(&step);
+        assert_eq!(
+            (refused.actions.first(), refused.refusal.unwrap().reason),
+            (action.as_ref(), Reason::PartitionDecreaseRefused),
+            "{step:?}"
+        );
     }
 }
 
@@ -272,7 +288,7 @@ proptest::proptest! {
         topic.config = there.clone();
         for action in plan(&desired, &history, Some(&topic)).actions {
             match action {
-                TopicAction::Create(_) => proptest::prop_assert!(false),
+                TopicAction::Create(_) | TopicAction::Reassign(_) | TopicAction::CancelReassignment { .. } => proptest::prop_assert!(false),
                 TopicAction::AddPartitions { from, total } => {
                     proptest::prop_assert!(from < total);
                     topic.partitions = total;

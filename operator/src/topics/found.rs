@@ -1,0 +1,124 @@
+//! What a reconcile found, before it changes anything and after.
+
+use std::time::Duration;
+
+use penstock_crds::KafkaTopic;
+use penstock_kafka::Error as KafkaError;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    apply::settle,
+    observe::ObservedTopic,
+    plan::{Plan, plan},
+    reassignment::{self, Ground, Outcome, Step},
+    status::history,
+    validate::ValidatedTopic,
+};
+use crate::{
+    clusters::{ClusterConnection, ResolvedCluster},
+    context::Context,
+    status::Error,
+};
+
+/// How long it may take until brokers know where partitions are.
+const SETTLE: Duration = Duration::from_secs(3);
+/// The pause between two looks at that.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a reconcile found before it changes anything.
+pub struct Found {
+    /// The cluster.
+    pub cluster: ResolvedCluster,
+    /// The connection to it.
+    pub connection: ClusterConnection,
+    /// The topic, if there is one.
+    pub observed: Option<ObservedTopic>,
+    /// What is to be done.
+    pub plan: Plan,
+    /// Where the copies are, if they are not where they shall be, or were not.
+    pub copies: Option<reassignment::Seen>,
+    /// Whether a change of their number has come to its end.
+    pub has_ended: bool,
+}
+
+impl Found {
+    /// What was found, without a look at the copies.
+    #[must_use]
+    pub fn new(cluster: ResolvedCluster, connection: ClusterConnection, observed: Option<ObservedTopic>, plan: Plan) -> Self {
+        Self { cluster, connection, observed, plan, copies: None, has_ended: false }
+    }
+
+    /// Looks at where the copies are, and plans what is to be done about it.
+    ///
+    /// # Errors
+    /// When Kafka does not answer or refuses.
+    pub async fn look_at_copies(&mut self, topic: &KafkaTopic, desired: &ValidatedTopic) -> Result<(), KafkaError> {
+        let Some(observed) = self.observed.as_mut().filter(|_| !self.plan.is_of_another_topic()) else {
+            self.copies = None;
+            return Ok(());
+        };
+        self.copies = reassignment::look(&self.connection, topic, desired, rate(&self.cluster), observed).await?;
+        if let Some(copies) = &self.copies {
+            self.plan = std::mem::take(&mut self.plan).with(&copies.step);
+        }
+        Ok(())
+    }
+
+    /// Looks at what has become of what was done, until it is seen, or for as long as that may take.
+    ///
+    /// # Errors
+    /// When Kafka does not answer or refuses.
+    pub async fn look_again(&mut self, topic: &KafkaTopic, desired: &ValidatedTopic) -> Result<(), KafkaError> {
+        let deadline = Instant::now() + SETTLE;
+        let history = history(topic);
+        loop {
+            self.observed = settle(&self.connection, desired, &history).await?;
+            self.plan = plan(desired, &history, self.observed.as_ref());
+            self.look_at_copies(topic, desired).await?;
+            // A broker may not know yet of what has ended at once.
+            let begins = self.copies.as_ref().is_some_and(|copies| matches!(copies.step, Step::Begin(_)));
+            if !begins || Instant::now() >= deadline {
+                return Ok(());
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// For how many partitions a change of ours has not ended.
+    #[must_use]
+    pub fn remaining(&self) -> Option<usize> {
+        self.copies.as_ref().and_then(reassignment::Seen::remaining)
+    }
+
+    /// Where partitions move.
+    #[must_use]
+    pub fn ground<'a>(&'a self, context: &'a Context) -> Ground<'a> {
+        Ground { context, connection: &self.connection, rate: rate(&self.cluster) }
+    }
+}
+
+/// How fast copies may be made there, where the `KafkaCluster` says so.
+#[must_use]
+pub fn rate(cluster: &ResolvedCluster) -> Option<i64> {
+    cluster.spec.reassignment.as_ref()?.throttle_bytes_per_second
+}
+
+/// Sees to it that partitions that move are throttled, and takes everything away that was set for it once they do not any more.
+///
+/// # Errors
+/// Kubernetes did not take what was to be written down.
+pub async fn tend(context: &Context, topic: KafkaTopic, found: &mut Found) -> Result<Outcome, Error> {
+    if reassignment::record(&topic).is_none() {
+        return Ok(Outcome { topic, done: Ok(()) });
+    }
+    let is_under_way = found.remaining().is_some();
+    let mut observed = found.observed.take();
+    let ground = found.ground(context);
+    let outcome = match &mut observed {
+        Some(observed) if is_under_way => reassignment::keep_up(ground, topic, &mut observed.config).await,
+        observed => reassignment::end(ground, topic, observed.as_mut()).await,
+    };
+    found.has_ended = found.has_ended || !is_under_way;
+    found.observed = observed;
+    outcome
+}

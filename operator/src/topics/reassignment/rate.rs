@@ -1,0 +1,54 @@
+//! The rate that is set for all brokers while copies are made: who needs it, and whether it is ours.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::ResourceExt;
+use penstock_crds::KafkaTopic;
+use penstock_kafka::Error;
+
+use super::{Ground, is_throttled, record, throttle};
+use crate::{clusters::ClusterIds, context::Context};
+
+/// The rates that objects tell to have set on the Kafka cluster of this one, with the uids of the others.
+pub(super) struct Rates {
+    pub(super) ours: BTreeSet<i64>,
+    pub(super) others: Vec<String>,
+}
+
+impl Rates {
+    /// What the statuses tell.
+    pub(super) fn told(context: &Context, topic: &KafkaTopic) -> Self {
+        let ids = ClusterIds::known(&context.watches.clusters.store(), &context.settings.namespace);
+        let own = record(topic).and_then(|record| record.throttle.as_ref()?.bytes_per_second);
+        let mut rates = Self { ours: own.into_iter().collect(), others: Vec::new() };
+        for object in context.watches.topics.select(is_throttled) {
+            let Ok(other) = &object.0 else { continue };
+            let rate = record(other).and_then(|record| record.throttle.as_ref()?.bytes_per_second);
+            let is_other = other.uid() != topic.uid() && ids.are_same(other.cluster_name(), topic.cluster_name());
+            if let (true, Some(rate)) = (is_other, rate) {
+                rates.ours.insert(rate);
+                rates.others.push(other.uid().unwrap_or_default());
+            }
+        }
+        rates
+    }
+}
+
+/// What is set for all brokers now.
+pub(super) async fn found(ground: Ground<'_>) -> Result<BTreeMap<String, String>, Error> {
+    ground.connection.look("DescribeConfigs", ground.connection.admin.broker_defaults(&throttle::RATES)).await
+}
+
+/// Sets it.
+pub(super) async fn set(ground: Ground<'_>, rate: i64) -> Result<(), Error> {
+    let set = throttle::RATES.into_iter().map(|key| (key, rate.to_string())).collect();
+    let none = BTreeSet::new();
+    ground.connection.ask("IncrementalAlterConfigs", ground.connection.admin.change_broker_defaults(&set, &none)).await
+}
+
+/// Takes it away, if it is ours.
+pub(super) async fn lift(ground: Ground<'_>, ours: &BTreeSet<i64>) -> Result<(), Error> {
+    let lifted = throttle::rates_to_lift(&found(ground).await?, ours);
+    let none = BTreeMap::new();
+    ground.connection.ask("IncrementalAlterConfigs", ground.connection.admin.change_broker_defaults(&none, &lifted)).await
+}
