@@ -121,6 +121,12 @@ impl Plan {
         self.refusal.as_ref().is_some_and(|refusal| refusal.reason == Reason::TopicRecreated)
     }
 
+    /// What is to be done because the topic differs, and not to take back what we began ourselves.
+    #[must_use]
+    pub fn differences(&self) -> Vec<TopicAction> {
+        self.actions.iter().filter(|action| !matches!(action, TopicAction::CancelReassignment { .. })).cloned().collect()
+    }
+
     /// The plan with what is to be done about the number of copies, too.
     #[must_use]
     pub fn with(mut self, step: &Step) -> Self {

@@ -122,7 +122,7 @@ async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result
         return report(context, topic, knowledge, &statement).await.map(|()| Next::AwaitChange);
     }
     let status = status::status(topic, knowledge, &statement, &now());
-    let drifted = drift::among(topic, approval::changes(&found.plan.actions));
+    let drifted = drift::among(topic, approval::changes(&found.plan.differences()));
     if let Some(remaining) = found.remaining() {
         tell_of_moves(context, topic, status, remaining, drifted, &statement).await?;
         return Ok(Next::After(reassignment::LOOK_AGAIN));
@@ -137,8 +137,8 @@ async fn await_approval(context: &Context, topic: &KafkaTopic, found: &Found) ->
     let before = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
     let statement = approval::awaited(topic, &changes).still_not_ready(before);
     let status = status::status(topic, observed_only(topic, found), &statement, &now());
-    let status = KafkaTopicStatus { plan: changes.clone(), ..status };
-    let drifted = drift::among(topic, changes);
+    let status = KafkaTopicStatus { plan: changes, ..status };
+    let drifted = drift::among(topic, approval::changes(&found.plan.differences()));
     if let Some(remaining) = found.remaining() {
         tell_of_moves(context, topic, status, remaining, drifted, &statement).await?;
         return Ok(Next::After(reassignment::LOOK_AGAIN));
@@ -162,7 +162,7 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
     let is_adoption = found.observed.is_some() && before.last_topic_id().is_none();
     let lost = before.last_topic_id().filter(|_| found.observed.is_none());
     // From the object as it is before anything is written down.
-    let drifted = drift::among(&topic, approval::changes(&found.plan.actions));
+    let drifted = drift::among(&topic, approval::changes(&found.plan.differences()));
     let mut topic = remember(context, topic, desired, &found.plan).await?;
     let history = history(&topic);
     for action in &found.plan.actions {

@@ -120,6 +120,8 @@ fn copies_are_changed_after_all_else_and_beside_a_refusal() {
     for (step, action, reason) in rows {
         let grown = plan(&desired(Some(6), None, &[]), &history(None, &[]), Some(&observed(3, &[1], &[]))).with(&step);
         assert_eq!((grown.actions.len(), grown.actions.get(1)), (1 + usize::from(action.is_some()), action.as_ref()), "{step:?}");
+        let differs = 1 + usize::from(matches!(step, Step::Begin(_)));
+        assert_eq!(grown.differences().len(), differs, "{step:?}");
         assert_eq!(grown.refusal.map(|refusal| refusal.reason), reason, "{step:?}");
         let refused = plan(&desired(Some(3), None, &[]), &history(None, &[]), Some(&observed(6, &[1], &[]))).with(&step);
         assert_eq!(

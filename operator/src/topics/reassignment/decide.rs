@@ -145,7 +145,7 @@ mod tests {
             ("what had ended before goes back", Some(1), Some(record(1, 2)), seen(&[TWO, ONE]), begin(2, 1, &[(0, &[1])]), None),
             ("somebody cancelled ours", Some(2), Some(record(1, 2)), seen(&[ONE]), begin(1, 2, &[(0, &[1, 2])]), None),
             ("ended", Some(2), Some(record(1, 2)), seen(&[TWO, TWO]), rest(), None),
-            ("another tool's", Some(1), None, seen(&[GROWING]), None, Some((Reason::ReassignmentOfOthers, "1 partitions"))),
+            ("another tool's", Some(1), None, seen(&[GROWING]), None, Some((Reason::ReassignmentOfOthers, "moves 1 of"))),
             ("another tool's, as declared", Some(2), None, seen(&[GROWING]), rest(), None),
             ("another tool's, to other brokers", Some(1), None, seen(&[MOVING]), rest(), None),
             (
@@ -175,8 +175,18 @@ mod tests {
 
     #[test]
     fn brokers_that_are_waited_for_are_named() {
-        let seen = seen(&[(&[1, 4], &[4], &[])]);
-        let Step::Wait { refusal, remaining: 1 } = decide(Some(2), Some(&record(1, 2)), &seen) else { panic!("it is not waited") };
-        assert!(refusal.message.contains("brokers that are down: 4"), "{refusal}");
+        for (partition, (from, to), words) in [
+            ((&[1, 4][..], &[4][..], &[][..]), (1, 2), Some("brokers that are down: 4")),
+            ((&[1, 4, 2], &[2], &[]), (2, 3), None),
+            // Copies are only taken away where those that stay are in sync.
+            ((&[1, 4, 2], &[], &[2]), (3, 2), Some("brokers that are down: 4")),
+            ((&[1, 2, 4], &[], &[4]), (3, 2), None),
+        ] {
+            let Step::Wait { refusal, remaining: 1 } = decide(Some(to), Some(&record(from, to)), &seen(&[partition])) else {
+                panic!("{partition:?} is not waited for")
+            };
+            assert_eq!(refusal.message.contains("down"), words.is_some(), "{refusal}");
+            assert!(refusal.message.contains(words.unwrap_or_default()), "{refusal}");
+        }
     }
 }

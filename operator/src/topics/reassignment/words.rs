@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt::Display};
 
 use penstock_crds::{condition::Reason, topic::TopicReassignment};
+use penstock_kafka::OngoingReassignment;
 
 use super::{copies::Replication, decide::Assignment};
 use crate::{events::Notice, refusal::Refusal, topics::notice::Cause};
@@ -15,7 +16,7 @@ pub(super) fn progress(ours: &TopicReassignment, remaining: usize, seen: &Replic
         ours.to,
         ours.partitions.max(i32::try_from(remaining).unwrap_or(i32::MAX)),
     );
-    let down: BTreeSet<i32> = seen.ongoing().flat_map(|(_, ongoing)| &ongoing.adding).copied().filter(|id| !seen.is_up(*id)).collect();
+    let down: BTreeSet<i32> = seen.ongoing().flat_map(|(_, ongoing)| needed(ongoing)).filter(|id| !seen.is_up(*id)).collect();
     if !down.is_empty() {
         message.push_str(&format!(
             ", some of them for brokers that are down: {}. Start those, or set spec.replicationFactor back",
@@ -25,10 +26,15 @@ pub(super) fn progress(ours: &TopicReassignment, remaining: usize, seen: &Replic
     Refusal::new(Reason::Reassigning, message)
 }
 
+/// The brokers that Kafka waits for until they are in sync: new ones, and where copies are taken away all that stay.
+fn needed(ongoing: &OngoingReassignment) -> Vec<i32> {
+    if ongoing.adding.len() < ongoing.removing.len() { ongoing.target() } else { ongoing.adding.clone() }
+}
+
 /// What another tool does is in the way.
 pub(super) fn of_others(remaining: usize, seen: &Replication) -> Refusal {
     let message = format!(
-        "another tool moves {remaining} partitions of the topic, which will have {} copies then: spec.replicationFactor is brought about once \
+        "another tool moves {remaining} of the topic's partitions, which will have {} copies then: spec.replicationFactor is brought about once \
          that has ended",
         seen.factors_to_come().iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
     );
