@@ -219,7 +219,7 @@ async fn kubectl_knows_the_category_the_short_names_and_the_columns() {
         }
         let definitions = manifest::definitions()?;
         for (kind, columns) in [
-            ("KafkaTopic", &["NAME", "READY", "TOPIC", "PARTITIONS", "REPLICATION", "REASON", "AGE", "MESSAGE"][..]),
+            ("KafkaTopic", &["NAME", "READY", "TOPIC", "PARTITIONS", "REPLICATION", "REASON", "AGE", "HEALTHY", "MESSAGE"][..]),
             ("KafkaCluster", &["NAME", "READY", "BROKERS", "VERSION", "REASON", "AGE", "MESSAGE"]),
             ("EventPipeline", &["NAME", "READY", "PROCESSOR", "WORKERS", "DESIRED", "LAG", "REASON", "AGE", "MESSAGE"]),
         ] {

@@ -1,13 +1,11 @@
 //! One of three brokers is away for a while: topics tell what their replicas lack, suspended ones too, and that it is over.
-//!
-//! Needs three brokers: `cargo run -p penstock-tests --bin cluster -- kafka up --brokers 3`, then `--test faults -- --ignored broker_stopped`.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, api::ListParams};
 use penstock_crds::KafkaTopic;
-use penstock_tests::scene::{Result, Scene, condition, install, play, until};
+use penstock_tests::scene::{Result, Scene, ThreeBrokers, condition, install, play, until};
 use serde_json::{Value, json};
 
 /// A sweep finds it, it must have lasted for a minute, and what gets better is told after two.
@@ -38,50 +36,51 @@ async fn metrics(client: &Scene) -> Result<String> {
 }
 
 #[tokio::test]
-#[ignore = "needs three brokers"]
 async fn topics_tell_what_their_replicas_lack_while_a_broker_is_stopped() {
-    play("t-health", async |scene| {
-        let cases: [(&str, Value, &str); 4] = [
-            ("safe", json!({"replicationFactor": 3, "config": {"min.insync.replicas": "2"}}), "UnderReplicated"),
-            ("strict", json!({"replicationFactor": 3, "config": {"min.insync.replicas": "3"}}), "UnderMinIsr"),
-            ("single", json!({"replicationFactor": 1}), "OfflinePartitions"),
-            ("suspended", json!({"replicationFactor": 1}), "OfflinePartitions"),
-        ];
-        for (name, spec, _) in &cases {
-            let mut spec = spec.clone();
-            spec["partitions"] = json!(3);
-            scene.topic(name, spec.clone()).await?;
-            if *name == "suspended" {
-                spec["suspend"] = json!(true);
-                scene.topic(name, spec).await?;
-            }
-            tells(scene, name, "ReplicasInSync").await?;
+    play("t-health", async |scene| scene.beside_three_brokers(while_one_is_stopped).await).await;
+}
+
+async fn while_one_is_stopped(scene: &Scene, three: &ThreeBrokers) -> Result {
+    let cases: [(&str, Value, &str); 4] = [
+        ("safe", json!({"replicationFactor": 3, "config": {"min.insync.replicas": "2"}}), "UnderReplicated"),
+        ("strict", json!({"replicationFactor": 3, "config": {"min.insync.replicas": "3"}}), "UnderMinIsr"),
+        ("single", json!({"replicationFactor": 1}), "OfflinePartitions"),
+        ("suspended", json!({"replicationFactor": 1}), "OfflinePartitions"),
+    ];
+    for (name, spec, _) in &cases {
+        let mut spec = spec.clone();
+        spec["partitions"] = json!(3);
+        spec["clusterRef"] = json!({"name": three.cluster});
+        scene.topic(name, spec.clone()).await?;
+        if *name == "suspended" {
+            spec["suspend"] = json!(true);
+            scene.topic(name, spec).await?;
         }
-        scene.run_brokers(2).await?;
-        let away = async {
-            for (name, _, reason) in &cases {
-                let told = tells(scene, name, reason).await?;
-                let health = told.status.and_then(|status| status.health).ok_or("no numbers")?;
-                assert!(health.under_replicated >= 1, "{name}: {health:?}");
-            }
-            let told = metrics(scene).await?;
-            for line in [
-                r#"topic="single",problem="Offline"} 1"#,
-                r#"topic="strict",problem="UnderMinIsr"} 3"#,
-                r#"cluster="default",problem="Offline"}"#,
-            ] {
-                assert!(told.contains(line), "{line} is missing in\n{told}");
-            }
-            Ok(())
-        };
-        let away: Result = away.await;
-        scene.run_brokers(3).await?;
-        away?;
-        for (name, _, _) in &cases {
-            let told = tells(scene, name, "ReplicasInSync").await?;
-            assert_eq!(told.status.and_then(|status| status.health), None, "{name}");
+        tells(scene, name, "ReplicasInSync").await?;
+    }
+    three.leave(2).await?;
+    let away = async {
+        for (name, _, reason) in &cases {
+            let told = tells(scene, name, reason).await?;
+            let health = told.status.and_then(|status| status.health).ok_or("no numbers")?;
+            assert!(health.under_replicated >= 1, "{name}: {health:?}");
+        }
+        let told = metrics(scene).await?;
+        for line in [
+            r#"topic="single",problem="Offline"} 1"#,
+            r#"topic="strict",problem="UnderMinIsr"} 3"#,
+            &format!(r#"cluster="{}",problem="Offline"}}"#, three.cluster),
+        ] {
+            assert!(told.contains(line), "{line} is missing in\n{told}");
         }
         Ok(())
-    })
-    .await;
+    };
+    let away: Result = away.await;
+    three.leave(3).await?;
+    away?;
+    for (name, _, _) in &cases {
+        let told = tells(scene, name, "ReplicasInSync").await?;
+        assert_eq!(told.status.and_then(|status| status.health), None, "{name}");
+    }
+    Ok(())
 }

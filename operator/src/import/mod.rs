@@ -55,10 +55,13 @@ pub async fn run(import: Import, out: &mut impl Write, notes: &mut impl Write) -
         bail!("there is nothing to print");
     }
     out.write_all(print::yaml(&imported.topics)?.as_bytes())?;
-    let count = imported.topics.len();
+    let count = match imported.topics.len() {
+        1 => "1 object".to_owned(),
+        count => format!("{count} objects, all"),
+    };
     writeln!(
         notes,
-        "{count} objects, all with `suspend: true`: apply them, look at their status, and take `suspend` away where it says what you expect"
+        "{count} with `suspend: true`: apply them, look at their status, and take `suspend` away where it says what you expect"
     )?;
     Ok(())
 }
