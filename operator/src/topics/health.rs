@@ -75,13 +75,13 @@ pub enum News {
     Better,
     /// It is as bad as before, in other numbers.
     Other,
+    /// Nothing is known from the object so far, and nothing is wrong.
+    First,
 }
 
-/// What an object tells; none: nothing that was seen.
-fn told(topic: &KafkaTopic) -> Option<(&Condition, Option<&TopicHealth>)> {
-    let status = topic.status.as_ref()?;
-    let condition = status.conditions.iter().find(|told| told.type_ == ConditionType::Healthy.as_str())?;
-    (condition.status != "Unknown").then_some((condition, status.health.as_ref()))
+/// The condition, as the object has it.
+fn condition(topic: &KafkaTopic) -> Option<&Condition> {
+    topic.status.as_ref()?.conditions.iter().find(|told| told.type_ == ConditionType::Healthy.as_str())
 }
 
 fn told_trouble(health: Option<&TopicHealth>) -> Trouble {
@@ -92,10 +92,14 @@ fn told_trouble(health: Option<&TopicHealth>) -> Trouble {
 #[must_use]
 pub fn news(topic: &KafkaTopic, observed: &ObservedTopic, now: &Time) -> Option<News> {
     let (seen, trouble) = (&observed.health, Trouble::of(&observed.health));
-    let told = told(topic).and_then(|(_, health)| health);
+    let is_known = condition(topic).is_some_and(|told| told.status != "Unknown");
+    let told = topic.status.as_ref().and_then(|status| status.health.as_ref()).filter(|_| is_known);
     let before = told_trouble(told);
     if trouble > before {
         return (trouble <= observed.lasting).then_some(News::Worse(Reverse(trouble)));
+    }
+    if !is_known {
+        return Some(News::First);
     }
     let told = told?;
     let is_same = [told.under_replicated, told.under_min_isr, told.offline] == [seen.under_replicated, seen.under_min_isr, seen.offline];
@@ -113,8 +117,7 @@ pub fn in_turn<T>(mut topics: Vec<(News, T)>) -> Vec<T> {
 /// The status that tells of the replicas too, after a look at them.
 #[must_use]
 pub fn seen(mut status: KafkaTopicStatus, topic: &KafkaTopic, observed: &ObservedTopic, now: &Time) -> KafkaTopicStatus {
-    let is_first = told(topic).is_none() && Trouble::of(&observed.health) == Trouble::None;
-    if !is_first && news(topic, observed, now).is_none() {
+    if news(topic, observed, now).is_none() {
         return kept(status, topic);
     }
     let trouble = Trouble::of(&observed.health);
@@ -126,11 +129,11 @@ pub fn seen(mut status: KafkaTopicStatus, topic: &KafkaTopic, observed: &Observe
     KafkaTopicStatus { health: Some(health).filter(|_| trouble != Trouble::None), ..status }
 }
 
-/// The status that tells what was told before.
+/// The status that tells what was told before, also that it is not known: whoever waits for the condition is not left without one.
 fn kept(mut status: KafkaTopicStatus, topic: &KafkaTopic) -> KafkaTopicStatus {
-    let Some((condition, health)) = told(topic) else { return status };
+    let Some(condition) = condition(topic) else { return status };
     status.conditions.push(Condition { observed_generation: topic.metadata.generation, ..condition.clone() });
-    KafkaTopicStatus { health: health.cloned(), ..status }
+    KafkaTopicStatus { health: topic.status.as_ref().and_then(|before| before.health.clone()), ..status }
 }
 
 /// The status where there was no look: it tells what was told before, but for a Kafka that cannot be asked.

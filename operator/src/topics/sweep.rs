@@ -155,7 +155,7 @@ async fn compare(
         if differs(latest, observed.as_ref()) {
             // Nobody listens: the operator ends.
             let _ = found.send(object);
-        } else if let Some(observed) = observed {
+        } else if let Some(observed) = observed.as_mut().filter(|observed| is_own(latest, observed)) {
             observed.lasting = lasting;
             unwell.extend(health::news(latest, observed, &now).map(|news| (news, object)));
         }
@@ -168,9 +168,14 @@ async fn compare(
 
 /// Notes how the replicas of an object's topic are, and returns the worst of what lasts.
 fn note_health(context: &Context, cluster: &str, topic: &KafkaTopic, observed: Option<&ObservedTopic>) -> Trouble {
-    let owned = topic.status.as_ref().and_then(|status| status.topic_id.as_ref());
-    let own = observed.filter(|observed| owned.is_some_and(|owned| *owned == observed.id.to_string()));
+    let own = observed.filter(|observed| is_own(topic, observed));
     context.health_of_topics.note(cluster, &place_of(topic), own.map(|own| &own.health), Instant::now())
+}
+
+/// Whether it is the object's topic, and not another that has the name now.
+fn is_own(topic: &KafkaTopic, observed: &ObservedTopic) -> bool {
+    let owned = topic.status.as_ref().and_then(|status| status.topic_id.as_ref());
+    owned.is_some_and(|owned| *owned == observed.id.to_string())
 }
 
 #[cfg(test)]

@@ -86,10 +86,14 @@ fn a_look_says_why_something_is_to_be_told() {
     let well = look(&KafkaTopicStatus::default(), [0, 0, 0], Trouble::None, 0);
     let bad = look(&well, [2, 1, 0], Trouble::UnderMinIsr, 0);
     let worse = |trouble| Some(News::Worse(Reverse(trouble)));
+    let lost = unseen(KafkaTopicStatus::default(), &topic(&bad), Reason::KafkaUnreachable, &at(0));
     for (before, counts, lasting, second, news_expected) in [
-        // An object from before health was told is not written for it alone.
-        (&KafkaTopicStatus::default(), [0, 0, 0], Trouble::None, 0, None),
+        (&KafkaTopicStatus::default(), [0, 0, 0], Trouble::None, 0, Some(News::First)),
+        (&KafkaTopicStatus::default(), [1, 0, 0], Trouble::None, 0, None),
         (&KafkaTopicStatus::default(), [1, 1, 1], Trouble::Offline, 0, worse(Trouble::Offline)),
+        (&lost, [0, 0, 0], Trouble::None, 1, Some(News::First)),
+        (&lost, [2, 0, 0], Trouble::None, 1, None),
+        (&lost, [2, 0, 0], Trouble::UnderReplicated, 61, worse(Trouble::UnderReplicated)),
         (&well, [0, 0, 0], Trouble::None, 999, None),
         (&bad, [2, 1, 0], Trouble::UnderMinIsr, 999, None),
         (&bad, [2, 1, 1], Trouble::Offline, 1, worse(Trouble::Offline)),
@@ -104,8 +108,14 @@ fn a_look_says_why_something_is_to_be_told() {
 #[test]
 fn of_many_topics_the_most_urgent_have_their_turn() {
     let worse = |trouble| News::Worse(Reverse(trouble));
-    let mut all = vec![(News::Other, 100), (News::Better, 101), (worse(Trouble::UnderReplicated), 102), (worse(Trouble::Offline), 103)];
-    assert_eq!(in_turn(all.clone()), [103, 102, 101, 100]);
+    let mut all = vec![
+        (News::First, 99),
+        (News::Other, 100),
+        (News::Better, 101),
+        (worse(Trouble::UnderReplicated), 102),
+        (worse(Trouble::Offline), 103),
+    ];
+    assert_eq!(in_turn(all.clone()), [103, 102, 101, 100, 99]);
     all.extend((0..30).map(|number| (News::Better, number)));
     let told = in_turn(all);
     assert_eq!((told.len(), &told[..3]), (TOLD_AT_ONCE, &[103, 102, 101][..]));
@@ -139,6 +149,8 @@ fn what_cannot_be_asked_is_unknown_and_what_was_not_asked_stays() {
     assert_eq!((reason(&lost), &lost.health), (Some(("Unknown", "KafkaUnreachable")), &None));
     // The first look after that tells what it sees, as on the first day.
     assert_eq!(reason(&look(&lost, [0, 0, 0], Trouble::None, 10)), Some(("True", "ReplicasInSync")));
-    assert_eq!(reason(&look(&lost, [1, 1, 1], Trouble::None, 10)), None, "before a second look nothing is known");
+    let lagging = look(&lost, [1, 1, 1], Trouble::None, 10);
+    assert_eq!(reason(&lagging), Some(("Unknown", "KafkaUnreachable")), "before a second look nothing is known");
+    assert_eq!(reason(&look(&lagging, [0, 0, 0], Trouble::None, 40)), Some(("True", "ReplicasInSync")));
     assert_eq!(unseen(KafkaTopicStatus::default(), &topic(&KafkaTopicStatus::default()), Reason::KafkaUnreachable, &at(9)).conditions, []);
 }
