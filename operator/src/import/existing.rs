@@ -23,6 +23,8 @@ pub struct Existing {
     pub topic: TopicDescription,
     /// How it is configured.
     pub config: TopicConfig,
+    /// Whether partitions of it are on their way to other brokers: it has the replicas of before and after then.
+    pub is_moving: bool,
 }
 
 /// The objects of topics on that `KafkaCluster`, and what is to be known of them.
@@ -43,9 +45,14 @@ pub fn imported(found: &[Existing], spec: &KafkaClusterSpec, cluster: Option<&st
         let mut topic = object(name, into, cluster, kafka_name, BTreeMap::new());
         let about = place(&topic);
         topic.spec.partitions = Some(one.topic.partition_count());
-        topic.spec.replication_factor = one.topic.replication_factor();
-        if topic.spec.replication_factor.is_none() {
-            imported.note(&about, "its partitions have different numbers of replicas, so `replicationFactor` is left out: add it once a reassignment that runs has ended");
+        topic.spec.replication_factor = one.topic.replication_factor().filter(|_| !one.is_moving);
+        if one.is_moving {
+            imported.note(&about, "a reassignment moves its partitions, so `replicationFactor` is left out: add it once that has ended");
+        } else if topic.spec.replication_factor.is_none() {
+            imported.note(
+                &about,
+                "its partitions have different numbers of replicas, so `replicationFactor` is left out: add the one that all shall have",
+            );
         }
         let (kept, left_out) = config(&one.config);
         topic.spec.config = kept;
@@ -113,7 +120,7 @@ mod tests {
         for (key, value, source) in config {
             read.entries.insert((*key).to_owned(), ConfigEntry::new(value.map(str::to_owned), *source));
         }
-        Existing { topic, config: read }
+        Existing { topic, config: read, is_moving: false }
     }
 
     #[test]
@@ -123,7 +130,8 @@ mod tests {
         let found = [
             existing("orders", &[3, 3], &[("retention.ms", Some("1"), DynamicTopic), ("segment.bytes", Some("2"), StaticBroker)]),
             existing("orders.DLT", &[1], &[(throttle, Some("0:1"), DynamicTopic), ("hidden.key", None, DynamicTopic)]),
-            existing("moving", &[2, 3], &[]),
+            existing("uneven", &[2, 3], &[]),
+            Existing { is_moving: true, ..existing("moving", &[4, 4], &[]) },
             existing("__consumer_offsets", &[1], &[]),
             existing("strimzi.cruisecontrol.metrics", &[1], &[]),
         ];
@@ -153,6 +161,7 @@ mod tests {
             [
                 row("orders", "orders", 2, Some(3), "retention.ms=1"),
                 row("orders.dlt", "orders.DLT", 1, Some(1), ""),
+                row("uneven", "uneven", 2, None, ""),
                 row("moving", "moving", 2, None, ""),
             ]
         );
@@ -162,11 +171,13 @@ mod tests {
             (1, "shop/orders: the operator will refuse it", "topicLimits.maxPartitions"),
             (2, "shop/orders.dlt: the configuration key `follower.", "belongs to a reassignment"),
             (3, "shop/orders.dlt: the configuration key `hidden.key`", "hides its value"),
-            (4, "shop/moving: its partitions have different", "replicationFactor"),
-            (5, "shop/moving: the operator will refuse it", "maxPartitions"),
+            (4, "shop/uneven: its partitions have different", "replicationFactor"),
+            (5, "shop/uneven: the operator will refuse it", "maxPartitions"),
+            (6, "shop/moving: a reassignment moves its partitions", "once that has ended"),
+            (7, "shop/moving: the operator will refuse it", "maxPartitions"),
         ] {
             assert!(notes[note].starts_with(begin) && notes[note].contains(part), "{notes:#?}");
         }
-        assert_eq!(notes.len(), 6, "{notes:#?}");
+        assert_eq!(notes.len(), 8, "{notes:#?}");
     }
 }

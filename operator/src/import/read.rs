@@ -1,6 +1,6 @@
 //! Reads what is imported: from the apiserver, from files, from Kafka.
 
-use std::{io::Read, path::Path, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, io::Read, path::Path, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
 use kube::{
@@ -9,7 +9,7 @@ use kube::{
     discovery,
 };
 use penstock_crds::{KafkaCluster, KafkaClusterSpec};
-use penstock_kafka::{ConnectionSettings, TopicAdmin};
+use penstock_kafka::{ConnectionSettings, TopicAdmin, TopicPartition};
 use serde_json::Value;
 
 use super::{
@@ -91,20 +91,26 @@ pub async fn kafka(servers: &[String], patterns: &[String]) -> anyhow::Result<Ve
     let settings = ConnectionSettings::new(servers)?.with_client_id("penstock-import")?;
     let admin = TopicAdmin::new(&settings)?.with_timeout(PATIENCE);
     let listed = admin.list().await.with_context(|| format!("the topics at {} cannot be listed", servers.join(",")))?;
-    let mut names: Vec<String> = listed.into_iter().map(|topic| topic.name).collect();
-    names.retain(|name| patterns.iter().any(|pattern| matches(pattern, name)));
-    names.sort();
-    if names.is_empty() {
+    let mut wanted: Vec<(String, i32)> = listed.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+    wanted.retain(|(name, _)| patterns.iter().any(|pattern| matches(pattern, name)));
+    wanted.sort();
+    if wanted.is_empty() {
         bail!("no topic at {} has a name like {}", servers.join(","), patterns.join(" or "));
     }
     let mut found = Vec::new();
-    for chunk in names.chunks(usize::try_from(AT_ONCE)?) {
-        let chunk: Vec<&str> = chunk.iter().map(String::as_str).collect();
+    for chunk in wanted.chunks(usize::try_from(AT_ONCE)?) {
+        let partitions = chunk.iter().flat_map(|(name, count)| (0..*count).map(move |partition| TopicPartition::new(name, partition)));
+        let partitions: Vec<TopicPartition> = partitions.collect();
+        // First: what ends after this is told as moving, never with the replicas of its move.
+        let moving = admin.reassignments(&partitions).await.context("what moves between brokers cannot be told")?;
+        let moving: BTreeSet<&str> = moving.keys().map(|partition| partition.topic.as_str()).collect();
+        let chunk: Vec<&str> = chunk.iter().map(|(name, _)| name.as_str()).collect();
         let (described, mut configured) = tokio::try_join!(admin.describe(&chunk), admin.describe_configs_in_brief(&chunk))?;
         for (name, topic) in described {
             let unread = || format!("the topic `{name}` cannot be read");
             let config = configured.remove(&name).with_context(unread)?.with_context(unread)?;
-            found.push(Existing { topic: topic.with_context(unread)?, config });
+            let is_moving = moving.contains(name.as_str());
+            found.push(Existing { topic: topic.with_context(unread)?, config, is_moving });
         }
     }
     Ok(found)

@@ -1,4 +1,5 @@
-//! What the operator would do about a topic that exists, without doing it. Pure.
+//! What the operator would do about a topic that exists, without doing it, but for the number of its copies: that is declared as it is,
+//! or not at all. Pure.
 
 use penstock_crds::{KafkaClusterSpec, KafkaTopic, topic::PlannedChange};
 use penstock_kafka::{TopicConfig, TopicDescription};
