@@ -82,6 +82,7 @@ mod tests {
         spawnable(admin.group_offsets("g"));
         spawnable(admin.offsets_of_groups(&["g"]));
         spawnable(admin.stable_offsets("g", None));
+        spawnable(admin.groups());
         spawnable(admin.rebalancing_groups());
         spawnable(admin.offsets_at(&[], 0));
         spawnable(async { admin.peek(&std::collections::BTreeMap::new()).await });

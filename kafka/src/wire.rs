@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::topic::{BrokerInfo, TopicId};
-pub(crate) use groups::{Asking, Coordinators, LIVE, REBALANCING, commit, in_states, offsets, reading, stable_offsets};
+pub(crate) use groups::{Asking, Coordinators, KNOWN, LIVE, REBALANCING, commit, in_states, offsets, reading, stable_offsets};
 pub(crate) use lines::Lines;
 pub(crate) use members::members;
 pub(crate) use peek::peek;

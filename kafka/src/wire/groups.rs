@@ -33,6 +33,8 @@ const COMMIT: (ApiKey, i16) = (ApiKey::OffsetCommit, 8);
 const GROUPS: usize = 500;
 /// The states of groups that have members.
 pub(crate) const LIVE: [&str; 5] = ["Stable", "PreparingRebalance", "CompletingRebalance", "Assigning", "Reconciling"];
+/// Those, and that of groups without members whose offsets are kept.
+pub(crate) const KNOWN: [&str; 6] = ["Stable", "PreparingRebalance", "CompletingRebalance", "Assigning", "Reconciling", "Empty"];
 /// The states in which partitions change hands: of classic groups, and of those of KIP-848.
 pub(crate) const REBALANCING: [&str; 4] = ["PreparingRebalance", "CompletingRebalance", "Assigning", "Reconciling"];
 

@@ -2,14 +2,14 @@
 //!
 //! An answer that did not come is never taken for a yes or a no: the next look decides.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use penstock_kafka::{CommittedOffset, Error, GroupOffset, PerPartition, TopicId, TopicPartition};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    growth::{Grown, first_offsets},
+    growth::{self, Grown, first_offsets},
     observe::{ObservedTopic, observe},
     plan::{History, TopicAction, plan},
     reassignment,
@@ -60,6 +60,23 @@ pub async fn delete(connection: &ClusterConnection, topic: &str, id: TopicId) ->
     match connection.topics.delete(topic, id).await {
         Err(Error::UnknownTopic { .. }) => Ok(()),
         answer => answer,
+    }
+}
+
+/// The groups that have committed something in a topic, with members or without. None: they cannot be asked for now.
+pub async fn readers(connection: &ClusterConnection, topic: &str) -> Option<BTreeSet<String>> {
+    let admin = &connection.admin;
+    let committed = async {
+        let groups = connection.look("ListGroups", admin.groups()).await?;
+        let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+        connection.look("OffsetFetch", admin.offsets_of_groups(&groups)).await
+    };
+    match committed.await {
+        Ok(committed) => Some(growth::readers(topic, committed)),
+        Err(error) => {
+            tracing::warn!(%error, topic, "which groups read the topic could not be asked");
+            None
+        }
     }
 }
 

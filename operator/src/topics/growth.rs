@@ -1,9 +1,12 @@
-//! Decides where groups begin in partitions that a topic gets. Pure: no I/O; the time is handed in.
+//! Decides where groups begin in partitions that a topic gets, and which read it. Pure: no I/O; the time is handed in.
 //!
 //! A group with `startFrom: Latest` that has begun with the topic reads new partitions from their start: what comes into them came
 //! after it had begun. One that has not begun yet is left alone: it begins at the end everywhere, as it says.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::{Timestamp, Unit};
 use kube::Resource;
@@ -13,7 +16,7 @@ use penstock_crds::{
     position::{MoveReason, Moved, Note},
     topic,
 };
-use penstock_kafka::{CommittedOffset, GroupOffset, PerPartition, TopicId};
+use penstock_kafka::{CommittedOffset, Error, GroupOffset, PerPartition, TopicId};
 
 use super::{
     observe::ObservedTopic,
@@ -36,6 +39,13 @@ pub fn groups(object: &KafkaTopic, pipelines: &[Arc<Guarded<EventPipeline>>]) ->
     groups.sort();
     groups.dedup();
     groups
+}
+
+/// Those of the groups that have committed something in the topic. One of which that cannot be told is left out.
+#[must_use]
+pub fn readers(topic: &str, committed: BTreeMap<String, Result<PerPartition<CommittedOffset>, Error>>) -> BTreeSet<String> {
+    let reads = |offsets: PerPartition<CommittedOffset>| offsets.keys().any(|partition| partition.topic == topic);
+    committed.into_iter().filter_map(|(group, offsets)| offsets.is_ok_and(reads).then_some(group)).collect()
 }
 
 /// A topic that got partitions.

@@ -1,11 +1,14 @@
 //! What is told about changes of a topic, as events. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use penstock_kafka::ConfigDelta;
 
 use super::{observe::ObservedTopic, plan::TopicAction, reassignment};
 use crate::events::Notice;
+
+/// How many groups are named.
+const NAMED: usize = 10;
 
 /// Why an action was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,25 @@ pub fn done(action: &TopicAction, cause: Cause) -> Notice {
         (TopicAction::Reassign(assignment), _) => reassignment::begun(assignment, cause),
         (TopicAction::CancelReassignment { partitions, from, to }, _) => reassignment::cancelled(partitions.len(), *from, *to),
     }
+}
+
+/// That partitions were added, with the groups that have committed something in the topic; none: they could not be asked for.
+#[must_use]
+pub fn read_by(mut added: Notice, readers: Option<&BTreeSet<String>>) -> Notice {
+    added.message.push_str(&match readers {
+        Some(readers) if readers.is_empty() => ". No consumer group has committed anything in it".to_owned(),
+        Some(readers) => format!(". It is read by the consumer groups {}", groups(readers)),
+        None => ". Which consumer groups read it could not be told".to_owned(),
+    });
+    added
+}
+
+/// Names groups, but not all of many.
+#[must_use]
+pub fn groups(groups: &BTreeSet<String>) -> String {
+    let named: Vec<&str> = groups.iter().take(NAMED).map(String::as_str).collect();
+    let more = groups.len().checked_sub(NAMED).filter(|more| *more > 0).map_or_else(String::new, |more| format!(" and {more} more"));
+    format!("{}{more}", named.join(", "))
 }
 
 /// Groups without members were told where to begin in new partitions.
@@ -123,5 +145,20 @@ mod tests {
             pending(&[TopicAction::AddPartitions { from: 1, total: 3 }, action])
                 .starts_with("there are 1 partitions instead of 3; the configuration differs: a to")
         );
+    }
+
+    #[test]
+    fn whoever_reads_a_topic_that_grows_is_named() {
+        let groups = |count: usize| (0..count).map(|number| format!("g{number:02}")).collect::<BTreeSet<_>>();
+        for (readers, end) in [
+            (Some(groups(2)), "their order does not hold across this. It is read by the consumer groups g00, g01"),
+            (Some(groups(12)), "g08, g09 and 2 more"),
+            (Some(groups(0)), "No consumer group has committed anything in it"),
+            (None, "could not be told"),
+        ] {
+            let added = done(&TopicAction::AddPartitions { from: 1, total: 3 }, Cause::Declared);
+            let told = read_by(added, readers.as_ref());
+            assert!(told.reason == "PartitionsAdded" && told.message.ends_with(end), "{}", told.message);
+        }
     }
 }

@@ -7,12 +7,11 @@ use kube::ResourceExt;
 use penstock_crds::{KafkaClusterSpec, KafkaTopic, condition::Reason, name};
 use penstock_kafka::Error;
 
+use super::notice;
 use crate::{clusters::ClusterConnection, refusal::Refusal};
 
 /// The pause before it is looked again whether the topic is still in use, at first and at most.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
-/// How many groups are named.
-const NAMED: usize = 10;
 
 /// For how long after its last record the topic is protected; none: it is not, or somebody has said to delete it anyway.
 #[must_use]
@@ -49,11 +48,7 @@ pub fn look_again(topic: &KafkaTopic, now: Timestamp) -> Duration {
 }
 
 fn why(groups: &BTreeSet<String>, written_within: Option<Duration>) -> Option<Refusal> {
-    let read = (!groups.is_empty()).then(|| {
-        let named: Vec<&str> = groups.iter().take(NAMED).map(String::as_str).collect();
-        let more = groups.len().checked_sub(NAMED).filter(|more| *more > 0).map_or_else(String::new, |more| format!(" and {more} more"));
-        format!("it is read by the consumer groups {}{more}", named.join(", "))
-    });
+    let read = (!groups.is_empty()).then(|| format!("it is read by the consumer groups {}", notice::groups(groups)));
     let written = written_within.map(|lasts| format!("it has records of the last {} s", lasts.as_secs()));
     let reasons: Vec<String> = read.into_iter().chain(written).collect();
     (!reasons.is_empty()).then(|| {

@@ -14,7 +14,7 @@ use penstock_kafka::Error as KafkaError;
 use tokio::time::Instant;
 
 use super::{
-    apply::{Applied, apply, begin_new_partitions, delete},
+    apply::{Applied, apply, begin_new_partitions, delete, readers},
     approval,
     deletion::{self, Departure},
     drift::{self, Fate},
@@ -195,7 +195,10 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
             }
         }
         let cause = cause(action, &drifted);
-        let done = notice::done(action, cause);
+        let mut done = notice::done(action, cause);
+        if matches!(action, TopicAction::AddPartitions { .. }) {
+            done = notice::read_by(done, readers(&found.connection, &desired.name).await.as_ref());
+        }
         if notice::is_news(action, cause) {
             context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), done).await;
         } else {

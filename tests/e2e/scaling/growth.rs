@@ -57,9 +57,9 @@ async fn a_sleeping_group_begins_new_partitions_at_their_start() {
         scene.ready::<EventPipeline>("p").await?;
 
         grow(scene, 4).await?;
-        let keys = told(scene, "PartitionsAdded").await?;
-        assert!(keys.iter().any(|note| note.contains("Keys move")), "{keys:?}");
         let group = format!("{}.p", scene.namespace);
+        let keys = told(scene, "PartitionsAdded").await?;
+        assert!(keys.iter().any(|note| note.contains("Keys move") && note.ends_with(&group)), "{keys:?}");
         until("the group's offsets in the new partitions", LIMIT, async || {
             let offsets = scene.admin.group_offsets(&group).await?;
             let at =

@@ -45,6 +45,15 @@ impl TopicAdmin {
         wire::in_states(&self.asking(first(&brokers)?), &brokers, &wire::REBALANCING).await
     }
 
+    /// The groups that have members, and those without whose offsets are kept.
+    ///
+    /// # Errors
+    /// A broker did not answer, so that those that it coordinates are not known.
+    pub async fn groups(&self) -> Result<BTreeSet<String>> {
+        let brokers = self.brokers().await?;
+        wire::in_states(&self.asking(first(&brokers)?), &brokers, &wire::KNOWN).await
+    }
+
     /// The groups that have members and have committed something of a topic.
     ///
     /// # Errors

@@ -97,3 +97,17 @@ fn a_topic_has_grown_once_that_is_seen() {
     assert_eq!(found(&growth, None), None);
     assert_eq!(found(&plan(vec![]), Some(seen(4))), None);
 }
+
+#[test]
+fn who_has_committed_in_a_topic_reads_it() {
+    let of = |topics: &[&str]| Ok(topics.iter().map(|topic| (TopicPartition::new(*topic, 0), at(7, String::new()))).collect());
+    let committed = [
+        ("a", of(&["orders"])),
+        ("b", of(&["payments", "orders"])),
+        ("c", of(&["payments"])),
+        ("d", of(&[])),
+        ("e", Err(Error::Authorization { message: "denied".to_owned() })),
+    ];
+    let committed = committed.into_iter().map(|(group, offsets)| (group.to_owned(), offsets)).collect();
+    assert_eq!(Vec::from_iter(readers("orders", committed)), ["a", "b"]);
+}
