@@ -5,7 +5,10 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, api::ListParams};
 use penstock_crds::KafkaTopic;
-use penstock_tests::scene::{Result, Scene, ThreeBrokers, condition, install, play, until};
+use penstock_tests::{
+    cluster::KafkaSize,
+    scene::{OwnKafka, Result, Scene, condition, install, play, until},
+};
 use serde_json::{Value, json};
 
 /// A sweep finds it, it must have lasted for a minute, and what gets better is told after two.
@@ -37,10 +40,11 @@ async fn metrics(client: &Scene) -> Result<String> {
 
 #[tokio::test]
 async fn topics_tell_what_their_replicas_lack_while_a_broker_is_stopped() {
-    play("t-health", async |scene| scene.beside_three_brokers(while_one_is_stopped).await).await;
+    play("t-health", async |scene| scene.beside_own_kafka(KafkaSize::Three, &[], while_one_is_stopped).await).await;
 }
 
-async fn while_one_is_stopped(scene: &Scene, three: &ThreeBrokers) -> Result {
+async fn while_one_is_stopped(own: &OwnKafka) -> Result {
+    let scene = &own.scene;
     let cases: [(&str, Value, &str); 4] = [
         ("safe", json!({"replicationFactor": 3, "config": {"min.insync.replicas": "2"}}), "UnderReplicated"),
         ("strict", json!({"replicationFactor": 3, "config": {"min.insync.replicas": "3"}}), "UnderMinIsr"),
@@ -50,7 +54,7 @@ async fn while_one_is_stopped(scene: &Scene, three: &ThreeBrokers) -> Result {
     for (name, spec, _) in &cases {
         let mut spec = spec.clone();
         spec["partitions"] = json!(3);
-        spec["clusterRef"] = json!({"name": three.cluster});
+        spec["clusterRef"] = json!({"name": own.cluster});
         scene.topic(name, spec.clone()).await?;
         if *name == "suspended" {
             spec["suspend"] = json!(true);
@@ -58,7 +62,7 @@ async fn while_one_is_stopped(scene: &Scene, three: &ThreeBrokers) -> Result {
         }
         tells(scene, name, "ReplicasInSync").await?;
     }
-    three.leave(2).await?;
+    own.leave(2).await?;
     let away = async {
         for (name, _, reason) in &cases {
             let told = tells(scene, name, reason).await?;
@@ -69,14 +73,14 @@ async fn while_one_is_stopped(scene: &Scene, three: &ThreeBrokers) -> Result {
         for line in [
             r#"topic="single",problem="Offline"} 1"#,
             r#"topic="strict",problem="UnderMinIsr"} 3"#,
-            &format!(r#"cluster="{}",problem="Offline"}}"#, three.cluster),
+            &format!(r#"cluster="{}",problem="Offline"}}"#, own.cluster),
         ] {
             assert!(told.contains(line), "{line} is missing in\n{told}");
         }
         Ok(())
     };
     let away: Result = away.await;
-    three.leave(3).await?;
+    own.leave(3).await?;
     away?;
     for (name, _, _) in &cases {
         let told = tells(scene, name, "ReplicasInSync").await?;

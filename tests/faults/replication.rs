@@ -6,15 +6,18 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 use penstock_crds::{KafkaTopic, KafkaTopicStatus, topic::TopicReassignment};
 use penstock_kafka::{Producer, ProducerSettings, Record, TopicDescription, TopicPartition};
-use penstock_tests::scene::{LIMIT, Result, Scene, ThreeBrokers, condition, play, until};
+use penstock_tests::{
+    cluster::KafkaSize,
+    scene::{LIMIT, OwnKafka, Result, Scene, condition, play, until},
+};
 use serde_json::json;
 
 const RATES: [&str; 2] = ["leader.replication.throttled.rate", "follower.replication.throttled.rate"];
 
 /// Topic `name` with so many copies of each of two partitions.
-async fn declare(scene: &Scene, three: &ThreeBrokers, name: &str, copies: i16) -> Result {
+async fn declare(scene: &Scene, own: &OwnKafka, name: &str, copies: i16) -> Result {
     let spec = json!({
-        "topicName": scene.kafka_name(name), "partitions": 2, "replicationFactor": copies, "clusterRef": {"name": three.cluster},
+        "topicName": scene.kafka_name(name), "partitions": 2, "replicationFactor": copies, "clusterRef": {"name": own.cluster},
     });
     scene.apply::<KafkaTopic>(name, spec).await?;
     Ok(())
@@ -90,12 +93,12 @@ async fn moves(scene: &Scene, name: &str) -> Result<TopicReassignment> {
     status(&topic)?.reassignment.clone().ok_or_else(|| "it is not told".into())
 }
 
-async fn slow_and_cancelled(scene: &Scene, three: &ThreeBrokers) -> Result {
-    declare(scene, three, "slow", 1).await?;
+async fn slow_and_cancelled(scene: &Scene, own: &OwnKafka) -> Result {
+    declare(scene, own, "slow", 1).await?;
     let before = has(scene, "slow", 1).await?;
     fill(scene, "slow").await?;
-    three.declare(json!({"reassignment": {"throttleBytesPerSecond": 1000}})).await?;
-    declare(scene, three, "slow", 3).await?;
+    own.declare(json!({"reassignment": {"throttleBytesPerSecond": 1000}})).await?;
+    declare(scene, own, "slow", 3).await?;
     let told = moves(scene, "slow").await?;
     assert_eq!((told.from, told.to, told.partitions, told.remaining), (1, 3, 2, 2));
     let throttled = told.throttle.ok_or("no throttle is told")?;
@@ -105,36 +108,36 @@ async fn slow_and_cancelled(scene: &Scene, three: &ThreeBrokers) -> Result {
 
     // Whoever comes after an operator that dies goes on with it, and takes everything away in the end.
     scene.kill_operator().await?;
-    declare(scene, three, "slow", 1).await?;
+    declare(scene, own, "slow", 1).await?;
     assert_eq!(has(scene, "slow", 1).await?, before, "they are not where they were before");
 
-    declare(scene, three, "slow", 3).await?;
+    declare(scene, own, "slow", 3).await?;
     moves(scene, "slow").await?;
     scene.stop_operator().await?;
-    three.apply(json!({"reassignment": {"throttleBytesPerSecond": 100_000_000}})).await?;
+    own.apply(json!({"reassignment": {"throttleBytesPerSecond": 100_000_000}})).await?;
     scene.start_operator().await?;
     let after = has(scene, "slow", 3).await?;
     assert!(after.iter().zip(&before).all(|(after, before)| after.first() == before.first()), "{before:?}, then {after:?}");
-    three.declare(json!({})).await
+    own.declare(json!({})).await
 }
 
-async fn with_a_broker_down(scene: &Scene, three: &ThreeBrokers) -> Result {
-    declare(scene, three, "wide", 1).await?;
+async fn with_a_broker_down(scene: &Scene, own: &OwnKafka) -> Result {
+    declare(scene, own, "wide", 1).await?;
     has(scene, "wide", 1).await?;
     // What lies alone on the broker that goes down cannot be copied. To move it elsewhere is nothing that is declared otherwise.
     elsewhere(scene, "wide", &[&[0], &[1]]).await?;
-    three.leave(2).await?;
-    declare(scene, three, "wide", 2).await?;
+    own.leave(2).await?;
+    declare(scene, own, "wide", 2).await?;
     has(scene, "wide", 2).await?;
-    declare(scene, three, "wide", 3).await?;
+    declare(scene, own, "wide", 3).await?;
     let told = scene.told::<KafkaTopic>("wide", "Ready", "False", Some("NotEnoughBrokers")).await?;
     assert!(message(&told).contains("2 brokers are up (0, 1)"), "{}", message(&told));
-    three.leave(3).await?;
+    own.leave(3).await?;
     has(scene, "wide", 3).await.map(drop)
 }
 
-async fn beside_other_tools(scene: &Scene, three: &ThreeBrokers) -> Result {
-    declare(scene, three, "shared", 3).await?;
+async fn beside_other_tools(scene: &Scene, own: &OwnKafka) -> Result {
+    declare(scene, own, "shared", 3).await?;
     has(scene, "shared", 3).await?;
     elsewhere(scene, "shared", &[&[1]]).await?;
     let reverted = scene.told::<KafkaTopic>("shared", "Drifted", "False", Some("DriftReverted")).await?;
@@ -147,10 +150,10 @@ async fn beside_other_tools(scene: &Scene, three: &ThreeBrokers) -> Result {
 async fn copies_come_and_go_on_three_brokers() {
     play("replication", async |scene| {
         scene
-            .beside_three_brokers(async |scene, three| {
-                slow_and_cancelled(scene, three).await?;
-                with_a_broker_down(scene, three).await?;
-                beside_other_tools(scene, three).await
+            .beside_own_kafka(KafkaSize::Three, &[], async |own| {
+                slow_and_cancelled(&own.scene, own).await?;
+                with_a_broker_down(&own.scene, own).await?;
+                beside_other_tools(&own.scene, own).await
             })
             .await
     })

@@ -3,7 +3,10 @@
 use kube::api::{DeleteParams, ListParams};
 use penstock_crds::{EventPipeline, KafkaTopic};
 use penstock_kafka::{GroupOffset, GroupProtocol, Record};
-use penstock_tests::scene::{LIMIT, OwnKafka, Result, Scene, Waiting, play, until};
+use penstock_tests::{
+    cluster::KafkaSize,
+    scene::{LIMIT, OwnKafka, Result, Scene, Waiting, play, until},
+};
 use serde_json::json;
 
 use super::{committed, counted, until_declared};
@@ -27,7 +30,7 @@ async fn read(scene: &Scene, numbers: &[i64]) -> Result {
     .await
 }
 
-async fn sleeps_for_long(OwnKafka { scene, cluster }: &OwnKafka) -> Result {
+async fn sleeps_for_long(OwnKafka { scene, cluster, .. }: &OwnKafka) -> Result {
     let on_it = json!({"name": cluster});
     for name in ["in", "out"] {
         scene.topic(name, json!({"partitions": 1, "replicationFactor": 1, "clusterRef": on_it})).await?;
@@ -75,13 +78,12 @@ async fn cleared(scene: &Scene) -> Result {
 #[tokio::test]
 async fn mistake_9_a_group_that_sleeps_for_longer_than_offsets_are_kept_goes_on_where_it_was() {
     play("scaling-m9", async |scene| {
-        let own = scene.own_kafka(&FORGETFUL).await?;
-        let mut outcome = sleeps_for_long(&own).await;
-        if outcome.is_ok() {
-            outcome = cleared(&own.scene).await;
-        }
-        own.close().await?;
-        outcome
+        scene
+            .beside_own_kafka(KafkaSize::One, &FORGETFUL, async |own| {
+                sleeps_for_long(own).await?;
+                cleared(&own.scene).await
+            })
+            .await
     })
     .await;
 }

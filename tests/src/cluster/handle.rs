@@ -12,7 +12,7 @@ use tokio::process::Command;
 use super::error::{HarnessError, Result};
 use super::ground::Ground;
 use super::images;
-use super::kafka::{self, BROKERS, FIRST_NODE_PORT, KafkaSize, NAMESPACE, OTHER_PORTS};
+use super::kafka::{BROKERS, FIRST_NODE_PORT, NAMESPACE};
 use super::site::Site;
 use super::sweep::namespace_id;
 
@@ -135,23 +135,17 @@ impl Cluster {
         Ok(Brokers { internal: "kafka.kafka.svc.cluster.local:9092".into(), external: external.join(",") })
     }
 
-    /// What makes another Kafka of three brokers in a namespace of its own, from the image of the one that is there, and where it is then.
-    /// Only one of its kind fits into the cluster at a time.
+    /// The image that the brokers run, and the address at which processes beside the cluster reach the ports of its nodes.
     ///
     /// # Errors
     /// Kafka is not in the cluster, or the apiserver does not answer.
-    pub async fn another_kafka(&self, namespace: &str) -> Result<(String, Brokers)> {
+    pub(crate) async fn kafka_ground(&self) -> Result<(String, String)> {
         let client = self.client().await?;
         let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
         let address = nodes.items.iter().find_map(internal_address).unwrap_or_default();
         let set = Api::<StatefulSet>::namespaced(client, NAMESPACE).get("kafka").await?;
         let pod = set.spec.and_then(|spec| spec.template.spec).map(|pod| pod.containers).unwrap_or_default();
-        let image = pod.into_iter().find_map(|container| container.image).unwrap_or_default();
-        let (ports, first) = OTHER_PORTS;
-        let manifest = kafka::manifest(namespace, ports, &image, KafkaSize::Three)?;
-        let external: Vec<_> = (first..).take(KafkaSize::Three.brokers().into()).map(|port| format!("{address}:{port}")).collect();
-        let internal = format!("kafka.{namespace}.svc.cluster.local:9092");
-        Ok((manifest, Brokers { internal, external: external.join(",") }))
+        Ok((pod.into_iter().find_map(|container| container.image).unwrap_or_default(), address))
     }
 
     fn is_inside(&self) -> bool {

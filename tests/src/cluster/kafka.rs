@@ -17,9 +17,11 @@ pub(crate) const NAMESPACE: &str = "kafka";
 pub(crate) const BROKERS: &str = "penstock.dev/brokers";
 /// Broker N listens for processes beside the cluster on this port plus N, on every node.
 pub(crate) const FIRST_NODE_PORT: u16 = 30092;
-/// With which the node ports of another Kafka begin, and its first one.
-pub(crate) const OTHER_PORTS: (&str, u16) = ("301", 30192);
-const PORTS: &str = "300";
+/// How many brokers the manifest has node ports for.
+pub(crate) const MOST_BROKERS: usize = 3;
+/// The heap of brokers that whole suites use.
+pub(crate) const HEAP: &str = "-Xms256m -Xmx384m";
+const CLUSTER_ID: &str = "cGVuc3RvY2sta2Fma2EtMQ";
 
 const SHORT: Duration = Duration::from_secs(15);
 
@@ -106,19 +108,59 @@ pub(crate) async fn installed_size(site: &Site) -> Result<Option<u16>> {
 
 async fn apply(site: &Site, image: &str, size: KafkaSize) -> Result<()> {
     let filled = site.instance.root().join("kafka.yaml");
-    files::write(&filled, &manifest(NAMESPACE, PORTS, image, size)?)?;
+    let mut ports = [0; MOST_BROKERS];
+    ports.iter_mut().zip(FIRST_NODE_PORT..).for_each(|(port, number)| *port = number);
+    let kafka =
+        Manifest { namespace: NAMESPACE, labels: &[], image, size, cluster_id: CLUSTER_ID, heap: HEAP, settings: &[], ports: Some(ports) };
+    files::write(&filled, &kafka.text()?)?;
     let mut command = site.command("kubectl");
     command.args(["apply", "-f"]).arg(&filled);
     logged("applying Kafka's manifest", command, &site.instance.log("kafka-apply")).await
 }
 
-/// What makes a Kafka in a namespace of its own, whose node ports begin with these digits.
-pub(crate) fn manifest(namespace: &str, ports: &str, image: &str, size: KafkaSize) -> Result<String> {
-    let template = repository().join("tests/kafka/kafka.yaml");
-    let text = std::fs::read_to_string(&template).map_err(at("read", &template))?;
-    let brokers = size.brokers().to_string();
-    let values = [("{{IMAGE}}", image), ("{{BROKERS}}", &brokers), ("{{NAMESPACE}}", namespace), ("{{PORTS}}", ports)];
-    Ok(values.into_iter().fold(text, |filled, (name, value)| filled.replace(name, value)))
+/// What is filled into the manifest of a Kafka in a namespace of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manifest<'a> {
+    pub namespace: &'a str,
+    /// What the namespace is labelled with beside what all are.
+    pub labels: &'a [(&'a str, &'a str)],
+    pub image: &'a str,
+    pub size: KafkaSize,
+    /// By which clients tell one Kafka from another.
+    pub cluster_id: &'a str,
+    /// The options of Java for it.
+    pub heap: &'a str,
+    /// What the brokers are set to beside what all are, or otherwise.
+    pub settings: &'a [(&'a str, &'a str)],
+    /// The node port of each broker; none: the apiserver is to give some.
+    pub ports: Option<[u16; MOST_BROKERS]>,
+}
+
+impl Manifest<'_> {
+    /// # Errors
+    /// The template cannot be read.
+    pub(crate) fn text(&self) -> Result<String> {
+        let template = repository().join("tests/kafka/kafka.yaml");
+        let text = std::fs::read_to_string(&template).map_err(at("read", &template))?;
+        let lines = |pairs: &[(&str, &str)], between: &str| pairs.iter().map(|(name, value)| format!("{name}{between}{value}")).collect();
+        let (labels, settings): (Vec<String>, Vec<String>) = (lines(self.labels, ": "), lines(self.settings, "="));
+        let ports = self.ports.map_or_else(Vec::new, Vec::from);
+        let values = [
+            ("{{NAMESPACE}}", self.namespace.to_owned()),
+            ("{{LABELS}}", labels.join("\n    ")),
+            ("{{IMAGE}}", self.image.to_owned()),
+            ("{{BROKERS}}", self.size.brokers().to_string()),
+            ("{{CLUSTER_ID}}", self.cluster_id.to_owned()),
+            ("{{HEAP}}", self.heap.to_owned()),
+            ("{{SETTINGS}}", settings.join("\n    ")),
+            ("{{NODE_PORTS}}", ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
+        ];
+        let filled = values.into_iter().fold(text, |filled, (name, value)| filled.replace(name, &value));
+        Ok((0..MOST_BROKERS).fold(filled, |filled, broker| {
+            let port = ports.get(broker).map_or_else(String::new, |port| format!(", nodePort: {port}"));
+            filled.replace(&format!("{{{{NODE_PORT_{broker}}}}}"), &port)
+        }))
+    }
 }
 
 /// A node port may refuse connections until kube-proxy has seen that the broker is ready.
@@ -150,15 +192,44 @@ pub(crate) async fn node_address(site: &Site) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
     fn the_manifest_has_no_parameter_left() {
-        let filled = manifest("other", "301", "apache/kafka:1", KafkaSize::Three).unwrap();
-        assert!(!filled.contains("{{"), "{filled}");
-        assert!(filled.contains("image: apache/kafka:1"));
-        assert!(filled.contains("replicas: 3"));
-        assert!(filled.contains("nodePort: 30194") && filled.contains("$((30192 + id))"));
-        assert!(!filled.contains("namespace: kafka") && filled.contains("kafka-brokers.other.svc"), "{filled}");
+        let other = Manifest {
+            namespace: "other",
+            labels: &[("of", "a-test")],
+            image: "apache/kafka:1",
+            size: KafkaSize::Three,
+            cluster_id: "id",
+            heap: "-Xmx1m",
+            settings: &[("offsets.retention.minutes", "1"), ("log.segment.bytes", "2")],
+            ports: Some([31001, 31007, 31003]),
+        };
+        for ports in [other.ports, None] {
+            let filled = Manifest { ports, ..other }.text().unwrap();
+            assert!(!filled.contains("{{"), "{filled}");
+            let objects: Vec<Value> = serde_saphyr::from_multiple(&filled).unwrap();
+            let field = |kind: &str, name: &str, path: &str| {
+                let object = objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name).unwrap();
+                object.pointer(path).cloned()
+            };
+            assert_eq!(field("Namespace", "other", "/metadata/labels/of"), Some("a-test".into()));
+            let script = field("ConfigMap", "kafka", "/data/start.sh").unwrap();
+            let script = script.as_str().unwrap();
+            assert!(
+                script.contains("\noffsets.retention.minutes=1\nlog.segment.bytes=2\n\"") && script.contains("kafka-brokers.other.svc")
+            );
+            for (broker, port) in [31001, 31007, 31003].into_iter().enumerate() {
+                let found = field("Service", &format!("kafka-{broker}"), "/spec/ports/0/nodePort");
+                assert_eq!(found, ports.map(|_| Value::from(port)));
+            }
+            let environment = field("StatefulSet", "kafka", "/spec/template/spec/containers/0/env").unwrap();
+            let set = |name: &str| environment.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap()["value"].clone();
+            assert_eq!([set("BROKERS"), set("CLUSTER_ID"), set("KAFKA_HEAP_OPTS")], ["3", "id", "-Xmx1m"].map(Value::from));
+            assert_eq!(set("NODE_PORTS"), if ports.is_some() { "31001 31007 31003" } else { "" });
+        }
     }
 }

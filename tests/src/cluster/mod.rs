@@ -18,7 +18,7 @@ mod handler_images;
 mod image;
 mod images;
 mod interpreter;
-mod kafka;
+pub(crate) mod kafka;
 mod kafka_image;
 pub(crate) mod kafka_jars;
 mod kafka_pulled;

@@ -95,14 +95,6 @@ impl Scene {
     pub async fn start_kafka(&self) -> Result {
         scale_kafka(&self.client, 1).await
     }
-
-    /// Lets so many of the brokers run, the first ones, and waits until they are ready and the others gone. Data stays.
-    ///
-    /// # Errors
-    /// They do not start or stop.
-    pub async fn run_brokers(&self, count: i32) -> Result {
-        scale_kafka(&self.client, count).await
-    }
 }
 
 async fn scale_kafka(client: &Client, replicas: i32) -> Result {

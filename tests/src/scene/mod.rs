@@ -1,17 +1,16 @@
 //! What an end-to-end test stands on: a namespace and topic names of its own on a cluster that is up, ways to act like a
 //! user, waiting on conditions, and a report of everything a reader needs when the test fails.
 
-mod broker;
 pub mod example;
 mod faults;
 mod forward;
 pub mod install;
 mod manifests;
 mod objects;
+mod own_kafka;
 mod prometheus;
 mod records;
 mod report;
-mod three_brokers;
 mod wait;
 mod workers;
 
@@ -28,10 +27,9 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 
-pub use broker::OwnKafka;
 pub use objects::{condition, refusal};
+pub use own_kafka::OwnKafka;
 pub use prometheus::Prometheus;
-pub use three_brokers::ThreeBrokers;
 pub use wait::{LIMIT, Waiting, until};
 pub use workers::Reply;
 
