@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     apply::settle,
+    approval,
     observe::ObservedTopic,
     plan::{Plan, plan},
     reassignment::{self, Ground, Outcome, Step},
@@ -90,6 +91,12 @@ impl Found {
         self.copies.as_ref().and_then(reassignment::Seen::remaining)
     }
 
+    /// Whether what is to begin is what the status tells of already: Kafka refused it before, or has not told of it yet.
+    fn goes_on(&self, context: &Context, topic: &KafkaTopic) -> bool {
+        let Some(reassignment::Seen { replication, step: Step::Begin(assignment) }) = &self.copies else { return false };
+        approval::is_given(topic) && reassignment::goes_on(self.ground(context), topic, assignment, replication)
+    }
+
     /// Where partitions move.
     #[must_use]
     pub fn ground<'a>(&'a self, context: &'a Context) -> Ground<'a> {
@@ -112,6 +119,9 @@ pub async fn tend(context: &Context, topic: KafkaTopic, found: &mut Found) -> Re
         return Ok(Outcome { topic, done: Ok(()) });
     }
     let is_under_way = found.remaining().is_some();
+    if !is_under_way && found.goes_on(context, &topic) {
+        return Ok(Outcome { topic, done: Ok(()) });
+    }
     let mut observed = found.observed.take();
     let ground = found.ground(context);
     let outcome = match &mut observed {

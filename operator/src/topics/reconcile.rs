@@ -1,6 +1,6 @@
 //! One reconcile of a `KafkaTopic`: observe, validate, plan, apply, status.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -164,10 +164,11 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
     // From the object as it is before anything is written down.
     let drifted = drift::among(&topic, approval::changes(&found.plan.differences()));
     let mut topic = remember(context, topic, desired, &found.plan).await?;
-    let history = history(&topic);
+    let (history, none) = (history(&topic), BTreeMap::new());
     for action in &found.plan.actions {
         if let (TopicAction::Reassign(assignment), Some(copies)) = (action, &found.copies) {
-            let begun = reassignment::begin(found.ground(context), topic, assignment, &copies.replication).await?;
+            let config = found.observed.as_ref().map_or(&none, |observed| &observed.config);
+            let begun = reassignment::begin(found.ground(context), topic, assignment, &copies.replication, config).await?;
             topic = begun.topic;
             if let Err(error) = begun.done {
                 context.connections.failed(&found.cluster.name, &error);

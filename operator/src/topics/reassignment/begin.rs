@@ -18,21 +18,20 @@ use crate::{
     topics::finalizer,
 };
 
-/// Writes down what begins, and sets the throttle. After that the partitions may move.
+/// Writes down what begins, and sets the throttle. After that the partitions may move. Where the status tells of it already, Kafka refused it
+/// before: then only what differs is written. `config`: what is set on the topic.
 ///
 /// # Errors
 /// Kubernetes did not take it.
-pub async fn begin(ground: Ground<'_>, topic: KafkaTopic, assignment: &Assignment, seen: &Replication) -> Result<Outcome, Error> {
-    let count = i32::try_from(assignment.targets.len()).unwrap_or(i32::MAX);
+pub async fn begin(
+    ground: Ground<'_>,
+    topic: KafkaTopic,
+    assignment: &Assignment,
+    seen: &Replication,
+    config: &BTreeMap<String, String>,
+) -> Result<Outcome, Error> {
     let wanted = ground.rate.and_then(|_| throttle::wanted(assignment, seen));
-    let begins = TopicReassignment {
-        started_at: Time(Timestamp::now()),
-        from: assignment.from,
-        to: assignment.to,
-        partitions: count,
-        remaining: count,
-        throttle: None,
-    };
+    let begins = begins(record(&topic), assignment, Time(Timestamp::now()));
     let Some(wanted) = wanted else {
         return Ok(Outcome { topic: write(ground, topic, begins).await?, done: Ok(()) });
     };
@@ -44,8 +43,31 @@ pub async fn begin(ground: Ground<'_>, topic: KafkaTopic, assignment: &Assignmen
     let topic = write(ground, topic, TopicReassignment { throttle: Some(throttled.clone()), ..begins }).await?;
     // The object must not go before the throttle does.
     let topic = finalizer::set(ground.context, topic, true).await?;
-    let done = slow_down(ground, &topic, &throttled, &found, &BTreeMap::new()).await;
+    let done = slow_down(ground, &topic, &throttled, &found, config).await;
     Ok(Outcome { topic, done })
+}
+
+/// What the status tells of it. It began when it was tried first.
+fn begins(record: Option<&TopicReassignment>, assignment: &Assignment, now: Time) -> TopicReassignment {
+    let count = i32::try_from(assignment.targets.len()).unwrap_or(i32::MAX);
+    let new =
+        TopicReassignment { started_at: now, from: assignment.from, to: assignment.to, partitions: count, remaining: count, throttle: None };
+    match record.filter(|record| record.to == assignment.to).cloned() {
+        Some(record) => TopicReassignment { remaining: count, partitions: record.partitions.max(count), throttle: None, ..record },
+        None => new,
+    }
+}
+
+/// Whether what is to begin is what the status tells of, with the throttle that it tells of: then nothing of it is taken away first.
+#[must_use]
+pub fn goes_on(ground: Ground<'_>, topic: &KafkaTopic, assignment: &Assignment, seen: &Replication) -> bool {
+    let wanted = ground.rate.and_then(|_| throttle::wanted(assignment, seen));
+    record(topic).is_some_and(|record| is_same(record, assignment.to, wanted.as_ref()))
+}
+
+fn is_same(record: &TopicReassignment, to: i16, wanted: Option<&ReassignmentThrottle>) -> bool {
+    let is_kept = |set| wanted.is_some_and(|wanted| throttle::lists(wanted) == throttle::lists(set));
+    record.to == to && record.throttle.as_ref().is_none_or(is_kept)
 }
 
 /// Sees to it that what is under way is throttled as the `KafkaCluster` says by now. `config`: what is set on the topic.
@@ -128,4 +150,38 @@ pub async fn cancel(connection: &ClusterConnection, topic: &str, partitions: &[i
 
 fn all(answers: PerPartition<()>) -> Result<(), KafkaError> {
     answers.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn throttle(leaders: &str) -> ReassignmentThrottle {
+        ReassignmentThrottle { bytes_per_second: Some(1000), leader_replicas: leaders.to_owned(), follower_replicas: "0:2".to_owned() }
+    }
+
+    fn record(throttle: Option<ReassignmentThrottle>) -> TopicReassignment {
+        TopicReassignment { started_at: Time(Timestamp::UNIX_EPOCH), from: 1, to: 2, partitions: 3, remaining: 3, throttle }
+    }
+
+    #[test]
+    fn what_was_refused_is_tried_again_and_not_begun_anew() {
+        for (name, told, to, wanted, same) in [
+            ("refused", Some(throttle("0:1")), 2, Some(throttle("0:1")), true),
+            ("the rate is another by now", Some(throttle("0:1")), 2, Some(ReassignmentThrottle { bytes_per_second: None, ..throttle("0:1") }), true),
+            ("other brokers", Some(throttle("0:1")), 2, Some(throttle("0:3")), false),
+            ("no throttle any more", Some(throttle("0:1")), 2, None, false),
+            ("a throttle from now on", None, 2, Some(throttle("0:1")), true),
+            ("another number", Some(throttle("0:1")), 3, Some(throttle("0:1")), false),
+        ] {
+            assert_eq!(is_same(&record(told), to, wanted.as_ref()), same, "{name}");
+        }
+
+        let later = Time(Timestamp::from_second(9).unwrap());
+        for (to, count, second, partitions) in [(2, 2, 0, 3), (2, 4, 0, 4), (3, 2, 9, 2)] {
+            let assignment = Assignment { from: 1, to, targets: (0..count).map(|partition| (partition, vec![1, 2])).collect() };
+            let begins = begins(Some(&record(None)), &assignment, later.clone());
+            assert_eq!((begins.started_at.0.as_second(), begins.partitions, begins.remaining), (second, partitions, count), "{to} {count}");
+        }
+    }
 }

@@ -20,7 +20,7 @@ use penstock_crds::{KafkaTopic, topic::TopicReassignment};
 use penstock_kafka::Error as KafkaError;
 
 pub use self::{
-    begin::{begin, cancel, keep_up, reassign},
+    begin::{begin, cancel, goes_on, keep_up, reassign},
     decide::{Assignment, Step},
     end::{end, release},
     look::{Seen, look},
