@@ -122,11 +122,12 @@ pub async fn tend(context: &Context, topic: KafkaTopic, found: &mut Found) -> Re
     if !is_under_way && found.goes_on(context, &topic) {
         return Ok(Outcome { topic, done: Ok(()) });
     }
+    let is_of_another = found.plan.is_of_another_topic();
     let mut observed = found.observed.take();
     let ground = found.ground(context);
     let outcome = match &mut observed {
         Some(observed) if is_under_way => reassignment::keep_up(ground, topic, &mut observed.config).await,
-        observed => reassignment::end(ground, topic, observed.as_mut()).await,
+        observed => reassignment::end(ground, topic, observed.as_mut().filter(|_| !is_of_another)).await,
     };
     found.has_ended = found.has_ended || !is_under_way;
     found.observed = observed;

@@ -19,15 +19,16 @@ use super::{
     deletion::{self, Departure},
     drift::{self, Fate},
     finalizer,
-    found::{Found, rate, tend},
+    found::{Found, tend},
     growth,
     notice::{self, Cause},
     observe::{ObservedTopic, observe},
     ownership::{Claim, older_owner, successor},
     plan::{Plan, Recreation, TopicAction, managed_after, managed_before, new_topic, plan},
     protection,
-    reassignment::{self, Ground, Outcome, Step},
+    reassignment::{self, Outcome, Step},
     refused::refused,
+    release::{Released, release},
     report::{fail, hold, now, refuse, report, tell_of_drift, tell_of_moves, tell_refusal},
     status::{self, Knowledge, as_declared, history},
     validate::{ValidatedTopic, validate},
@@ -66,17 +67,17 @@ async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     };
     let cluster = match cluster(context, &topic) {
         Ok(cluster) => cluster,
-        Err(refusal) => return refuse(context, &topic, Knowledge::Nothing, &refusal, Next::AwaitChange).await,
+        Err(refusal) => return turn_away(context, topic, Knowledge::Nothing, &refusal).await,
     };
     let mine = Claim::of(&topic);
     let rivals: Vec<_> = rivals(context, &mine).into_iter().filter(|rival| may_use_its_cluster(context, rival)).collect();
     if let Some(owner) = older_owner(&mine, &rivals) {
-        let topic = finalizer::set(context, topic, false).await?;
-        return refuse(context, &topic, Knowledge::NotOurs, &conflict(&topic, owner), Next::AwaitChange).await;
+        let conflict = conflict(&topic, owner);
+        return turn_away(context, topic, Knowledge::NotOurs, &conflict).await;
     }
     let desired = match validate(&topic, &cluster.spec) {
         Ok(desired) => desired,
-        Err(refusal) => return refuse(context, &topic, Knowledge::Nothing, &refusal, Next::AwaitChange).await,
+        Err(refusal) => return turn_away(context, topic, Knowledge::Nothing, &refusal).await,
     };
     if let Err(refusal) = &cluster.state {
         return refuse(context, &topic, Knowledge::Nothing, refusal, Next::AwaitChange).await;
@@ -105,6 +106,23 @@ async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     } else {
         await_approval(context, &topic, &found).await
     }
+}
+
+/// Refuses an object that may not keep its topic. What was set for partitions that move is taken away: nobody would tend it.
+async fn turn_away(context: &Context, topic: KafkaTopic, knowledge: Knowledge<'_>, refusal: &Refusal) -> Result<Next, Error> {
+    let Released { mut topic, done } = release(context, topic).await?;
+    let next = match done {
+        Ok(()) if matches!(knowledge, Knowledge::NotOurs) => {
+            topic = finalizer::set(context, topic, false).await?;
+            Next::AwaitChange
+        }
+        Ok(()) => Next::AwaitChange,
+        Err(error) => {
+            tracing::warn!(%error, "the throttle of a reassignment cannot be taken away yet");
+            Next::Backoff
+        }
+    };
+    refuse(context, &topic, knowledge, refusal, next).await
 }
 
 /// Reports what differs, and changes nothing.
@@ -341,13 +359,18 @@ async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     // Whoever lost its access to the cluster has not lost its data: a topic that it owned is not deleted by another.
     let owned = |rival: &Claim| rival.topic_id.is_some() && rival.topic_id == mine.topic_id;
     let rivals: Vec<_> = rivals(context, &mine).into_iter().filter(|rival| owned(rival) || may_use_its_cluster(context, rival)).collect();
-    if let Err(refusal) = release(context, &topic).await {
+    // Nobody would do that after the object is gone.
+    let Released { mut topic, done } = release(context, topic).await?;
+    if let Err(refusal) = done {
         match deletion::time_left(&topic, context.settings.deletion_timeout, Timestamp::now()) {
             Some(left) => {
                 report(context, &topic, Knowledge::Nothing, &reassignment::holds(&refusal).not_ready()).await?;
                 return Ok(Next::After(DELETE_AGAIN.min(left)));
             }
-            None => context.events.publish::<KafkaTopic>(&topic.metadata, "Delete", reassignment::abandoned(&refusal)).await,
+            None => {
+                context.events.publish::<KafkaTopic>(&topic.metadata, "Delete", reassignment::abandoned(&refusal)).await;
+                topic = reassignment::abandon(context, topic).await?;
+            }
         }
     }
     let parting = match deletion::decide(&topic, older_owner(&mine, &rivals), successor(&mine, &rivals)) {
@@ -380,24 +403,6 @@ async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
         Ok(_) => Ok(Next::AwaitChange),
         Err(error) => Err(error),
     }
-}
-
-/// Takes away what was set in Kafka while partitions move: nobody would after the object is gone. They go on to move.
-async fn release(context: &Context, topic: &KafkaTopic) -> Result<(), Refusal> {
-    if topic.spec.suspend || !reassignment::is_throttled(topic) {
-        return Ok(());
-    }
-    let cluster = cluster(context, topic)?;
-    let released = async {
-        let (connection, observed) = look(context, &cluster, topic, topic.kafka_name()).await?;
-        let ground = Ground { context, connection: &connection, rate: rate(&cluster) };
-        let mut config = observed.map(|observed| observed.config).unwrap_or_default();
-        reassignment::release(ground, topic, &mut config).await
-    };
-    released.await.map_err(|error: KafkaError| {
-        context.connections.failed(&cluster.name, &error);
-        Refusal::from(&error)
-    })
 }
 
 async fn remove(context: &Context, topic: &KafkaTopic, id: penstock_kafka::TopicId) -> Result<(), Refusal> {
