@@ -10,7 +10,7 @@ use super::{
     apply::settle,
     approval,
     observe::ObservedTopic,
-    plan::{Plan, plan},
+    plan::{Plan, TopicAction, plan},
     reassignment::{self, Ground, Outcome, Step},
     status::history,
     validate::ValidatedTopic,
@@ -65,11 +65,11 @@ impl Found {
         Ok(())
     }
 
-    /// Looks at what has become of what was done, until it is seen, or for as long as that may take.
+    /// Looks at what has become of what was `done`, until it is seen, or for as long as that may take.
     ///
     /// # Errors
     /// When Kafka does not answer or refuses.
-    pub async fn look_again(&mut self, topic: &KafkaTopic, desired: &ValidatedTopic) -> Result<(), KafkaError> {
+    pub async fn look_again(&mut self, topic: &KafkaTopic, desired: &ValidatedTopic, done: &[TopicAction]) -> Result<(), KafkaError> {
         let deadline = Instant::now() + SETTLE;
         let history = history(topic);
         loop {
@@ -77,8 +77,8 @@ impl Found {
             self.plan = plan(desired, &history, self.observed.as_ref());
             self.look_at_copies(topic, desired).await?;
             // A broker may not know yet of what has ended at once.
-            let begins = self.copies.as_ref().is_some_and(|copies| matches!(copies.step, Step::Begin(_)));
-            if !begins || Instant::now() >= deadline {
+            let is_unseen = self.copies.as_ref().is_some_and(|copies| done.iter().any(|action| copies.contradicts(action)));
+            if !is_unseen || Instant::now() >= deadline {
                 return Ok(());
             }
             sleep(PAUSE).await;

@@ -223,7 +223,7 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
     }
     let done = found.plan.clone();
     if !done.actions.is_empty() {
-        let seen = found.look_again(&topic, desired).await;
+        let seen = found.look_again(&topic, desired, &done.actions).await;
         let tended = match seen {
             Ok(()) => tend(context, topic, &mut found).await?,
             Err(error) => Outcome { topic, done: Err(error) },

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     clusters::ClusterConnection,
-    topics::{observe::ObservedTopic, validate::ValidatedTopic},
+    topics::{observe::ObservedTopic, plan::TopicAction, validate::ValidatedTopic},
 };
 
 /// Where the copies are, and what to do.
@@ -30,6 +30,21 @@ impl Seen {
             Step::Wait { remaining, .. } => Some(*remaining),
             Step::Cancel { partitions, .. } => Some(partitions.len()),
             _ => None,
+        }
+    }
+
+    /// Whether partitions are where they were before this was done, so that the same would be done again.
+    #[must_use]
+    pub fn contradicts(&self, done: &TopicAction) -> bool {
+        let Step::Begin(begins) = &self.step else { return false };
+        match done {
+            TopicAction::Reassign(done) => begins.to == done.to && done.targets.keys().any(|partition| begins.targets.contains_key(partition)),
+            // One that was cancelled has as many copies as before; that others have ended and go back is to be done yet.
+            TopicAction::CancelReassignment { partitions, from, .. } => {
+                let is_there = |copies: &&Copies| i16::try_from(copies.held.len()) == Ok(*from);
+                self.replication.partitions.iter().filter(is_there).any(|copies| partitions.contains(&copies.partition))
+            }
+            _ => false,
         }
     }
 }
@@ -74,4 +89,29 @@ pub async fn look(
         step => step,
     };
     Ok(Some(Seen { replication, step }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::decide::Assignment, *};
+
+    #[test]
+    fn only_what_undoes_what_was_done_is_not_seen_yet() {
+        let assignment = |to, partitions: &[i32]| Assignment { from: 1, to, targets: partitions.iter().map(|id| (*id, vec![1])).collect() };
+        let begin = |to, partitions: &[i32]| Step::Begin(assignment(to, partitions));
+        let moved = |to, partitions: &[i32]| TopicAction::Reassign(assignment(to, partitions));
+        let cancelled = |partitions: &[i32]| TopicAction::CancelReassignment { partitions: partitions.to_vec(), from: 2, to: 1 };
+        let copies = |partition, held: &[i32]| Copies { partition, held: held.to_vec(), ..Copies::default() };
+        let seen = [copies(0, &[1]), copies(1, &[1, 2])];
+        for (name, step, done, contradicts) in [
+            ("still to be moved", begin(2, &[0]), moved(2, &[0, 1]), true),
+            ("moved", Step::Rest, moved(2, &[0, 1]), false),
+            ("still has what was cancelled", begin(1, &[1]), cancelled(&[1]), true),
+            ("one that had ended goes back", begin(1, &[1]), cancelled(&[0]), false),
+            ("another change", begin(2, &[0]), TopicAction::AddPartitions { from: 1, total: 2 }, false),
+        ] {
+            let seen = Seen { replication: Replication { partitions: seen.to_vec(), ..Replication::default() }, step };
+            assert_eq!(seen.contradicts(&done), contradicts, "{name}");
+        }
+    }
 }
