@@ -18,6 +18,7 @@ use super::{
 use crate::{
     clusters::{ClusterConnection, ResolvedCluster},
     context::Context,
+    controller::Next,
     status::Error,
 };
 
@@ -89,6 +90,13 @@ impl Found {
     #[must_use]
     pub fn remaining(&self) -> Option<usize> {
         self.copies.as_ref().and_then(reassignment::Seen::remaining)
+    }
+
+    /// When to look again, if nothing concerns the object before. What changes in Kafka otherwise is found by the sweep.
+    #[must_use]
+    pub fn next(&self, context: &Context) -> Next {
+        let pause = self.copies.as_ref().and_then(|copies| copies.pause(context.settings.resync));
+        pause.map_or(Next::AwaitChange, Next::After)
     }
 
     /// Whether what is to begin is what the status tells of already: Kafka refused it before, or has not told of it yet.

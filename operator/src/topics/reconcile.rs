@@ -43,8 +43,6 @@ use crate::{
 
 /// The pause between two attempts to delete a topic.
 const DELETE_AGAIN: Duration = Duration::from_secs(2);
-/// The pause before one looks again for brokers of which there are too few.
-const LOOK_FOR_BROKERS: Duration = Duration::from_secs(15);
 
 /// Reconciles one object.
 pub(super) async fn reconcile(topic: Arc<KafkaTopic>, context: Arc<Context>) -> Result<Next, Error> {
@@ -139,14 +137,16 @@ async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result
         // What was told of ours stays.
         return report(context, topic, knowledge, &statement).await.map(|()| Next::AwaitChange);
     }
-    let status = status::status(topic, knowledge, &statement, &now());
-    let drifted = drift::among(topic, approval::changes(&found.plan.differences()));
-    if let Some(remaining) = found.remaining() {
-        tell_of_moves(context, topic, status, remaining, drifted, &statement).await?;
-        return Ok(Next::After(reassignment::LOOK_AGAIN));
+    let mut status = status::status(topic, knowledge, &statement, &now());
+    if let (Some(begun), Some(copies)) = (&mut status.reassignment, &found.copies) {
+        begun.remaining = i32::try_from(copies.left()).unwrap_or(i32::MAX);
     }
-    tell_of_drift(context, topic, status, drifted, Fate::Open, &statement).await?;
-    Ok(Next::AwaitChange)
+    let drifted = drift::among(topic, approval::changes(&found.plan.differences()));
+    match found.remaining() {
+        Some(remaining) => tell_of_moves(context, topic, status, remaining, drifted, &statement).await?,
+        None => tell_of_drift(context, topic, status, drifted, Fate::Open, &statement).await?,
+    }
+    Ok(found.next(context))
 }
 
 /// Shows what would be done, and does nothing until somebody approves it.
@@ -157,12 +157,11 @@ async fn await_approval(context: &Context, topic: &KafkaTopic, found: &Found) ->
     let status = status::status(topic, observed_only(topic, found), &statement, &now());
     let status = KafkaTopicStatus { plan: changes, ..status };
     let drifted = drift::among(topic, approval::changes(&found.plan.differences()));
-    if let Some(remaining) = found.remaining() {
-        tell_of_moves(context, topic, status, remaining, drifted, &statement).await?;
-        return Ok(Next::After(reassignment::LOOK_AGAIN));
+    match found.remaining() {
+        Some(remaining) => tell_of_moves(context, topic, status, remaining, drifted, &statement).await?,
+        None => tell_of_drift(context, topic, status, drifted, Fate::Open, &statement).await?,
     }
-    tell_of_drift(context, topic, status, drifted, Fate::Open, &statement).await?;
-    Ok(Next::AwaitChange)
+    Ok(found.next(context))
 }
 
 /// What is known where nothing is changed.
@@ -302,25 +301,21 @@ async fn conclude(
         let message = format!("a change was sent to Kafka and is not seen yet: {}", notice::pending(&found.plan.actions));
         return hold(context, topic, knowledge, &Refusal::new(Reason::Progressing, message), drifted).await;
     }
-    // What changes in Kafka later is found by the sweep.
     match (&found.plan.refusal, step) {
         (Some(refusal), Some(Step::Wait { remaining, .. })) => {
             let status = status::status(topic, knowledge, &refusal.not_ready(), &now());
             tell_of_moves(context, topic, status, *remaining, drifted, &refusal.not_ready()).await?;
-            Ok(Next::After(reassignment::LOOK_AGAIN))
         }
-        (Some(refusal), Some(Step::Refuse(_))) if drifted.is_empty() => {
-            // Nobody says when a broker comes.
-            let next = if refusal.reason == Reason::NotEnoughBrokers { Next::After(LOOK_FOR_BROKERS) } else { Next::AwaitChange };
-            refuse(context, topic, knowledge, refusal, next).await
+        (Some(refusal), step) if found.plan.is_of_another_topic() || (matches!(step, Some(Step::Refuse(_))) && drifted.is_empty()) => {
+            refuse(context, topic, knowledge, refusal, found.next(context)).await?;
         }
-        (Some(refusal), _) if found.plan.is_of_another_topic() => refuse(context, topic, knowledge, refusal, Next::AwaitChange).await,
-        (Some(refusal), _) => tell_refusal(context, topic, knowledge, refusal, (drifted, Fate::Reverted)).await.map(|()| Next::AwaitChange),
+        (Some(refusal), _) => tell_refusal(context, topic, knowledge, refusal, (drifted, Fate::Reverted)).await?,
         (None, _) => {
             let status = status::status(topic, knowledge, &as_declared(), &now());
-            tell_of_drift(context, topic, status, drifted, Fate::Reverted, &as_declared()).await.map(|()| Next::AwaitChange)
+            tell_of_drift(context, topic, status, drifted, Fate::Reverted, &as_declared()).await?;
         }
     }
+    Ok(found.next(context))
 }
 
 /// Writes down, before anything is done, what a crash must not make us forget: the keys that become ours, and that the

@@ -34,7 +34,9 @@ use crate::{
 };
 
 /// The pause before one looks again at a topic whose partitions move.
-pub const LOOK_AGAIN: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+/// The pause before one looks again whether what is in the way is gone.
+const LOOK_FOR_OTHERS: Duration = Duration::from_secs(15);
 
 /// The Kafka cluster on which partitions move.
 #[derive(Clone, Copy)]
