@@ -11,7 +11,7 @@ use super::{copies::Replication, decide::Assignment};
 
 /// The rate at which leaders send and followers take in what is throttled.
 pub const RATES: [&str; 2] = ["leader.replication.throttled.rate", "follower.replication.throttled.rate"];
-/// The topic's keys that say what is throttled.
+/// The topic's keys that say what is throttled while partitions move. Whoever moves them sets these and takes them away again: nobody declares them.
 pub const REPLICAS: [&str; 2] = ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
 /// The longest list of replicas; where it would be longer, all of the topic are throttled.
 const MAX_LIST: usize = 4096;
