@@ -21,6 +21,7 @@ use kube::{
         watcher,
     },
 };
+use penstock_crds::name;
 use serde::de::DeserializeOwned;
 use tokio::sync::{
     self,
@@ -84,9 +85,9 @@ fn asked_for<K: Watched>(object: &Guarded<K>) -> impl PartialEq + use<'_, K> {
     (meta.uid.as_ref(), meta.generation, meta.deletion_timestamp.as_ref(), meta.labels.as_ref(), meta.annotations.as_ref())
 }
 
-/// Who puts a finalizer on an object knows of it; that one was taken off the others must be told.
+/// Who puts a finalizer on an object knows of it; that one was taken off the others must be told. Our own we take off ourselves.
 fn lost_a_finalizer<K: Watched>(before: &Guarded<K>, after: &Guarded<K>) -> bool {
-    before.finalizers().iter().any(|finalizer| !after.finalizers().contains(finalizer))
+    before.finalizers().iter().any(|finalizer| finalizer != name::FINALIZER_TOPIC && !after.finalizers().contains(finalizer))
 }
 
 /// What annotations begin with that somebody here reads: our own, and the one by which pods are chosen that go first.
@@ -460,10 +461,12 @@ mod tests {
             let change = Change { before: Some(Arc::new(same.clone())), after: after.map(Arc::new) };
             assert_eq!(change.concerns_reconciler(), concerns, "{name}");
         }
-        let mut held = same.clone();
-        held.finalizers_mut().push("f".into());
-        let released = Change { before: Some(Arc::new(held)), after: Some(Arc::new(same)) };
-        assert!(released.concerns_reconciler());
+        for (finalizer, concerns) in [("f", true), (name::FINALIZER_TOPIC, false)] {
+            let mut held = same.clone();
+            held.finalizers_mut().push(finalizer.into());
+            let released = Change { before: Some(Arc::new(held)), after: Some(Arc::new(same.clone())) };
+            assert_eq!(released.concerns_reconciler(), concerns, "{finalizer}");
+        }
     }
 
     #[test]

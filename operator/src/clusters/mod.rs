@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use connection::{ClusterConnection, ClusterConnections};
 pub use identity::ClusterIds;
 pub use requests::if_known;
-pub use resolve::{ResolvedCluster, changed_uses, matches, resolve};
+pub use resolve::{ResolvedCluster, changed_uses, find, matches, resolve};
 
 use self::{
     observe::observe,

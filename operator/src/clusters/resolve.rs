@@ -17,7 +17,7 @@ use penstock_crds::{
 use super::{ClusterIds, ClusterRefusal};
 use crate::watch::{Change, Guarded};
 
-/// A Kafka cluster that the asking namespace may use.
+/// A Kafka cluster, as its `KafkaCluster` tells of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResolvedCluster {
     /// The `KafkaCluster`'s name.
@@ -46,6 +46,23 @@ pub fn resolve(
     cluster_name: &str,
     for_namespace: &str,
 ) -> Result<ResolvedCluster, ClusterRefusal> {
+    let cluster = find(store, operator_namespace, cluster_name)?;
+    if !allows(cluster.spec.access.as_ref(), for_namespace) {
+        return Err(ClusterRefusal {
+            reason: Reason::ClusterNotAllowed,
+            message: format!(
+                "the KafkaCluster `{cluster_name}` does not allow namespace `{for_namespace}`: its spec.access.namespaces must name it"
+            ),
+        });
+    }
+    Ok(cluster)
+}
+
+/// Finds the cluster whoever asks: only to take back what the operator itself has set there.
+///
+/// # Errors
+/// `ClusterNotFound`, or `ClusterNotReady` where the object cannot be read.
+pub fn find(store: &Store<Guarded<KafkaCluster>>, operator_namespace: &str, cluster_name: &str) -> Result<ResolvedCluster, ClusterRefusal> {
     let key = ObjectRef::new(cluster_name).within(operator_namespace);
     let found = store.get(&key);
     let cluster = match found.as_deref() {
@@ -65,14 +82,6 @@ pub fn resolve(
         }
         Some(Guarded(Ok(cluster))) => cluster,
     };
-    if !allows(cluster.spec.access.as_ref(), for_namespace) {
-        return Err(ClusterRefusal {
-            reason: Reason::ClusterNotAllowed,
-            message: format!(
-                "the KafkaCluster `{cluster_name}` does not allow namespace `{for_namespace}`: its spec.access.namespaces must name it"
-            ),
-        });
-    }
     Ok(ResolvedCluster { name: cluster_name.to_owned(), spec: cluster.spec.clone(), state: state(cluster) })
 }
 

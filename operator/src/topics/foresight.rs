@@ -8,7 +8,8 @@ use super::{
     approval,
     observe::observed,
     plan::{History, plan},
-    validate::{OF_REASSIGNMENTS, validate},
+    reassignment::REPLICAS,
+    validate::validate,
 };
 use crate::refusal::Refusal;
 
@@ -30,5 +31,5 @@ pub fn changes(
 /// Whether a configuration key belongs to whoever moves replicas, and is never set.
 #[must_use]
 pub fn is_of_reassignments(key: &str) -> bool {
-    OF_REASSIGNMENTS.contains(&key)
+    REPLICAS.contains(&key)
 }

@@ -8,8 +8,9 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     apply::settle,
+    approval,
     observe::ObservedTopic,
-    plan::{Plan, plan},
+    plan::{Plan, TopicAction, plan},
     reassignment::{self, Ground, Outcome, Step},
     status::history,
     validate::ValidatedTopic,
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     clusters::{ClusterConnection, ResolvedCluster},
     context::Context,
+    controller::Next,
     status::Error,
 };
 
@@ -64,11 +66,11 @@ impl Found {
         Ok(())
     }
 
-    /// Looks at what has become of what was done, until it is seen, or for as long as that may take.
+    /// Looks at what has become of what was `done`, until it is seen, or for as long as that may take.
     ///
     /// # Errors
     /// When Kafka does not answer or refuses.
-    pub async fn look_again(&mut self, topic: &KafkaTopic, desired: &ValidatedTopic) -> Result<(), KafkaError> {
+    pub async fn look_again(&mut self, topic: &KafkaTopic, desired: &ValidatedTopic, done: &[TopicAction]) -> Result<(), KafkaError> {
         let deadline = Instant::now() + SETTLE;
         let history = history(topic);
         loop {
@@ -76,8 +78,8 @@ impl Found {
             self.plan = plan(desired, &history, self.observed.as_ref());
             self.look_at_copies(topic, desired).await?;
             // A broker may not know yet of what has ended at once.
-            let begins = self.copies.as_ref().is_some_and(|copies| matches!(copies.step, Step::Begin(_)));
-            if !begins || Instant::now() >= deadline {
+            let is_unseen = self.copies.as_ref().is_some_and(|copies| done.iter().any(|action| copies.contradicts(action)));
+            if !is_unseen || Instant::now() >= deadline {
                 return Ok(());
             }
             sleep(PAUSE).await;
@@ -88,6 +90,19 @@ impl Found {
     #[must_use]
     pub fn remaining(&self) -> Option<usize> {
         self.copies.as_ref().and_then(reassignment::Seen::remaining)
+    }
+
+    /// When to look again, if nothing concerns the object before. What changes in Kafka otherwise is found by the sweep.
+    #[must_use]
+    pub fn next(&self, context: &Context) -> Next {
+        let pause = self.copies.as_ref().and_then(|copies| copies.pause(context.settings.resync));
+        pause.map_or(Next::AwaitChange, Next::After)
+    }
+
+    /// Whether what is to begin is what the status tells of already: Kafka refused it before, or has not told of it yet.
+    fn goes_on(&self, context: &Context, topic: &KafkaTopic) -> bool {
+        let Some(reassignment::Seen { replication, step: Step::Begin(assignment) }) = &self.copies else { return false };
+        approval::is_given(topic) && reassignment::goes_on(self.ground(context), topic, assignment, replication)
     }
 
     /// Where partitions move.
@@ -112,11 +127,15 @@ pub async fn tend(context: &Context, topic: KafkaTopic, found: &mut Found) -> Re
         return Ok(Outcome { topic, done: Ok(()) });
     }
     let is_under_way = found.remaining().is_some();
+    if !is_under_way && found.goes_on(context, &topic) {
+        return Ok(Outcome { topic, done: Ok(()) });
+    }
+    let is_of_another = found.plan.is_of_another_topic();
     let mut observed = found.observed.take();
     let ground = found.ground(context);
     let outcome = match &mut observed {
         Some(observed) if is_under_way => reassignment::keep_up(ground, topic, &mut observed.config).await,
-        observed => reassignment::end(ground, topic, observed.as_mut()).await,
+        observed => reassignment::end(ground, topic, observed.as_mut().filter(|_| !is_of_another)).await,
     };
     found.has_ended = found.has_ended || !is_under_way;
     found.observed = observed;

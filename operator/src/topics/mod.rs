@@ -21,6 +21,7 @@ mod protection;
 mod reassignment;
 mod reconcile;
 mod refused;
+mod release;
 mod report;
 mod status;
 mod sweep;

@@ -148,16 +148,21 @@ pub fn plan(desired: &ValidatedTopic, history: &History, observed: Option<&Obser
     let Some(observed) = observed else {
         return Plan { actions: vec![TopicAction::Create(new_topic(desired))], refusal: None };
     };
-    let foreign_to = match &history.recreation {
-        Some(recreation) => Some(recreation.lost).filter(|_| !recreation.may_be(observed)),
-        None => history.topic_id.filter(|id| *id != observed.id),
-    };
-    if let Some(owned) = foreign_to {
+    if let Some(owned) = foreign_to(history, observed) {
         return Plan { actions: Vec::new(), refusal: Some(recreated(desired, owned, observed.id)) };
     }
     let (growth, refusal) = partitions(desired, observed);
     let actions = growth.into_iter().chain(config(desired, history, observed)).collect();
     Plan { actions, refusal }
+}
+
+/// The topic that is ours, where the one that was seen is another.
+#[must_use]
+pub fn foreign_to(history: &History, observed: &ObservedTopic) -> Option<TopicId> {
+    match &history.recreation {
+        Some(recreation) => Some(recreation.lost).filter(|_| !recreation.may_be(observed)),
+        None => history.topic_id.filter(|id| *id != observed.id),
+    }
 }
 
 /// What is asked for where there is no topic.

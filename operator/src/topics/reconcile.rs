@@ -1,6 +1,6 @@
 //! One reconcile of a `KafkaTopic`: observe, validate, plan, apply, status.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -19,15 +19,16 @@ use super::{
     deletion::{self, Departure},
     drift::{self, Fate},
     finalizer,
-    found::{Found, rate, tend},
+    found::{Found, tend},
     growth,
     notice::{self, Cause},
     observe::{ObservedTopic, observe},
     ownership::{Claim, older_owner, successor},
     plan::{Plan, Recreation, TopicAction, managed_after, managed_before, new_topic, plan},
     protection,
-    reassignment::{self, Ground, Outcome, Step},
+    reassignment::{self, Outcome, Step},
     refused::refused,
+    release::{Released, release},
     report::{fail, hold, now, refuse, report, tell_of_drift, tell_of_moves, tell_refusal},
     status::{self, Knowledge, as_declared, history},
     validate::{ValidatedTopic, validate},
@@ -42,8 +43,6 @@ use crate::{
 
 /// The pause between two attempts to delete a topic.
 const DELETE_AGAIN: Duration = Duration::from_secs(2);
-/// The pause before one looks again for brokers of which there are too few.
-const LOOK_FOR_BROKERS: Duration = Duration::from_secs(15);
 
 /// Reconciles one object.
 pub(super) async fn reconcile(topic: Arc<KafkaTopic>, context: Arc<Context>) -> Result<Next, Error> {
@@ -66,17 +65,17 @@ async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     };
     let cluster = match cluster(context, &topic) {
         Ok(cluster) => cluster,
-        Err(refusal) => return refuse(context, &topic, Knowledge::Nothing, &refusal, Next::AwaitChange).await,
+        Err(refusal) => return turn_away(context, topic, Knowledge::Nothing, &refusal).await,
     };
     let mine = Claim::of(&topic);
     let rivals: Vec<_> = rivals(context, &mine).into_iter().filter(|rival| may_use_its_cluster(context, rival)).collect();
     if let Some(owner) = older_owner(&mine, &rivals) {
-        let topic = finalizer::set(context, topic, false).await?;
-        return refuse(context, &topic, Knowledge::NotOurs, &conflict(&topic, owner), Next::AwaitChange).await;
+        let conflict = conflict(&topic, owner);
+        return turn_away(context, topic, Knowledge::NotOurs, &conflict).await;
     }
     let desired = match validate(&topic, &cluster.spec) {
         Ok(desired) => desired,
-        Err(refusal) => return refuse(context, &topic, Knowledge::Nothing, &refusal, Next::AwaitChange).await,
+        Err(refusal) => return turn_away(context, topic, Knowledge::Nothing, &refusal).await,
     };
     if let Err(refusal) = &cluster.state {
         return refuse(context, &topic, Knowledge::Nothing, refusal, Next::AwaitChange).await;
@@ -107,6 +106,23 @@ async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     }
 }
 
+/// Refuses an object that may not keep its topic. What was set for partitions that move is taken away: nobody would tend it.
+async fn turn_away(context: &Context, topic: KafkaTopic, knowledge: Knowledge<'_>, refusal: &Refusal) -> Result<Next, Error> {
+    let Released { mut topic, done } = release(context, topic).await?;
+    let next = match done {
+        Ok(()) if matches!(knowledge, Knowledge::NotOurs) => {
+            topic = finalizer::set(context, topic, false).await?;
+            Next::AwaitChange
+        }
+        Ok(()) => Next::AwaitChange,
+        Err(error) => {
+            tracing::warn!(%error, "the throttle of a reassignment cannot be taken away yet");
+            Next::Backoff
+        }
+    };
+    refuse(context, &topic, knowledge, refusal, next).await
+}
+
 /// Reports what differs, and changes nothing.
 async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result<Next, Error> {
     let knowledge = observed_only(topic, found);
@@ -121,14 +137,16 @@ async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result
         // What was told of ours stays.
         return report(context, topic, knowledge, &statement).await.map(|()| Next::AwaitChange);
     }
-    let status = status::status(topic, knowledge, &statement, &now());
-    let drifted = drift::among(topic, approval::changes(&found.plan.differences()));
-    if let Some(remaining) = found.remaining() {
-        tell_of_moves(context, topic, status, remaining, drifted, &statement).await?;
-        return Ok(Next::After(reassignment::LOOK_AGAIN));
+    let mut status = status::status(topic, knowledge, &statement, &now());
+    if let (Some(begun), Some(copies)) = (&mut status.reassignment, &found.copies) {
+        begun.remaining = i32::try_from(copies.left()).unwrap_or(i32::MAX);
     }
-    tell_of_drift(context, topic, status, drifted, Fate::Open, &statement).await?;
-    Ok(Next::AwaitChange)
+    let drifted = drift::among(topic, approval::changes(&found.plan.differences()));
+    match found.remaining() {
+        Some(remaining) => tell_of_moves(context, topic, status, remaining, drifted, &statement).await?,
+        None => tell_of_drift(context, topic, status, drifted, Fate::Open, &statement).await?,
+    }
+    Ok(found.next(context))
 }
 
 /// Shows what would be done, and does nothing until somebody approves it.
@@ -139,12 +157,11 @@ async fn await_approval(context: &Context, topic: &KafkaTopic, found: &Found) ->
     let status = status::status(topic, observed_only(topic, found), &statement, &now());
     let status = KafkaTopicStatus { plan: changes, ..status };
     let drifted = drift::among(topic, approval::changes(&found.plan.differences()));
-    if let Some(remaining) = found.remaining() {
-        tell_of_moves(context, topic, status, remaining, drifted, &statement).await?;
-        return Ok(Next::After(reassignment::LOOK_AGAIN));
+    match found.remaining() {
+        Some(remaining) => tell_of_moves(context, topic, status, remaining, drifted, &statement).await?,
+        None => tell_of_drift(context, topic, status, drifted, Fate::Open, &statement).await?,
     }
-    tell_of_drift(context, topic, status, drifted, Fate::Open, &statement).await?;
-    Ok(Next::AwaitChange)
+    Ok(found.next(context))
 }
 
 /// What is known where nothing is changed.
@@ -164,10 +181,11 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
     // From the object as it is before anything is written down.
     let drifted = drift::among(&topic, approval::changes(&found.plan.differences()));
     let mut topic = remember(context, topic, desired, &found.plan).await?;
-    let history = history(&topic);
+    let (history, none) = (history(&topic), BTreeMap::new());
     for action in &found.plan.actions {
         if let (TopicAction::Reassign(assignment), Some(copies)) = (action, &found.copies) {
-            let begun = reassignment::begin(found.ground(context), topic, assignment, &copies.replication).await?;
+            let config = found.observed.as_ref().map_or(&none, |observed| &observed.config);
+            let begun = reassignment::begin(found.ground(context), topic, assignment, &copies.replication, config).await?;
             topic = begun.topic;
             if let Err(error) = begun.done {
                 context.connections.failed(&found.cluster.name, &error);
@@ -207,7 +225,7 @@ async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopi
     }
     let done = found.plan.clone();
     if !done.actions.is_empty() {
-        let seen = found.look_again(&topic, desired).await;
+        let seen = found.look_again(&topic, desired, &done.actions).await;
         let tended = match seen {
             Ok(()) => tend(context, topic, &mut found).await?,
             Err(error) => Outcome { topic, done: Err(error) },
@@ -286,25 +304,21 @@ async fn conclude(
         let message = format!("a change was sent to Kafka and is not seen yet: {}", notice::pending(&found.plan.actions));
         return hold(context, topic, knowledge, &Refusal::new(Reason::Progressing, message), drifted).await;
     }
-    // What changes in Kafka later is found by the sweep.
     match (&found.plan.refusal, step) {
         (Some(refusal), Some(Step::Wait { remaining, .. })) => {
             let status = status::status(topic, knowledge, &refusal.not_ready(), &now());
             tell_of_moves(context, topic, status, *remaining, drifted, &refusal.not_ready()).await?;
-            Ok(Next::After(reassignment::LOOK_AGAIN))
         }
-        (Some(refusal), Some(Step::Refuse(_))) if drifted.is_empty() => {
-            // Nobody says when a broker comes.
-            let next = if refusal.reason == Reason::NotEnoughBrokers { Next::After(LOOK_FOR_BROKERS) } else { Next::AwaitChange };
-            refuse(context, topic, knowledge, refusal, next).await
+        (Some(refusal), step) if found.plan.is_of_another_topic() || (matches!(step, Some(Step::Refuse(_))) && drifted.is_empty()) => {
+            refuse(context, topic, knowledge, refusal, found.next(context)).await?;
         }
-        (Some(refusal), _) if found.plan.is_of_another_topic() => refuse(context, topic, knowledge, refusal, Next::AwaitChange).await,
-        (Some(refusal), _) => tell_refusal(context, topic, knowledge, refusal, (drifted, Fate::Reverted)).await.map(|()| Next::AwaitChange),
+        (Some(refusal), _) => tell_refusal(context, topic, knowledge, refusal, (drifted, Fate::Reverted)).await?,
         (None, _) => {
             let status = status::status(topic, knowledge, &as_declared(), &now());
-            tell_of_drift(context, topic, status, drifted, Fate::Reverted, &as_declared()).await.map(|()| Next::AwaitChange)
+            tell_of_drift(context, topic, status, drifted, Fate::Reverted, &as_declared()).await?;
         }
     }
+    Ok(found.next(context))
 }
 
 /// Writes down, before anything is done, what a crash must not make us forget: the keys that become ours, and that the
@@ -343,13 +357,18 @@ async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     // Whoever lost its access to the cluster has not lost its data: a topic that it owned is not deleted by another.
     let owned = |rival: &Claim| rival.topic_id.is_some() && rival.topic_id == mine.topic_id;
     let rivals: Vec<_> = rivals(context, &mine).into_iter().filter(|rival| owned(rival) || may_use_its_cluster(context, rival)).collect();
-    if let Err(refusal) = release(context, &topic).await {
+    // Nobody would do that after the object is gone.
+    let Released { mut topic, done } = release(context, topic).await?;
+    if let Err(refusal) = done {
         match deletion::time_left(&topic, context.settings.deletion_timeout, Timestamp::now()) {
             Some(left) => {
                 report(context, &topic, Knowledge::Nothing, &reassignment::holds(&refusal).not_ready()).await?;
                 return Ok(Next::After(DELETE_AGAIN.min(left)));
             }
-            None => context.events.publish::<KafkaTopic>(&topic.metadata, "Delete", reassignment::abandoned(&refusal)).await,
+            None => {
+                context.events.publish::<KafkaTopic>(&topic.metadata, "Delete", reassignment::abandoned(&refusal)).await;
+                topic = reassignment::abandon(context, topic).await?;
+            }
         }
     }
     let parting = match deletion::decide(&topic, older_owner(&mine, &rivals), successor(&mine, &rivals)) {
@@ -382,24 +401,6 @@ async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
         Ok(_) => Ok(Next::AwaitChange),
         Err(error) => Err(error),
     }
-}
-
-/// Takes away what was set in Kafka while partitions move: nobody would after the object is gone. They go on to move.
-async fn release(context: &Context, topic: &KafkaTopic) -> Result<(), Refusal> {
-    if topic.spec.suspend || !reassignment::is_throttled(topic) {
-        return Ok(());
-    }
-    let cluster = cluster(context, topic)?;
-    let released = async {
-        let (connection, observed) = look(context, &cluster, topic, topic.kafka_name()).await?;
-        let ground = Ground { context, connection: &connection, rate: rate(&cluster) };
-        let mut config = observed.map(|observed| observed.config).unwrap_or_default();
-        reassignment::release(ground, topic, &mut config).await
-    };
-    released.await.map_err(|error: KafkaError| {
-        context.connections.failed(&cluster.name, &error);
-        Refusal::from(&error)
-    })
 }
 
 async fn remove(context: &Context, topic: &KafkaTopic, id: penstock_kafka::TopicId) -> Result<(), Refusal> {

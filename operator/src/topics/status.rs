@@ -55,8 +55,8 @@ pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statemen
         observed_generation: generation,
         topic_name: Some(topic.kafka_name().to_owned()),
         drift,
-        // What was begun stays known until nothing of it is left in Kafka.
-        reassignment: before.reassignment.clone(),
+        // What was begun stays known until nothing of it is left in Kafka; of a topic that is not ours, until we slow it down no more.
+        reassignment: before.reassignment.clone().filter(|begun| !matches!(knowledge, Knowledge::NotOurs) || begun.throttle.is_some()),
         conditions,
         ..KafkaTopicStatus::default()
     };
@@ -243,8 +243,9 @@ mod tests {
 
     #[test]
     fn what_is_begun_stays_known() {
-        let begun = json!({"startedAt": "2026-01-01T00:00:00Z", "from": 1, "to": 2, "partitions": 3, "remaining": 3});
-        let before = KafkaTopicStatus { reassignment: serde_json::from_value(begun).unwrap(), ..seen() };
+        let throttle = json!({"leaderReplicas": "0:1", "followerReplicas": "0:2"});
+        let begun = json!({"startedAt": "2026-01-01T00:00:00Z", "from": 1, "to": 2, "partitions": 3, "remaining": 3, "throttle": throttle});
+        let mut before = KafkaTopicStatus { reassignment: serde_json::from_value(begun).unwrap(), ..seen() };
         let down = Refusal::new(Reason::KafkaUnreachable, "nobody answers").not_ready();
         let (observed, lost) = (observed(), Knowledge::Missing { lost: None, recreation: None, managed: BTreeSet::new() });
         let seen = Knowledge::Seen { observed: &observed, managed: BTreeSet::new() };
@@ -252,6 +253,10 @@ mod tests {
             let name = format!("{knowledge:?}");
             assert_eq!(status(&topic(Some(&before)), knowledge, &down, &at(2)).reassignment, before.reassignment, "{name}");
         }
+        if let Some(begun) = &mut before.reassignment {
+            begun.throttle = None;
+        }
+        assert_eq!(status(&topic(Some(&before)), Knowledge::NotOurs, &down, &at(2)).reassignment, None);
     }
 
     #[test]

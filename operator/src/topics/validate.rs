@@ -10,7 +10,10 @@ use penstock_crds::{
     topic::{ConfigPolicy, check_topic_name},
 };
 
-use super::observe::{CLEANUP_POLICY, compacts};
+use super::{
+    observe::{CLEANUP_POLICY, compacts},
+    reassignment::REPLICAS,
+};
 use crate::{clusters::matches, refusal::Refusal};
 
 /// A topic that can be made.
@@ -34,15 +37,12 @@ pub struct ValidatedTopic {
     pub allow_key_moves: bool,
 }
 
-/// Keys by which a running reassignment throttles itself: whoever runs it takes them away again.
-pub(super) const OF_REASSIGNMENTS: [&str; 2] = ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
-
 impl ValidatedTopic {
     /// Whether a key is kept as it is declared.
     #[must_use]
     pub fn enforces(&self, key: &str) -> bool {
         let policy = self.config_policy.iter().find(|(pattern, _)| matches(pattern, key)).map(|(_, policy)| *policy);
-        policy.unwrap_or_default() == ConfigPolicy::Enforce && !OF_REASSIGNMENTS.contains(&key)
+        policy.unwrap_or_default() == ConfigPolicy::Enforce && !REPLICAS.contains(&key)
     }
 
     /// Whether only the last record of each key shall be kept.
@@ -70,7 +70,7 @@ pub fn validate(topic: &KafkaTopic, cluster: &KafkaClusterSpec) -> Result<Valida
         config_policy: spec.config_policy.clone(),
         allow_key_moves: spec.allow_key_moves,
     };
-    if let Some(key) = OF_REASSIGNMENTS.iter().find(|key| valid.config.contains_key(**key)) {
+    if let Some(key) = REPLICAS.iter().find(|key| valid.config.contains_key(**key)) {
         let message = format!("spec.config holds `{key}`, which belongs to running reassignments and is never set: remove it");
         return Err(Refusal::new(Reason::InvalidSpec, message));
     }

@@ -1,13 +1,15 @@
 //! Decides what to do about the number of copies that a topic's partitions have. Pure: no I/O, no clock.
 //!
-//! Nothing is begun while anything is under way for the topic, and what is under way is ours only where the object's status says so.
+//! Nothing is begun while anything is under way for the topic. What is under way for a partition is ours only where the object's status tells of
+//! a change to so many copies, and the partition had another number: what other tools move beside that is neither waited for nor cancelled.
 
 use std::collections::BTreeMap;
 
 use penstock_crds::{condition::Reason, topic::TopicReassignment};
+use penstock_kafka::OngoingReassignment;
 
 use super::{
-    copies::Replication,
+    copies::{Copies, Replication},
     placement::{Shortage, place},
     words,
 };
@@ -55,20 +57,26 @@ pub enum Step {
 /// tells of.
 #[must_use]
 pub fn decide(declared: Option<i16>, record: Option<&TopicReassignment>, seen: &Replication) -> Step {
-    let remaining = seen.ongoing().count();
-    let ours = record.filter(|record| seen.ongoing().all(|(_, ongoing)| i16::try_from(ongoing.target().len()) == Ok(record.to)));
+    let ongoing = seen.ongoing().count();
+    let ours: Vec<_> = seen.ongoing().filter(|(copies, ongoing)| record.is_some_and(|record| is_of(record, copies, ongoing))).collect();
     let is_declared = |factor: &i16| declared.is_none_or(|declared| declared == *factor);
-    match (ours, declared) {
-        (_, Some(to)) if remaining == 0 && !seen.factors().iter().all(is_declared) => begin(to, seen),
-        _ if remaining == 0 => Step::Rest,
-        (Some(ours), Some(declared)) if ours.to != declared => {
-            let partitions = seen.ongoing().map(|(copies, _)| copies.partition).collect();
-            Step::Cancel { partitions, from: ours.to, to: declared }
+    match (record.filter(|_| !ours.is_empty()), declared) {
+        (_, Some(to)) if ongoing == 0 && !seen.factors().iter().all(is_declared) => begin(to, seen),
+        _ if ongoing == 0 => Step::Rest,
+        (Some(record), Some(declared)) if record.to != declared => {
+            let partitions = ours.iter().map(|(copies, _)| copies.partition).collect();
+            Step::Cancel { partitions, from: record.to, to: declared }
         }
-        (Some(ours), _) => Step::Wait { remaining, refusal: words::progress(ours, remaining, seen) },
+        (Some(record), _) => Step::Wait { remaining: ours.len(), refusal: words::progress(record, &ours, seen) },
         (None, _) if seen.factors_to_come().iter().all(is_declared) => Step::Rest,
-        (None, _) => Step::Refuse(words::of_others(remaining, seen)),
+        (None, _) => Step::Refuse(words::of_others(ongoing, seen)),
     }
+}
+
+/// Whether what is under way for a partition is part of the change that the status tells of.
+fn is_of(record: &TopicReassignment, copies: &Copies, ongoing: &OngoingReassignment) -> bool {
+    let is_wanted = |brokers: &[i32]| i16::try_from(brokers.len()) == Ok(record.to);
+    is_wanted(&ongoing.target()) && !is_wanted(&copies.held)
 }
 
 fn begin(to: i16, seen: &Replication) -> Step {
@@ -89,7 +97,7 @@ fn begin(to: i16, seen: &Replication) -> Step {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-    use penstock_kafka::{BrokerInfo, OngoingReassignment, PartitionInfo};
+    use penstock_kafka::{BrokerInfo, PartitionInfo};
 
     use super::*;
 
@@ -106,7 +114,7 @@ mod tests {
             info.replicas = replicas.to_vec();
             info.isr = replicas.iter().copied().filter(|broker| !adding.contains(broker)).collect();
             let is_moving = !adding.is_empty() || !removing.is_empty();
-            super::super::copies::Copies::new(info, is_moving.then(|| OngoingReassignment::new(replicas, adding, removing)))
+            Copies::new(info, is_moving.then(|| OngoingReassignment::new(replicas, adding, removing)))
         });
         Replication { partitions: copies.collect(), brokers: [1, 2].map(broker).to_vec(), seed: 0 }
     }
@@ -118,6 +126,7 @@ mod tests {
         const GROWING: (&[i32], &[i32], &[i32]) = (&[1, 2], &[2], &[]);
         const SHRINKING: (&[i32], &[i32], &[i32]) = (&[1, 2], &[], &[2]);
         const MOVING: (&[i32], &[i32], &[i32]) = (&[1, 2], &[2], &[1]);
+        const BOTH_MOVING: (&[i32], &[i32], &[i32]) = (&[1, 2, 3], &[3], &[2]);
         let begin = |from, to, targets: &[(i32, &[i32])]| {
             let targets = targets.iter().map(|(partition, brokers)| (*partition, brokers.to_vec())).collect();
             Some(Step::Begin(Assignment { from, to, targets }))
@@ -148,6 +157,31 @@ mod tests {
             ("another tool's", Some(1), None, seen(&[GROWING]), None, Some((Reason::ReassignmentOfOthers, "moves 1 of"))),
             ("another tool's, as declared", Some(2), None, seen(&[GROWING]), rest(), None),
             ("another tool's, to other brokers", Some(1), None, seen(&[MOVING]), rest(), None),
+            ("another tool's to as many, instead of ours", Some(1), Some(record(2, 1)), seen(&[MOVING]), rest(), None),
+            (
+                "another tool's beside ours",
+                Some(2),
+                Some(record(1, 2)),
+                seen(&[GROWING, BOTH_MOVING]),
+                None,
+                Some((Reason::Reassigning, "1 of 2 partitions")),
+            ),
+            (
+                "another tool's stays when ours is set back",
+                Some(1),
+                Some(record(1, 2)),
+                seen(&[GROWING, BOTH_MOVING]),
+                cancel(&[0], 2, 1),
+                None,
+            ),
+            (
+                "ours is not cancelled anew for another tool's",
+                Some(1),
+                Some(record(1, 2)),
+                seen(&[ONE, BOTH_MOVING]),
+                None,
+                Some((Reason::ReassignmentOfOthers, "moves 1 of")),
+            ),
             (
                 "another tool's in place of ours",
                 Some(2),

@@ -16,21 +16,28 @@ mod words;
 
 use std::time::Duration;
 
-use penstock_crds::{KafkaTopic, topic::TopicReassignment};
+use penstock_crds::{KafkaTopic, KafkaTopicStatus, topic::TopicReassignment};
 use penstock_kafka::Error as KafkaError;
 
 pub use self::{
-    begin::{begin, cancel, keep_up, reassign},
+    begin::{begin, cancel, goes_on, keep_up, reassign},
     decide::{Assignment, Step},
-    end::{end, release},
+    end::{abandon, end, unthrottle},
     look::{Seen, look},
+    throttle::REPLICAS,
     throttled::Throttled,
     words::{abandoned, begun, cancelled, holds, pending, pending_cancel},
 };
-use crate::{clusters::ClusterConnection, context::Context};
+use crate::{
+    clusters::ClusterConnection,
+    context::Context,
+    status::{self as written, Error},
+};
 
 /// The pause before one looks again at a topic whose partitions move.
-pub const LOOK_AGAIN: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+/// The pause before one looks again whether what is in the way is gone.
+const LOOK_FOR_OTHERS: Duration = Duration::from_secs(15);
 
 /// The Kafka cluster on which partitions move.
 #[derive(Clone, Copy)]
@@ -55,6 +62,12 @@ pub struct Outcome {
 #[must_use]
 pub fn record(topic: &KafkaTopic) -> Option<&TopicReassignment> {
     topic.status.as_ref()?.reassignment.as_ref()
+}
+
+/// Writes down the change that the status shall tell of.
+async fn write(context: &Context, topic: KafkaTopic, record: Option<TopicReassignment>) -> Result<KafkaTopic, Error> {
+    let status = KafkaTopicStatus { reassignment: record, ..topic.status.clone().unwrap_or_default() };
+    Ok(written::write(context, &topic, topic.status.as_ref(), &status).await?.unwrap_or(topic))
 }
 
 /// Whether something was set in Kafka for it that must be taken away before the object goes.

@@ -11,7 +11,7 @@ use super::{copies::Replication, decide::Assignment};
 
 /// The rate at which leaders send and followers take in what is throttled.
 pub const RATES: [&str; 2] = ["leader.replication.throttled.rate", "follower.replication.throttled.rate"];
-/// The topic's keys that say what is throttled.
+/// The topic's keys that say what is throttled while partitions move. Whoever moves them sets these and takes them away again: nobody declares them.
 pub const REPLICAS: [&str; 2] = ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
 /// The longest list of replicas; where it would be longer, all of the topic are throttled.
 const MAX_LIST: usize = 4096;
@@ -54,12 +54,13 @@ pub fn is_foreign_rate(found: &BTreeMap<String, String>, ours: &BTreeSet<i64>) -
     found.values().any(|rate| rate.parse().ok().is_none_or(|rate: i64| !ours.contains(&rate)))
 }
 
-/// Those keys of the topic that are to be taken away: they have the value that we gave them.
+/// Those keys of the topic that are to be taken away: they have the value that we gave them, or are not seen, since an attempt to set them
+/// may have come through that nobody answered.
 #[must_use]
 pub fn lists_to_lift(config: &BTreeMap<String, String>, ours: &ReassignmentThrottle) -> BTreeSet<String> {
     lists(ours)
         .into_iter()
-        .filter(|(key, value)| config.get(*key).is_some_and(|found| found == value))
+        .filter(|(key, value)| config.get(*key).is_none_or(|found| found == value))
         .map(|(key, _)| key.to_owned())
         .collect()
 }
@@ -109,10 +110,11 @@ mod tests {
     fn what_others_set_is_left_alone() {
         let [leader, follower] = REPLICAS;
         for (config, foreign, lifted) in [
-            (pairs(&[]), None, vec![]),
+            (pairs(&[]), None, vec![leader, follower]),
             (pairs(&[(leader, "0:1"), (follower, "0:2")]), None, vec![leader, follower]),
             (pairs(&[(leader, "0:1"), (follower, "*")]), Some(follower), vec![leader]),
-            (pairs(&[(leader, "0:2")]), Some(leader), vec![]),
+            (pairs(&[(leader, "0:2")]), Some(leader), vec![follower]),
+            (pairs(&[(leader, "0:2"), (follower, "*")]), Some(leader), vec![]),
         ] {
             assert_eq!(foreign_list(&config, Some(&ours())), foreign, "{config:?}");
             let lifted: BTreeSet<String> = lifted.into_iter().map(str::to_owned).collect();

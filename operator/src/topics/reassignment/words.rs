@@ -5,18 +5,22 @@ use std::{collections::BTreeSet, fmt::Display};
 use penstock_crds::{condition::Reason, topic::TopicReassignment};
 use penstock_kafka::OngoingReassignment;
 
-use super::{copies::Replication, decide::Assignment};
+use super::{
+    copies::{Copies, Replication},
+    decide::Assignment,
+};
 use crate::{events::Notice, refusal::Refusal, topics::notice::Cause};
 
-/// How far ours is.
-pub(super) fn progress(ours: &TopicReassignment, remaining: usize, seen: &Replication) -> Refusal {
+/// How far ours is. `left`: the partitions for which it has not ended.
+pub(super) fn progress(ours: &TopicReassignment, left: &[(&Copies, &OngoingReassignment)], seen: &Replication) -> Refusal {
+    let remaining = left.len();
     let mut message = format!(
         "the replication factor changes from {} to {}: {remaining} of {} partitions are left",
         ours.from,
         ours.to,
         ours.partitions.max(i32::try_from(remaining).unwrap_or(i32::MAX)),
     );
-    let down: BTreeSet<i32> = seen.ongoing().flat_map(|(_, ongoing)| needed(ongoing)).filter(|id| !seen.is_up(*id)).collect();
+    let down: BTreeSet<i32> = left.iter().flat_map(|(_, ongoing)| needed(ongoing)).filter(|id| !seen.is_up(*id)).collect();
     if !down.is_empty() {
         message.push_str(&format!(
             ", some of them for brokers that are down: {}. Start those, or set spec.replicationFactor back",
@@ -101,7 +105,8 @@ pub fn holds(why: &Refusal) -> Refusal {
 #[must_use]
 pub fn abandoned(why: &Refusal) -> Notice {
     let message = format!(
-        "the throttle of its reassignment was left in Kafka, because it could not be taken away: {why}. Un-set leader and          follower.replication.throttled.replicas of the topic, and leader and follower.replication.throttled.rate of all brokers"
+        "the throttle of its reassignment was left in Kafka, because it could not be taken away: {why}. Un-set leader and \
+         follower.replication.throttled.replicas of the topic, and leader and follower.replication.throttled.rate of all brokers"
     );
     Notice::warning("Left", message)
 }
