@@ -153,9 +153,11 @@ pub struct TopicRecreation {
     pub lost_topic_id: String,
     /// The partitions that Kafka was asked for; absent: the broker's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub partitions: Option<i32>,
     /// The copies of each that Kafka was asked for; absent: the broker's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub replication_factor: Option<i16>,
     /// The configuration that Kafka was asked to set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -183,10 +185,13 @@ pub struct TopicHealth {
     /// When it was seen. What changes for the better, or is as bad as before, is told two minutes later at the earliest.
     pub seen_at: Time,
     /// Partitions some of whose replicas are not in sync.
+    #[schemars(range(min = 0))]
     pub under_replicated: i32,
     /// Partitions with fewer replicas in sync than `min.insync.replicas`: they take nothing from producers with `acks=all`.
+    #[schemars(range(min = 0))]
     pub under_min_isr: i32,
     /// Partitions without a leader: they can be neither written nor read.
+    #[schemars(range(min = 0))]
     pub offline: i32,
 }
 
@@ -197,12 +202,16 @@ pub struct TopicReassignment {
     /// When it began.
     pub started_at: Time,
     /// The copies that each partition had; the smallest number where they differed.
+    #[schemars(range(min = 0))]
     pub from: i16,
     /// The copies that each partition shall have.
+    #[schemars(range(min = 1))]
     pub to: i16,
     /// How many partitions it changes.
+    #[schemars(range(min = 0))]
     pub partitions: i32,
     /// For how many of them it has not ended.
+    #[schemars(range(min = 0))]
     pub remaining: i32,
     /// What was set in Kafka to slow it down, and is taken away at its end; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -215,6 +224,7 @@ pub struct TopicReassignment {
 pub struct ReassignmentThrottle {
     /// The rate that was set for all brokers; absent: another tool has set one, which counts and is left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub bytes_per_second: Option<i64>,
     /// The topic's `leader.replication.throttled.replicas`.
     pub leader_replicas: String,
