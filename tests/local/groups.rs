@@ -46,46 +46,6 @@ async fn are_left(admin: &TopicAdmin, group: &str, protocol: GroupProtocol, memb
     .await
 }
 
-async fn is_forgotten(admin: &TopicAdmin, group: &str) -> Result<bool> {
-    Ok(admin.offsets_of_groups(&[group]).await?.remove(group).ok_or("no such group")??.is_empty())
-}
-
-/// A commit alone does not keep what a classic group has committed once its members have left.
-#[tokio::test]
-async fn what_is_renewed_outlives_the_retention_of_groups_without_members() -> Result {
-    let forgetful = [("offsets.retention.minutes", "1"), ("offsets.retention.check.interval.ms", "1000")];
-    let properties = forgetful.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let brokers = Brokers::start(1, BrokerSettings { properties, ..BrokerSettings::default() }).await?;
-    let connection = ConnectionSettings::new(brokers.bootstrap())?;
-    let admin = TopicAdmin::new(&connection)?;
-    for (_, created) in admin.create(&[NewTopic::new(TOPIC).with_partitions(2)]).await? {
-        created?;
-    }
-    admin.wait_until_visible(TOPIC, 2, LIMIT).await?;
-    let renewed = [("classic", GroupProtocol::Classic), ("consumer", GroupProtocol::Consumer)];
-    for (group, protocol) in renewed.into_iter().chain([("witness", GroupProtocol::Classic)]) {
-        let both = members(&connection, &admin, group, protocol).await?;
-        are_left(&admin, group, protocol, both).await?;
-        commit(&admin, group, 0).await?;
-    }
-    until("the broker forgets the group that nobody visits", LIMIT, async || {
-        if is_forgotten(&admin, "witness").await? {
-            return Ok(());
-        }
-        commit(&admin, "witness", 0).await?;
-        for (group, _) in renewed {
-            admin.renew_idle_group(group, &[GroupOffset::new(TOPIC, 0, 0)]).await?;
-        }
-        Err("it is still known".into())
-    })
-    .await?;
-    for (group, protocol) in renewed {
-        assert!(!is_forgotten(&admin, group).await?, "{group}");
-        assert_eq!(admin.group_members(group, protocol).await?, [], "{group}: nobody stays");
-    }
-    Ok(())
-}
-
 #[tokio::test]
 async fn only_members_commit_while_there_are_any_and_only_in_partitions_that_exist() -> Result {
     let properties = [("offsets.retention.minutes".to_owned(), RETENTION.0.to_owned())].into();
