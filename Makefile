@@ -127,7 +127,7 @@ test: ## everything: format, lints, unit tests, docs, end-to-end tests on a clus
 	show "cluster, Kafka, images"
 	step "brokers and workers without a cluster" $(LOCAL) -- --test-threads=6
 	step "compiling the end-to-end tests" $(E2E) --test faults --no-run --quiet
-	step "end-to-end tests" $(CLUSTER) exec -- $(E2E) -- --test-threads=12 $(ARGS)
+	step "end-to-end tests" $(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)
 	begin $(CHAOS) --runs 3 --seconds 30 --no-seeded $(CHAOS_WITHOUT)
 	step "end-to-end tests with faults" $(CLUSTER) exec -- $(FAULTS) -- --test-threads=1 $(ARGS)
 	show "workers and brokers that are broken"

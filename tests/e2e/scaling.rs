@@ -4,7 +4,6 @@
 
 mod growth;
 mod mistakes;
-mod quota;
 mod renewal;
 mod slow;
 
