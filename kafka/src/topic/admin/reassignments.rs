@@ -25,7 +25,7 @@ impl TopicAdmin {
     /// # Errors
     /// The call as a whole failed; see [`TopicAdmin`].
     pub async fn reassignments(&self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, OngoingReassignment>> {
-        check(partitions)?;
+        check(partitions.iter())?;
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -50,7 +50,7 @@ impl TopicAdmin {
     }
 
     async fn alter(&self, targets: BTreeMap<TopicPartition, Option<Vec<i32>>>) -> Result<PerPartition<()>> {
-        targets.keys().try_for_each(|partition| validate_topic_name(&partition.topic))?;
+        check(targets.keys())?;
         if targets.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -105,6 +105,6 @@ impl TopicAdmin {
     }
 }
 
-fn check(partitions: &[TopicPartition]) -> Result<()> {
-    partitions.iter().try_for_each(|partition| validate_topic_name(&partition.topic))
+fn check<'a>(mut partitions: impl Iterator<Item = &'a TopicPartition>) -> Result<()> {
+    partitions.try_for_each(|partition| validate_topic_name(&partition.topic))
 }
