@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod api;
+mod broker_stopped;
 mod chart;
 mod coffee;
 mod commerce;

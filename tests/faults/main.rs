@@ -3,7 +3,6 @@
 #![allow(missing_docs, reason = "a test's name says what it shows")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
-mod broker_stopped;
 mod chart;
 mod kafka_down;
 mod malformed;

@@ -15,6 +15,7 @@ use penstock_kafka::{ClusterDescription, ConnectionSettings, TopicAdmin};
 use super::classes::Classes;
 use super::folder::Folder;
 use super::properties::{self, Ports};
+use super::storage::Storage;
 use super::{Process, ports};
 use crate::cluster::command::{output, wait_until};
 use crate::cluster::layout::Cache;
@@ -95,8 +96,8 @@ impl Brokers {
         files::write(&log4j, properties::LOG4J)?;
         let BrokerSettings { heap_megabytes, is_measured, core, .. } = settings;
         let java = Java { jars: cache.jars(), classes: Classes::find(&cache)?, log4j, heap_megabytes, is_measured, core };
-        let ports = choose_ports(count)?;
-        try_join_all((0..count).map(|id| prepare(&java, id, &ports, &settings, folder.path()))).await?;
+        let (storage, ports) = (Storage::find(&cache)?, choose_ports(count)?);
+        try_join_all((0..count).map(|id| prepare(&java, &storage, id, &ports, &settings, folder.path()))).await?;
         let mut all = Vec::with_capacity(count);
         for (id, ports) in ports.into_iter().enumerate() {
             all.push(Broker::start(&java, id, ports, home(folder.path(), id))?);
@@ -272,14 +273,18 @@ fn home(folder: &Path, id: usize) -> PathBuf {
 }
 
 /// Writes a broker's settings and formats its storage.
-async fn prepare(java: &Java, id: usize, ports: &[Ports], settings: &BrokerSettings, folder: &Path) -> Result<()> {
+async fn prepare(java: &Java, storage: &Storage, id: usize, ports: &[Ports], settings: &BrokerSettings, folder: &Path) -> Result<()> {
     let home = home(folder, id);
     let own = ports.get(id).map(|ports| ports.client).unwrap_or_default();
     let advertised = settings.advertised.get(id).copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], own)));
     let data = settings.data.get(id).cloned().unwrap_or_else(|| home.join("data"));
     let file = home.join("server.properties");
     files::write(&file, &properties::text(id, ports, advertised, &data, &settings.properties))?;
+    if storage.is_kept() {
+        return storage.format(CLUSTER_ID, id, &data);
+    }
     let mut format = java.command(128);
     format.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]).arg(&file);
-    output(&mut format.into(), START_LIMIT).await.map(drop)
+    output(&mut format.into(), START_LIMIT).await?;
+    storage.keep(&data)
 }

@@ -17,6 +17,17 @@ use crate::cluster::{Result, packages};
 /// How long a broker may take to write its classes.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// What names these jars and this Java: with others, what was kept of them does not hold.
+pub(super) fn version(cache: &Cache) -> Result<String> {
+    let java = packages::program("java").and_then(|java| std::fs::canonicalize(java).ok()).unwrap_or_else(|| "java".into());
+    let mut hash = Sha256::new();
+    for file in [java, cache.kafka().join("pom.xml")] {
+        let found = std::fs::metadata(&file).map_err(at("look at", &file))?;
+        hash.update(format!("{}:{}:{:?};", file.display(), found.len(), found.modified().ok()));
+    }
+    Ok(short_hex(&hash.finalize()))
+}
+
 /// The archive of these jars and this Java.
 #[derive(Debug)]
 pub(super) struct Classes {
@@ -27,14 +38,7 @@ pub(super) struct Classes {
 impl Classes {
     /// Looks for it.
     pub fn find(cache: &Cache) -> Result<Self> {
-        // Another Java, or other jars, are loaded otherwise. Java would not use the archive then.
-        let java = packages::program("java").and_then(|java| std::fs::canonicalize(java).ok()).unwrap_or_else(|| "java".into());
-        let mut hash = Sha256::new();
-        for file in [java, cache.kafka().join("pom.xml")] {
-            let found = std::fs::metadata(&file).map_err(at("look at", &file))?;
-            hash.update(format!("{}:{}:{:?};", file.display(), found.len(), found.modified().ok()));
-        }
-        let archive = cache.kafka().join(format!("classes-{}.jsa", short_hex(&hash.finalize())));
+        let archive = cache.kafka().join(format!("classes-{}.jsa", version(cache)?));
         Ok(Self { is_there: archive.is_file(), archive })
     }
 

@@ -17,6 +17,7 @@ pub mod ports;
 mod process;
 mod properties;
 mod schemathesis;
+mod storage;
 mod usage;
 mod worker;
 
