@@ -86,20 +86,20 @@ shell: ## a shell beside the demo's cluster, with kubectl, helm, kind and docker
 	@$(call need,$(RUST))
 	$(CLUSTER) exec -- bash
 
-# Each step runs in a session of its own, so that an interrupt ends it as a whole and the cluster is still taken down. What is begun
-# beside a step is shown after it: the cluster comes up beside the first, and what needs no cluster runs beside what waits for one.
+# Each step runs in a session of its own, so that an interrupt ends it as a whole and the cluster is still taken down. The cluster
+# comes up beside the first step; not beside tests with brokers, whose time would go to it where it has to be compiled first.
 test: export PENSTOCK_CLUSTER := $(TEST_CLUSTER)
 test: ## everything: format, lints, unit tests, docs, end-to-end tests on a cluster of their own
 	@$(call need,$(PLATFORM))
-	log=$$(mktemp); shown=$$(mktemp); pid=; beside=; name=
+	log=$$(mktemp); up=$$(mktemp); pid=; upping=; name=
 	finish() {
 	  code=$$?
 	  trap '' INT TERM HUP; trap - EXIT
 	  set +e
-	  for session in $$pid $$beside; do { kill -TERM -- "-$$session"; wait "$$session"; } 2>/dev/null; done
+	  for session in $$pid $$upping; do { kill -TERM -- "-$$session"; wait "$$session"; } 2>/dev/null; done
 	  $(CLUSTER) down || code=1
 	  read -r passed failed < <(awk '/^test result:/ {p += $$4; f += $$6} END {print p + 0, f + 0}' "$$log")
-	  rm -f "$$log" "$$shown"
+	  rm -f "$$log" "$$up"
 	  case $$code in 0) ;; 130 | 143) echo "make test: interrupted at: $$name" >&2 ;; *) echo "make test: failed at: $$name" >&2 ;; esac
 	  [ "$$code" = 0 ] || [ "$$failed" != 0 ] || failed=1
 	  echo "$$passed passed, $$failed failed"
@@ -113,24 +113,15 @@ test: ## everything: format, lints, unit tests, docs, end-to-end tests on a clus
 	  wait "$$pid"
 	  pid=
 	}
-	begin() {
-	  begun=$$SECONDS
-	  setsid "$$@" >"$$shown" 2>&1 & beside=$$!
-	}
-	show() {
-	  step "$$1, begun at $${begun}s" tail -n +1 -f --pid="$$beside" "$$shown"
-	  ended=$$beside; beside=; wait "$$ended"
-	}
-	begin $(MAKE) up
+	setsid $(MAKE) up >"$$up" 2>&1 & upping=$$!
 	step "format, lints, unit tests, docs" $(MAKE) check
-	show "cluster, Kafka, images"
-	step "compiling the other tests" $(E2E) --test faults --test local --no-run --quiet
-	begin $(LOCAL) -- --test-threads=4
+	step "cluster, Kafka, images, begun at 0s" tail -n +1 -f --pid="$$upping" "$$up"
+	ended=$$upping; upping=; wait "$$ended"
+	step "brokers and workers without a cluster" $(LOCAL) -- --test-threads=6
+	step "workers and brokers that are broken" $(CHAOS) --runs 3 --seconds 30 --no-seeded $(CHAOS_WITHOUT)
+	step "compiling the end-to-end tests" $(E2E) --test faults --no-run --quiet
 	step "end-to-end tests" $(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)
-	show "brokers and workers without a cluster"
-	begin $(CHAOS) --runs 3 --seconds 30 --no-seeded $(CHAOS_WITHOUT)
 	step "end-to-end tests with faults" $(CLUSTER) exec -- $(FAULTS) -- --test-threads=1 $(ARGS)
-	show "workers and brokers that are broken"
 	name="taking the cluster down"
 
 check: ## the part of `make test` that needs no cluster

@@ -110,7 +110,8 @@ impl Fleet {
         let spec = WorkerSpec { number, name: name.clone(), admin_port, ..self.template.clone() };
         let file = self.folder.join(format!("worker-{number}.json"));
         fs::write(&file, serde_json::to_vec(&spec)?)?;
-        let mut command = Command::new(std::env::current_exe()?);
+        // This program itself, also where its file was replaced since, as cargo does.
+        let mut command = Command::new(format!("/proc/{}/exe", std::process::id()));
         command.arg("worker").arg("--spec").arg(&file);
         command.env("POD_NAME", name).env("POD_NAMESPACE", "chaos");
         Ok(Process::start(&format!("worker {number}"), &command, &self.folder.join(format!("worker-{number}.log")), None)?)

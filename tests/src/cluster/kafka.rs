@@ -19,7 +19,9 @@ pub(crate) const BROKERS: &str = "penstock.dev/brokers";
 pub(crate) const FIRST_NODE_PORT: u16 = 30092;
 /// How many brokers the manifest has node ports for.
 pub(crate) const MOST_BROKERS: usize = 3;
-/// The heap of brokers that whole suites use.
+/// What a broker that whole suites use asks the node for.
+pub(crate) const CPU: &str = "100m";
+/// Its heap.
 pub(crate) const HEAP: &str = "-Xms256m -Xmx384m";
 const CLUSTER_ID: &str = "cGVuc3RvY2sta2Fma2EtMQ";
 
@@ -110,8 +112,17 @@ async fn apply(site: &Site, image: &str, size: KafkaSize) -> Result<()> {
     let filled = site.instance.root().join("kafka.yaml");
     let mut ports = [0; MOST_BROKERS];
     ports.iter_mut().zip(FIRST_NODE_PORT..).for_each(|(port, number)| *port = number);
-    let kafka =
-        Manifest { namespace: NAMESPACE, labels: &[], image, size, cluster_id: CLUSTER_ID, heap: HEAP, settings: &[], ports: Some(ports) };
+    let kafka = Manifest {
+        namespace: NAMESPACE,
+        labels: &[],
+        image,
+        size,
+        cluster_id: CLUSTER_ID,
+        cpu: CPU,
+        heap: HEAP,
+        settings: &[],
+        ports: Some(ports),
+    };
     files::write(&filled, &kafka.text()?)?;
     let mut command = site.command("kubectl");
     command.args(["apply", "-f"]).arg(&filled);
@@ -128,7 +139,9 @@ pub(crate) struct Manifest<'a> {
     pub size: KafkaSize,
     /// By which clients tell one Kafka from another.
     pub cluster_id: &'a str,
-    /// The options of Java for it.
+    /// What each broker asks the node for.
+    pub cpu: &'a str,
+    /// The options of Java for its heap.
     pub heap: &'a str,
     /// What the brokers are set to beside what all are, or otherwise.
     pub settings: &'a [(&'a str, &'a str)],
@@ -151,6 +164,7 @@ impl Manifest<'_> {
             ("{{IMAGE}}", self.image.to_owned()),
             ("{{BROKERS}}", self.size.brokers().to_string()),
             ("{{CLUSTER_ID}}", self.cluster_id.to_owned()),
+            ("{{CPU}}", self.cpu.to_owned()),
             ("{{HEAP}}", self.heap.to_owned()),
             ("{{SETTINGS}}", settings.join("\n    ")),
             ("{{NODE_PORTS}}", ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
@@ -204,6 +218,7 @@ mod tests {
             image: "apache/kafka:1",
             size: KafkaSize::Three,
             cluster_id: "id",
+            cpu: "1m",
             heap: "-Xmx1m",
             settings: &[("offsets.retention.minutes", "1"), ("log.segment.bytes", "2")],
             ports: Some([31001, 31007, 31003]),

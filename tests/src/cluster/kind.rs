@@ -25,6 +25,10 @@ pub(crate) async fn create(site: &Site, node_image: Option<&str>) -> Result<()> 
         command.args(["--image", image]);
     }
     logged("kind create cluster", command, &site.instance.log("kind-create")).await?;
+    // Two by default, each of which asks the one node for a tenth of a core.
+    let mut one = site.command("kubectl");
+    one.args(["-n", "kube-system", "scale", "deployment/coredns", "--replicas=1"]);
+    output(&mut one, SHORT).await?;
     let mut names = site.command("kubectl");
     names.args(["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s"]);
     logged("cluster DNS", names, &site.instance.log("coredns")).await

@@ -1,7 +1,10 @@
 //! A Kafka of a test's own, for what the one that all share cannot show: other settings, or more brokers. It goes with the test that
 //! asked for it. Several may run side by side.
 
-use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    time::Duration,
+};
 
 use futures::FutureExt;
 use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Service};
@@ -13,7 +16,7 @@ use penstock_crds::KafkaCluster;
 use penstock_kafka::{ConnectionSettings, TopicAdmin};
 use serde_json::{Value, json};
 
-use super::{LABEL_TEST, LIMIT, Result, Scene, Waiting, install, until};
+use super::{LABEL_TEST, Result, Scene, Waiting, install, until};
 use crate::cluster::{
     KafkaSize, Tool,
     kafka::{HEAP, MOST_BROKERS, Manifest},
@@ -21,8 +24,13 @@ use crate::cluster::{
 
 /// Another one than that of the Kafka that all share.
 const CLUSTER_ID: &str = "cGVuc3RvY2sta2Fma2EtMg";
-/// The heap of a broker that one test alone uses.
+/// What such a broker asks the node for: others wait for what is left.
+const CPU: &str = "30m";
+/// Its heap.
 const SMALL_HEAP: &str = "-Xms128m -Xmx256m";
+
+/// How long brokers may take to start: three Javas at once, beside other tests on a busy machine.
+const START: Duration = Duration::from_secs(300);
 
 /// A test's place at a Kafka of its own.
 pub struct OwnKafka {
@@ -55,6 +63,7 @@ impl Scene {
         let outcome = AssertUnwindSafe(run).catch_unwind().await;
         if !matches!(outcome, Ok(Ok(()))) {
             own.scene.report().await;
+            Self::at(&own.namespace).await?.report().await;
         }
         let forgotten = own.forget().await;
         match outcome {
@@ -69,7 +78,8 @@ impl Scene {
         let (image, address) = self.cluster.kafka_ground().await?;
         let heap = if size == KafkaSize::One { SMALL_HEAP } else { HEAP };
         let labels = &[(LABEL_TEST, self.namespace.as_str())];
-        let manifest = Manifest { namespace: &namespace, labels, image: &image, size, cluster_id: CLUSTER_ID, heap, settings, ports: None };
+        let manifest =
+            Manifest { namespace: &namespace, labels, image: &image, size, cluster_id: CLUSTER_ID, cpu: CPU, heap, settings, ports: None };
         let mut addresses = objects(&manifest)?;
         addresses.retain(|object| object["kind"] == "Namespace" || object["kind"] == "Service");
         self.apply_all(&namespace, &addresses).await?;
@@ -146,7 +156,7 @@ impl OwnKafka {
     }
 
     async fn are_up(&self, count: usize) -> Result {
-        until(&format!("{count} brokers are up"), LIMIT, async || {
+        until(&format!("{count} brokers are up"), START, async || {
             let up = self.scene.admin.live_brokers().await?.len();
             if up == count { Ok(()) } else { Err(Waiting::from(format!("{up}"))) }
         })
