@@ -11,6 +11,7 @@ use crate::{
     health::Health,
     metrics::Metrics,
     settings::Settings,
+    superseded::Superseded,
     topics::{HealthBook, Throttled},
     watch::{Lookup, Watch, Watched},
 };
@@ -33,6 +34,8 @@ pub struct Context {
     pub health: Arc<Health>,
     /// The watches that all controllers share.
     pub watches: Watches,
+    /// Versions of objects that were replaced, though caches may still show them.
+    pub superseded: Superseded,
     /// Which topics need the throttle of their Kafka cluster.
     pub throttled: Throttled,
 }

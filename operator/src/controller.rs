@@ -15,7 +15,7 @@ use futures::{
     Stream, StreamExt,
     stream::{self, BoxStream, FuturesUnordered},
 };
-use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, runtime::reflector::ObjectRef};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -39,7 +39,7 @@ pub const FEW: usize = 32;
 /// How many, where their requests are sent together.
 pub const MANY: usize = 256;
 
-/// The pause before a reconcile is repeated that found its object outdated: the cache has the newer one by then.
+/// The pause before an object is looked at again that the cache shows outdated: it has the newer one by then.
 const CACHE_LAG: Duration = Duration::from_millis(250);
 /// How often in a row that is believed. Then it is the watch that lags behind, and asking again changes nothing.
 const LAGS: u32 = 2;
@@ -111,6 +111,7 @@ where
     let (mut queue, mut triggers, mut running) = (Queue::default(), stream::select_all(triggers), FuturesUnordered::new());
     let work = async |object: ObjectRef<Guarded<K>>| {
         let pause = match store.get(&object) {
+            Some(found) if context.superseded.has(found.meta()) => Some(CACHE_LAG),
             Some(found) => attempt(found, Arc::clone(&context), &reconcile, &failures).await,
             None => {
                 failures.forget(object.namespace.as_deref(), &object.name);

@@ -8,6 +8,7 @@
 //! | [`context`], [`settings`] | what every reconciler may use; what the operator is started with |
 //! | [`command_line`], [`import`] | what the binary is asked to do; printing objects for topics that others made |
 //! | [`status`], [`refusal`] | how an object's status is written; why something cannot be as declared |
+//! | [`superseded`] | which versions of objects a write has replaced, whatever a cache shows |
 //! | [`events`], [`metrics`], [`health`], [`http`], [`telemetry`] | how the operator tells what it does |
 //! | [`batch`] | many questions about topics, sent in one request |
 //! | [`backoff`], [`shutdown`] | when to try again; how to end |
@@ -31,6 +32,7 @@ pub mod scaling;
 pub mod settings;
 pub mod shutdown;
 pub mod status;
+pub mod superseded;
 pub mod telemetry;
 pub mod topics;
 pub mod watch;

@@ -18,6 +18,7 @@ use crate::{
     pipelines,
     settings::Settings,
     shutdown,
+    superseded::Superseded,
     topics::{self, kafka_name},
 };
 
@@ -72,6 +73,7 @@ fn context(client: Client, settings: Settings) -> Arc<Context> {
         settings,
         health,
         watches,
+        superseded: Superseded::default(),
         throttled: topics::Throttled::default(),
     })
 }

@@ -1,6 +1,7 @@
 //! Writes the status of an object: only where it differs from what is there, and only over the version that it was
 //! derived from, so that a status derived from an outdated object never replaces a newer one.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Resource,
     api::{Patch, PatchParams},
@@ -41,10 +42,23 @@ where
     let patch = serde_json::json!({"metadata": {"resourceVersion": meta.resource_version}, "status": difference});
     let params = PatchParams { field_manager: Some(name::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match api.patch_status(meta.name.as_deref().unwrap_or_default(), &params, &Patch::Merge(patch)).await {
-        Ok(object) => Ok(Some(object)),
-        Err(error) if is_outdated(&error) => Err(Error::Outdated),
-        Err(error) => Err(Error::Kubernetes(error)),
+        Ok(written) => {
+            context.superseded.by(meta, written.meta());
+            Ok(Some(written))
+        }
+        Err(error) => Err(refused(context, meta, error)),
     }
+}
+
+/// Why a write over this version was not done. The version is noted where there is a newer one.
+pub fn refused(context: &Context, meta: &ObjectMeta, error: kube::Error) -> Error {
+    if !is_outdated(&error) {
+        return Error::Kubernetes(error);
+    }
+    if matches!(&error, kube::Error::Api(status) if status.code == 409) {
+        context.superseded.refused(meta);
+    }
+    Error::Outdated
 }
 
 /// Whether the object is gone, or not the version that was meant.

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     context::Context,
-    status::{Error, is_outdated},
+    status::{Error, refused},
 };
 
 /// Whether our finalizer is on the object.
@@ -36,8 +36,10 @@ pub async fn set(context: &Context, topic: KafkaTopic, wanted: bool) -> Result<K
     let patch = json!({"metadata": {"resourceVersion": topic.resource_version(), "finalizers": finalizers}});
     let params = PatchParams { field_manager: Some(name::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match api.patch(&topic.name_any(), &params, &Patch::Merge(patch)).await {
-        Ok(topic) => Ok(topic),
-        Err(error) if is_outdated(&error) => Err(Error::Outdated),
-        Err(error) => Err(Error::Kubernetes(error)),
+        Ok(written) => {
+            context.superseded.by(&topic.metadata, &written.metadata);
+            Ok(written)
+        }
+        Err(error) => Err(refused(context, &topic.metadata, error)),
     }
 }
