@@ -1,6 +1,6 @@
 //! Topics grow safely: what comes into new partitions is not skipped, also with `startFrom: Latest`.
 
-use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::{core::v1::Pod, events::v1::Event};
 use kube::api::ListParams;
 use penstock_crds::{EventPipeline, KafkaTopic};
 use penstock_kafka::{Record, TopicPartition};
@@ -55,6 +55,12 @@ async fn a_sleeping_group_begins_new_partitions_at_their_start() {
         until_declared(scene, "a worker that commits where the group begins", LIMIT, |workers| workers == 1).await?;
         until_declared(scene, "no workers", LIMIT, |workers| workers == 0).await?;
         scene.ready::<EventPipeline>("p").await?;
+        // While one still leaves, the group has a member, from which alone brokers would take offsets.
+        until("the worker has gone", LIMIT, async || match scene.api::<Pod>().list(&ListParams::default()).await?.items.len() {
+            0 => Ok(()),
+            left => Err(format!("{left} pods are left").into()),
+        })
+        .await?;
 
         grow(scene, 4).await?;
         let group = format!("{}.p", scene.namespace);
