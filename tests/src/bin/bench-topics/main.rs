@@ -30,7 +30,7 @@ use usage::usage;
 
 const NAMESPACE: &str = "bench-topics";
 /// On a machine whose cores are all busy, what a pod asks for is what it gets beside the apiserver, the broker and the benchmark itself: a
-/// tenth of a core, as by default, would measure the share and not the operator.
+/// twentieth of a core, as by default, would measure the share and not the operator.
 const SHARE: &str = "resources.requests.cpu=500m";
 
 /// Measures the operator with many topics.
