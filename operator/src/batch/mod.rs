@@ -66,7 +66,7 @@ where
 {
     let (mut pending, mut in_flight, mut is_open) = (Pending::new(limits), JoinSet::new(), true);
     while is_open || pending.len() > 0 {
-        let due = pending.due().filter(|_| in_flight.len() < IN_FLIGHT);
+        let due = pending.due(!in_flight.is_empty()).filter(|_| in_flight.len() < IN_FLIGHT);
         tokio::select! {
             asked = questions.recv(), if is_open && pending.len() < limits.most => match asked {
                 Some((key, question, ticket)) => pending.push(key, question, ticket, Instant::now()),
@@ -151,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { window: Duration::from_millis(5), most: 3 };
+    const LIMITS: Limits = Limits { window: Duration::from_millis(5), behind: Duration::from_millis(50), most: 3 };
 
     /// What was sent, and when it was.
     #[derive(Clone)]
@@ -214,6 +214,21 @@ mod tests {
         let log = Log::new();
         let answers = ask(&batcher(&log, Duration::ZERO, refused()), &["a"]).await;
         assert_eq!((answers, log.1.elapsed()), (vec![Ok("a".to_owned())], LIMITS.window));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_while_a_request_is_under_way_waits_for_its_answer() {
+        for (takes, sent_at) in [(20, 25), (200, 56)] {
+            let (log, takes) = (Log::new(), Duration::from_millis(takes));
+            let batcher = batcher(&log, takes, refused());
+            let later = async {
+                tokio::time::sleep(LIMITS.window + Duration::from_millis(1)).await;
+                ask(&batcher, &["b"]).await;
+                log.1.elapsed() - takes
+            };
+            let (_, later) = tokio::join!(ask(&batcher, &["a"]), later);
+            assert_eq!((later, log.sent().len()), (Duration::from_millis(sent_at), 2), "or for so long");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,8 @@ use tokio::time::Instant;
 pub struct Limits {
     /// How long the first one waits for others.
     pub window: Duration,
+    /// How long it waits while an earlier batch is under way: what is slow to answer gets fewer and larger requests.
+    pub behind: Duration,
     /// The most that are sent together.
     pub most: usize,
 }
@@ -56,11 +58,12 @@ impl<Q, T> Pending<Q, T> {
         self.entries.push_back(Entry { key, question, ticket, since: now });
     }
 
-    /// When the next batch shall go; none: nothing waits.
+    /// When the next batch shall go; none: nothing waits. `is_behind`: another one is under way.
     #[must_use]
-    pub fn due(&self) -> Option<Instant> {
+    pub fn due(&self, is_behind: bool) -> Option<Instant> {
         let first = self.entries.front()?;
-        Some(if self.entries.len() >= self.limits.most { first.since } else { first.since + self.limits.window })
+        let waits = if is_behind { self.limits.behind } else { self.limits.window };
+        Some(if self.entries.len() >= self.limits.most { first.since } else { first.since + waits })
     }
 
     /// Takes the next batch.
@@ -86,9 +89,10 @@ mod tests {
     use super::*;
 
     const WINDOW: Duration = Duration::from_millis(5);
+    const BEHIND: Duration = Duration::from_millis(50);
 
     fn pending(keys: &[&str], begin: Instant) -> Pending<usize, ()> {
-        let mut pending = Pending::new(Limits { window: WINDOW, most: 3 });
+        let mut pending = Pending::new(Limits { window: WINDOW, behind: BEHIND, most: 3 });
         for (number, key) in keys.iter().enumerate() {
             pending.push((*key).to_owned(), number, (), begin + Duration::from_millis(u64::try_from(number).unwrap()));
         }
@@ -116,12 +120,18 @@ mod tests {
     #[test]
     fn a_batch_goes_when_it_is_full_or_its_first_has_waited_long_enough() {
         let begin = Instant::now();
-        for (keys, due) in [(&[][..], None), (&["a"], Some(WINDOW)), (&["a", "b"], Some(WINDOW)), (&["a", "b", "c"], Some(Duration::ZERO))]
-        {
-            assert_eq!(pending(keys, begin).due(), due.map(|after| begin + after), "{keys:?}");
+        for (keys, is_behind, due) in [
+            (&[][..], false, None),
+            (&["a"], false, Some(WINDOW)),
+            (&["a", "b"], false, Some(WINDOW)),
+            (&["a", "b"], true, Some(BEHIND)),
+            (&["a", "b", "c"], false, Some(Duration::ZERO)),
+            (&["a", "b", "c"], true, Some(Duration::ZERO)),
+        ] {
+            assert_eq!(pending(keys, begin).due(is_behind), due.map(|after| begin + after), "{keys:?}");
         }
         let mut rest = pending(&["a", "b", "c", "d"], begin);
         rest.cut();
-        assert_eq!(rest.due(), Some(begin + Duration::from_millis(3) + WINDOW), "what is left waits for its own window");
+        assert_eq!(rest.due(false), Some(begin + Duration::from_millis(3) + WINDOW), "what is left waits for its own window");
     }
 }

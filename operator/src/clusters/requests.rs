@@ -14,8 +14,9 @@ use crate::{
     metrics::KafkaRequests,
 };
 
-/// How long the first question waits for others, and how many go together: enough for a fleet, and few enough for an answer in time.
-const LIMITS: Limits = Limits { window: Duration::from_millis(4), most: 200 };
+/// How long the first question waits for others, also behind another request, and how many go together: enough for a fleet, and few
+/// enough for an answer in time.
+const LIMITS: Limits = Limits { window: Duration::from_millis(4), behind: Duration::from_millis(50), most: 200 };
 /// How long one attempt to delete topics may take.
 const DELETE: Duration = Duration::from_secs(5);
 

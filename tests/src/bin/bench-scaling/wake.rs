@@ -11,6 +11,8 @@ use tokio::time::{Instant, sleep};
 
 /// The pause between two questions for what is committed: how far off a time may be.
 const PAUSE: Duration = Duration::from_millis(20);
+/// The pause between two looks of the operator, as the chart has it.
+const INTERVAL: Duration = Duration::from_secs(5);
 /// How long a pipeline may take to fall asleep.
 const ASLEEP: Duration = Duration::from_secs(300);
 
@@ -25,15 +27,17 @@ pub async fn times(scene: &Scene, wakes: u32) -> Result<Vec<f64>> {
     scene.apply::<EventPipeline>("wake", spec).await?;
     scene.ready::<EventPipeline>("wake").await?;
     let mut all = Vec::new();
-    for number in 1..=i64::from(wakes) {
+    for number in 1..=wakes {
         until("no worker is left", ASLEEP, async || {
             let declared = scene.api::<Deployment>().get("wake").await?.spec.and_then(|spec| spec.replicas);
             let pods = scene.workers("wake").await?.len();
             if (declared, pods) == (Some(0), 0) { Ok(()) } else { Err(format!("{declared:?}, {pods} pods").into()) }
         })
         .await?;
+        // It fell asleep at a look. The records come at times that are spread over the whole pause until the next one.
+        sleep(INTERVAL * (number - 1) / wakes).await;
         scene.produce(Record::to(scene.kafka_name("wake")).with_payload(json!({"n": number}).to_string())).await?;
-        let took = committed(scene, number).await?;
+        let took = committed(scene, number.into()).await?;
         eprintln!("    {:.2} s", took.as_secs_f64());
         all.push(took.as_secs_f64());
     }
