@@ -6,6 +6,8 @@ last one the id is answered. Which attempt it is, this counts itself, in a file 
 "crash"           the process ends
 "hang"            no answer for longer than any time-out
 "slow:SECONDS"    the id is answered after that long
+"share:HOST:PORT:SECONDS"
+                  the id is answered after that long at the handler there, which lets one of all handlers in at a time
 "STATUS"          this status
 "STATUS:SECONDS"  this status, with Retry-After
 """
@@ -15,10 +17,12 @@ import os
 import signal
 import threading
 import time
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 NOTES = "/tmp/attempts"
 LOCK = threading.Lock()
+SHARED = threading.Lock()
 in_process = 0
 
 
@@ -46,6 +50,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        if self.path == "/shared":
+            with SHARED:
+                time.sleep(float(body))
+            return self.say(200, b"")
         at_once = count(1)
         try:
             self.answer(json.loads(body), at_once)
@@ -65,12 +73,19 @@ class Handler(BaseHTTPRequestHandler):
         if thing == "slow":
             time.sleep(float(argument))
             thing = "200"
+        if thing == "share":
+            host, port, seconds = argument.split(":")
+            urllib.request.urlopen(f"http://{host}:{port}/shared", data=seconds.encode(), timeout=60).read()
+            thing = "200"
         said = {"id": order["id"], "attempt": nth + 1, "record": record, "pod": os.environ["POD_NAME"], "atOnce": at_once}
         text = json.dumps(said).encode() if thing == "200" else f"told to say {thing}".encode()
-        self.send_response(int(thing))
-        if argument and thing != "200":
-            self.send_header("retry-after", argument)
-        self.send_header("content-type", "application/json" if thing == "200" else "text/plain")
+        self.say(int(thing), text, argument if thing != "200" else "")
+
+    def say(self, status: int, text: bytes, retry_after: str = ""):
+        self.send_response(status)
+        if retry_after:
+            self.send_header("retry-after", retry_after)
+        self.send_header("content-type", "application/json" if status == 200 else "text/plain")
         self.send_header("content-length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{positions::Moves, status::group};
 use crate::{clusters::ResolvedCluster, context::Context};
 
-/// How long the coordinators of groups may take. A pipeline does not wait for them longer.
+/// How long the coordinators of groups may take. A pipeline waits for a reading that is under way, and for one of its own.
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// What was read last of each pipeline.
@@ -85,7 +85,8 @@ struct Reading {
 
 impl Book {
     fn want(&mut self, uid: &str, (cluster, group): (&str, &str), now: Instant) {
-        if let Some(reading) = self.0.get_mut(uid).filter(|reading| (reading.cluster.as_str(), reading.group.as_str()) == (cluster, group)) {
+        if let Some(reading) = self.0.get_mut(uid).filter(|reading| (reading.cluster.as_str(), reading.group.as_str()) == (cluster, group))
+        {
             reading.wanted = now;
         } else {
             let reading = Reading { cluster: cluster.to_owned(), group: group.to_owned(), wanted: now, read: None };

@@ -1,8 +1,10 @@
-//! What it takes slow workers to see: they handle four records a second each, as their handler is told by every record.
+//! What it takes slow workers to see: they handle four records a second each, or share what handles ten, as their handler is told by
+//! every record.
 
 use std::ops::Range;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
 use penstock_crds::EventPipeline;
 use penstock_kafka::Record;
 use penstock_tests::scene::{LIMIT, Result, Scene, condition, play, until};
@@ -14,6 +16,9 @@ use crate::handlers::{TOLD, http, little};
 /// Longer than the window, which is no shorter than a minute, and two looks.
 const BEYOND_THE_WINDOW: SignedDuration = SignedDuration::from_secs(70);
 
+/// Where the handler listens that all share.
+const SHARED_PORT: u16 = 9000;
+
 fn slow(scaling: Value) -> Value {
     json!({
         "source": {"kafka": {"topics": ["in"]}}, "delivery": "AtLeastOnce", "concurrency": 1,
@@ -23,8 +28,12 @@ fn slow(scaling: Value) -> Value {
 
 /// Puts so many records into each of these partitions.
 async fn wait_in(scene: &Scene, partitions: Range<i32>, each: usize) -> Result {
+    told_in(scene, partitions, each, "slow:0.25").await
+}
+
+async fn told_in(scene: &Scene, partitions: Range<i32>, each: usize, what: &str) -> Result {
     let topic = scene.kafka_name("in");
-    let payload = json!({"id": "it", "do": ["slow:0.25"]}).to_string();
+    let payload = json!({"id": "it", "do": [what]}).to_string();
     let record = |partition| Record::to(&topic).with_partition(partition).with_payload(payload.clone());
     scene.produce_all(partitions.flat_map(|partition| std::iter::repeat_n(partition, each)).map(record)).await
 }
@@ -57,6 +66,46 @@ async fn mistakes_2_4_and_5_slow_workers_get_one_for_each_partition_with_work_an
         let (slow, fast) = (steps(scene, "slow").await?, steps(scene, "fast").await?);
         assert!(slow.iter().all(|(from, to)| from < to && *to <= 3), "up to the partitions, and never beyond: {slow:?}");
         assert_eq!(fast, [(0, 1)], "what was as much for it takes one");
+        Ok(())
+    })
+    .await;
+}
+
+/// Starts what workers share, such as a database, and gives its address.
+async fn shared(scene: &Scene) -> Result<String> {
+    let spec = json!({
+        "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [{
+            "name": "shared", "image": TOLD, "imagePullPolicy": "Never", "resources": little(),
+            "env": [{"name": "PORT", "value": SHARED_PORT.to_string()}],
+            "readinessProbe": {"tcpSocket": {"port": SHARED_PORT}, "periodSeconds": 1},
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+        }],
+    });
+    scene.apply::<Pod>("shared", spec).await?;
+    until("what is shared is ready", LIMIT, async || {
+        let status = scene.api::<Pod>().get("shared").await?.status.unwrap_or_default();
+        let is_ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
+        status.pod_ip.as_ref().filter(|_| is_ready).map(|ip| format!("{ip}:{SHARED_PORT}")).ok_or_else(|| format!("{status:?}").into())
+    })
+    .await
+}
+
+/// Three workers do no more than one, since what they call lets in one at a time.
+#[tokio::test]
+async fn mistake_5_workers_that_did_not_help_are_taken_back() {
+    play("scaling-m5", async |scene| {
+        topics(scene, 3).await?;
+        let share = format!("share:{}:0.1", shared(scene).await?);
+        scene.apply::<EventPipeline>("p", slow(json!({"maxReplicas": 3}))).await?;
+        scene.ready::<EventPipeline>("p").await?;
+        told_in(scene, 0..1, 800, &share).await?;
+        decided(scene, "p", "HotPartition", 1).await?;
+        told_in(scene, 1..3, 800, &share).await?;
+        until_declared(scene, "a worker for each partition", LIMIT, |workers| workers == 3).await?;
+        decided(scene, "p", "ScaleUpIneffective", 1).await?;
+        until_declared(scene, "one worker again", LIMIT, |workers| workers == 1).await?;
+        assert_eq!(steps(scene, "p").await?, [(1, 3), (3, 1)]);
         Ok(())
     })
     .await;
