@@ -50,7 +50,7 @@ impl Readings {
             BTreeMap::new()
         });
         let mut book = lock(&self.book);
-        book.read(&cluster.name, &groups, &found, Instant::now());
+        book.read(&cluster.name, &groups, &found, lasts, Instant::now());
         book.forget(resync * 10, Instant::now());
         book.fresh(uid, lasts, Instant::now()).flatten()
     }
@@ -106,10 +106,14 @@ impl Book {
         self.0.iter().filter(is_due).map(|(_, reading)| reading.group.clone()).collect()
     }
 
-    fn read(&mut self, cluster: &str, groups: &[String], found: &Found, now: Instant) {
+    /// Takes in what was found of these groups. One that could not be read keeps what was read within that time.
+    fn read(&mut self, cluster: &str, groups: &[String], found: &Found, lasts: Duration, now: Instant) {
         for reading in self.0.values_mut().filter(|reading| reading.cluster == cluster && groups.contains(&reading.group)) {
             let offsets = found.get(&reading.group).and_then(|found| found.as_ref().ok());
-            reading.read = Some((now, offsets.map(noted)));
+            let is_fresh = reading.read.as_ref().is_some_and(|(at, _)| now.saturating_duration_since(*at) < lasts);
+            if offsets.is_some() || !is_fresh {
+                reading.read = Some((now, offsets.map(noted)));
+            }
         }
     }
 
@@ -145,13 +149,14 @@ mod tests {
         book.want("2", ("c", "b"), begun);
         book.want("3", ("another", "a"), begun);
         assert_eq!(due(&book, 0), ["a", "b"], "none was read");
-        book.read("c", &["a".to_owned(), "b".to_owned()], &found(&["a"]), begun);
+        book.read("c", &["a".to_owned(), "b".to_owned()], &found(&["a"]), second(24), begun);
         let fresh = |book: &Book, uid, at| book.fresh(uid, second(24), begun + second(at));
         assert_eq!(fresh(&book, "1", 23), Some(Some(Moves::new())));
         assert_eq!(fresh(&book, "2", 23), Some(None), "it has no coordinator, and is not asked for all the time");
         assert_eq!(fresh(&book, "3", 0), None, "a group of that name elsewhere");
         assert_eq!(fresh(&book, "1", 24), None);
-        book.read("c", &["b".to_owned()], &found(&["b"]), begun + second(20));
+        book.read("c", &["a".to_owned(), "b".to_owned()], &found(&["b"]), second(24), begun + second(20));
+        assert_eq!(fresh(&book, "1", 23), Some(Some(Moves::new())), "a failure takes nothing away that is still fresh");
         assert_eq!(due(&book, 24), ["a"]);
         assert_eq!(due(&book, 32), ["a", "b"], "the other one is due soon");
         book.want("1", ("c", "other"), begun + second(21));

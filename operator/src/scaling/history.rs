@@ -9,7 +9,7 @@ use super::{
     calm::Needs,
     effect::Effect,
     lag::{held_counts, standing},
-    need::{Need, need},
+    need::{Demand, Need, need},
     observation::{Observation, PartitionKey, PartitionOffsets, Role, Workers},
     policy::Policy,
     rates::{Speed, throughput},
@@ -122,8 +122,9 @@ impl History {
     }
 
     fn packed(&self, policy: &Policy, of: impl Fn(&Track) -> f64) -> Option<Need> {
-        let demands: Vec<f64> = self.tracks.values().map(of).collect();
-        Some(need(&demands, self.sources(), self.speed.per_worker()?, policy.max))
+        let demand = |track: &Track| Demand { rate: of(track), is_source: track.is_source };
+        let demands: Vec<Demand> = self.tracks.values().map(demand).collect();
+        Some(need(&demands, self.speed.per_worker()?, policy.max))
     }
 
     /// Records a second that each partition asks for.

@@ -8,6 +8,15 @@ const BESIDE_HOT: f64 = 0.1;
 /// Of how many times what the others need on average a partition must be in need, to be called hot.
 const HOT: f64 = 2.0;
 
+/// What a partition asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Demand {
+    /// Records a second.
+    pub rate: f64,
+    /// Whether it is one of the source's. What waits for a retry, or behind others, is carried beside those, and takes no part of a share.
+    pub is_source: bool,
+}
+
 /// How many workers it takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Need {
@@ -19,20 +28,21 @@ pub struct Need {
     pub hot: Option<usize>,
 }
 
-/// How many workers carry these demands, in records a second for each partition, of which a worker handles `speed`. At most
-/// `most`. `partitions`: how many there are to share out.
+/// How many workers carry these demands, of which a worker handles `speed` records a second. At most `most`.
 #[must_use]
-pub fn need(demands: &[f64], partitions: u32, speed: f64, most: u32) -> Need {
-    let with_work = u32::try_from(demands.iter().filter(|demand| **demand > 0.0).count()).unwrap_or(u32::MAX).max(1);
+pub fn need(demands: &[Demand], speed: f64, most: u32) -> Need {
+    let count = |wanted: fn(&Demand) -> bool| u32::try_from(demands.iter().filter(|demand| wanted(demand)).count()).unwrap_or(u32::MAX);
+    let (partitions, with_work) = (count(|demand| demand.is_source), count(|demand| demand.rate > 0.0));
     let most = most.min(with_work).max(1);
-    let mut heaviest_first: Vec<f64> = demands.iter().map(|demand| demand / speed).filter(|load| *load > 0.0).collect();
-    heaviest_first.sort_by(|a, b| b.total_cmp(a));
+    let load = |demand: &Demand| Demand { rate: demand.rate / speed, ..*demand };
+    let mut heaviest_first: Vec<Demand> = demands.iter().map(load).filter(|load| load.rate > 0.0).collect();
+    heaviest_first.sort_by(|a, b| b.rate.total_cmp(&a.rate));
     let hot = hot(demands, speed);
     // None with less room than all of them weigh has to be tried.
-    let weight: f64 = heaviest_first.iter().map(|load| weight(*load)).sum();
+    let weight: f64 = heaviest_first.iter().map(|load| weight(load.rate)).sum();
     let tried = counts(partitions).filter(|count| *count <= most && f64::from(*count) >= weight);
     match tried.into_iter().find(|count| fits(&heaviest_first, *count, share(partitions, *count))) {
-        Some(workers) => Need { workers, enough: hot.is_some() || heaviest_first.first().is_none_or(|load| *load <= 1.0), hot },
+        Some(workers) => Need { workers, enough: hot.is_some() || heaviest_first.first().is_none_or(|load| load.rate <= 1.0), hot },
         None => Need { workers: snapped(most, partitions), enough: false, hot },
     }
 }
@@ -54,14 +64,14 @@ pub fn snapped(workers: u32, partitions: u32) -> u32 {
     partitions.div_ceil(share(partitions, workers)).min(workers)
 }
 
-/// Whether so many workers carry these loads, each as parts of what one can, if none takes more than its share of them.
-fn fits(heaviest_first: &[f64], workers: u32, share: u32) -> bool {
+/// Whether so many workers carry these loads, each as parts of what one can, if none takes more than its share of the source's.
+fn fits(heaviest_first: &[Demand], workers: u32, share: u32) -> bool {
     let mut bins = vec![(0.0_f64, 0_u32, false); usize::try_from(workers).unwrap_or(usize::MAX).min(heaviest_first.len().max(1))];
-    for load in heaviest_first {
-        let is_hot = *load > 1.0;
-        let open = bins.iter_mut().filter(|(_, taken, has_hot)| *taken < share && !(is_hot && *has_hot));
+    for Demand { rate, is_source } in heaviest_first {
+        let is_hot = *rate > 1.0;
+        let open = bins.iter_mut().filter(|(_, taken, has_hot)| !(*is_source && *taken >= share) && !(is_hot && *has_hot));
         let Some(lightest) = open.min_by(|a, b| a.0.total_cmp(&b.0)) else { return false };
-        *lightest = (lightest.0 + weight(*load), lightest.1 + 1, lightest.2 || is_hot);
+        *lightest = (lightest.0 + weight(*rate), lightest.1 + u32::from(*is_source), lightest.2 || is_hot);
         if lightest.0 > 1.0 {
             return false;
         }
@@ -74,10 +84,11 @@ fn weight(load: f64) -> f64 {
     if load > 1.0 { 1.0 - BESIDE_HOT } else { load }
 }
 
-fn hot(demands: &[f64], speed: f64) -> Option<usize> {
-    let (index, demand) = demands.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
+fn hot(demands: &[Demand], speed: f64) -> Option<usize> {
+    let rates = || demands.iter().map(|demand| demand.rate);
+    let (index, demand) = rates().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
     let others = demands.len().checked_sub(1).filter(|others| *others > 0)?;
-    let average = (demands.iter().sum::<f64>() - demand) / f64::from(u32::try_from(others).ok()?);
+    let average = (rates().sum::<f64>() - demand) / f64::from(u32::try_from(others).ok()?);
     (demand > speed && demand > HOT * average && average < speed).then_some(index)
 }
 
@@ -85,10 +96,14 @@ fn hot(demands: &[f64], speed: f64) -> Option<usize> {
 mod tests {
     use super::*;
 
+    fn demands(rates: &[f64], is_source: bool) -> Vec<Demand> {
+        rates.iter().map(|rate| Demand { rate: *rate, is_source }).collect()
+    }
+
     #[test]
     fn partitions_are_packed() {
         let even = |count, demand| vec![demand; count];
-        for (name, demands, most, workers, enough) in [
+        for (name, rates, most, workers, enough) in [
             ("nothing to do", even(6, 0.0), 9, 1, true),
             ("one carries all", even(6, 15.0), 9, 1, true),
             ("two", even(6, 30.0), 9, 2, true),
@@ -103,7 +118,21 @@ mod tests {
             ("a hot one alone", vec![900.0, 0.0, 0.0, 0.0, 0.0, 0.0], 9, 1, true),
             ("two that are too much for one each", vec![900.0, 800.0, 8.0, 8.0, 8.0, 8.0], 9, 3, false),
         ] {
-            let need = need(&demands, 6, 100.0, most);
+            let need = need(&demands(&rates, true), 100.0, most);
+            assert_eq!((need.workers, need.enough), (workers, enough), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_waits_for_a_retry_is_carried_beside_the_source() {
+        for (name, source, retries, workers, enough) in [
+            ("a trickle of retries", vec![10.0; 6], vec![10.0; 6], 2, true),
+            ("one retry", vec![10.0; 6], vec![10.0], 1, true),
+            ("of one partition", vec![10.0], vec![10.0], 1, true),
+            ("retries alone", vec![0.0; 6], vec![90.0, 90.0, 90.0], 3, true),
+            ("no more than the source has", vec![90.0], vec![90.0], 1, false),
+        ] {
+            let need = need(&[demands(&source, true), demands(&retries, false)].concat(), 100.0, 9);
             assert_eq!((need.workers, need.enough), (workers, enough), "{name}");
         }
     }
@@ -122,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_partition_is_hot_where_others_are_not() {
-        for (demands, expected) in [
+        for (rates, expected) in [
             (vec![10.0, 300.0, 10.0], Some(1)),
             (vec![300.0, 300.0, 300.0], None),
             (vec![10.0, 90.0, 10.0], None),
@@ -130,7 +159,7 @@ mod tests {
             (vec![300.0], None),
             (vec![], None),
         ] {
-            assert_eq!(need(&demands, 3, 100.0, 9).hot, expected, "{demands:?}");
+            assert_eq!(need(&demands(&rates, true), 100.0, 9).hot, expected, "{rates:?}");
         }
     }
 }

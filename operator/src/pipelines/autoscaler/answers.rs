@@ -18,25 +18,27 @@ use crate::scaling::{Begin, PartitionKey, PartitionOffsets, Role};
 pub fn partitions(subject: &Subject, answers: &Answers) -> Option<Vec<PartitionOffsets>> {
     let mut all = Vec::new();
     for topic in &subject.topics {
-        all.extend(of_topic(subject, answers, topic, |_| Some(Role::Source))?);
+        all.extend(of_topic(subject, answers, topic, Duration::ZERO, |_| Some(Role::Source))?);
     }
     for (topic, delay) in &subject.tiers {
         let due = answers.due.get(delay);
-        all.extend(of_topic(subject, answers, topic, |partition| {
+        all.extend(of_topic(subject, answers, topic, *delay, |partition| {
             let due_end = due?.get(partition)?.as_ref().ok()?.unwrap_or(i64::MAX);
             Some(Role::Retry { due_end })
         })?);
     }
     for topic in &subject.held {
-        all.extend(of_topic(subject, answers, topic, |_| Some(Role::Held))?);
+        all.extend(of_topic(subject, answers, topic, Duration::ZERO, |_| Some(Role::Held))?);
     }
     Some(all)
 }
 
+/// `delay`: for how long its records wait before they are late.
 fn of_topic(
     subject: &Subject,
     answers: &Answers,
     name: &str,
+    delay: Duration,
     role: impl Fn(&TopicPartition) -> Option<Role>,
 ) -> Option<Vec<PartitionOffsets>> {
     let topic = answers.topics.get(name)?.as_ref().ok()?;
@@ -70,7 +72,7 @@ fn of_topic(
             committed: offset,
             begin,
             empty_until: look.map(|peek| peek.empty_until),
-            age: look.and_then(|peek| peek.timestamp_ms).map(|at| since(at, answers)),
+            age: look.and_then(|peek| peek.timestamp_ms).map(|at| since(at, answers).saturating_sub(delay)),
             key: PartitionKey { topic: partition.topic, partition: partition.partition },
         });
     }

@@ -105,6 +105,20 @@ fn a_look_counts_where_the_group_still_is() {
 }
 
 #[test]
+fn a_retry_is_old_from_when_it_was_due() {
+    let mut answers = answers();
+    let retry = TopicPartition::new("orders.g.retry.1", 0);
+    let Some(Ok(group)) = answers.groups.get_mut("g") else { panic!() };
+    group.insert(retry.clone(), Ok(CommittedOffset { offset: 30, metadata: note(1, 1) }));
+    for (waits, age) in [(30, 0), (60, 0), (75, 15)] {
+        let peek = Peek { empty_until: 30, timestamp_ms: Some(answers.at.as_millisecond() - waits * 1_000) };
+        answers.looks = BTreeMap::from([("g".to_owned(), BTreeMap::from([(retry.clone(), (30, 90, peek))]))]);
+        let seen = partitions(&subject(StartFrom::Earliest), &answers).unwrap();
+        assert_eq!(seen[3].age, Some(Duration::from_secs(age)), "{waits} s");
+    }
+}
+
+#[test]
 fn what_is_missing_of_one_is_missing_of_all() {
     let unreachable = || Error::Unreachable { reason: "away".to_owned() };
     let orders = |partition| TopicPartition::new("orders", partition);
