@@ -69,7 +69,8 @@ fn fits(heaviest_first: &[Demand], workers: u32, share: u32) -> bool {
     let mut bins = vec![(0.0_f64, 0_u32, false); usize::try_from(workers).unwrap_or(usize::MAX).min(heaviest_first.len().max(1))];
     for Demand { rate, is_source } in heaviest_first {
         let is_hot = *rate > 1.0;
-        let open = bins.iter_mut().filter(|(_, taken, has_hot)| !(*is_source && *taken >= share) && !(is_hot && *has_hot));
+        let is_open = |taken: u32, has_hot: bool| (!is_source || taken < share) && !(is_hot && has_hot);
+        let open = bins.iter_mut().filter(|(_, taken, has_hot)| is_open(*taken, *has_hot));
         let Some(lightest) = open.min_by(|a, b| a.0.total_cmp(&b.0)) else { return false };
         *lightest = (lightest.0 + weight(*rate), lightest.1 + u32::from(*is_source), lightest.2 || is_hot);
         if lightest.0 > 1.0 {
