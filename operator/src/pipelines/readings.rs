@@ -2,7 +2,7 @@
 //! is looked at, and those of a Kafka cluster together, whatever their number.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -63,7 +63,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What groups have committed; one without a coordinator is not among them.
 type Found = BTreeMap<String, Result<PerPartition<CommittedOffset>, Error>>;
 
-async fn read(context: &Context, cluster: &ResolvedCluster, groups: &[String]) -> Result<Found, Error> {
+async fn read(context: &Context, cluster: &ResolvedCluster, groups: &BTreeSet<String>) -> Result<Found, Error> {
     let connection = context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers)?.with_timeout(LIMIT);
     let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
     let answer = connection.look("OffsetFetch", connection.admin.offsets_of_groups(&groups));
@@ -101,13 +101,13 @@ impl Book {
     }
 
     /// The groups of a cluster that were not read within that time.
-    fn due(&self, cluster: &str, lasts: Duration, now: Instant) -> Vec<String> {
+    fn due(&self, cluster: &str, lasts: Duration, now: Instant) -> BTreeSet<String> {
         let is_due = |(uid, reading): &(&String, &Reading)| reading.cluster == cluster && self.fresh(uid, lasts, now).is_none();
         self.0.iter().filter(is_due).map(|(_, reading)| reading.group.clone()).collect()
     }
 
     /// Takes in what was found of these groups. One that could not be read keeps what was read within that time.
-    fn read(&mut self, cluster: &str, groups: &[String], found: &Found, lasts: Duration, now: Instant) {
+    fn read(&mut self, cluster: &str, groups: &BTreeSet<String>, found: &Found, lasts: Duration, now: Instant) {
         for reading in self.0.values_mut().filter(|reading| reading.cluster == cluster && groups.contains(&reading.group)) {
             let offsets = found.get(&reading.group).and_then(|found| found.as_ref().ok());
             let is_fresh = reading.read.as_ref().is_some_and(|(at, _)| now.saturating_duration_since(*at) < lasts);
@@ -139,30 +139,27 @@ mod tests {
     fn groups_that_are_due_soon_are_read_together() {
         let (begun, second) = (Instant::now(), Duration::from_secs);
         let mut book = Book::default();
-        let due = |book: &Book, at| {
-            let mut groups = book.due("c", second(12), begun + second(at));
-            groups.sort();
-            groups
-        };
+        let set = |groups: &[&str]| groups.iter().map(|group| (*group).to_owned()).collect::<BTreeSet<_>>();
+        let due = |book: &Book, at| book.due("c", second(12), begun + second(at));
         let found = |groups: &[&str]| groups.iter().map(|group| ((*group).to_owned(), Ok(PerPartition::new()))).collect::<Found>();
         book.want("1", ("c", "a"), begun);
         book.want("2", ("c", "b"), begun);
         book.want("3", ("another", "a"), begun);
-        assert_eq!(due(&book, 0), ["a", "b"], "none was read");
-        book.read("c", &["a".to_owned(), "b".to_owned()], &found(&["a"]), second(24), begun);
+        assert_eq!(due(&book, 0), set(&["a", "b"]), "none was read");
+        book.read("c", &set(&["a", "b"]), &found(&["a"]), second(24), begun);
         let fresh = |book: &Book, uid, at| book.fresh(uid, second(24), begun + second(at));
         assert_eq!(fresh(&book, "1", 23), Some(Some(Moves::new())));
         assert_eq!(fresh(&book, "2", 23), Some(None), "it has no coordinator, and is not asked for all the time");
         assert_eq!(fresh(&book, "3", 0), None, "a group of that name elsewhere");
         assert_eq!(fresh(&book, "1", 24), None);
-        book.read("c", &["a".to_owned(), "b".to_owned()], &found(&["b"]), second(24), begun + second(20));
+        book.read("c", &set(&["a", "b"]), &found(&["b"]), second(24), begun + second(20));
         assert_eq!(fresh(&book, "1", 23), Some(Some(Moves::new())), "a failure takes nothing away that is still fresh");
-        assert_eq!(due(&book, 24), ["a"]);
-        assert_eq!(due(&book, 32), ["a", "b"], "the other one is due soon");
+        assert_eq!(due(&book, 24), set(&["a"]));
+        assert_eq!(due(&book, 32), set(&["a", "b"]), "the other one is due soon");
         book.want("1", ("c", "other"), begun + second(21));
         assert_eq!(fresh(&book, "1", 21), None, "it has another group now");
         book.forget(second(30), begun + second(30));
-        assert_eq!(due(&book, 30), ["other"], "nobody asks for the others any more");
+        assert_eq!(due(&book, 30), set(&["other"]), "nobody asks for the others any more");
     }
 
     #[test]

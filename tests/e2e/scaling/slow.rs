@@ -31,6 +31,7 @@ async fn wait_in(scene: &Scene, partitions: Range<i32>, each: usize) -> Result {
     told_in(scene, partitions, each, "slow:0.25").await
 }
 
+/// The same, each with what its handler is told.
 async fn told_in(scene: &Scene, partitions: Range<i32>, each: usize, what: &str) -> Result {
     let topic = scene.kafka_name("in");
     let payload = json!({"id": "it", "do": [what]}).to_string();

@@ -34,7 +34,7 @@ pub async fn times(scene: &Scene, wakes: u32) -> Result<Vec<f64>> {
             if (declared, pods) == (Some(0), 0) { Ok(()) } else { Err(format!("{declared:?}, {pods} pods").into()) }
         })
         .await?;
-        // It fell asleep at a look. The records come at times that are spread over the whole pause until the next one.
+        // Its pods are gone about as long after a look each time: from there the records are spread over the pause between two.
         sleep(INTERVAL * (number - 1) / wakes).await;
         scene.produce(Record::to(scene.kafka_name("wake")).with_payload(json!({"n": number}).to_string())).await?;
         let took = committed(scene, number.into()).await?;
