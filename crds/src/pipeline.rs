@@ -4,28 +4,30 @@
 //! what depends on topics, clusters or a processor's options is decided by the operator and said in conditions.
 
 mod auth;
+mod delivery;
+mod failure;
 mod processor;
 mod scaling;
+mod source;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{Affinity, Toleration},
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Condition},
 };
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     auth::{HttpAuth, Jwks, Jwt},
+    delivery::{Delivery, Ordering, Transaction},
+    failure::{Backoff, DeadLetter, DeadLetterFormat, DeadLetterHeaders, Retry},
     processor::{ByType, Handler, HttpHandler, Processor},
     scaling::{Scaling, ScalingBounds, ScalingStatus},
+    source::{GroupProtocol, HttpSource, KafkaSource, Source, StartFrom},
 };
-use crate::{
-    clients::{Fetch, Producer},
-    topic::ClusterRef,
-};
+use crate::{clients::Producer, topic::ClusterRef};
 
 /// What a pipeline shall do.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -163,84 +165,6 @@ fn one_replica() -> i32 {
     1
 }
 
-/// Where events come from.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.kafka) != has(self.http)").message("source needs exactly one of kafka and http"))]
-pub struct Source {
-    /// Records of topics, read by a consumer group.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kafka: Option<KafkaSource>,
-    /// Requests to a port.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub http: Option<HttpSource>,
-}
-
-/// Records of topics, read by a consumer group.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(self.sessionTimeout) || self.groupProtocol == 'Classic'")
-        .message("sessionTimeout goes with `groupProtocol: Classic`: with Consumer the brokers decide (group.consumer.session.timeout.ms)"),
-)]
-pub struct KafkaSource {
-    /// Names of `KafkaTopic` objects in the same namespace.
-    #[schemars(schema_with = "crate::schema::topic_refs")]
-    pub topics: Vec<String>,
-    /// The consumer group. Default: `<namespace>.<name>`. Cannot change.
-    #[schemars(schema_with = "crate::schema::group")]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// Where a partition is begun that the group has no offset for.
-    #[serde(default)]
-    pub start_from: StartFrom,
-    /// Who shares the partitions out among the workers.
-    #[serde(default)]
-    pub group_protocol: GroupProtocol,
-    /// After how long a silent worker is given up, such as `20s`, and its partitions go to others. From 6s to 5m; brokers may
-    /// bound it further (`group.min.session.timeout.ms`, `group.max.session.timeout.ms`). Only with `groupProtocol: Classic`.
-    /// Default: 20s.
-    #[schemars(schema_with = "crate::schema::session_timeout")]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_timeout: Option<String>,
-    /// How records are fetched.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fetch: Option<Fetch>,
-}
-
-/// Who shares the partitions of a group out among its members.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum GroupProtocol {
-    /// The members, one partition after the other (cooperative-sticky): works with every Kafka.
-    #[default]
-    Classic,
-    /// The brokers (KIP-848), so that no member waits for another. Needs Kafka 4.0. They decide after how long a silent worker
-    /// is given up, too.
-    Consumer,
-}
-
-/// Where a partition is begun that a group has no offset for.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum StartFrom {
-    /// At its oldest record.
-    #[default]
-    Earliest,
-    /// At the records that come from now on.
-    Latest,
-}
-
-/// Requests to a port.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HttpSource {
-    /// The port that workers listen on, and that the Service has.
-    #[schemars(range(min = 1024, max = 65535))]
-    pub port: u16,
-    /// Who may send requests. Absent: whoever reaches the port.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<HttpAuth>,
-}
-
 /// Where the processor's output goes.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -265,120 +189,6 @@ pub struct Table {
     /// Names of `KafkaTopic` objects in the same namespace. A worker is ready once it has read them to their end.
     #[schemars(schema_with = "crate::schema::topic_refs")]
     pub topics: Vec<String>,
-}
-
-/// The promise about each record.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Delivery {
-    /// What follows from a record, its dead letter and its offset are one transaction (KIP-98, KIP-447): whoever reads only
-    /// committed records sees each effect once, whatever crashed.
-    #[default]
-    ExactlyOnce,
-    /// A record's offset is committed only after Kafka has acknowledged everything that the record caused; after a crash
-    /// a record may be handled again.
-    AtLeastOnce,
-}
-
-/// When a transaction is ended. It is ended earlier where no more records wait.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Transaction {
-    /// At the latest after that long, such as `100ms`. From 10ms to 2s. Default: 100ms.
-    #[schemars(schema_with = "crate::schema::transaction_interval")]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interval: Option<String>,
-    /// At the latest with so many records written. Default: 10000.
-    #[schemars(range(min = 1, max = 100_000))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub records: Option<i32>,
-}
-
-/// Which records wait for one another.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ordering {
-    /// Records with the same key, in a partition. Records without a key wait for none.
-    #[default]
-    Key,
-    /// All records of a partition.
-    Partition,
-    /// No records.
-    None,
-}
-
-/// What happens after a transient failure.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Retry {
-    /// How often a record is tried in all, before it goes to the dead letter topic. Default: 4.
-    #[schemars(range(min = 1, max = 100))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attempts: Option<u16>,
-    /// The pause between attempts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backoff: Option<Backoff>,
-    /// What follows once the attempts are used up: another one after each of these delays, such as `[10s, 1m]`, while other
-    /// records go on. Each from 1s to 1h. For each delay and source topic a retry topic is derived. With `ordering: Key` later
-    /// records of the key wait until the earlier one has ended, with `ordering: Partition` those of the partition, in one more
-    /// derived topic for each source topic.
-    #[schemars(schema_with = "crate::schema::retry_delays")]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub delays: Vec<String>,
-}
-
-/// The pause between attempts: doubled each time, with jitter.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("duration(has(self.initial) ? self.initial : '200ms') <= duration(has(self.max) ? self.max : '5s')")
-        .message("retry.backoff.initial (default 200ms) must not be longer than retry.backoff.max (default 5s)"),
-)]
-pub struct Backoff {
-    /// Before the second attempt, such as `200ms`. From 1ms to 1m. Default: 200ms.
-    #[schemars(schema_with = "crate::schema::backoff_duration")]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub initial: Option<String>,
-    /// At most, such as `5s`. From 1ms to 1m. Default: 5s.
-    #[schemars(schema_with = "crate::schema::backoff_duration")]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max: Option<String>,
-}
-
-/// Where a record goes that cannot be handled.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DeadLetter {
-    /// The name of a `KafkaTopic` object in the same namespace. Default: a topic `<first topic>.DLT` is derived.
-    #[schemars(schema_with = "crate::schema::object_name")]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub topic: Option<String>,
-    /// How the record is written.
-    #[serde(default)]
-    pub format: DeadLetterFormat,
-    /// Whose headers a dead letter carries beside our own, in both formats, so that tools which know them can read it: those of
-    /// Spring Kafka's `DeadLetterPublishingRecoverer`, and those of Kafka Connect with
-    /// `errors.deadletterqueue.context.headers.enable`. Default: none.
-    #[schemars(schema_with = "crate::schema::dead_letter_headers")]
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub headers: BTreeSet<DeadLetterHeaders>,
-}
-
-/// How a dead letter is written.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DeadLetterFormat {
-    /// Key, value and headers as they were; what happened stands in added headers.
-    #[default]
-    Record,
-    /// A JSON object that holds the original and what happened.
-    Envelope,
-}
-
-/// Headers by which other tools say why a record is a dead letter.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum DeadLetterHeaders {
-    /// Those of Spring Kafka: `kafka_dlt-original-topic` and so on.
-    Spring,
-    /// Those of Kafka Connect (KIP-298): `__connect.errors.topic` and so on.
-    Connect,
 }
 
 /// The port for health and metrics.

@@ -5,7 +5,9 @@
 
 mod apply;
 mod approval;
+mod carry_out;
 mod deletion;
+mod depart;
 mod drift;
 mod finalizer;
 pub mod foresight;
@@ -23,6 +25,7 @@ mod reconcile;
 mod refused;
 mod release;
 mod report;
+mod rivals;
 mod status;
 mod sweep;
 mod triggers;

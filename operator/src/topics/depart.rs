@@ -1,0 +1,95 @@
+//! Lets an object go that is deleted.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use penstock_crds::{KafkaTopic, condition::Reason};
+use penstock_kafka::{Error as KafkaError, TopicId};
+
+use super::{
+    apply::delete,
+    deletion::{self, Departure},
+    finalizer,
+    ownership::{Claim, older_owner, successor},
+    protection, reassignment,
+    release::{Released, release},
+    report::{refuse, report},
+    rivals::{cluster, may_use_its_cluster, rivals},
+    status::Knowledge,
+};
+use crate::{context::Context, controller::Next, refusal::Refusal, status::Error};
+
+/// The pause between two attempts to delete a topic.
+const DELETE_AGAIN: Duration = Duration::from_secs(2);
+
+/// Lets the object go, and the topic before it where it shall and can.
+pub(super) async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
+    if !finalizer::is_on(&topic) {
+        return Ok(Next::AwaitChange);
+    }
+    let mine = Claim::of(&topic);
+    // Whoever lost its access to the cluster has not lost its data: a topic that it owned is not deleted by another.
+    let owned = |rival: &Claim| rival.topic_id.is_some() && rival.topic_id == mine.topic_id;
+    let rivals: Vec<_> = rivals(context, &mine).into_iter().filter(|rival| owned(rival) || may_use_its_cluster(context, rival)).collect();
+    // Nobody would do that after the object is gone.
+    let Released { mut topic, done } = release(context, topic).await?;
+    if let Err(refusal) = done {
+        match deletion::time_left(&topic, context.settings.deletion_timeout, Timestamp::now()) {
+            Some(left) => {
+                report(context, &topic, Knowledge::Nothing, &reassignment::holds(&refusal).not_ready()).await?;
+                return Ok(Next::After(DELETE_AGAIN.min(left)));
+            }
+            None => {
+                context.events.publish::<KafkaTopic>(&topic.metadata, "Delete", reassignment::abandoned(&refusal)).await;
+                topic = reassignment::abandon(context, topic).await?;
+            }
+        }
+    }
+    let parting = match deletion::decide(&topic, older_owner(&mine, &rivals), successor(&mine, &rivals)) {
+        Departure::Leave(parting) => parting,
+        Departure::Delete(id) => match remove(context, &topic, id).await {
+            Ok(()) => {
+                tracing::info!("deleted the topic `{}` (id {id}) and its records", topic.kafka_name());
+                None
+            }
+            Err(refusal) if refusal.reason == Reason::DeletionHeld => {
+                let again = Next::After(protection::look_again(&topic, Timestamp::now()));
+                return refuse(context, &topic, Knowledge::Nothing, &refusal, again).await;
+            }
+            Err(refusal) if refusal.reason == Reason::TopicRecreated => Some(deletion::abandoned(&topic, &refusal)),
+            Err(refusal) => match deletion::time_left(&topic, context.settings.deletion_timeout, Timestamp::now()) {
+                None => Some(deletion::abandoned(&topic, &refusal)),
+                Some(left) => {
+                    let before = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+                    let statement = deletion::waits(&refusal).still_not_ready(before);
+                    report(context, &topic, Knowledge::Nothing, &statement).await?;
+                    return Ok(Next::After(DELETE_AGAIN.min(left)));
+                }
+            },
+        },
+    };
+    if let Some(notice) = parting {
+        context.events.publish::<KafkaTopic>(&topic.metadata, "Delete", notice).await;
+    }
+    match finalizer::set(context, topic, false).await {
+        Ok(_) => Ok(Next::AwaitChange),
+        Err(error) => Err(error),
+    }
+}
+
+async fn remove(context: &Context, topic: &KafkaTopic, id: TopicId) -> Result<(), Refusal> {
+    let cluster = cluster(context, topic)?;
+    let deleted = async {
+        let connection = context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers)?;
+        if let Some(lasts) = protection::lasts(topic, &cluster.spec)
+            && let Some(held) = protection::held(&connection, topic.kafka_name(), lasts, Timestamp::now()).await?
+        {
+            return Ok(Err(held));
+        }
+        delete(&connection, topic.kafka_name(), id).await.map(Ok)
+    };
+    deleted.await.unwrap_or_else(|error: KafkaError| {
+        context.connections.failed(&cluster.name, &error);
+        Err(Refusal::from(&error))
+    })
+}
