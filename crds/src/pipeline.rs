@@ -24,7 +24,7 @@ pub use self::{
     delivery::{Delivery, Ordering, Transaction},
     failure::{Backoff, DeadLetter, DeadLetterFormat, DeadLetterHeaders, Retry},
     processor::{ByType, Handler, HttpHandler, Processor},
-    scaling::{Scaling, ScalingBounds, ScalingStatus},
+    scaling::{IneffectiveStep, Scaling, ScalingBounds, ScalingStatus},
     source::{GroupProtocol, HttpSource, KafkaSource, Source, StartFrom},
 };
 use crate::{clients::Producer, topic::ClusterRef};

@@ -84,7 +84,7 @@ mod tests {
         spawnable(admin.stable_offsets("g", None));
         spawnable(admin.groups());
         spawnable(admin.rebalancing_groups());
-        spawnable(admin.offsets_at(&[], 0));
+        spawnable(async { admin.offsets_since(&std::collections::BTreeMap::new()).await });
         spawnable(async { admin.peek(&std::collections::BTreeMap::new()).await });
         spawnable(admin.commit_for_idle_group("g", &[]));
         spawnable(admin.renew_idle_group("g", &[]));

@@ -2,7 +2,7 @@
 
 mod replicas;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::atomic::AtomicU64, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use penstock_crds::{EventPipeline, condition::ConditionType};
@@ -83,18 +83,41 @@ struct PipelineLabels {
     pipeline: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecisionLabels {
+    namespace: String,
+    pipeline: String,
+    reason: String,
+    /// Empty: nothing does.
+    limited_by: String,
+}
+
+/// Records a second.
+type Rate = Gauge<f64, AtomicU64>;
+
 /// What the number of workers of pipelines with `scaling` follows from.
 struct Scaling {
     sweeps: Histogram,
     desired: Family<PipelineLabels, Gauge>,
     lag: Family<PipelineLabels, Gauge>,
     age: Family<PipelineLabels, Gauge>,
+    arrival: Family<PipelineLabels, Rate>,
+    speed: Family<PipelineLabels, Rate>,
+    decisions: Family<DecisionLabels, Gauge>,
 }
 
 impl Default for Scaling {
     fn default() -> Self {
         let sweeps = Histogram::new([0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]);
-        Self { sweeps, desired: Family::default(), lag: Family::default(), age: Family::default() }
+        Self {
+            sweeps,
+            desired: Family::default(),
+            lag: Family::default(),
+            age: Family::default(),
+            arrival: Family::default(),
+            speed: Family::default(),
+            decisions: Family::default(),
+        }
     }
 }
 
@@ -105,6 +128,11 @@ impl Scaling {
         registry.register("scaling_desired_workers", "Workers that shall be", self.desired.clone());
         registry.register("scaling_lag_records", "Records that wait; missing: that is not known", self.lag.clone());
         registry.register("scaling_lag_seconds", "How long the oldest record that waits does so", self.age.clone());
+        registry.register("scaling_arrival_records_per_second", "Records that come each second", self.arrival.clone());
+        let words = "Records that one worker handles each second; missing: that was not measured yet";
+        registry.register("scaling_worker_records_per_second", words, self.speed.clone());
+        let words = "1 for why workers are as many as they are, and what keeps them from being more or fewer";
+        registry.register("scaling_decision", words, self.decisions.clone());
     }
 
     fn count(&self, watch: &Watch<EventPipeline>) {
@@ -112,6 +140,9 @@ impl Scaling {
         for family in [&self.desired, &self.lag, &self.age] {
             family.clear();
         }
+        self.arrival.clear();
+        self.speed.clear();
+        self.decisions.clear();
         for pipeline in watch.select(|pipeline| pipeline.status.as_ref().is_some_and(|status| status.scaling.is_some())) {
             let Ok(pipeline) = &pipeline.0 else { continue };
             let watched = pipeline.status.as_ref().filter(|status| pipelines::is_watched(status));
@@ -124,7 +155,14 @@ impl Scaling {
             if let Some(lag) = scaling.lag {
                 self.lag.get_or_create(&labels()).set(lag);
                 self.age.get_or_create(&labels()).set(scaling.lag_seconds.unwrap_or_default());
+                self.arrival.get_or_create(&labels()).set(scaling.arrival_rate);
             }
+            if let Some(speed) = scaling.worker_rate {
+                self.speed.get_or_create(&labels()).set(speed);
+            }
+            let PipelineLabels { namespace, pipeline } = labels();
+            let (reason, limited_by) = (scaling.reason.clone(), scaling.limited_by.clone().unwrap_or_default());
+            self.decisions.get_or_create(&DecisionLabels { namespace, pipeline, reason, limited_by }).set(1);
         }
     }
 }

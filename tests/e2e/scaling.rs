@@ -60,6 +60,8 @@ async fn timed_steps(scene: &Scene, pipeline: &str) -> Result<Vec<(Timestamp, u3
     let events = scene.api::<Event>().list(&ListParams::default()).await?.items;
     let of_pipeline = |event: &&Event| event.regarding.as_ref().is_some_and(|object| object.name.as_deref() == Some(pipeline));
     let decided = events.iter().filter(|event| event.reason.as_deref() == Some("ScalingDecided")).filter(of_pipeline);
+    // The first number has none before it.
+    let decided = decided.filter(|event| event.note.as_deref().is_some_and(|note| note.starts_with("from ")));
     let steps: Result<Vec<_>> = decided.map(|event| step(event).ok_or_else(|| format!("{:?}", event.note).into())).collect();
     steps.map(|mut steps| {
         steps.sort();
@@ -98,7 +100,10 @@ async fn burst_from_zero(name: &str, delivery: &str, records: u32) {
     play(name, async |scene| {
         topics(scene, 6).await?;
         let scaling = json!({"minReplicas": 0, "maxReplicas": 6, "drainSeconds": 5, "idleSeconds": 15});
-        scene.apply::<EventPipeline>("p", counted(scaling, delivery)).await?;
+        let mut spec = counted(scaling, delivery);
+        // One of them would need longer than `drainSeconds`.
+        spec["resources"] = json!({"requests": {"cpu": "5m"}, "limits": {"cpu": "20m"}});
+        scene.apply::<EventPipeline>("p", spec).await?;
         scene.ready::<EventPipeline>("p").await?;
         until_declared(scene, "no workers", LIMIT, |workers| workers == 0).await?;
         let topic = scene.kafka_name("in");
@@ -116,6 +121,7 @@ async fn burst_from_zero(name: &str, delivery: &str, records: u32) {
         let steps = steps(scene, "p").await?;
         let up = steps.iter().filter(|(from, to)| from < to).count();
         assert!(up <= 3 && steps.len() - up <= 3, "{steps:?}");
+        assert!(steps.iter().any(|(_, to)| *to > 1), "more than one worker took part: {steps:?}");
         Ok(())
     })
     .await;

@@ -1,5 +1,6 @@
 //! The number of workers, where the operator sets it by what waits in Kafka.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +106,23 @@ pub struct ScalingStatus {
     /// What keeps the number from being another: `Minimum`, `Maximum`, `Partitions`, `HotPartition` or `Effect`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limited_by: Option<String>,
+    /// The last step up that did not help. Absent: the last one that was judged did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ineffective: Option<IneffectiveStep>,
+}
+
+/// A step up that did not help, and was taken back.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IneffectiveStep {
+    /// The number of workers that did as much as more.
+    pub workers: i32,
+    /// Records a second that all of them handled.
+    pub rate: f64,
+    /// How many steps in a row did not help.
+    pub times: i32,
+    /// When more workers may be tried again.
+    pub until: Time,
 }
 
 #[cfg(test)]

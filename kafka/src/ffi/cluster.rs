@@ -1,5 +1,6 @@
 //! The brokers of the cluster and the ends of partitions.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
@@ -48,29 +49,63 @@ impl Native {
         edge: Edge,
         timeout: Duration,
     ) -> Result<Vec<(TopicPartition, Result<i64>)>> {
+        let wanted: Vec<_> = partitions.iter().map(|partition| (partition, edge.number())).collect();
+        let found = self.look_up_offsets(&wanted, edge.isolation(), timeout).await?;
+        let checked = |(partition, offset): (TopicPartition, Result<i64>)| {
+            let offset = offset.and_then(|offset| known(&partition, offset));
+            (partition, offset)
+        };
+        Ok(found.into_iter().map(checked).collect())
+    }
+
+    /// The first offset in each partition that is not older than this, in milliseconds since 1970; none: all are. A partition that
+    /// failed carries its error.
+    pub(crate) async fn offsets_since(
+        &self,
+        partitions: &BTreeMap<TopicPartition, i64>,
+        timeout: Duration,
+    ) -> Result<Vec<(TopicPartition, Result<Option<i64>>)>> {
+        // A negative number would be another question.
+        let wanted: Vec<_> = partitions.iter().map(|(partition, timestamp)| (partition, (*timestamp).max(0))).collect();
+        let isolation = sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED;
+        let found = self.look_up_offsets(&wanted, isolation, timeout).await?;
+        let checked = |(partition, offset): (TopicPartition, Result<i64>)| {
+            let offset = offset.and_then(|offset| if offset == NO_RECORD { Ok(None) } else { known(&partition, offset).map(Some) });
+            (partition, offset)
+        };
+        Ok(found.into_iter().map(checked).collect())
+    }
+
+    /// Asks for each of these partitions what the protocol has that number for.
+    async fn look_up_offsets(
+        &self,
+        wanted: &[(&TopicPartition, i64)],
+        isolation: sys::rd_kafka_IsolationLevel_t,
+        timeout: Duration,
+    ) -> Result<Vec<(TopicPartition, Result<i64>)>> {
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
         let send = |call: &Call<'_>| {
-            let mut list = TopicPartitionList::with_capacity(partitions.len());
-            for partition in partitions {
+            let mut list = TopicPartitionList::with_capacity(wanted.len());
+            for (partition, _) in wanted {
                 c_text(&partition.topic)?;
                 list.add_partition(&partition.topic, partition.partition);
             }
-            // SAFETY: the options are alive; a returned error is ours. The list is alive and has the number of elements it says;
-            // librdkafka copies it.
+            // SAFETY: the options are alive; a returned error is ours. The list is alive and has the number of elements it says, in the
+            // order in which they were added; librdkafka copies it.
             unsafe {
-                option_set(sys::rd_kafka_AdminOptions_set_isolation_level(call.options.cast_mut(), edge.isolation()));
+                option_set(sys::rd_kafka_AdminOptions_set_isolation_level(call.options.cast_mut(), isolation));
                 let native = &mut *list.ptr();
                 let count = usize::try_from(native.cnt).unwrap_or_default();
                 if !native.elems.is_null() {
-                    for element in std::slice::from_raw_parts_mut(native.elems, count) {
-                        element.offset = edge.number();
+                    for (element, (_, number)) in std::slice::from_raw_parts_mut(native.elems, count).iter_mut().zip(wanted) {
+                        element.offset = *number;
                     }
                 }
                 sys::rd_kafka_ListOffsets(call.rk, native, call.options, call.queue);
             }
             Ok(())
         };
-        let reply = self.request(operation, timeout, send, |event| {
+        self.request(operation, timeout, send, |event| {
             let mut count = 0;
             // SAFETY: the event holds the reply to this operation; what it points to lives as long as it.
             unsafe {
@@ -78,12 +113,8 @@ impl Native {
                 let infos = array(sys::rd_kafka_ListOffsets_result_infos(result, &mut count), count);
                 Ok(infos.iter().filter_map(|info| read_offset(*info)).collect::<Vec<_>>())
             }
-        });
-        let checked = |(partition, offset): (TopicPartition, Result<i64>)| {
-            let offset = offset.and_then(|offset| known(&partition, edge, offset));
-            (partition, offset)
-        };
-        Ok(reply.await?.into_iter().map(checked).collect())
+        })
+        .await
     }
 }
 
@@ -94,8 +125,6 @@ pub(crate) enum Edge {
     /// Where the first transaction begins that is still open, or the end.
     StableEnd,
     End,
-    /// The first record that is not older than this, in milliseconds since 1970.
-    At(i64),
 }
 
 impl Edge {
@@ -104,15 +133,13 @@ impl Edge {
         match self {
             Self::Start => -2,
             Self::StableEnd | Self::End => -1,
-            // A negative number would be another question.
-            Self::At(timestamp) => timestamp.max(0),
         }
     }
 
     fn isolation(self) -> sys::rd_kafka_IsolationLevel_t {
         match self {
             Self::StableEnd => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
-            Self::Start | Self::End | Self::At(_) => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+            Self::Start | Self::End => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
         }
     }
 }
@@ -154,8 +181,8 @@ unsafe fn read_offset(info: *const sys::rd_kafka_ListOffsetsResultInfo_t) -> Opt
 const NO_RECORD: i64 = -1;
 
 /// A partition whose leader has not answered has neither an error nor an offset.
-fn known(partition: &TopicPartition, edge: Edge, offset: i64) -> Result<i64> {
-    if offset >= 0 || (offset == NO_RECORD && matches!(edge, Edge::At(_))) {
+fn known(partition: &TopicPartition, offset: i64) -> Result<i64> {
+    if offset >= 0 {
         return Ok(offset);
     }
     Err(Error::Unreachable { reason: format!("the leader of {partition} did not answer") })
@@ -185,17 +212,9 @@ mod tests {
     #[test]
     fn an_offset_that_nobody_told_is_none() {
         let partition = TopicPartition::new("t", 0);
-        for (edge, offset, is_known) in [
-            (Edge::End, 0, true),
-            (Edge::End, 7, true),
-            (Edge::Start, -1, false),
-            (Edge::End, -1001, false),
-            (Edge::At(5), 7, true),
-            (Edge::At(5), -1, true),
-            (Edge::At(5), -1001, false),
-        ] {
-            assert_eq!(known(&partition, edge, offset).ok(), is_known.then_some(offset));
+        for (offset, is_known) in [(0, true), (7, true), (-1, false), (-1001, false)] {
+            assert_eq!(known(&partition, offset).ok(), is_known.then_some(offset));
         }
-        assert!(known(&partition, Edge::End, -1001).is_err_and(|error| error.is_retriable()));
+        assert!(known(&partition, -1001).is_err_and(|error| error.is_retriable()));
     }
 }

@@ -160,10 +160,10 @@ fn follow(pipeline: &EventPipeline, verdict: &Verdict, context: &Context, autosc
     let bounds = pipeline.spec.scaling.as_ref().filter(|_| !pipeline.spec.suspend).and_then(|scaling| scaling.bounds().ok());
     let (Some(bounds), Some(input)) = (bounds, positions::input(verdict)) else { return autoscaler.leave(uid) };
     let cluster = penstock_crds::topic::cluster_name(pipeline.spec.cluster_ref.as_ref());
-    let known_speed = pipeline.status.as_ref().and_then(|status| status.scaling.as_ref()?.worker_rate);
+    let known = autoscaler::known(pipeline.status.as_ref().and_then(|status| status.scaling.as_ref()));
     let subject = Subject::new((namespace, name), cluster, input, bounds, context.settings.scaling_interval);
     let dry_run = pipeline.spec.scaling.as_ref().is_some_and(|scaling| scaling.dry_run);
-    autoscaler.follow(uid, Subject { dry_run, known_speed, ..subject });
+    autoscaler.follow(uid, Subject { dry_run, known, ..subject });
 }
 
 /// When to look again: what is refused is told to nobody when it goes away, and nor is it that time has passed.

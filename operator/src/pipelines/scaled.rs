@@ -9,7 +9,10 @@ use penstock_crds::{
     pipeline::{Scaling, ScalingBounds, ScalingStatus},
 };
 
-use super::{autoscaler::Told, validate::Verdict};
+use super::{
+    autoscaler::{Told, ineffective},
+    validate::Verdict,
+};
 use crate::{
     events::Notice,
     refusal::Refusal,
@@ -61,7 +64,8 @@ pub fn is_watched(status: &EventPipelineStatus) -> bool {
     condition.is_none_or(|c| c.status == "True" || c.reason == Reason::LagUnknown.as_str())
 }
 
-/// What stands in the status. What was not decided yet stays as it was; of what is not watched only the number does.
+/// What stands in the status. What was not decided yet stays as it was; of what is not watched only the number does, and what
+/// did not help.
 #[must_use]
 pub fn status(pipeline: &EventPipeline, told: Option<&Told>, unwatched: Option<&Refusal>) -> Option<ScalingStatus> {
     pipeline.spec.scaling.as_ref()?;
@@ -69,7 +73,8 @@ pub fn status(pipeline: &EventPipeline, told: Option<&Told>, unwatched: Option<&
     let number = |told: &Told| i32::try_from(told.desired).unwrap_or(i32::MAX);
     if let Some(unwatched) = unwatched {
         let desired = told.map(number).or_else(|| before().map(|before| before.desired))?;
-        return Some(ScalingStatus { desired, reason: unwatched.reason.as_str().to_owned(), ..ScalingStatus::default() });
+        let ineffective = before().and_then(|before| before.ineffective);
+        return Some(ScalingStatus { desired, reason: unwatched.reason.as_str().to_owned(), ineffective, ..ScalingStatus::default() });
     }
     let Some(told) = told else { return before() };
     let decision = &told.decision;
@@ -81,6 +86,7 @@ pub fn status(pipeline: &EventPipeline, told: Option<&Told>, unwatched: Option<&
         arrival_rate: rounded(decision.arrival),
         worker_rate: decision.speed.map(rounded),
         limited_by: decision.limited_by.map(|limit| word(limit).to_owned()),
+        ineffective: decision.ceiling.as_ref().and_then(ineffective),
     })
 }
 
@@ -101,7 +107,7 @@ pub fn statement(pipeline: &EventPipeline, told: Option<&Told>, unwatched: Optio
     Some(Statement::new(ConditionType::ScalingActive, Some(active), reason(decision.reason), message))
 }
 
-/// What to tell of a change: another number, or a reason that a person should look at.
+/// What to tell of a change: another number, the first one too, or a reason that a person should look at.
 #[must_use]
 pub fn notices(before: Option<&EventPipelineStatus>, after: &EventPipelineStatus) -> Vec<Notice> {
     let said = |status: &EventPipelineStatus| {
@@ -110,12 +116,12 @@ pub fn notices(before: Option<&EventPipelineStatus>, after: &EventPipelineStatus
     };
     let Some((desired, why, message)) = said(after) else { return vec![] };
     let before = before.and_then(said);
+    let from = before.as_ref().map(|(from, ..)| *from);
     let mut notices = vec![];
-    if let Some((from, ..)) = &before
-        && *from != desired
-    {
+    if from != Some(desired) {
         let (dry, rest) = message.strip_prefix(DRY_RUN).map_or(("", message.as_str()), |rest| (DRY_RUN, rest));
-        notices.push(Notice::normal("ScalingDecided", format!("{dry}from {from} to {rest}")));
+        let from = from.map_or_else(String::new, |from| format!("from {from} to "));
+        notices.push(Notice::normal("ScalingDecided", format!("{dry}{from}{rest}")));
     }
     if before.is_none_or(|(_, before, _)| before != why)
         && let Some(reason) = WORTH_A_LOOK.iter().find(|reason| reason.as_str() == why)
@@ -230,6 +236,7 @@ mod tests {
             arrival: 1.26,
             speed: Some(100.04),
             partitions: Some(9),
+            ceiling: None,
         };
         Told { desired, decision }
     }
@@ -314,6 +321,8 @@ mod tests {
             let told = notices(Some(&said(&pipeline, Some(&two), None)), &said(&pipeline, Some(&six), None));
             assert_eq!(told.len(), 1);
             assert!(format!("{told:?}").contains(start), "{told:?}");
+            let first = format!("{:?}", notices(None, &said(&pipeline, Some(&two), None)));
+            assert!(first.contains(&format!("\"{}2 workers: they keep up", if dry_run { DRY_RUN } else { "" })), "{first}");
         }
     }
 

@@ -2,7 +2,14 @@
 
 use std::time::Duration;
 
-use super::{calm, effect::START, history::History, need::Need, observation::PartitionKey, policy::Policy};
+use super::{
+    calm,
+    effect::{Ceiling, START},
+    history::History,
+    need::Need,
+    observation::PartitionKey,
+    policy::Policy,
+};
 
 /// Why so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +88,8 @@ pub struct Decision {
     pub speed: Option<f64>,
     /// How many partitions there are to share out; none: that was not seen yet.
     pub partitions: Option<u32>,
+    /// The last step up that did not help.
+    pub ceiling: Option<Ceiling>,
 }
 
 /// Decides by what was seen.
@@ -99,6 +108,7 @@ pub fn decide(history: &History, policy: &Policy, now: Duration) -> Decision {
         arrival: history.arrival(),
         speed: history.speed(),
         partitions: Some(history.sources()).filter(|sources| *sources > 0),
+        ceiling: history.effect.last_ceiling(),
     }
 }
 
@@ -149,8 +159,15 @@ fn choose(history: &History, policy: &Policy, now: Duration, known: bool) -> Cho
 
 fn wake(history: &History, policy: &Policy, now: Duration) -> Choice {
     if history.lag() > 0 {
-        let need = history.need(policy, now).map_or(1, |need| need.workers);
-        return (Some(need.max(policy.min).max(1)), Reason::Awake, None);
+        let need = history.need(policy, now);
+        let ceiling = history.effect.ceiling(now).unwrap_or(u32::MAX);
+        let wanted = need.as_ref().map_or(1, |need| need.workers).min(ceiling).max(policy.min).max(1);
+        let limit = match &need {
+            Some(need) if need.workers > wanted => Some(Limit::Effect),
+            Some(need) => limit(need, policy, wanted).map(|(_, limit)| limit),
+            None => None,
+        };
+        return (Some(wanted), Reason::Awake, limit);
     }
     if history.is_adrift() {
         return (Some(policy.min.max(1)), Reason::Beginning, None);

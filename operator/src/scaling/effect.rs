@@ -36,16 +36,20 @@ struct Step {
 pub struct Ceiling {
     /// So many did as much as more.
     pub workers: u32,
-    until: Duration,
-    total: f64,
+    /// When more may be tried again.
+    pub until: Duration,
+    /// Records a second that all of them did.
+    pub total: f64,
+    /// How many steps in a row did not help.
+    pub failures: u32,
 }
 
 /// What is known of steps.
 #[derive(Clone, Debug)]
 pub struct Effect {
     step: Option<Step>,
+    /// Of the last step that was judged; none: it helped. It stays when it no longer holds, for how often it was in vain.
     ceiling: Option<Ceiling>,
-    failures: u32,
     /// What workers with enough to do did last, and how many they were.
     last: Option<(u32, f64)>,
     /// When the number of workers was changed last.
@@ -56,11 +60,16 @@ pub struct Effect {
 
 impl Default for Effect {
     fn default() -> Self {
-        Self { step: None, ceiling: None, failures: 0, last: None, changed: None, losing: 0.0, cost: COST }
+        Self { step: None, ceiling: None, last: None, changed: None, losing: 0.0, cost: COST }
     }
 }
 
 impl Effect {
+    /// One that knows of a step that did not help.
+    pub fn remembering(ceiling: Option<Ceiling>) -> Self {
+        Self { ceiling, ..Self::default() }
+    }
+
     /// Takes in that another number of workers was declared.
     pub fn declared(&mut self, at: Duration, from: u32, to: u32) {
         self.changed = Some(at);
@@ -83,8 +92,11 @@ impl Effect {
             return;
         }
         self.last = Some((workers.ready, seen.total));
-        if self.ceiling.is_some_and(|c| workers.ready <= c.workers && seen.total > OTHER_TIMES * c.total) {
-            self.ceiling = None;
+        if let Some(ceiling) = &mut self.ceiling
+            && workers.ready <= ceiling.workers
+            && seen.total > OTHER_TIMES * ceiling.total
+        {
+            ceiling.until = ceiling.until.min(at);
         }
         let Some(step) = self.step.as_mut().filter(|step| workers.ready >= step.to) else { return };
         step.after.push(seen.total);
@@ -106,13 +118,13 @@ impl Effect {
         let after = median(step.after.iter().copied()).unwrap_or_default();
         let hoped = step.before * (f64::from(step.to) / f64::from(step.from.max(1)) - 1.0);
         if after - step.before >= WORTH * hoped {
-            self.failures = 0;
+            self.ceiling = None;
             return;
         }
-        let times = 2_u32.saturating_pow(self.failures.min(8));
-        let lasts = REMEMBERED.saturating_mul(times).min(REMEMBERED_AT_MOST);
-        self.failures = self.failures.saturating_add(1);
-        self.ceiling = Some(Ceiling { workers: step.from, until: at + lasts, total: step.before.max(after) });
+        let failures = self.ceiling.map_or(0, |ceiling| ceiling.failures);
+        let lasts = REMEMBERED.saturating_mul(2_u32.saturating_pow(failures.min(8))).min(REMEMBERED_AT_MOST);
+        let total = step.before.max(after);
+        self.ceiling = Some(Ceiling { workers: step.from, until: at + lasts, total, failures: failures.saturating_add(1) });
     }
 
     /// Whether a step is still on trial.
@@ -123,6 +135,11 @@ impl Effect {
     /// Beyond which number more do not help.
     pub fn ceiling(&self, now: Duration) -> Option<u32> {
         self.ceiling.filter(|ceiling| now < ceiling.until).map(|ceiling| ceiling.workers)
+    }
+
+    /// The last step that did not help, also where it may be tried again.
+    pub fn last_ceiling(&self) -> Option<Ceiling> {
+        self.ceiling
     }
 
     /// How long ago the number of workers was changed.

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     calm::Needs,
-    effect::Effect,
+    effect::{Ceiling, Effect},
     lag::{held_counts, standing},
     need::{Demand, Need, need},
     observation::{Observation, PartitionKey, PartitionOffsets, Role, Workers},
@@ -26,6 +26,15 @@ const REACTION: Duration = Duration::from_secs(10);
 /// The least part of `drain` that what waits is given, however old it is.
 const LEAST_TIME: f64 = 1.0 / 3.0;
 
+/// What was known of a pipeline before the first look.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Known {
+    /// Records that a worker handles each second.
+    pub speed: Option<f64>,
+    /// The last step up that did not help.
+    pub ceiling: Option<Ceiling>,
+}
+
 /// What is kept of a pipeline.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -42,10 +51,11 @@ pub struct History {
 }
 
 impl History {
-    /// One that begins with a speed that was measured before, in records a second and worker.
+    /// One that begins with what was known before.
     #[must_use]
-    pub fn with_speed(per_worker: f64) -> Self {
-        Self { speed: Speed::known(per_worker), ..Self::default() }
+    pub fn knowing(known: Known) -> Self {
+        let speed = known.speed.map_or_else(Speed::default, Speed::known);
+        Self { speed, effect: Effect::remembering(known.ceiling), ..Self::default() }
     }
 
     /// Takes in what a sweep saw.

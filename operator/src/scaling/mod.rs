@@ -28,7 +28,8 @@ mod track;
 mod zero;
 
 pub use decision::{Decision, Limit, Reason, decide};
-pub use history::History;
+pub use effect::Ceiling;
+pub use history::{History, Known};
 pub use observation::{Begin, Observation, PartitionKey, PartitionOffsets, Role, Workers};
 pub use policy::Policy;
 pub use zero::renewal_is_due;

@@ -85,6 +85,10 @@ impl Scene {
     }
 }
 
+fn with_speed(per_worker: f64) -> History {
+    History::knowing(Known { speed: Some(per_worker), ..Known::default() })
+}
+
 #[test]
 fn mistake_1_marks_of_transactions_are_no_lag() {
     let mut scene = Scene::new(0, 6, 1, 3);
@@ -105,7 +109,7 @@ fn mistake_1_marks_of_transactions_are_no_lag() {
 fn mistake_2_neither_a_dead_band_nor_a_division_keeps_from_the_right_number() {
     for (partitions, come, max, expected) in [(3, 100, 3, 3), (10, 100, 10, 10), (10, 100, 40, 10), (11, 100, 10, 6)] {
         let mut scene = Scene::new(1, max, 1, partitions);
-        scene.history = History::with_speed(20.0);
+        scene.history = with_speed(20.0);
         scene.go(12, |_| come, 100);
         assert_eq!(scene.workers.declared, expected, "{partitions} partitions, at most {max}");
     }
@@ -135,7 +139,7 @@ fn mistake_3_a_partition_without_a_commit_is_what_a_worker_makes_of_it() {
 #[test]
 fn mistake_4_a_hot_partition_is_told_and_gets_no_more_workers() {
     let mut scene = Scene::new(1, 6, 1, 6);
-    scene.history = History::with_speed(20.0);
+    scene.history = with_speed(20.0);
     let decision = scene.go(24, |partition| if partition == 2 { 1_000 } else { 5 }, 100);
     assert!(scene.workers.declared <= 3, "{:?}", scene.steps);
     assert_eq!((decision.reason, decision.limited_by), (Reason::HotPartition, Some(Limit::HotPartition)));
@@ -144,14 +148,14 @@ fn mistake_4_a_hot_partition_is_told_and_gets_no_more_workers() {
 
 #[test]
 fn mistake_5_the_same_lag_takes_more_workers_where_they_are_slow() {
-    let with_speed = |per_worker: f64| {
+    let woken = |per_worker: f64| {
         let mut scene = Scene::new(0, 6, 0, 6);
-        scene.history = History::with_speed(per_worker);
+        scene.history = with_speed(per_worker);
         scene.partitions.iter_mut().for_each(|partition| partition.end = 5_000);
         scene.look(true);
         scene.workers.declared
     };
-    assert_eq!([10.0, 500.0, 10_000.0].map(with_speed), [6, 3, 1]);
+    assert_eq!([10.0, 500.0, 10_000.0].map(woken), [6, 3, 1]);
 }
 
 #[test]
@@ -165,6 +169,21 @@ fn mistake_5_a_step_that_did_not_help_is_taken_back_and_remembered() {
     assert_eq!(scene.numbers(), [6, 2], "{:?}", scene.steps);
     let decision = scene.decide();
     assert_eq!((decision.reason, decision.limited_by), (Reason::ScaleUpIneffective, Some(Limit::Effect)));
+}
+
+#[test]
+fn mistake_5_what_did_not_help_outlives_the_operator() {
+    let woken = |at: u64| {
+        let mut scene = Scene::new(0, 3, 0, 6);
+        scene.at = at;
+        let ceiling = Ceiling { workers: 2, until: Duration::from_secs(600), total: 40.0, failures: 1 };
+        scene.history = History::knowing(Known { speed: Some(20.0), ceiling: Some(ceiling) });
+        scene.partitions.iter_mut().for_each(|partition| partition.end = 5_000);
+        let decision = scene.look(true);
+        (decision.reason, decision.desired, decision.limited_by)
+    };
+    assert_eq!(woken(0), (Reason::Awake, Some(2), Some(Limit::Effect)));
+    assert_eq!(woken(600), (Reason::Awake, Some(3), Some(Limit::Maximum)));
 }
 
 #[test]
@@ -205,7 +224,7 @@ fn mistake_7_what_was_not_read_changes_nothing() {
 #[test]
 fn mistake_8_fewer_only_after_the_whole_window_and_where_it_pays() {
     let mut scene = Scene::new(1, 6, 6, 6);
-    scene.history = History::with_speed(20.0);
+    scene.history = with_speed(20.0);
     scene.go(20, |_| 80, 100);
     assert_eq!(scene.numbers(), [] as [u32; 0], "96 a second take six workers");
     let quiet_from = scene.at;
@@ -243,7 +262,7 @@ fn bounds_hold_whatever_is_known() {
 fn limits_are_told() {
     for (max, reason, limit) in [(3, Reason::AtMaximum, Limit::Maximum), (9, Reason::AtPartitions, Limit::Partitions)] {
         let mut scene = Scene::new(1, max, 1, 6);
-        scene.history = History::with_speed(20.0);
+        scene.history = with_speed(20.0);
         let decision = scene.go(40, |_| 900, 100);
         assert_eq!((decision.reason, decision.limited_by), (reason, Some(limit)), "at most {max}");
         assert_eq!(scene.workers.declared, max.min(6));
@@ -253,7 +272,7 @@ fn limits_are_told() {
 #[test]
 fn workers_that_do_nothing_get_no_others_beside_them() {
     let mut scene = Scene::new(1, 6, 1, 6);
-    scene.history = History::with_speed(20.0);
+    scene.history = with_speed(20.0);
     let decision = scene.go(40, |_| 100, 0);
     assert_eq!((decision.desired, decision.reason), (None, Reason::NoProgress));
     assert_eq!(scene.workers.declared, 1);

@@ -19,7 +19,7 @@ const BEYOND_THE_WINDOW: SignedDuration = SignedDuration::from_secs(70);
 /// Where the handler listens that all share.
 const SHARED_PORT: u16 = 9000;
 
-fn slow(scaling: Value) -> Value {
+pub fn slow(scaling: Value) -> Value {
     json!({
         "source": {"kafka": {"topics": ["in"]}}, "delivery": "AtLeastOnce", "concurrency": 1,
         "processor": {"http": http(TOLD, "5s")}, "resources": little(), "scaling": scaling,
@@ -27,7 +27,7 @@ fn slow(scaling: Value) -> Value {
 }
 
 /// Puts so many records into each of these partitions.
-async fn wait_in(scene: &Scene, partitions: Range<i32>, each: usize) -> Result {
+pub async fn wait_in(scene: &Scene, partitions: Range<i32>, each: usize) -> Result {
     told_in(scene, partitions, each, "slow:0.25").await
 }
 

@@ -9,7 +9,6 @@ use futures::future::join_all;
 use super::{TopicAdmin, read};
 use crate::consumer::{CommittedOffset, GroupMember, GroupOffset, GroupProtocol};
 use crate::error::{Error, Result};
-use crate::ffi::Edge;
 use crate::record::TopicPartition;
 use crate::topic::{BrokerInfo, Peek, PerPartition, validate_topic_name};
 use crate::wire::{self, Asking};
@@ -75,9 +74,9 @@ impl TopicAdmin {
         // No answer is no word on whether the topic is there, nor on whether it is written.
         let untold = || Error::NotReady { code: 0, message: format!("Kafka's answer does not tell all of the topic {topic}") };
         let described = self.describe(&[topic]).await?.remove(topic).ok_or_else(untold)??;
-        let partitions: Vec<_> = described.partitions.iter().map(|info| TopicPartition::new(topic, info.id)).collect();
-        let mut found = self.offsets_at(&partitions, timestamp_ms).await?;
-        for partition in &partitions {
+        let since: BTreeMap<_, _> = described.partitions.iter().map(|info| (TopicPartition::new(topic, info.id), timestamp_ms)).collect();
+        let mut found = self.offsets_since(&since).await?;
+        for partition in since.keys() {
             if found.remove(partition).ok_or_else(untold)??.is_some() {
                 return Ok(true);
             }
@@ -85,18 +84,17 @@ impl TopicAdmin {
         Ok(false)
     }
 
-    /// The offset of the first record of each partition that is not older than this, in milliseconds since 1970; none: all are.
+    /// The offset of the first record of each partition that is not older than this, in milliseconds since 1970; none: all are. One
+    /// request per broker.
     ///
     /// # Errors
     /// The call as a whole failed; see [`TopicAdmin`].
-    pub async fn offsets_at(&self, partitions: &[TopicPartition], timestamp_ms: i64) -> Result<PerPartition<Option<i64>>> {
-        partitions.iter().try_for_each(|partition| validate_topic_name(&partition.topic))?;
-        if partitions.is_empty() {
+    pub async fn offsets_since(&self, timestamps: &BTreeMap<TopicPartition, i64>) -> Result<PerPartition<Option<i64>>> {
+        timestamps.keys().try_for_each(|partition| validate_topic_name(&partition.topic))?;
+        if timestamps.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let found = read(self.native.get()?.list_offsets(partitions, Edge::At(timestamp_ms), self.timeout).await)?;
-        let offset = |found: Result<i64>| found.map(|offset| (offset >= 0).then_some(offset));
-        Ok(found.into_iter().map(|(partition, found)| (partition, offset(found))).collect())
+        Ok(read(self.native.get()?.offsets_since(timestamps, self.timeout).await)?.into_iter().collect())
     }
 
     /// Looks at what stands at these offsets, without reading it. Partitions without a leader are not among the answers.

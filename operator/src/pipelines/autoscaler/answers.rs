@@ -21,9 +21,8 @@ pub fn partitions(subject: &Subject, answers: &Answers) -> Option<Vec<PartitionO
         all.extend(of_topic(subject, answers, topic, Duration::ZERO, |_| Some(Role::Source))?);
     }
     for (topic, delay) in &subject.tiers {
-        let due = answers.due.get(delay);
         all.extend(of_topic(subject, answers, topic, *delay, |partition| {
-            let due_end = due?.get(partition)?.as_ref().ok()?.unwrap_or(i64::MAX);
+            let due_end = answers.due.get(partition)?.as_ref().ok()?.unwrap_or(i64::MAX);
             Some(Role::Retry { due_end })
         })?);
     }

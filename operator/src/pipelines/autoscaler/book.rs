@@ -52,7 +52,7 @@ impl Book {
             page.subject = subject;
             return;
         }
-        let history = subject.known_speed.map_or_else(History::default, History::with_speed);
+        let history = History::knowing(subject.known);
         pages.insert(uid.to_owned(), Page { subject, history, looks: Looks::new(), told: None, renewal: Renewal::default() });
     }
 
@@ -148,7 +148,8 @@ fn is_news(before: &Told, told: &Told, since: Duration) -> bool {
         && before.decision.reason == told.decision.reason
         && before.decision.limited_by == told.decision.limited_by
         && before.decision.hot == told.decision.hot
-        && before.decision.partitions == told.decision.partitions;
+        && before.decision.partitions == told.decision.partitions
+        && before.decision.ceiling == told.decision.ceiling;
     !same || (since >= FIGURES && before != told)
 }
 
@@ -157,7 +158,7 @@ mod tests {
     use penstock_crds::worker::StartFrom;
 
     use super::*;
-    use crate::scaling::Policy;
+    use crate::scaling::{Known, Policy};
 
     #[test]
     fn only_a_commit_that_succeeded_counts() {
@@ -224,7 +225,7 @@ mod tests {
             start_from: StartFrom::Latest,
             policy,
             dry_run: false,
-            known_speed: None,
+            known: Known::default(),
         }
     }
 }

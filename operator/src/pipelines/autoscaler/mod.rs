@@ -5,6 +5,8 @@
 
 mod answers;
 mod book;
+mod clock;
+mod memory;
 mod renewal;
 mod retention;
 mod subject;
@@ -27,16 +29,21 @@ use penstock_crds::{EventPipeline, condition::ConditionType};
 use penstock_kafka::TopicPartition;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use self::{
     book::Book,
+    clock::Clock,
     retention::Retentions,
     sweep::{Answers, sweep},
 };
-pub use self::{book::Told, subject::Subject};
+pub use self::{
+    book::Told,
+    memory::{ineffective, known},
+    subject::Subject,
+};
 use super::{children::Children, scaled};
 use crate::{
     clusters::{self, ClusterConnection},
@@ -51,7 +58,7 @@ pub struct Autoscaler {
     book: Book,
     retentions: Retentions,
     changes: UnboundedSender<ObjectRef<Guarded<EventPipeline>>>,
-    begun: Instant,
+    clock: Clock,
 }
 
 impl Autoscaler {
@@ -59,7 +66,7 @@ impl Autoscaler {
     #[must_use]
     pub fn new() -> (Arc<Self>, Triggers<EventPipeline>) {
         let (changes, asked) = unbounded_channel();
-        (Arc::new(Self { book: Book::default(), retentions: Retentions::default(), changes, begun: Instant::now() }), stream_of(asked))
+        (Arc::new(Self { book: Book::default(), retentions: Retentions::default(), changes, clock: Clock::start() }), stream_of(asked))
     }
 
     /// Watches a pipeline from now on, or as it is now.
@@ -81,7 +88,7 @@ impl Autoscaler {
     /// How much each partition of a pipeline asks for, in records a second.
     #[must_use]
     pub fn loads(&self, uid: &str) -> BTreeMap<TopicPartition, f64> {
-        self.book.loads(uid, self.begun.elapsed())
+        self.book.loads(uid, self.clock.now())
     }
 
     /// Looks again and again until the shutdown. A cluster that takes longer than others holds up none of them.
@@ -144,13 +151,13 @@ impl Autoscaler {
             Ok(Ok(connection)) => Some(connection.with_timeout(LIMIT)),
             _ => None,
         };
-        let began = self.begun.elapsed();
+        let began = self.clock.now();
         // What takes longer is too old to decide by.
         let limit = 3 * context.settings.scaling_interval;
         let answers = match &connection {
             Some(connection) => match timeout(limit, sweep(connection, subjects, |uid| self.book.looks(uid))).await {
                 Ok(Ok(answers)) => {
-                    context.metrics.swept(self.begun.elapsed().saturating_sub(began));
+                    context.metrics.swept(self.clock.now().saturating_sub(began));
                     Some(answers)
                 }
                 Ok(Err(error)) => {
@@ -165,7 +172,7 @@ impl Autoscaler {
             },
             None => None,
         };
-        let now = self.begun.elapsed();
+        let now = self.clock.now();
         let mut asleep = Vec::new();
         for (uid, subject) in subjects {
             let rebalancing = answers.as_ref().is_some_and(|answers| answers.rebalancing.contains(&subject.group));

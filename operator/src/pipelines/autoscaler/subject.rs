@@ -7,7 +7,7 @@ use penstock_crds::{
     worker::{KafkaInput, StartFrom},
 };
 
-use crate::scaling::Policy;
+use crate::scaling::{Known, Policy};
 
 /// What of a pipeline is watched.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,8 +32,8 @@ pub struct Subject {
     pub policy: Policy,
     /// Whether the number is only told: nothing is written for it.
     pub dry_run: bool,
-    /// How fast a worker was before, as its status says.
-    pub known_speed: Option<f64>,
+    /// What was known before it was watched, as its status says.
+    pub known: Known,
 }
 
 impl Subject {
@@ -58,7 +58,7 @@ impl Subject {
                 interval,
             },
             dry_run: false,
-            known_speed: None,
+            known: Known::default(),
         }
     }
 

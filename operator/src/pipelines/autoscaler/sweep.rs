@@ -21,8 +21,8 @@ pub struct Answers {
     pub groups: BTreeMap<String, Result<PerPartition<CommittedOffset>, Error>>,
     /// The ends of their partitions.
     pub edges: PerPartition<PartitionEdges>,
-    /// The first retry of each delay that is not due yet.
-    pub due: BTreeMap<Duration, PerPartition<Option<i64>>>,
+    /// The first retry in each partition that is not due yet.
+    pub due: PerPartition<Option<i64>>,
     /// Groups that share their partitions out anew, as far as that is known: all, where a broker does not tell.
     pub rebalancing: BTreeSet<String>,
     /// What stands where groups go on, with the offset that was looked at, for each group.
@@ -56,7 +56,11 @@ pub async fn sweep(
     });
     let committed = connection.look("OffsetFetch", admin.offsets_of_groups(&groups)).await?;
     let at = Timestamp::now();
-    let due = due(connection, subjects, &topics, at).await?;
+    let retries = due_since(subjects, &topics, at);
+    let due = match retries.is_empty() {
+        true => PerPartition::new(),
+        false => connection.look("ListOffsets", admin.offsets_since(&retries)).await?,
+    };
     let partitions: Vec<TopicPartition> = names.iter().flat_map(|name| partitions_of(&topics, name)).collect();
     let edges = connection.look("ListOffsets", admin.edges(&partitions)).await?;
     let mut answers = Answers { topics, groups: committed, edges, due, rebalancing, looks: BTreeMap::new(), at };
@@ -70,23 +74,11 @@ pub fn partitions_of(topics: &PerTopic<TopicDescription>, name: &str) -> Vec<Top
     found.into_iter().flat_map(|topic| &topic.partitions).map(|partition| TopicPartition::new(name, partition.id)).collect()
 }
 
-async fn due(
-    connection: &ClusterConnection,
-    subjects: &[(String, Subject)],
-    topics: &PerTopic<TopicDescription>,
-    at: Timestamp,
-) -> Result<BTreeMap<Duration, PerPartition<Option<i64>>>, Error> {
-    let mut by_delay: BTreeMap<Duration, BTreeSet<&str>> = BTreeMap::new();
-    for (topic, delay) in subjects.iter().flat_map(|(_, subject)| &subject.tiers) {
-        by_delay.entry(*delay).or_default().insert(topic);
-    }
-    let mut due = BTreeMap::new();
-    for (delay, names) in by_delay {
-        let partitions: Vec<TopicPartition> = names.iter().flat_map(|name| partitions_of(topics, name)).collect();
-        let since = at.as_millisecond().saturating_sub(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
-        due.insert(delay, connection.look("ListOffsets", connection.admin.offsets_at(&partitions, since)).await?);
-    }
-    Ok(due)
+/// How old a retry in each partition must be to be due, as the time before which it was written. Each topic has one delay.
+fn due_since(subjects: &[(String, Subject)], topics: &PerTopic<TopicDescription>, at: Timestamp) -> BTreeMap<TopicPartition, i64> {
+    let tiers = subjects.iter().flat_map(|(_, subject)| &subject.tiers);
+    let since = |delay: &Duration| at.as_millisecond().saturating_sub(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
+    tiers.flat_map(|(topic, delay)| partitions_of(topics, topic).into_iter().map(move |partition| (partition, since(delay)))).collect()
 }
 
 /// Looks at what stands where groups go on, wherever that may be other than it was.

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use penstock_kafka::{Error, PartitionEdges, PartitionInfo, Peek, PerPartition, TopicId};
 
 use super::*;
-use crate::scaling::Policy;
+use crate::scaling::{Known, Policy};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -19,7 +19,7 @@ fn subject(start_from: StartFrom) -> Subject {
         start_from,
         policy: Policy { min: 0, max: 3, drain: MINUTE, idle: MINUTE, interval: Duration::from_secs(5) },
         dry_run: false,
-        known_speed: None,
+        known: Known::default(),
     }
 }
 
@@ -48,7 +48,7 @@ fn answers() -> Answers {
         edges: all().map(|partition| (partition, Ok(edges))).collect(),
         topics: topics.iter().map(|t| (t.name.clone(), Ok(t.clone()))).collect(),
         groups: BTreeMap::from([("g".to_owned(), Ok(BTreeMap::from([committed(0, 50), committed(1, 90)])))]),
-        due: BTreeMap::from([(MINUTE, due)]),
+        due,
         rebalancing: BTreeSet::new(),
         looks: BTreeMap::new(),
         at: "2026-01-01T00:00:30Z".parse().unwrap(),
