@@ -17,6 +17,7 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Condition},
 };
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -78,8 +79,9 @@ use crate::{clients::Producer, topic::ClusterRef};
     validation = crate::processor::rules::source(),
     validation = crate::processor::rules::sink(),
     validation = crate::processor::rules::table(),
-    validation = Rule::new("!has(self.table) || !has(self.sink) || self.sink.kafka.topic in self.table.topics")
-        .message("table.topics must hold sink.kafka.topic: the front answers with what it has written"),
+    validation = crate::processor::rules::sink_of_handlers(),
+    validation = crate::processor::rules::table_of_answers(),
+    validation = crate::processor::rules::table_of_keys(),
     validation = Rule::new("!has(self.source.kafka) || !has(self.sink) || !(self.sink.kafka.topic in self.source.kafka.topics)")
         .message("sink.kafka.topic must not be among source.kafka.topics: the pipeline would handle its own output for ever"),
     validation = Rule::new("!has(self.source.kafka) || !has(self.deadLetter) || !has(self.deadLetter.topic) || !(self.deadLetter.topic in self.source.kafka.topics)")
@@ -159,6 +161,19 @@ pub struct EventPipelineSpec {
     #[schemars(schema_with = "crate::schema::object_name")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority_class_name: Option<String>,
+    /// Secrets in the same namespace with which its images are pulled.
+    #[schemars(schema_with = "crate::schema::pull_secrets")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<SecretRef>,
+}
+
+/// A Secret in the same namespace.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// Its name.
+    #[schemars(schema_with = "crate::schema::object_name")]
+    pub name: String,
 }
 
 fn one_replica() -> i32 {

@@ -29,8 +29,8 @@ pub struct Builtin {
     pub source: SourceKind,
     /// Whether it needs `spec.sink`.
     pub sink: Need,
-    /// Whether it needs `spec.table`; one that must be there holds the topic of `spec.sink`.
-    pub table: Need,
+    /// What it does with `spec.table`.
+    pub table: TableUse,
     /// The options that it takes.
     pub options: &'static [OptionSpec],
     /// Options that are given both or not at all.
@@ -59,6 +59,29 @@ pub enum Need {
     Optional,
     /// It must not.
     Forbidden,
+}
+
+/// What a processor does with `spec.table`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableUse {
+    /// It answers from its topics: there must be one, and that of `spec.sink` is among them.
+    Answers,
+    /// It keeps idempotency keys in its one topic, which is not that of `spec.sink`. There may be none.
+    Keys,
+    /// Nothing: there must be none.
+    Nothing,
+}
+
+impl TableUse {
+    /// Whether there must be one.
+    #[must_use]
+    pub fn need(self) -> Need {
+        match self {
+            Self::Answers => Need::Required,
+            Self::Keys => Need::Optional,
+            Self::Nothing => Need::Forbidden,
+        }
+    }
 }
 
 /// An option of a processor.
@@ -99,6 +122,12 @@ pub fn find(name: &str) -> Option<&'static Builtin> {
 pub struct Options(BTreeMap<&'static str, String>);
 
 impl Builtin {
+    /// Whether it can be the handler of a type.
+    #[must_use]
+    pub fn is_handler(&self) -> bool {
+        self.source == SourceKind::Kafka && self.table == TableUse::Nothing
+    }
+
     /// What it asks of the pipeline around it.
     #[must_use]
     pub fn shape(&self) -> Shape {

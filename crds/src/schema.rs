@@ -3,7 +3,7 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use crate::{
-    pipeline::{DeadLetterHeaders, Handler},
+    pipeline::{DeadLetterHeaders, Handler, SecretRef},
     processor,
     topic::{ConfigPolicy, MAX_CONFIG_KEYS, MAX_CONFIG_VALUE},
 };
@@ -103,6 +103,19 @@ pub(crate) fn group(_: &mut SchemaGenerator) -> Schema {
 pub(crate) fn builtin(_: &mut SchemaGenerator) -> Schema {
     let names: Vec<&str> = processor::BUILTINS.iter().map(|b| b.name).collect();
     json_schema!({"type": "string", "enum": names})
+}
+
+pub(crate) fn builtin_handler(_: &mut SchemaGenerator) -> Schema {
+    let names: Vec<&str> = processor::BUILTINS.iter().filter(|b| b.is_handler()).map(|b| b.name).collect();
+    json_schema!({"type": "string", "enum": names})
+}
+
+pub(crate) fn pull_secrets(generator: &mut SchemaGenerator) -> Schema {
+    let secret = generator.subschema_for::<SecretRef>();
+    json_schema!({
+        "type": "array", "maxItems": 8, "items": secret,
+        "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+    })
 }
 
 pub(crate) fn handlers(generator: &mut SchemaGenerator) -> Schema {

@@ -11,6 +11,7 @@ mod commerce;
 mod custom_worker;
 mod events;
 mod handlers;
+mod idempotency;
 mod orders;
 mod pipelines;
 mod scaling;

@@ -122,7 +122,7 @@ fn check_processor(config: &WorkerConfig, problems: &mut Vec<String>) {
     if shape.source != source {
         problems.push(format!("source: {name} handles {:?}, not {source:?}", shape.source));
     }
-    for (part, need, given) in [("sink", shape.sink, config.sink.is_some()), ("table", shape.table, !config.table.is_empty())] {
+    for (part, need, given) in [("sink", shape.sink, config.sink.is_some()), ("table", shape.table.need(), !config.table.is_empty())] {
         let fits = match need {
             Need::Required => given,
             Need::Optional => true,

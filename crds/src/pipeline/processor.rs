@@ -101,7 +101,7 @@ pub struct Handler {
     #[schemars(schema_with = "crate::schema::event_type")]
     pub kind: String,
     /// A processor that is compiled into the worker and handles records.
-    #[schemars(schema_with = "crate::schema::builtin")]
+    #[schemars(schema_with = "crate::schema::builtin_handler")]
     pub builtin: String,
     /// The processor's own options.
     #[schemars(schema_with = "crate::schema::options")]

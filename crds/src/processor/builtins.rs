@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Builtin, Fallback, MAX_OPTION, Need, OptionKind, OptionSpec, SourceKind, fronts::*};
+use super::{Builtin, Fallback, MAX_OPTION, Need, OptionKind, OptionSpec, SourceKind, TableUse, fronts::*};
 
 const SERVICE_NAME: OptionSpec = OptionSpec {
     name: "serviceName",
@@ -18,7 +18,7 @@ pub const BUILTINS: &[Builtin] = &[
         summary: "adds to each JSON event when and where it was read, and writes it under another key",
         source: SourceKind::Kafka,
         sink: Need::Required,
-        table: Need::Forbidden,
+        table: TableUse::Nothing,
         options: &[
             SERVICE_NAME,
             OptionSpec {
@@ -49,7 +49,7 @@ pub const BUILTINS: &[Builtin] = &[
         summary: "takes events over HTTP, as CloudEvents or bare JSON, and produces them",
         source: SourceKind::Http,
         sink: Need::Required,
-        table: Need::Optional,
+        table: TableUse::Keys,
         options: &[
             SERVICE_NAME,
             OptionSpec {
@@ -135,7 +135,7 @@ pub const BUILTINS: &[Builtin] = &[
         summary: "logs each record",
         source: SourceKind::Kafka,
         sink: Need::Forbidden,
-        table: Need::Forbidden,
+        table: TableUse::Nothing,
         options: &[
             SERVICE_NAME,
             OptionSpec {
@@ -166,7 +166,7 @@ pub const BUILTINS: &[Builtin] = &[
         summary: "takes orders over HTTP, produces them, and answers with their state",
         source: SourceKind::Http,
         sink: Need::Required,
-        table: Need::Required,
+        table: TableUse::Answers,
         options: &[
             SERVICE_NAME,
             MAX_BODY_BYTES,
@@ -192,7 +192,7 @@ pub const BUILTINS: &[Builtin] = &[
         summary: "validates orders, simulates their payment and produces the result",
         source: SourceKind::Kafka,
         sink: Need::Required,
-        table: Need::Forbidden,
+        table: TableUse::Nothing,
         options: &[
             SERVICE_NAME,
             OptionSpec {

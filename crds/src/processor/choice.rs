@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BUILTINS, Builtin, Need, Options, SourceKind, find};
+use super::{BUILTINS, Builtin, Need, Options, SourceKind, TableUse, find};
 
 /// The processor of a pipeline, as the worker's configuration names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,8 +110,8 @@ pub struct Shape {
     pub source: SourceKind,
     /// Whether it needs `spec.sink`.
     pub sink: Need,
-    /// Whether it needs `spec.table`.
-    pub table: Need,
+    /// What it does with `spec.table`.
+    pub table: TableUse,
 }
 
 /// What is wrong with a choice.
@@ -167,10 +167,10 @@ impl Choice {
                         sink = Need::Required;
                     }
                 }
-                Ok(Shape { source: SourceKind::Kafka, sink, table: Need::Forbidden })
+                Ok(Shape { source: SourceKind::Kafka, sink, table: TableUse::Nothing })
             }
             // Only their authors know whether they produce.
-            Self::Http(_) | Self::Image { .. } => Ok(Shape { source: SourceKind::Kafka, sink: Need::Optional, table: Need::Forbidden }),
+            Self::Http(_) | Self::Image { .. } => Ok(Shape { source: SourceKind::Kafka, sink: Need::Optional, table: TableUse::Nothing }),
         }
     }
 
@@ -226,7 +226,7 @@ impl Configured {
 
     fn find_handler(&self, kind: &str) -> Result<&'static Builtin, ChoiceError> {
         let builtin = self.find()?;
-        if builtin.source == SourceKind::Kafka && builtin.table == Need::Forbidden {
+        if builtin.is_handler() {
             return Ok(builtin);
         }
         Err(ChoiceError::NoHandler { kind: kind.to_owned(), name: builtin.name })

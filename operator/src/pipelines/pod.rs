@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, time::Duration};
 use k8s_openapi::{
     api::core::v1::{
         Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, Lifecycle,
-        LifecycleHandler, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
-        SecurityContext, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
+        LifecycleHandler, LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+        ResourceRequirements, SeccompProfile, SecurityContext, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
     },
     apimachinery::pkg::{
         api::resource::Quantity,
@@ -19,7 +19,7 @@ use k8s_openapi::{
 };
 use penstock_crds::{
     name,
-    pipeline::{Jwks, ResourceAmounts, Resources},
+    pipeline::{Jwks, ResourceAmounts, Resources, SecretRef},
     worker::{ADMIN_PORT_NAME, CONFIG_DIR, CONFIG_FILE, JWKS_DIR, JWKS_FILE, WorkerConfig, WorkerSource},
 };
 
@@ -84,9 +84,14 @@ pub(super) fn template(pipeline: &ValidatedPipeline, image: &str, config_hash: &
         tolerations: some_unless_empty(&placement.tolerations, Vec::is_empty),
         affinity: placement.affinity.clone(),
         priority_class_name: placement.priority_class_name.clone(),
+        image_pull_secrets: some_unless_empty(&pull_secrets(&placement.image_pull_secrets), Vec::is_empty),
         ..PodSpec::default()
     };
     PodTemplateSpec { metadata: Some(metadata), spec: Some(spec) }
+}
+
+fn pull_secrets(named: &[SecretRef]) -> Vec<LocalObjectReference> {
+    named.iter().map(|secret| LocalObjectReference { name: secret.name.clone() }).collect()
 }
 
 fn container(pipeline: &ValidatedPipeline, image: &str) -> Container {

@@ -20,6 +20,7 @@ fn ours(kind: ChildKind) -> &'static [&'static str] {
             "/spec/template/spec/nodeSelector",
             "/spec/template/spec/tolerations",
             "/spec/template/spec/affinity",
+            "/spec/template/spec/imagePullSecrets",
         ],
         ChildKind::KafkaTopic | ChildKind::ServiceAccount | ChildKind::PodDisruptionBudget => &[],
     }

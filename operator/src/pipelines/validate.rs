@@ -13,8 +13,8 @@ use kube::Resource;
 use penstock_crds::{
     EventPipeline, EventPipelineSpec, KafkaTopic,
     condition::Reason,
-    pipeline::{HttpAuth, Jwks, KafkaSource, Resources, Scaling},
-    processor::{Choice, ChoiceError, Need, Shape, SourceKind},
+    pipeline::{HttpAuth, Jwks, KafkaSource, Resources, Scaling, SecretRef},
+    processor::{Choice, ChoiceError, Need, Shape, SourceKind, TableUse},
     topic,
     worker::{self, DeadLetterTarget, KafkaInput, PipelineId, WorkerConfig, WorkerSource},
 };
@@ -73,6 +73,8 @@ pub struct Placement {
     pub affinity: Option<Affinity>,
     /// Its PriorityClass.
     pub priority_class_name: Option<String>,
+    /// Secrets with which its images are pulled.
+    pub image_pull_secrets: Vec<SecretRef>,
 }
 
 /// What can be said of a pipeline before anything is built.
@@ -199,11 +201,14 @@ fn check_shape(spec: &EventPipelineSpec, choice: &Choice) -> Result<(), Refusal>
     }
     let written = spec.sink.as_ref().map(|sink| &sink.kafka.topic);
     match (table, &spec.table) {
-        (Need::Required, None) => problems.push("table: it answers from topics"),
-        (Need::Required, Some(table)) if written.is_some_and(|topic| !table.topics.contains(topic)) => {
+        (TableUse::Answers, None) => problems.push("table: it answers from topics"),
+        (TableUse::Answers, Some(table)) if written.is_some_and(|topic| !table.topics.contains(topic)) => {
             problems.push("the topic of sink.kafka.topic in table.topics: it answers with what it has written");
         }
-        (Need::Forbidden, Some(_)) => problems.push("no table: it answers nothing"),
+        (TableUse::Keys, Some(table)) if table.topics.len() != 1 || written.is_some_and(|topic| table.topics.contains(topic)) => {
+            problems.push("one topic in table.topics, and not that of sink.kafka.topic: it keeps idempotency keys there");
+        }
+        (TableUse::Nothing, Some(_)) => problems.push("no table: it answers nothing"),
         _ => {}
     }
     if problems.is_empty() {
@@ -286,6 +291,7 @@ fn placement(spec: &EventPipelineSpec) -> Result<Placement, Refusal> {
         tolerations: spec.tolerations.clone(),
         affinity: spec.affinity.clone(),
         priority_class_name: spec.priority_class_name.clone(),
+        image_pull_secrets: spec.image_pull_secrets.clone(),
     })
 }
 

@@ -154,6 +154,8 @@ fn cluster_bounds() -> Vec<BoundCase> {
 
 fn pipeline_bounds() -> Vec<BoundCase> {
     const KIND: &str = "EventPipeline";
+    let secrets = |count: usize| json!((0..count).map(|n| json!({"name": format!("s{n}")})).collect::<Vec<_>>());
+    let twice = json!([{"name": "s"}, {"name": "s"}]);
     let groups = [(json!("a b"), PATTERN), (json!("a".repeat(250)), LONG), (json!(""), EMPTY)];
     let pauses = [
         (json!("soon"), PATTERN),
@@ -209,6 +211,7 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         object_name(KIND, "spec.sink.kafka.topic", reader()),
         object_name(KIND, "spec.priorityClassName", reader()),
         object_name(KIND, "spec.clusterRef.name", reader()),
+        bound(KIND, "spec.imagePullSecrets", reader(), &[secrets(0), secrets(8)], &[(secrets(9), MANY), (twice, TWICE), (json!({}), TYPE)]),
         map(KIND, "spec.processor.options", reader(), 32, 16_384),
         map(KIND, "spec.nodeSelector", reader(), 32, 63),
         bound(KIND, "spec.source.kafka.group", reader(), &[json!("service-b.consumers_1"), json!("a".repeat(249))], &groups),
@@ -257,7 +260,8 @@ fn handler_bounds() -> Vec<BoundCase> {
     let options = |count: usize, long: usize| {
         handler(json!({"options": (0..count).map(|i| (format!("k{i}"), "v".repeat(long))).collect::<BTreeMap<_, _>>()}))
     };
-    let case = |at, within, beyond| BoundCase { kind: KIND, at, base: reader(), within, beyond };
+    let base = || changed(reader(), &json!({"sink": null}));
+    let case = |at, within, beyond| BoundCase { kind: KIND, at, base: base(), within, beyond };
     vec![
         case("spec.processor.byType", vec![], vec![(json!({"processor": {"builtin": null, "byType": {}}}), NEEDED)]),
         case(
@@ -278,8 +282,8 @@ fn handler_bounds() -> Vec<BoundCase> {
         ),
         case(
             "spec.processor.byType.handlers[0].builtin",
-            vec![handler(json!({"builtin": "payments"}))],
-            vec![(handler(json!({"builtin": "sms"})), CHOICE)],
+            vec![changed(handler(json!({"builtin": "payments"})), &json!({"sink": {"kafka": {"topic": "out"}}}))],
+            vec![(handler(json!({"builtin": "sms"})), CHOICE), (handler(json!({"builtin": "events-gateway"})), CHOICE)],
         ),
         case(
             "spec.processor.byType.handlers[0].options",

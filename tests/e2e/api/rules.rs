@@ -166,7 +166,7 @@ fn pipeline_rules() -> Vec<RuleCase> {
             KIND,
             "spec",
             "processor.byType, processor.http and processor.image",
-            reader(),
+            changed(reader(), &json!({"sink": null})),
             vec![handled(json!({})), imaged("shop/worker:1"), by_type(&[log("a")])],
             vec![],
         ),
@@ -203,7 +203,10 @@ fn pipeline_rules() -> Vec<RuleCase> {
             "spec",
             "of the built-in processors orders-gateway need a table",
             front(),
-            vec![json!({"processor": {"builtin": "events-gateway"}, "table": null})],
+            vec![
+                json!({"processor": {"builtin": "events-gateway"}, "table": null}),
+                json!({"processor": {"builtin": "events-gateway"}, "table": {"topics": ["keys"]}}),
+            ],
             vec![json!({"table": null})],
         ),
         rule(
@@ -213,6 +216,22 @@ fn pipeline_rules() -> Vec<RuleCase> {
             front(),
             vec![json!({"table": {"topics": ["more", "out"]}})],
             vec![json!({"table": {"topics": ["more"]}}), json!({"sink": {"kafka": {"topic": "more"}}})],
+        ),
+        rule(
+            KIND,
+            "spec",
+            "of events-gateway table.topics must be one topic",
+            changed(front(), &json!({"processor": {"builtin": "events-gateway"}, "table": {"topics": ["keys"]}})),
+            vec![json!({"table": null})],
+            vec![json!({"table": {"topics": ["out"]}}), json!({"table": {"topics": ["keys", "more"]}})],
+        ),
+        rule(
+            KIND,
+            "spec",
+            "processor.byType needs a sink where",
+            changed(changed(reader(), &by_type(&[log("a")])), &json!({"sink": null})),
+            vec![changed(by_type(&[log("a"), json!({"type": "b", "builtin": "payments"})]), &json!({"sink": {"kafka": {"topic": "out"}}}))],
+            vec![json!({"sink": {"kafka": {"topic": "out"}}}), by_type(&[json!({"type": "b", "builtin": "payments"})])],
         ),
         rule(
             KIND,

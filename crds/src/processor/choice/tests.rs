@@ -42,10 +42,10 @@ fn it_reads_back() {
 fn what_it_asks_for() {
     let shape = |choice: &Choice| choice.shape().map(|shape| (shape.source, shape.sink, shape.table));
     for (choice, expected) in [
-        (choice(json!({"builtin": "orders-gateway"})), (SourceKind::Http, Need::Required, Need::Required)),
-        (by_type(json!({"builtin": "log"})), (SourceKind::Kafka, Need::Forbidden, Need::Forbidden)),
-        (by_type(json!({"builtin": "payments"})), (SourceKind::Kafka, Need::Required, Need::Forbidden)),
-        (choice(json!({"image": {}})), (SourceKind::Kafka, Need::Optional, Need::Forbidden)),
+        (choice(json!({"builtin": "orders-gateway"})), (SourceKind::Http, Need::Required, TableUse::Answers)),
+        (by_type(json!({"builtin": "log"})), (SourceKind::Kafka, Need::Forbidden, TableUse::Nothing)),
+        (by_type(json!({"builtin": "payments"})), (SourceKind::Kafka, Need::Required, TableUse::Nothing)),
+        (choice(json!({"image": {}})), (SourceKind::Kafka, Need::Optional, TableUse::Nothing)),
     ] {
         assert_eq!(shape(&choice), Ok(expected), "{choice:?}");
     }

@@ -25,6 +25,7 @@ fn golden_http_pipeline() {
         "nodeSelector": {"disk": "ssd"},
         "tolerations": [{"key": "edge", "operator": "Exists"}],
         "priorityClassName": "high",
+        "imagePullSecrets": [{"name": "registry"}],
         "producer": {"batchBytes": 16384, "linger": "20ms", "compression": "Zstd"},
     }));
     insta::assert_yaml_snapshot!(bodies(built(&pipeline)));
@@ -134,6 +135,7 @@ fn only_what_workers_do_rolls_the_pods() {
         (json!({"producer": {"compression": "Zstd"}}), true),
         (json!({"resources": {"limits": {"memory": "64Mi"}}}), true),
         (json!({"nodeSelector": {"disk": "ssd"}}), true),
+        (json!({"imagePullSecrets": [{"name": "registry"}]}), true),
     ];
     for (patch, rolls) in rows {
         let after = built(&payments(patch.clone()));

@@ -94,6 +94,11 @@ fn a_spec_that_makes_no_sense_is_refused() {
             "`2` is not a number from 0 to 1",
         ),
         (
+            gateway(json!({"processor": {"builtin": "events-gateway", "options": null}})),
+            Reason::ProcessorMismatch,
+            "needs one topic in table.topics, and not that of sink.kafka.topic",
+        ),
+        (
             gateway(json!({"table": null, "processor": {"builtin": "events-gateway", "options": {"schema": "{\"type\": "}}})),
             Reason::InvalidOptions,
             "option schema: is not JSON",
