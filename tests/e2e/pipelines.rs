@@ -258,12 +258,6 @@ async fn what_an_object_cannot_decide_alone_is_a_condition() {
     play("says", async |scene| {
         topics(scene).await?;
         let cases = [
-            (
-                "no-sink",
-                json!({"sink": null, "processor": {"byType": {"handlers": [{"type": "order.created", "builtin": "payments"}]}}}),
-                "ProcessorMismatch",
-                "sink",
-            ),
             ("bad-option", json!({"processor": {"builtin": "payments", "options": {"successRate": "2"}}}), "InvalidOptions", "successRate"),
             ("odd-option", json!({"processor": {"builtin": "payments", "options": {"speed": "9"}}}), "InvalidOptions", "speed"),
             ("no-cluster", json!({"clusterRef": {"name": "nowhere"}}), "ClusterNotFound", "nowhere"),
@@ -271,9 +265,6 @@ async fn what_an_object_cannot_decide_alone_is_a_condition() {
         for (name, change, reason, part) in cases {
             let mut spec = payments();
             spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-            if spec["sink"].is_null() {
-                spec.as_object_mut().unwrap().remove("sink");
-            }
             scene.apply::<EventPipeline>(name, spec).await?;
             let told = scene.told::<EventPipeline>(name, "Ready", "False", Some(reason)).await?;
             let message = told.status.unwrap().conditions.into_iter().find(|c| c.type_ == "Ready").unwrap().message;

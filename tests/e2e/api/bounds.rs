@@ -156,6 +156,7 @@ fn pipeline_bounds() -> Vec<BoundCase> {
     const KIND: &str = "EventPipeline";
     let secrets = |count: usize| json!((0..count).map(|n| json!({"name": format!("s{n}")})).collect::<Vec<_>>());
     let twice = json!([{"name": "s"}, {"name": "s"}]);
+    let secret = |name: Value| json!({"imagePullSecrets": [changed(json!({"name": "s"}), &json!({"name": name}))]});
     let groups = [(json!("a b"), PATTERN), (json!("a".repeat(250)), LONG), (json!(""), EMPTY)];
     let pauses = [
         (json!("soon"), PATTERN),
@@ -212,6 +213,13 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         object_name(KIND, "spec.priorityClassName", reader()),
         object_name(KIND, "spec.clusterRef.name", reader()),
         bound(KIND, "spec.imagePullSecrets", reader(), &[secrets(0), secrets(8)], &[(secrets(9), MANY), (twice, TWICE), (json!({}), TYPE)]),
+        BoundCase {
+            kind: KIND,
+            at: "spec.imagePullSecrets[0].name",
+            base: reader(),
+            within: vec![secret(json!("a.b-1"))],
+            beyond: vec![(secret(json!("A")), PATTERN), (secret(json!("")), EMPTY), (secret(Value::Null), NEEDED)],
+        },
         map(KIND, "spec.processor.options", reader(), 32, 16_384),
         map(KIND, "spec.nodeSelector", reader(), 32, 63),
         bound(KIND, "spec.source.kafka.group", reader(), &[json!("service-b.consumers_1"), json!("a".repeat(249))], &groups),
