@@ -3,6 +3,7 @@
 
 use std::{net::Ipv4Addr, path::PathBuf, sync::Arc};
 
+use jiff::{SignedDuration, Timestamp};
 use penstock_crds::worker::WorkerConfig;
 use penstock_kafka::{ConnectionSettings, NewTopic};
 use penstock_tests::{
@@ -14,6 +15,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     front::front,
+    series::series,
     shared,
     topic::{make, read},
 };
@@ -103,6 +105,10 @@ impl Gateway {
         Ok(())
     }
 
+    async fn failures(&self) -> Result<f64> {
+        Ok(self.worker.metric("penstock_worker_produce_failures_total").await?.unwrap_or_default())
+    }
+
     async fn kill_and_restart(&mut self) -> Result {
         self.worker.process().kill();
         self.worker = WorkerProcess::start(&self.config, &self.options)?;
@@ -153,6 +159,34 @@ async fn the_same_key_and_request_is_written_once_and_answered_the_same() -> Res
 }
 
 #[tokio::test]
+async fn events_with_a_key_are_counted_as_those_without_are() -> Result {
+    let rig = Rig::new(shared::broker().await?, "keys-counted", "1h").await?;
+    let a = rig.gateway("a").await?;
+    let event = |id: u8, time: Timestamp| format!(r#"{{"specversion":"1.0","id":"{id}","source":"/s","type":"t","time":"{time}"}}"#);
+    let (now, an_hour_ago) = (Timestamp::now(), Timestamp::now() - SignedDuration::from_hours(1));
+    let written = async || series(a.config.admin_port, "penstock_worker_records_produced_total").await;
+    let count = |written: &[(String, f64)]| written.iter().map(|(_, count)| count).sum::<f64>();
+    // The first of all had a key, and may have been asked for again.
+    let (before, failures) = (count(&written().await?), a.failures().await?);
+    for _ in 0..2 {
+        assert_eq!(a.ask("k-1", JSON, "{}").await?.status, 202);
+        assert_eq!(a.ask("k-2", BATCH, &format!("[{}, {}]", event(1, now), event(2, now))).await?.status, 202);
+    }
+    assert_eq!(post(a.port, "/events", &[JSON], "{}").await?.status, 202);
+    let (admin, of_events) = (a.config.admin_port, format!("topic=\"{}\"", rig.topic("events")));
+    let lags = series(admin, "penstock_worker_producer_lag_seconds").await?;
+    assert!(!lags.is_empty() && lags.iter().all(|(of, lag)| of.starts_with(&of_events) && *lag < 60.0), "{lags:?}");
+
+    assert_eq!(a.ask("k-3", BATCH, &format!("[{}]", event(3, an_hour_ago))).await?.status, 202);
+    let lags = series(admin, "penstock_worker_producer_lag_seconds").await?;
+    assert_eq!(lags.iter().filter(|(_, lag)| (3_600.0..3_660.0).contains(lag)).count(), 1, "{lags:?}");
+    let written = written().await?;
+    assert!(written.iter().all(|(of, _)| of.starts_with(&of_events)), "{written:?}");
+    assert_eq!((count(&written) - before, a.failures().await? - failures), (5.0, 0.0), "{written:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn two_workers_that_are_asked_at_the_same_instant_write_it_once() -> Result {
     const ROUNDS: usize = 30;
     let rig = Rig::new(shared::broker().await?, "keys-raced", "1h").await?;
@@ -185,9 +219,11 @@ async fn what_was_cut_off_by_a_crash_or_by_kafka_is_written_once() -> Result {
         a.ask_until_accepted(&key, JSON, &body).await?;
     }
 
+    let failures = a.failures().await?;
     rig.brokers.pause(0)?;
     let cut = a.ask("cut", JSON, r#"{"mark": "cut"}"#).await?;
     assert_eq!(cut.status, 503, "{cut:?}");
+    assert_eq!(a.failures().await? - failures, 1.0, "one event, whatever became of the notes about its key");
     rig.brokers.resume(0)?;
     a.ask_until_accepted("cut", JSON, r#"{"mark": "cut"}"#).await?;
     b.ask_until_accepted("cut", JSON, r#"{"mark": "cut"}"#).await?;

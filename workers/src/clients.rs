@@ -79,13 +79,11 @@ pub(crate) fn transactional(pipeline: &str, worker: &str, producing: &Producing)
 }
 
 /// A producer of a front that writes what came with a key. A transaction lasts that long at most. Records that are not small have a
-/// batch of their own, so that a topic which refuses one means that one.
-pub(crate) fn once(pipeline: &str, name: uuid::Uuid, longest: Duration) -> TransactionSettings {
+/// batch of their own, so that a topic which refuses one means that one; and none waits for others, since the request has no more.
+pub(crate) fn once(pipeline: &str, name: uuid::Uuid, longest: Duration, producing: &Producing) -> TransactionSettings {
     let mut settings = TransactionSettings::new(transactional_id(pipeline, &format!("keys-{name}"))).with_timeout(longest);
     settings.start_timeout = longest;
-    settings.producer.linger = Duration::ZERO;
-    settings.producer.batch_bytes = SMALLEST_SHARED;
-    settings.producer.max_record_bytes = MAX_RECORD_BYTES;
+    batching(&mut settings.producer, &Producing { linger: Duration::ZERO, batch_bytes: SMALLEST_SHARED, ..*producing });
     settings
 }
 
@@ -190,6 +188,9 @@ mod tests {
                 assert_eq!(found, (producing.batch_bytes, producing.linger, compression, MAX_RECORD_BYTES));
                 assert!(settings.delivery_timeout > settings.linger);
             }
+            let once = once("a/b", uuid::Uuid::nil(), longest, &producing).producer;
+            let found = (once.batch_bytes, once.linger, once.compression, once.max_record_bytes, once.delivery_timeout);
+            assert_eq!(found, (SMALLEST_SHARED, Duration::ZERO, compression, MAX_RECORD_BYTES, longest));
         }
         for (longest, linger, delivery) in [(100, 50, 1_000), (5_000, 1_000, 5_000)] {
             let slow = Producing { linger: Duration::from_secs(1), ..declared };

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::WorkerError,
+    metrics::Metrics,
     processor::{BoxFuture, Output},
     readiness::Readiness,
     table::TableSink,
@@ -52,6 +53,8 @@ pub struct FrontContext {
     pub keys: Option<Arc<dyn Publish>>,
     /// Where Kafka is, for a front that writes transactions of its own.
     pub connection: ConnectionSettings,
+    /// Counts what such transactions write.
+    pub metrics: Metrics,
     /// Whether the worker is ready: the table has been read to its end and Kafka is connected.
     pub readiness: Readiness,
     /// `GET /health`, to be merged into the front's own routes.

@@ -184,6 +184,7 @@ impl Worker {
             sink: Arc::clone(&sink) as _,
             keys: self.keys(front.as_ref())?,
             connection: self.connection.clone(),
+            metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
             health: admin::health_route(&self.service, &self.readiness),
             shutdown: end.clone(),
@@ -219,7 +220,8 @@ impl Worker {
         let Some(topic) = self.config.table.first().filter(|_| front.keeps_keys()) else { return Ok(None) };
         let (longest, need) = (front.publish_timeout(), self.readiness.need_at_start("keys"));
         let settings = clients::front(&self.config.producer, longest);
-        Ok(Some(Arc::new(Sink::new(&self.connection, topic, settings, longest, need, self.metrics.clone())?)))
+        let sink = Sink::new(&self.connection, topic, settings, longest, need, self.metrics.clone())?;
+        Ok(Some(Arc::new(sink.uncounted())))
     }
 
     fn follower(&self, front: &dyn Front) -> Result<Option<TableFollower>, ConfigError> {

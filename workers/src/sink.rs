@@ -30,6 +30,8 @@ pub(crate) struct Sink {
     current: Mutex<Current>,
     need: Need,
     metrics: Metrics,
+    /// Whether records written, and not written, are counted.
+    counted: bool,
 }
 
 struct Current {
@@ -50,7 +52,12 @@ impl Sink {
         metrics: Metrics,
     ) -> Result<Self, Error> {
         let current = Mutex::new(Current::new(connection, settings, &need, 0)?);
-        Ok(Self { topic: topic.to_owned(), longest, connection: connection.clone(), current, need, metrics })
+        Ok(Self { topic: topic.to_owned(), longest, connection: connection.clone(), current, need, metrics, counted: true })
+    }
+
+    /// What is written are no events, and is not counted.
+    pub fn uncounted(self) -> Self {
+        Self { counted: false, ..self }
     }
 
     /// Waits for what is on its way.
@@ -70,22 +77,25 @@ impl Sink {
         let record = Record { key, payload, headers, ..Record::to(&self.topic) };
         let late = |_| Err(Error::Timeout { reason: format!("no acknowledgement within {:?}", self.longest) });
         let written = timeout(self.longest, self.send(&record)).await.unwrap_or_else(late);
+        if self.counted {
+            self.count(&written, event_ms);
+        }
         match &written {
-            Ok(RecordPosition { partition, .. }) => {
-                let at = TopicPartition::new(&self.topic, *partition);
-                self.metrics.count_produced(&at);
-                self.metrics.progress.delivered(at, event_ms, Timestamp::now().as_millisecond());
-            }
-            Err(error @ Error::CircuitOpen { .. }) => {
-                self.metrics.produce_failures.inc();
-                tracing::debug!(%error, topic = self.topic, "a record was not sent");
-            }
-            Err(error) => {
-                self.metrics.produce_failures.inc();
-                tracing::warn!(%error, topic = self.topic, "a record was not written");
-            }
+            Ok(_) => {}
+            Err(error @ Error::CircuitOpen { .. }) => tracing::debug!(%error, topic = self.topic, "a record was not sent"),
+            Err(error) => tracing::warn!(%error, topic = self.topic, "a record was not written"),
         }
         written
+    }
+
+    fn count(&self, written: &Result<RecordPosition, Error>, event_ms: i64) {
+        let Ok(RecordPosition { partition, .. }) = written else {
+            self.metrics.produce_failures.inc();
+            return;
+        };
+        let at = TopicPartition::new(&self.topic, *partition);
+        self.metrics.count_produced(&at);
+        self.metrics.progress.delivered(at, event_ms, Timestamp::now().as_millisecond());
     }
 
     /// Sends a record until it is stored or at fault itself: of a batch that is too large for the topic nothing is stored, and

@@ -3,9 +3,12 @@
 //! A few producers, each with a transactional id that nobody uses again: after any doubt a producer is thrown away, and with it the
 //! claims that name it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use penstock_kafka::{CommitError, ConnectionSettings, Error, TransactionSettings, TransactionalProducer};
+use penstock_kafka::{CommitError, ConnectionSettings, Error, TopicPartition, TransactionSettings, TransactionalProducer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
@@ -30,6 +33,13 @@ pub(super) struct Writer {
     pub name: Uuid,
     producer: TransactionalProducer,
     place: OwnedSemaphorePermit,
+}
+
+impl Writer {
+    /// How many records its last transaction has put into each partition, where it was committed.
+    pub fn stored(&self) -> &BTreeMap<TopicPartition, u64> {
+        self.producer.stored()
+    }
 }
 
 /// How a transaction ended.

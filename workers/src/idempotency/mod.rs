@@ -7,6 +7,7 @@
 //! committed any more, so no clock has to be right.
 
 mod claims;
+mod counting;
 mod key;
 mod keys;
 mod ledger;

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use penstock_crds::worker::Producing;
 use penstock_kafka::{ConnectionSettings, Error};
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 use super::{
     claims::Standing,
+    counting::Counting,
     key::{KeyId, Request},
     keys::{Keys, now},
     ledger::{Ending, Ledger, Writer},
@@ -23,6 +25,7 @@ use super::{
 use crate::{
     clients,
     front::{Publish, PublishError},
+    metrics::Metrics,
     processor::Output,
     readiness::Readiness,
     sink,
@@ -37,6 +40,8 @@ const TABLE: &str = "table";
 pub struct OnceSettings {
     /// Where Kafka is.
     pub connection: ConnectionSettings,
+    /// How records are written.
+    pub producing: Producing,
     /// The pipeline, as `<namespace>/<name>`.
     pub pipeline: String,
     /// The topic of the events.
@@ -51,6 +56,8 @@ pub struct OnceSettings {
     pub readiness: Readiness,
     /// How long Kafka has to answer.
     pub limit: Duration,
+    /// What is written is counted there.
+    pub metrics: Metrics,
 }
 
 /// Why nothing, or maybe nothing, was written.
@@ -72,6 +79,16 @@ pub enum Refusal {
     Refused(String),
 }
 
+impl Refusal {
+    /// Whether events were to be written, and Kafka has not said that they are.
+    fn is_failed_write(&self) -> bool {
+        match self {
+            Self::Reused | Self::InUse | Self::NotCaughtUp => false,
+            Self::NotSent(_) | Self::Unacknowledged(_) | Self::TooLarge(_) | Self::Refused(_) => true,
+        }
+    }
+}
+
 /// Writes what came with a key, once.
 pub struct Once {
     ledger: Ledger,
@@ -81,6 +98,7 @@ pub struct Once {
     limit: Duration,
     /// After that long, in milliseconds, a claim of a worker that lives is decided.
     lease: i64,
+    counting: Counting,
     work: TaskTracker,
 }
 
@@ -88,11 +106,12 @@ impl Once {
     /// Connects when it is first needed.
     #[must_use]
     pub fn new(settings: OnceSettings) -> Self {
-        let OnceSettings { connection, pipeline, sink, topic, publish, keys, readiness, limit } = settings;
+        let OnceSettings { connection, producing, pipeline, sink, topic, publish, keys, readiness, limit, metrics } = settings;
         let transaction = limit.max(Duration::from_secs(1));
         let lease = i64::try_from((limit + transaction + Duration::from_secs(1)).as_millis()).unwrap_or(i64::MAX);
-        let ledger = Ledger::new(connection, move |name| clients::once(&pipeline, name, transaction), sink, topic);
-        Self { ledger, publish, keys, readiness, limit, lease, work: TaskTracker::new() }
+        let counting = Counting::new(metrics, sink.clone());
+        let ledger = Ledger::new(connection, move |name| clients::once(&pipeline, name, transaction, &producing), sink, topic);
+        Self { ledger, publish, keys, readiness, limit, lease, counting, work: TaskTracker::new() }
     }
 
     /// Writes these events unless they are written. Returns once they are; at the latest after about three times the limit.
@@ -106,7 +125,10 @@ impl Once {
     {
         let this = Arc::clone(self);
         let work = async move {
-            let ended = this.work_on(key, request, events).await;
+            let ended = this.work_on(key, request, &events).await;
+            if ended.as_ref().is_err_and(Refusal::is_failed_write) {
+                this.counting.failed(events.len() as u64);
+            }
             drop(held);
             ended
         };
@@ -120,7 +142,8 @@ impl Once {
         self.work.wait().await;
     }
 
-    async fn work_on(&self, key: KeyId, request: Request, events: Vec<Output>) -> Result<(), Refusal> {
+    async fn work_on(&self, key: KeyId, request: Request, events: &[Output]) -> Result<(), Refusal> {
+        let came = now();
         let Some(after) = self.vacancy(key, request).await? else { return Ok(()) };
         if self.readiness.lacks(TABLE) {
             return Err(Refusal::NotCaughtUp);
@@ -132,7 +155,7 @@ impl Once {
         };
         let claim = Uuid::new_v4();
         match self.claim(key, Note::Claimed { claim, request, writer: writer.name, after: after.0 }, claim, deadline).await {
-            Ok(true) => self.commit(writer, key, claim, request, &events).await,
+            Ok(true) => self.commit(writer, key, claim, request, (events, came)).await,
             Ok(false) => {
                 self.ledger.give_back(writer);
                 match self.vacancy(key, request).await? {
@@ -185,11 +208,19 @@ impl Once {
         outcome
     }
 
-    async fn commit(&self, writer: Writer, key: KeyId, claim: Uuid, request: Request, events: &[Output]) -> Result<(), Refusal> {
+    async fn commit(
+        &self,
+        writer: Writer,
+        key: KeyId,
+        claim: Uuid,
+        request: Request,
+        (events, came): (&[Output], i64),
+    ) -> Result<(), Refusal> {
         let done = Note::Done { claim, request };
         let record = done.about(key).ok_or_else(|| Refusal::Refused("the note cannot be written".to_owned()))?;
         match self.ledger.commit(writer, events, &record).await {
             Ending::Committed(writer) => {
+                self.counting.written(events, writer.stored(), came, now());
                 self.ledger.give_back(writer);
                 self.keys.take(key, done, now());
                 Ok(())

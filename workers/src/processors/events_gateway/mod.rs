@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use penstock_crds::{
     processor::Options,
-    worker::{PipelineId, WorkerConfig},
+    worker::{PipelineId, Producing, WorkerConfig},
 };
 use prometheus_client::registry::Registry;
 use tower_http::cors::AllowHeaders;
@@ -53,6 +53,7 @@ pub struct EventsGateway {
 struct Kept {
     topic: String,
     keys: Arc<Keys>,
+    producing: Producing,
 }
 
 impl Kept {
@@ -64,7 +65,7 @@ impl Kept {
         };
         let window = options.duration("idempotencyWindow").ok_or_else(|| ConfigError::invalid("option idempotencyWindow is missing"))?;
         let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
-        Ok(Some(Self { topic, keys: Arc::new(Keys::new(window)) }))
+        Ok(Some(Self { topic, keys: Arc::new(Keys::new(window)), producing: config.producer }))
     }
 }
 
@@ -118,7 +119,7 @@ impl Front for EventsGateway {
 
     fn serve(mut self: Box<Self>, context: FrontContext) -> BoxFuture<'static, Result<(), WorkerError>> {
         Box::pin(async move {
-            let FrontContext { port, sink, keys, connection, readiness, health, shutdown } = context;
+            let FrontContext { port, sink, keys, connection, metrics, readiness, health, shutdown } = context;
             let auth = match self.guard.take() {
                 Some(guard) => Some(guard.start(&readiness, shutdown.clone()).await),
                 None => None,
@@ -127,6 +128,7 @@ impl Front for EventsGateway {
             let once = self.kept.as_ref().zip(keys).map(|(kept, publish)| {
                 Arc::new(Once::new(OnceSettings {
                     connection,
+                    producing: kept.producing,
                     pipeline: format!("{}/{}", self.pipeline.namespace, self.pipeline.name),
                     sink: self.sink.clone(),
                     topic: kept.topic.clone(),
@@ -134,6 +136,7 @@ impl Front for EventsGateway {
                     keys: Arc::clone(&kept.keys),
                     readiness,
                     limit: self.http.produce_timeout,
+                    metrics,
                 }))
             });
             let (bounds, counts) = (self.http.server, self.traffic.connections.clone());

@@ -21,7 +21,7 @@ use crate::{
     },
     idempotency::{
         HEADER, parameter_schema,
-        problem::{INVALID_KEY, KEY_REUSED},
+        problem::{INVALID_KEY, KEY_IN_USE, KEY_REUSED},
     },
 };
 
@@ -57,7 +57,7 @@ fn place(options: &HttpOptions) -> Operation {
         .body(true, &[("application/json", json!({"$ref": "#/components/schemas/Order"}))])
         .answer(Answer::new(StatusCode::ACCEPTED, "The order is accepted, or was before.").with_json(accepted).with_links(links))
         .problems(&[&MALFORMED, &INVALID_ORDER, &BODY_TIMEOUT, &ORDER_TAKEN, &BODY_TOO_LARGE, &RECORD_TOO_LARGE])
-        .problems(&[&INVALID_KEY, &KEY_REUSED, &NOT_CAUGHT_UP])
+        .problems(&[&INVALID_KEY, &KEY_REUSED, &KEY_IN_USE, &NOT_CAUGHT_UP])
         .problems(&[&UNSUPPORTED_MEDIA_TYPE, &UNACKNOWLEDGED, &NOT_SENT, &OVERLOADED])
 }
 

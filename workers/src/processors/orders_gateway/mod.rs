@@ -9,6 +9,7 @@ mod reading;
 mod routes;
 mod state;
 mod table;
+mod under_way;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use penstock_crds::{
 };
 use prometheus_client::registry::Registry;
 
-use self::{routes::Desk, state::Orders};
+use self::{routes::Desk, state::Orders, under_way::UnderWay};
 use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext},
@@ -90,7 +91,8 @@ impl Front for OrdersGateway {
                 None => None,
             };
             let (bounds, counts) = (options.server, traffic.connections.clone());
-            let desk = Desk { pipeline, orders, topic, sink, readiness, gate: Gate::new(options.gate, traffic.bodies.clone()) };
+            let (gate, under_way) = (Gate::new(options.gate, traffic.bodies.clone()), Arc::<UnderWay>::default());
+            let desk = Desk { pipeline, orders, topic, sink, readiness, gate, under_way };
             serve(listener, app(&service, options, Arc::new(desk), health, auth, traffic), bounds, counts, shutdown).await;
             Ok(())
         })

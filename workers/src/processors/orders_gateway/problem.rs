@@ -3,13 +3,16 @@
 use http::StatusCode;
 use uuid::Uuid;
 
-use super::super::orders::{Fault as FieldFault, OrderRefusal};
+use super::{
+    super::orders::{Fault as FieldFault, OrderRefusal},
+    under_way::Mark,
+};
 use crate::{
     http::{
         Fault, Problem,
         problem::{Kind, NOT_CAUGHT_UP, NOT_SENT, RECORD_TOO_LARGE, UNACKNOWLEDGED, UNSUPPORTED_MEDIA_TYPE},
     },
-    idempotency::problem::KEY_REUSED,
+    idempotency::problem::{KEY_IN_USE, KEY_REUSED},
 };
 
 /// Fields break the rules of an order.
@@ -34,7 +37,7 @@ pub fn record_too_large() -> Problem {
     Problem::new(&RECORD_TOO_LARGE, "the order is too large to be stored, and is not written")
 }
 
-/// Kafka did not acknowledge the order in time.
+/// Kafka did not acknowledge the order in time, whichever request it came with.
 pub fn unacknowledged(order_id: Uuid) -> Problem {
     let detail =
         format!("order {order_id} was not confirmed in time and may or may not appear later; send the same order again to be sure");
@@ -59,6 +62,17 @@ pub fn not_caught_up() -> Problem {
 /// Another order came with this key.
 pub fn key_reused() -> Problem {
     Problem::new(&KEY_REUSED, "another order was accepted with this Idempotency-Key; nothing was written")
+}
+
+/// Another request still has this.
+pub fn under_way(taken: Mark) -> Problem {
+    match taken {
+        Mark::Key(_) => {
+            let detail = "nothing was written by this request; send the same order with the same key again to learn what came of the other";
+            Problem::new(&KEY_IN_USE, detail).with_retry_after(1)
+        }
+        Mark::Order(order_id) => unacknowledged(order_id),
+    }
 }
 
 impl From<OrderRefusal> for Problem {

@@ -1,9 +1,12 @@
 //! `POST /orders` and `GET /orders/:id`.
 //!
 //! 202 means that Kafka has acknowledged the order, never less. An order id is accepted once: the same order again (numbers by
-//! value) is answered with 202 from the table and not produced a second time, another order with a known id with 409. Two replicas
-//! that get one id at the same moment may both produce it; it is paid once all the same, since the payment depends on the id alone.
-//! An order that comes with an `Idempotency-Key` carries it in a header of its record; then no other order is accepted with that key.
+//! value) is answered with 202 from the table and not produced a second time, another order with a known id with 409. An order that
+//! comes with an `Idempotency-Key` carries it in a header of its record; then no other order is accepted with that key.
+//!
+//! Requests with one id or one key wait for one another. Two replicas that get one id before either has read what the other produced
+//! may both produce it; it is paid once all the same, since the payment depends on the id alone. What is on its way to Kafka cannot be
+//! called back: a client that goes away leaves its order to be decided, and those that come after it wait for that.
 
 use std::sync::Arc;
 
@@ -20,6 +23,7 @@ use penstock_crds::worker::PipelineId;
 use penstock_kafka::Header;
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{
@@ -28,6 +32,7 @@ use super::{
     reading::{Content, key_header},
     state::Orders,
     table::{Known, Status},
+    under_way::UnderWay,
 };
 use crate::{
     front::{Publish, PublishError},
@@ -56,6 +61,8 @@ pub struct Desk {
     pub readiness: Readiness,
     /// Lets orders in.
     pub gate: Gate,
+    /// Orders that are being written.
+    pub under_way: Arc<UnderWay>,
 }
 
 /// All routes.
@@ -71,19 +78,24 @@ async fn place(State(desk): State<Arc<Desk>>, request: Request) -> Result<Respon
     let body = desk.gate.admit(request).await.map_err(|why| Problem::of_body(why, desk.gate.max_body_bytes()))?;
     let text = std::str::from_utf8(&body).map_err(|why| Problem::malformed(&format!("is not UTF-8: {why}")))?;
     let order = order_of_body(text)?;
+    let order_id = order.order_id;
+    let pass = desk.under_way.enter(order_id, key).await.map_err(problem::under_way)?;
     if let Some(key) = key {
         match desk.orders.with_key(key) {
-            Some(other) if other != order.order_id => return Err(problem::key_reused()),
+            Some(other) if other != order_id => return Err(problem::key_reused()),
             None if desk.readiness.lacks("table") => return Err(problem::not_caught_up()),
             _ => {}
         }
     }
-    match desk.orders.get(&order.order_id) {
+    match desk.orders.get(&order_id) {
         Some(known) if order_of_body(&known.placed.data).is_ok_and(|placed| placed == order) => {}
-        Some(_) => return Err(problem::taken(order.order_id)),
-        None => desk.produce(&order, key).await?,
+        Some(_) => return Err(problem::taken(order_id)),
+        None => {
+            let output = created(&order, key)?;
+            desk.produce(order_id, output, (pass, body)).await?;
+        }
     }
-    let answer = json!({"message": "Order accepted for processing", "orderId": order.order_id});
+    let answer = json!({"message": "Order accepted for processing", "orderId": order_id});
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
@@ -98,28 +110,44 @@ async fn show(State(desk): State<Arc<Desk>>, id: Result<Path<String>, PathReject
 }
 
 impl Desk {
-    async fn produce(&self, order: &Order<'_>, idempotency: Option<KeyId>) -> Result<(), Problem> {
-        let event = OrderCreated::new(order, Uuid::new_v4(), Timestamp::now());
-        let payload: Bytes = serde_json::to_vec(&event).map_err(|why| internal("write the event", &why))?.into();
-        let key = Bytes::from(order.order_id.to_string());
-        let headers: Vec<Header> = idempotency.into_iter().map(key_header).collect();
-        let output = Output { key: Some(key.clone()), payload: Some(payload.clone()), headers: headers.clone() };
-        match self.sink.publish(output).await {
+    /// Produces an order. `held` is what it takes, which is let go once it is decided, whether or not the client still waits.
+    async fn produce<H: Send + 'static>(self: &Arc<Self>, order_id: Uuid, output: Output, held: H) -> Result<(), Problem> {
+        let this = Arc::clone(self);
+        let work = async move {
+            let ended = this.write(order_id, output).await;
+            drop(held);
+            ended
+        };
+        tokio::spawn(work.in_current_span()).await.unwrap_or_else(|panic| Err(internal("produce the order", &panic)))
+    }
+
+    async fn write(&self, order_id: Uuid, output: Output) -> Result<(), Problem> {
+        match self.sink.publish(output.clone()).await {
             Ok(position) => {
-                tracing::info!(order_id = %order.order_id, partition = position.partition, offset = position.offset, "order accepted");
+                tracing::info!(%order_id, partition = position.partition, offset = position.offset, "order accepted");
                 // The record is in Kafka and this replica will read it again, to no effect; until then it need not deny the order.
-                self.orders.take(&self.topic, Content { key: Some(&key), payload: Some(&payload), headers: &headers, timestamp_ms: None });
+                let Output { key, payload, headers } = &output;
+                let content = Content { key: key.as_deref(), payload: payload.as_deref(), headers, timestamp_ms: None };
+                self.orders.take(&self.topic, content);
                 Ok(())
             }
             Err(PublishError::TooLarge(_)) => Err(problem::record_too_large()),
             Err(why @ PublishError::Unavailable(_)) => {
-                tracing::warn!(order_id = %order.order_id, %why, "order not acknowledged");
-                Err(problem::unacknowledged(order.order_id))
+                tracing::warn!(%order_id, %why, "order not acknowledged");
+                Err(problem::unacknowledged(order_id))
             }
             Err(PublishError::NotSent(_)) => Err(problem::not_sent()),
             Err(why @ PublishError::Refused(_)) => Err(internal("produce the order", &why)),
         }
     }
+}
+
+/// The record that says that an order was placed, and with which key.
+fn created(order: &Order<'_>, idempotency: Option<KeyId>) -> Result<Output, Problem> {
+    let event = OrderCreated::new(order, Uuid::new_v4(), Timestamp::now());
+    let payload: Bytes = serde_json::to_vec(&event).map_err(|why| internal("write the event", &why))?.into();
+    let headers: Vec<Header> = idempotency.into_iter().map(key_header).collect();
+    Ok(Output { key: Some(Bytes::from(order.order_id.to_string())), payload: Some(payload), headers })
 }
 
 fn internal(task: &'static str, why: &dyn std::error::Error) -> Problem {

@@ -1,7 +1,11 @@
-//! Every answer that needs no Kafka, through the whole router. Where the sink stands in, it only fails, hangs or panics: whatever
-//! is accepted is proven against a real Kafka elsewhere.
+//! Every answer that needs no Kafka, through the whole router. Where the sink stands in, it fails, hangs or panics, or takes its time
+//! with what overlaps: whatever else is accepted is proven against a real Kafka elsewhere.
 
-use std::{collections::BTreeMap, future};
+use std::{
+    collections::BTreeMap,
+    future,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+};
 
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode};
@@ -18,6 +22,7 @@ use crate::{
 };
 
 const ID: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
+const OTHER: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964fe";
 
 const PLACES: usize = 3;
 
@@ -25,6 +30,8 @@ enum Broken {
     Failing(PublishError),
     Hanging,
     Panicking,
+    /// Writes after so long, and counts what it is given.
+    Slow(Duration, Arc<AtomicUsize>),
 }
 
 impl Publish for Broken {
@@ -33,6 +40,13 @@ impl Publish for Broken {
             Self::Failing(why) => Box::pin(future::ready(Err(why.clone()))),
             Self::Hanging => Box::pin(future::pending()),
             Self::Panicking => panic!("the sink is broken"),
+            Self::Slow(pause, given) => {
+                given.fetch_add(1, SeqCst);
+                Box::pin(async {
+                    tokio::time::sleep(*pause).await;
+                    Ok(RecordPosition { partition: 0, offset: 0 })
+                })
+            }
         }
     }
 }
@@ -58,6 +72,7 @@ fn bench_with(sink: Broken, origin: &str) -> Bench {
         sink: Arc::new(sink),
         readiness: readiness.clone(),
         gate: Gate::new(options.gate, Traffic::default().bodies),
+        under_way: Arc::default(),
     };
     let health = Router::new().route("/health", axum::routing::get(|| async { "well" }));
     Bench { app: app("shop", options, Arc::new(desk), health, None, Traffic::default()), orders, readiness }
@@ -109,6 +124,14 @@ impl Bench {
 
 fn post(body: impl Into<Body>) -> Request<Body> {
     Request::post("/orders").header("content-type", "application/json").body(body.into()).unwrap()
+}
+
+fn post_with(key: Option<&str>, order: String) -> Request<Body> {
+    let mut request = post(order);
+    if let Some(key) = key {
+        request.headers_mut().insert(idempotency::HEADER, key.parse().unwrap());
+    }
+    request
 }
 
 /// An order whose amount would lose its form in a binary number.
@@ -198,8 +221,9 @@ async fn what_is_not_acknowledged_is_never_accepted_nor_known() {
         (Broken::Panicking, 500, "internal"),
     ] {
         let bench = bench_with(sink, "*");
+        bench.post(order()).await;
         let reply = bench.post(order()).await;
-        assert_eq!((reply.status.as_u16(), reply.kind()), (status, kind), "{}", reply.text);
+        assert_eq!((reply.status.as_u16(), reply.kind()), (status, kind), "nobody waits for the first: {}", reply.text);
         assert_eq!(reply.headers.contains_key("retry-after"), status == 503);
         assert!(!reply.text.contains("10.0.0.1") && !reply.text.contains("topic orders"), "tells our inside: {}", reply.text);
         assert_eq!(reply.headers["x-content-type-options"], "nosniff", "errors have security headers too");
@@ -254,12 +278,8 @@ async fn a_known_order_is_accepted_again_without_kafka_and_another_with_its_id_i
 async fn a_key_stands_for_one_order() {
     let bench = bench();
     bench.follow_with("k-1", &created(&order()));
-    let other = order().replace(ID, "6f9619ff-8b86-4d01-b42d-00cf4fc964fe");
-    let send = async |key: &str, order: String| {
-        let mut request = post(order);
-        request.headers_mut().insert(idempotency::HEADER, key.parse().unwrap());
-        bench.send(request).await
-    };
+    let other = order().replace(ID, OTHER);
+    let send = async |key: &str, order: String| bench.send(post_with(Some(key), order)).await;
     for (key, order, status, kind) in [
         ("k-1", order(), 202, ""),
         ("\"k-1\"", order(), 202, ""),
@@ -276,6 +296,52 @@ async fn a_key_stands_for_one_order() {
     table.met();
     bench.orders.forget("orders");
     assert_eq!(send("k-1", other).await.kind(), "unacknowledged");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_overlap_write_one_order() {
+    let (same, changed, other) = (order(), order().replace("20.10", "20.11"), order().replace(ID, OTHER));
+    let (brief, long) = (Duration::from_millis(900), Duration::from_secs(3));
+    // (Kafka takes, key and order of the first, of the second) -> the second's answer, orders that Kafka is given
+    for (pause, (key, first), (again, second), (status, kind), expected) in [
+        (brief, (Some("k"), &same), (Some("k"), &same), (202, ""), 1),
+        (brief, (Some("k"), &same), (Some("k"), &other), (409, "idempotency-key-reused"), 1),
+        (brief, (Some("k"), &same), (Some("l"), &same), (202, ""), 1),
+        (brief, (Some("k"), &same), (Some("l"), &other), (202, ""), 2),
+        (brief, (None, &same), (None, &same), (202, ""), 1),
+        (brief, (None, &same), (None, &changed), (409, "order-taken"), 1),
+        (brief, (None, &same), (None, &other), (202, ""), 2),
+        (long, (Some("k"), &same), (Some("k"), &same), (409, "idempotency-key-in-use"), 1),
+        (long, (Some("k"), &same), (Some("k"), &other), (409, "idempotency-key-in-use"), 1),
+        (long, (Some("k"), &same), (Some("l"), &same), (503, "unacknowledged"), 1),
+        (long, (None, &same), (None, &same), (503, "unacknowledged"), 1),
+        (long, (None, &same), (Some("k"), &other), (202, ""), 2),
+    ] {
+        let what = format!("{pause:?} {key:?} {first} {again:?} {second}");
+        let given = Arc::new(AtomicUsize::new(0));
+        let bench = bench_with(Broken::Slow(pause, Arc::clone(&given)), "*");
+        let (one, two) = tokio::join!(bench.send(post_with(key, first.clone())), bench.send(post_with(again, second.clone())));
+        assert_eq!((one.status.as_u16(), two.status.as_u16(), two.kind()), (202, status, kind), "{what}: {}", two.text);
+        assert_eq!(two.headers.contains_key("retry-after"), kind == "idempotency-key-in-use" || status == 503, "{what}");
+        assert_eq!(bench.send(post_with(key, first.clone())).await.status, 202, "{what}");
+        assert_eq!(given.load(SeqCst), expected, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_away_leaves_nothing_taken_and_its_order_is_written_once() {
+    let given = Arc::new(AtomicUsize::new(0));
+    let bench = bench_with(Broken::Slow(Duration::from_millis(900), Arc::clone(&given)), "*");
+    let mut leaving: Vec<_> = (0..2).map(|_| Box::pin(bench.send(post_with(Some("k"), order())))).collect();
+    for request in &mut leaving {
+        assert!(futures::poll!(request.as_mut()).is_pending());
+    }
+    // One whose order is on its way, and one that waits for it.
+    drop(leaving);
+    assert_eq!(bench.send(post_with(Some("k"), order())).await.status, 202);
+    assert_eq!(given.load(SeqCst), 1);
+    let other = bench.send(post_with(Some("k"), order().replace(ID, OTHER))).await;
+    assert_eq!(other.kind(), "idempotency-key-reused", "{}", other.text);
 }
 
 #[tokio::test]
