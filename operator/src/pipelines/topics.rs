@@ -19,6 +19,10 @@ use crate::{refusal::Refusal, watch::Guarded};
 /// The configuration keys that a derived topic takes over from its source: how long it keeps records, and which it takes.
 const RETENTION: &str = "retention.ms";
 const LARGEST: &str = "max.message.bytes";
+/// The most that Kafka takes for it.
+const LARGEST_EVER: u32 = i32::MAX as u32;
+/// What a record that waits may have more than in its source topic, in bytes: the worker's headers, at most 640, and those of a batch.
+const RETRY_HEADERS: u32 = 4_096;
 
 /// A day: a retry topic keeps its records at least that long.
 const MIN_RETRY_RETENTION_MS: i64 = 86_400_000;
@@ -284,6 +288,10 @@ fn retry_topic(source: &KafkaTopic, group: &str, waits_for: WaitsFor, around: Su
         let declared = spec.config.get(RETENTION).and_then(|text| text.parse::<i64>().ok());
         if declared.is_some_and(|declared| (0..MIN_RETRY_RETENTION_MS).contains(&declared)) {
             spec.config.insert(RETENTION.into(), MIN_RETRY_RETENTION_MS.to_string().into());
+        }
+        // Nor must what the source takes be too large here, with our headers beside it.
+        if let Some(largest) = spec.config.get(LARGEST).and_then(|text| text.parse::<u32>().ok()) {
+            spec.config.insert(LARGEST.into(), largest.saturating_add(RETRY_HEADERS).min(LARGEST_EVER).to_string().into());
         }
         spec
     });

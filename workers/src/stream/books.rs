@@ -244,6 +244,8 @@ impl Books {
         if let Verdict::Wait { at, .. } = &verdict {
             slot.waits = Some(*at);
         }
+        let (station, decided) = (slot.station, verdict.size());
+        slot.decided = decided;
         match self.emission {
             Emission::AtOnce => {
                 slot.stage = Stage::Emitting;
@@ -251,16 +253,14 @@ impl Books {
                 self.emittable.extend(now);
             }
             Emission::InOrder => {
-                let (station, decided) = (slot.station, verdict.size());
-                slot.decided = decided;
                 slot.stage = Stage::Decided(verdict);
                 partition.busy -= 1;
                 if partition.is_first(ticket.number) {
                     self.advance(ticket.assignment);
                 }
-                self.tally(station).decided += decided;
             }
         }
+        self.tally(station).decided += decided;
     }
 
     /// The verdict, if it may be written now; else it is once what comes before it is settled.

@@ -12,7 +12,7 @@ pub(crate) struct Bounds {
 pub(crate) struct Tally {
     pub records: usize,
     pub bytes: usize,
-    /// The size of what follows from them, where that is decided and waits to be written.
+    /// The size of what follows from them, where that is decided.
     pub decided: usize,
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Slot {
     /// When it was written.
     pub timestamp_ms: Option<i64>,
     pub bytes: usize,
-    /// The size of what follows, from when it is decided until it is written.
+    /// The size of what follows, from when it is decided until the record is settled.
     pub decided: usize,
     /// Where it was read.
     pub station: Station,

@@ -215,14 +215,16 @@ impl<W: World> Stream<W> {
         refused: &Refused,
         shutdown: &CancellationToken,
     ) -> Result<Result<(), Breakdown>, WorkerError> {
-        let (producer, end) = (self.world.bulk(&clients::bulk(producing))?, CancellationToken::new());
+        let settings = clients::bulk(producing);
+        let room = usize::try_from(settings.buffer_records).unwrap_or(usize::MAX);
+        let (producer, end) = (self.world.bulk(&settings)?, CancellationToken::new());
         producer.watch(self.needs.producer.clone(), &end);
         let addresses = self.addresses(refused);
         let group = self.join(&addresses.tiers)?;
         let outbox = AtLeastOnce::new(
             self.world.clone(),
             producer,
-            Batching { bytes: producing.batch_bytes, linger: producing.linger },
+            Batching { bytes: producing.batch_bytes, linger: producing.linger, room },
             Arc::clone(&group.member),
             addresses.clone(),
             self.counting(),

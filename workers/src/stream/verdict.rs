@@ -36,6 +36,14 @@ impl Verdict {
         }
     }
 
+    /// How many records that is at most.
+    pub fn records(&self) -> usize {
+        match self {
+            Self::Emit(outputs) => outputs.len(),
+            Self::Wait { .. } | Self::Bury(_) => 1,
+        }
+    }
+
     /// What that is to those that come after it.
     pub fn consequence(&self) -> Consequence {
         match self {

@@ -327,7 +327,7 @@ fn each_delay_has_a_retry_topic_of_each_source_and_an_order_one_for_what_is_held
     let spec = verdict.topics.retries[3].spec.clone().unwrap();
     let config: Vec<_> = spec.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     assert_eq!(spec.partitions, Some(6));
-    assert_eq!(config, [("max.message.bytes", "2000000"), ("retention.ms", "86400000")], "not shorter than what waits");
+    assert_eq!(config, [("max.message.bytes", "2004096"), ("retention.ms", "86400000")], "neither shorter nor smaller than what waits");
 
     let WorkerSource::Kafka(input) = verdict.pipeline.unwrap().worker.source else { panic!("no Kafka source") };
     let tiers: Vec<_> = input.tiers.iter().map(|tier| (tier.delay.as_secs(), tier.topics["refunds"].as_str())).collect();

@@ -50,6 +50,8 @@ impl Books {
 
     /// Partitions are gone: what is left of them counts for nothing.
     pub fn forget(&mut self, assignments: &[Assignment]) {
+        // What was put off while the partitions closed has taken its lane again.
+        self.lanes.remove(|(assignment, _)| assignments.contains(assignment));
         for assignment in assignments {
             if let Some(precedence) = &mut self.precedence {
                 precedence.remove(|(lane, _)| lane == assignment);

@@ -42,6 +42,8 @@ pub(crate) struct Batching {
     pub bytes: u32,
     /// How long a record waits for others.
     pub linger: Duration,
+    /// How many records it holds at most.
+    pub room: usize,
 }
 
 /// Writes at once and commits what is settled.
@@ -177,6 +179,13 @@ impl<W: World> Outbox for AtLeastOnce<W> {
 
     fn is_open(&self) -> bool {
         true
+    }
+
+    /// While Kafka takes nothing, what follows waits here and not for the client's room: what the group decides must be heard of
+    /// meanwhile.
+    fn takes(&self, _: &Event, verdict: &Verdict) -> bool {
+        let in_flight = self.producer.in_flight();
+        in_flight == 0 || in_flight + verdict.records() <= self.batching.room
     }
 
     async fn write(&mut self, ticket: Ticket, event: &Arc<Event>, verdict: &Verdict) -> Result<Written, Breakdown> {
@@ -331,11 +340,11 @@ mod tests {
             sender: Sender { pipeline: "a/b".into(), group: "g".into(), processor: "p".into() },
             refused: Refused::default(),
         };
-        AtLeastOnce::new(kafka, producer, Batching { bytes: 1_024, linger: 2 * LINGER }, Arc::new(member), addresses, |_, _| ())
+        AtLeastOnce::new(kafka, producer, Batching { bytes: 1_024, linger: 2 * LINGER, room: 3 }, Arc::new(member), addresses, |_, _| ())
     }
 
-    /// Writes what follows from a record.
-    async fn write(outbox: &mut AtLeastOnce<Kafka>, books: &mut Books, outputs: Vec<Output>) {
+    /// Gives a record to the processor.
+    fn begin(books: &mut Books) -> (Ticket, Arc<Event>) {
         books.assign(&[TopicPartition::new("t", 0)]);
         let (timestamp_ms, timestamp_type) = (None, TimestampType::default());
         let record = ConsumedRecord {
@@ -350,6 +359,12 @@ mod tests {
         };
         let ticket = books.take(record, &Tiers::default()).unwrap();
         let event = books.begin(ticket).unwrap();
+        (ticket, event)
+    }
+
+    /// Writes what follows from a record.
+    async fn write(outbox: &mut AtLeastOnce<Kafka>, books: &mut Books, outputs: Vec<Output>) {
+        let (ticket, event) = begin(books);
         books.decide(ticket, Verdict::Emit(outputs));
         let (ticket, verdict) = books.next_emittable().unwrap();
         let written = outbox.write(ticket, &event, &verdict).await.unwrap();
@@ -380,6 +395,16 @@ mod tests {
         assert!(outbox.next_push().unwrap() <= Instant::now() + LINGER);
         outbox.batching.linger = LINGER;
         assert!(outbox.next_push().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_the_client_has_no_room_for_waits() {
+        let (mut outbox, mut books) = (outbox(), books());
+        let (_, event) = begin(&mut books);
+        let takes = |outbox: &AtLeastOnce<Kafka>, outputs| outbox.takes(&event, &Verdict::Emit(vec![Output::default(); outputs]));
+        assert!(takes(&outbox, 9), "it will never have more room");
+        write(&mut outbox, &mut books, vec![Output::default()]).await;
+        assert!(takes(&outbox, 2) && !takes(&outbox, 3));
     }
 
     #[tokio::test]
