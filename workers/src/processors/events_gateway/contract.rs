@@ -12,6 +12,7 @@ use super::{
     key::KeyOf,
     options::EventsOptions,
     problem::{INVALID_DATA, NO_EVENT, TOO_MANY_EVENTS},
+    schema::Schema,
 };
 use crate::{
     cloudevents::{MAX_ATTRIBUTES, SPEC_VERSION},
@@ -55,7 +56,7 @@ pub fn document(service: &str, http: &HttpOptions, events: &EventsOptions, keeps
         "properties": {"id": {"type": "string"}, "acknowledged": {"type": "boolean"}, "detail": {"type": "string"}},
     });
     let document = Document::new(service, "Takes CloudEvents 1.0, and writes them to Kafka.", guarded)
-        .schema("Event", event(demanding))
+        .schema("Event", event(demanding, events.intake.attributes.as_ref()))
         .schema("Data", data(&events.intake))
         .problem_member(
             "events",
@@ -129,7 +130,8 @@ fn common(operation: Operation, events: &EventsOptions, demanding: bool, keeps_k
         .problem(&UNACKNOWLEDGED, events.failure)
         .problem(&NOT_SENT, events.failure)
         .problems(&[&OVERLOADED]);
-    let operation = if demanding { operation.problems(&[&INVALID_DATA]) } else { operation };
+    let is_judged = demanding || events.intake.attributes.is_some();
+    let operation = if is_judged { operation.problems(&[&INVALID_DATA]) } else { operation };
     let operation = operation.problems(&[&INVALID_KEY]);
     if !keeps_keys {
         return operation.problems(&[&KEYS_NOT_KEPT]);
@@ -199,7 +201,7 @@ fn post_binary(http: &HttpOptions, events: &EventsOptions, demanding: bool, keep
 }
 
 /// An event in the JSON format, as far as JSON Schema can say it.
-fn event(demanding: bool) -> Value {
+fn event(demanding: bool, attributes: Option<&Schema>) -> Value {
     let text = |optional: bool| {
         let kind = if optional { json!(["string", "null"]) } else { json!("string") };
         json!({"type": kind, "minLength": 1, "pattern": TEXT})
@@ -207,9 +209,10 @@ fn event(demanding: bool) -> Value {
     let media = json!({
         "type": ["string", "null"], "pattern": if demanding { JSON_MEDIA } else { MEDIA }, "not": {"type": "string", "pattern": EVENTS_MEDIA},
     });
+    let words = format!("A CloudEvent in the JSON format. It has at most {MAX_ATTRIBUTES} members.");
     let mut event = json!({
         "type": "object",
-        "description": format!("A CloudEvent in the JSON format. It has at most {MAX_ATTRIBUTES} members."),
+        "description": words,
         "maxProperties": MAX_ATTRIBUTES,
         "required": ["specversion", "id", "source", "type"],
         "properties": {
@@ -241,6 +244,11 @@ fn event(demanding: bool) -> Value {
             event.insert("required".to_owned(), json!(["specversion", "id", "source", "type", "data"]));
         } else {
             event.insert("anyOf".to_owned(), forms());
+        }
+        if let Some(schema) = attributes {
+            let words = format!("{words} Its attributes, as texts, must satisfy the JSON Schema in `x-attribute-schema`.");
+            event.insert("description".to_owned(), words.into());
+            event.insert("x-attribute-schema".to_owned(), schema.source().clone());
         }
     }
     event
@@ -277,7 +285,7 @@ mod tests {
 
     #[test]
     fn the_schema_of_an_event_is_the_rules_of_the_format() {
-        let mut schema = event(false);
+        let mut schema = event(false, None);
         schema.as_object_mut().unwrap().insert("components".to_owned(), json!({"schemas": {"Data": {}}}));
         let schema = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
         for changes in [

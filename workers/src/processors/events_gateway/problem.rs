@@ -44,7 +44,7 @@ pub fn no_event(faults: Vec<Fault>) -> Problem {
 
 /// Data breaks the schema, or has no key.
 pub fn invalid_data(faults: Vec<Fault>) -> Problem {
-    Problem::new(&INVALID_DATA, "the data does not satisfy the schema of this address; nothing was written").with_first_errors(faults)
+    Problem::new(&INVALID_DATA, "what was sent does not satisfy the schemas of this address; nothing was written").with_first_errors(faults)
 }
 
 /// The body is in a form that is not taken. `bare`: whether JSON would be.

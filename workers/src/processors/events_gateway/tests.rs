@@ -386,6 +386,18 @@ async fn attributes_are_held_to_their_schema_wherever_they_stand() {
     assert_eq!(bench.taken().len(), 3);
 }
 
+#[tokio::test]
+async fn the_document_tells_that_attributes_are_held_to_a_schema() {
+    let schema = json!({"required": ["subject"]});
+    let text = schema.to_string();
+    for (options, status, told) in [(&[("attributeSchema", text.as_str())][..], true, &schema), (&[], false, &Value::Null)] {
+        let document = bench(options).send(Request::get("/openapi.json").body(Body::empty()).unwrap()).await.body;
+        assert_eq!(&document["components"]["schemas"]["Event"]["x-attribute-schema"], told);
+        let posts = document["paths"].as_object().unwrap().values().map(|path| &path["post"]).filter(|post| post.is_object());
+        assert!(posts.into_iter().all(|post| post["responses"]["422"].is_object() == status), "{document}");
+    }
+}
+
 #[test]
 fn what_cannot_be_built_says_what_to_change() {
     for (options, part) in [
