@@ -76,8 +76,8 @@ pub enum PublishError {
     #[error("Kafka did not acknowledge the record in time: {0}")]
     Unavailable(String),
     /// It was not sent, because too many before it were not acknowledged (`producer.circuitBreaker`). Try again later.
-    #[error("the record was not sent: {0}")]
-    NotSent(String),
+    #[error("the record was not sent: records are tried again in {0:.1?}")]
+    NotSent(Duration),
     /// The record is too large for Kafka or for the topic; it will never be written.
     #[error("the record is too large for the topic: {0}")]
     TooLarge(String),

@@ -166,7 +166,7 @@ pub(crate) fn refusal(error: Error) -> PublishError {
         | Error::InvalidRequest { .. }
         | Error::InvalidTopicName { .. }
         | Error::PolicyViolation { .. } => PublishError::Refused(error.to_string()),
-        Error::CircuitOpen { .. } => PublishError::NotSent(error.to_string()),
+        Error::CircuitOpen { retry_after } => PublishError::NotSent(retry_after),
         error => PublishError::Unavailable(error.to_string()),
     }
 }

@@ -3,6 +3,8 @@
 //! A program tells problems apart by `type`, which never changes; `title` and `detail` are for people. Nothing of our inside
 //! (addresses, topics, Kafka's words) is told; that goes to the log.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::{
     HeaderValue, StatusCode,
@@ -149,6 +151,13 @@ impl Problem {
     pub fn with(mut self, member: &str, value: Value) -> Self {
         self.more.insert(member.to_owned(), value);
         self
+    }
+
+    /// It may be tried again after so long: whole seconds, and one at least.
+    #[must_use]
+    pub fn with_retry_in(self, pause: Duration) -> Self {
+        let seconds = pause.as_millis().div_ceil(1_000).max(1);
+        self.with_retry_after(u16::try_from(seconds).unwrap_or(u16::MAX))
     }
 
     /// It may be tried again after so many seconds.

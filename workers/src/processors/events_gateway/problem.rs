@@ -69,7 +69,15 @@ pub fn unwritten(ids: &[String], written: &[Written], failure: StatusCode) -> Op
     let events: Vec<Fate> = ids.iter().zip(written).map(fate).collect();
     let acknowledged = events.iter().filter(|event| event.acknowledged).count();
     let detail = format!("{acknowledged} of {} events are acknowledged", events.len());
-    Some(Problem::new(kind, detail).with_status(status).with("events", json!(events)))
+    let problem = Problem::new(kind, detail).with_status(status).with("events", json!(events));
+    let pause = written.iter().filter_map(|written| match written {
+        Err(PublishError::NotSent(pause)) => Some(*pause),
+        _ => None,
+    });
+    Some(match pause.max() {
+        Some(pause) if status == NOT_SENT.status => problem.with_retry_in(pause),
+        _ => problem,
+    })
 }
 
 /// This address keeps no keys.

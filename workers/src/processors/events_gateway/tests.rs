@@ -28,7 +28,7 @@ impl Publish for Stand {
     fn publish(&self, output: Output) -> BoxFuture<'_, Result<RecordPosition, PublishError>> {
         let answer = match output.key.as_deref() {
             Some(b"unavailable") => Err(PublishError::Unavailable("broker 10.0.0.1 down".into())),
-            Some(b"unsent") => Err(PublishError::NotSent("the circuit is open".into())),
+            Some(b"unsent") => Err(PublishError::NotSent(Duration::from_millis(8_200))),
             Some(b"refused") => Err(PublishError::Refused("topic orders: not authorized".into())),
             Some(b"large") => Err(PublishError::TooLarge("1 MB".into())),
             Some(b"panic") => panic!("the sink is broken"),
@@ -265,6 +265,17 @@ async fn an_answer_is_as_the_options_say() {
         assert_eq!(reply.body.is_null(), expected == 204, "{key}");
         let text = reply.body.to_string();
         assert!(!text.contains("10.0.0.1") && !text.contains("topic orders"), "tells our inside: {text}");
+    }
+}
+
+#[tokio::test]
+async fn who_comes_while_the_circuit_is_open_is_told_when_it_is_tried_again() {
+    for (keys, failure, after) in
+        [(["unsent", "a"], "503", Some("9")), (["unavailable", "a"], "503", Some("1")), (["unsent", "a"], "500", None)]
+    {
+        let bench = bench(&[("failureStatus", failure)]);
+        let reply = bench.post(&BATCHED, &format!("[{}, {}]", event("1", keys[0], "{}"), event("2", keys[1], "{}"))).await;
+        assert_eq!(reply.headers.get("retry-after").map(|after| after.to_str().unwrap()), after, "{reply:?}");
     }
 }
 

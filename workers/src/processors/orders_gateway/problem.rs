@@ -1,5 +1,7 @@
 //! What can be wrong with a request for orders, in the words of orders. Pure.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use uuid::Uuid;
 
@@ -45,8 +47,8 @@ pub fn unacknowledged(order_id: Uuid) -> Problem {
 }
 
 /// The order was not sent: too many before it were not acknowledged.
-pub fn not_sent() -> Problem {
-    Problem::new(&NOT_SENT, "the order was not sent, since Kafka did not confirm those before it; try again")
+pub fn not_sent(pause: Duration) -> Problem {
+    Problem::new(&NOT_SENT, "the order was not sent, since Kafka did not confirm those before it; try again").with_retry_in(pause)
 }
 
 /// There is no such order.

@@ -136,7 +136,7 @@ impl Desk {
                 tracing::warn!(%order_id, %why, "order not acknowledged");
                 Err(problem::unacknowledged(order_id))
             }
-            Err(PublishError::NotSent(_)) => Err(problem::not_sent()),
+            Err(PublishError::NotSent(pause)) => Err(problem::not_sent(pause)),
             Err(why @ PublishError::Refused(_)) => Err(internal("produce the order", &why)),
         }
     }

@@ -215,7 +215,7 @@ async fn every_field_at_fault_is_named() {
 async fn what_is_not_acknowledged_is_never_accepted_nor_known() {
     for (sink, status, kind) in [
         (Broken::Failing(PublishError::Unavailable("broker 10.0.0.1 down".into())), 503, "unacknowledged"),
-        (Broken::Failing(PublishError::NotSent("open".into())), 503, "not-sent"),
+        (Broken::Failing(PublishError::NotSent(Duration::from_secs(9))), 503, "not-sent"),
         (Broken::Failing(PublishError::TooLarge("1 MB".into())), 413, "record-too-large"),
         (Broken::Failing(PublishError::Refused("topic orders: not authorized".into())), 500, "internal"),
         (Broken::Panicking, 500, "internal"),
