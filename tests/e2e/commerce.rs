@@ -5,7 +5,8 @@ use std::{
     ops::Range,
 };
 
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use penstock_crds::{EventPipeline, KafkaTopic};
 use penstock_kafka::{ConsumedRecord, Record, TransactionSettings, TransactionalProducer};
 use penstock_tests::scene::{LIMIT, Prometheus, Result, Scene, play, until};
@@ -73,6 +74,25 @@ impl<'a> Example<'a> {
             assert_eq!(status, 413);
         }
         Ok(())
+    }
+
+    /// Takes a pipeline's workers away, and lets none come back.
+    async fn forbid_pods(&self, pipeline: &str) -> Result {
+        let quota = json!({"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}});
+        self.scene.api::<ResourceQuota>().create(&PostParams::default(), &serde_json::from_value(quota)?).await?;
+        let workers = ListParams::default().labels(&format!("penstock.dev/pipeline={pipeline}"));
+        until("the quota holds", LIMIT, async || {
+            let quota = self.scene.api::<ResourceQuota>().get("none").await?;
+            if quota.status.and_then(|status| status.used).is_some() { Ok(()) } else { Err("nobody has counted".into()) }
+        })
+        .await?;
+        let pods = self.scene.api::<Pod>();
+        pods.delete_collection(&DeleteParams::default(), &workers).await?;
+        until("no worker is left", LIMIT, async || {
+            let left = pods.list(&workers).await?.items.len();
+            if left == 0 { Ok(()) } else { Err(format!("{left} are").into()) }
+        })
+        .await
     }
 
     /// Sets one more key of a topic's configuration.
@@ -244,6 +264,17 @@ async fn each_alert_fires_when_it_should_and_not_before() {
         lag(950, 1_100).await?;
         fires(scene, &prometheus, "PenstockConsumerLag", "enricher").await?;
         transaction.abort().await?;
+
+        // Nor does it take a worker to tell of it.
+        until("nothing is waiting", LIMIT, async || {
+            let active = prometheus.is_active("PenstockConsumerLag").await?;
+            if active { Err("the alert still fires".into()) } else { Ok(()) }
+        })
+        .await?;
+        example.forbid_pods("enricher").await?;
+        scene.produce_all((0..1_100).map(|n| Record::to(&raw).with_key(format!("u-{n}")).with_payload(good.clone()))).await?;
+        fires(scene, &prometheus, "PenstockConsumerLag", "enricher").await?;
+        assert_eq!(prometheus.query("penstock:consumer_lag:records{pipeline=\"enricher\"}").await?, [], "no worker tells");
         Ok(())
     })
     .await;

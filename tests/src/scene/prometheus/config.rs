@@ -1,10 +1,10 @@
-//! What a Prometheus is told: the rules of the chart, and how to scrape a test's workers as the chart's PodMonitor says.
+//! What a Prometheus is told: the rules of the chart, and how to scrape a test's workers and the operator as the chart's PodMonitors say.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use k8s_openapi::api::core::v1::Pod;
-use kube::{ResourceExt, api::ListParams, config::Kubeconfig};
+use kube::{Api, ResourceExt, api::ListParams, config::Kubeconfig};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
@@ -28,11 +28,13 @@ struct Monitor {
     endpoints: [Endpoint; 1],
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct Selector {
+    #[serde(rename = "matchLabels")]
+    labels: BTreeMap<String, String>,
     #[serde(rename = "matchExpressions")]
-    expressions: [Expression; 1],
+    expressions: Vec<Expression>,
 }
 
 #[derive(Deserialize)]
@@ -47,6 +49,20 @@ struct Endpoint {
     path: String,
     #[serde(default)]
     relabelings: Vec<Map<String, Value>>,
+    #[serde(default, rename = "honorLabels")]
+    keeps_labels: bool,
+}
+
+impl Selector {
+    /// The same, as the apiserver is asked.
+    fn text(&self) -> Result<String> {
+        let equal = self.labels.iter().map(|(key, value)| Ok(format!("{key}={value}")));
+        let there = self.expressions.iter().map(|Expression { key, operator }| match operator.as_str() {
+            "Exists" => Ok(key.clone()),
+            other => Err(format!("a PodMonitor whose operator is {other} is not known here").into()),
+        });
+        Ok(equal.chain(there).collect::<Result<Vec<_>>>()?.join(","))
+    }
 }
 
 /// What the chart's PrometheusRule has.
@@ -55,20 +71,38 @@ pub async fn rules(scene: &Scene) -> Result<Value> {
 }
 
 /// The scrape configuration. JSON is YAML, too.
-///
-/// Debian's Prometheus knows no Kubernetes: it is told of each worker that there is now, with the labels that discovery would give it.
-/// What becomes of these is the PodMonitor's, beside the two that the Prometheus Operator always makes.
 pub async fn config(scene: &Scene, folder: &Path) -> Result<Value> {
-    let Monitor { selector: Selector { expressions: [chosen] }, endpoints: [endpoint] } = rendered(scene, "podmonitor.yaml").await?;
-    if chosen.operator != "Exists" {
-        return Err(format!("a PodMonitor whose operator is {} is not known here", chosen.operator).into());
-    }
     let (server, tls) = credentials(&scene.cluster.kubeconfig(), folder)?;
+    let workers = targets(scene, "podmonitor-workers.yaml", &scene.namespace, &server).await?;
+    let operator = targets(scene, "podmonitor-operator.yaml", install::NAMESPACE, &server).await?;
+    let job = |name: &str, (targets, relabelings, keeps_labels): Scraped| {
+        json!({
+            "job_name": name, "scheme": "https", "tls_config": tls, "honor_labels": keeps_labels,
+            "relabel_configs": relabelings, "static_configs": targets,
+        })
+    };
+    Ok(json!({
+        "global": {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL},
+        "rule_files": ["rules.yml"],
+        "scrape_configs": [job("workers", workers), job("operator", operator)],
+    }))
+}
+
+/// What is scraped, how its labels come about, and whether those of a series win over them.
+type Scraped = (Vec<Value>, Vec<Value>, bool);
+
+/// What a PodMonitor finds in a namespace.
+///
+/// Debian's Prometheus knows no Kubernetes: it is told of each pod that there is now, with the labels that discovery would give it.
+/// What becomes of these is the PodMonitor's, beside the two that the Prometheus Operator always makes.
+async fn targets(scene: &Scene, template: &str, namespace: &str, server: &str) -> Result<Scraped> {
+    let Monitor { selector, endpoints: [endpoint] } = rendered(scene, template).await?;
+    let pods = Api::<Pod>::namespaced(scene.client.clone(), namespace);
     let mut targets = Vec::new();
-    for pod in scene.api::<Pod>().list(&ListParams::default().labels(&chosen.key)).await? {
-        let (name, port) = (pod.name_any(), port_named(&pod, &endpoint.port).ok_or("a worker has no port of the PodMonitor's name")?);
-        let path = format!("/api/v1/namespaces/{}/pods/{name}:{port}/proxy{}", scene.namespace, endpoint.path);
-        let own = json!({"__metrics_path__": path, "__meta_kubernetes_namespace": scene.namespace, "__meta_kubernetes_pod_name": name});
+    for pod in pods.list(&ListParams::default().labels(&selector.text()?)).await? {
+        let (name, port) = (pod.name_any(), port_named(&pod, &endpoint.port).ok_or("a pod has no port of the PodMonitor's name")?);
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy{}", endpoint.path);
+        let own = json!({"__metrics_path__": path, "__meta_kubernetes_namespace": namespace, "__meta_kubernetes_pod_name": name});
         let of_pod = pod.labels().iter().map(|(label, value)| (discovered(label), Value::from(value.as_str())));
         let labels: Map<String, Value> = own.as_object().cloned().into_iter().flatten().chain(of_pod).collect();
         targets.push(json!({"targets": [server], "labels": labels}));
@@ -76,20 +110,13 @@ pub async fn config(scene: &Scene, folder: &Path) -> Result<Value> {
     let always = [("__meta_kubernetes_namespace", "namespace"), ("__meta_kubernetes_pod_name", "pod")];
     let always = always.map(|(from, to)| json!({"source_labels": [from], "target_label": to}));
     let own = endpoint.relabelings.into_iter().map(|rule| rule.into_iter().map(|(key, value)| (snake_case(&key), value)).collect());
-    let relabelings: Vec<Value> = always.into_iter().chain(own).collect();
-    Ok(json!({
-        "global": {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL},
-        "rule_files": ["rules.yml"],
-        "scrape_configs": [
-            {"job_name": "workers", "scheme": "https", "tls_config": tls, "relabel_configs": relabelings, "static_configs": targets},
-        ],
-    }))
+    Ok((targets, always.into_iter().chain(own).collect(), endpoint.keeps_labels))
 }
 
 /// The spec of an object of the chart, with all that is for monitoring.
 async fn rendered<S: DeserializeOwned>(scene: &Scene, template: &str) -> Result<S> {
     let mut helm = scene.cluster.tool(Tool::Helm);
-    helm.args(["template", "x"]).arg(scene.cluster.repository().join("helm/penstock"));
+    helm.args(["template", install::RELEASE]).arg(scene.cluster.repository().join("helm/penstock"));
     helm.args(["--set", "monitoring.rules.create=true", "--set", "monitoring.podMonitor.create=true"]);
     helm.args(["--show-only", &format!("templates/{template}")]);
     let Manifest { spec } = serde_saphyr::from_str(&install::run(helm).await?)?;
