@@ -37,6 +37,7 @@ enum Example {
     Commerce,
     Handlers,
     CustomWorker,
+    KafkaPackage,
 }
 
 #[tokio::main]
@@ -71,13 +72,14 @@ impl Example {
             Self::Commerce => "commerce",
             Self::Handlers => "handlers",
             Self::CustomWorker => "custom-worker",
+            Self::KafkaPackage => "kafka-package",
         }
     }
 
     fn namespace(self) -> &'static str {
         match self {
             Self::Orders => example::NAMESPACE,
-            Self::Coffee | Self::Events | Self::Commerce | Self::Handlers => self.folder(),
+            Self::Coffee | Self::Events | Self::Commerce | Self::Handlers | Self::KafkaPackage => self.folder(),
             Self::CustomWorker => "screening",
         }
     }
@@ -89,7 +91,8 @@ impl Example {
         let was_there = kubectl(&scene, &["get", "namespace", self.namespace()]).await.is_ok();
         let tried = async {
             kubectl(&scene, &["apply", "-f", &path]).await?;
-            let ready = ["wait", "--for=condition=Ready", "kafkatopics,eventpipelines", "--all", "--timeout=120s", "-n", self.namespace()];
+            let kinds = if self == Self::KafkaPackage { "kafkatopics" } else { "kafkatopics,eventpipelines" };
+            let ready = ["wait", "--for=condition=Ready", kinds, "--all", "--timeout=120s", "-n", self.namespace()];
             kubectl(&scene, &ready).await?;
             self.attempt(&scene).await
         }
@@ -158,6 +161,11 @@ impl Example {
                 Ok(said)
             }
             Self::CustomWorker => screened(scene).await,
+            Self::KafkaPackage => {
+                let brokers = scene.cluster.brokers().await?.external;
+                let said = script(scene, "examples/kafka-package/load.sh", &["--bootstrap", &brokers, "--count", "1000"]).await?;
+                exactly("RESULT produced=1000 copied=1000 consumed=1000", said)
+            }
         }
     }
 }
