@@ -26,7 +26,7 @@ use super::{
     causes::Causes,
     counters::Counters,
     handover::{Consent, Rebalance},
-    holds::{Holds, Look, Start},
+    holds::{Holds, Limits, Look, Start},
     lookup::{Found, Lookup},
     outbox::Outbox,
     parked::{Parked, Spot},
@@ -50,8 +50,8 @@ use waiting::Happened;
 
 /// How many records are taken at once. Between two batches the group's decisions and Kafka's answers are looked at.
 const BATCH: usize = 256;
-/// What was held back may take that much memory besides everything else, which must have room for those that it waits for.
-const HELD_BOUNDS: Bounds = Bounds { records: 4_096, bytes: 2 << 20 };
+/// What waits behind others may take that much memory besides everything else, which must have room for those that it waits for.
+const HOLD_LIMITS: Limits = Limits { held: Bounds { records: 4_096, bytes: 2 << 20 }, waiting_bytes: 16 << 20 };
 
 /// What the task works with.
 pub(crate) struct Parts<W: World, O> {
@@ -121,7 +121,7 @@ pub(crate) struct Engine<W: World, O> {
 
 impl<W: World, O: Outbox> Engine<W, O> {
     pub fn new(parts: Parts<W, O>) -> Self {
-        let holds = Holds::new(parts.ordering, Arc::clone(&parts.addresses.tiers), HELD_BOUNDS);
+        let holds = Holds::new(parts.ordering, Arc::clone(&parts.addresses.tiers), HOLD_LIMITS);
         Self {
             parts,
             parked: Parked::default(),

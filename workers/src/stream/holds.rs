@@ -41,6 +41,17 @@ pub(crate) enum Hindrance {
     Behind(Family, Lane),
     /// Enough of its family that was held back is in memory.
     Crowded(Family),
+    /// So much of its family waits that no more of it is noted.
+    Full(Family),
+}
+
+impl Hindrance {
+    /// The family that it is about.
+    pub fn family(&self) -> &Family {
+        match self {
+            Self::Unknown(family) | Self::Behind(family, _) | Self::Crowded(family) | Self::Full(family) => family,
+        }
+    }
 }
 
 /// Whether a record that was taken may start.
@@ -80,32 +91,37 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn add(&mut self, offset: i64, station: Station) {
+    /// False: it was known to wait there.
+    fn add(&mut self, offset: i64, station: Station) -> bool {
         match station {
-            Station::Source => {}
+            Station::Source => false,
             Station::Tier(level) => {
-                if !self.in_tiers.contains(&(offset, level)) {
+                let is_new = !self.in_tiers.contains(&(offset, level));
+                if is_new {
                     self.in_tiers.reserve_exact(1);
                     self.in_tiers.push((offset, level));
                 }
+                is_new
             }
-            Station::Held => {
-                if let Err(place) = self.held.binary_search(&offset) {
+            Station::Held => match self.held.binary_search(&offset) {
+                Ok(_) => false,
+                Err(place) => {
                     self.held.insert(place, offset);
+                    true
                 }
-            }
+            },
         }
     }
 
-    fn remove(&mut self, offset: i64, station: Station) {
+    /// False: it was not known to wait there.
+    fn remove(&mut self, offset: i64, station: Station) -> bool {
         match station {
-            Station::Source => {}
-            Station::Tier(level) => self.in_tiers.retain(|waiting| *waiting != (offset, level)),
-            Station::Held => {
-                if let Ok(place) = self.held.binary_search(&offset) {
-                    self.held.remove(place);
-                }
+            Station::Source => false,
+            Station::Tier(level) => {
+                let place = self.in_tiers.iter().position(|waiting| *waiting == (offset, level));
+                place.map(|place| self.in_tiers.remove(place)).is_some()
             }
+            Station::Held => self.held.binary_search(&offset).is_ok_and(|place| self.held.remove(place).is_some()),
         }
     }
 
@@ -116,17 +132,56 @@ impl Waiting {
 
 /// What waits of a family: of each lane which records, and nothing else of them, since many may wait.
 #[derive(Debug, Default)]
-pub(crate) struct Waits(HashMap<Lane, Waiting>);
+pub(crate) struct Waits {
+    lanes: HashMap<Lane, Waiting>,
+    /// The memory that this takes, about.
+    bytes: usize,
+}
+
+/// What a record takes of it: its offset, and as much again that is free.
+const RECORD_BYTES: usize = 16;
+/// What a lane takes of it besides its key: its place in the map, of which up to half is free, and what it allocates.
+const LANE_BYTES: usize = 256;
 
 impl Waits {
     /// The record waits there; one that holds back no other is not noted.
     pub fn add(ordering: Ordering, tiers: &Tiers, found: &mut BTreeMap<Family, Self>, event: &Event, station: Station) {
         if let Some((family, lane)) = lane(ordering, tiers, event) {
-            // Not the batch that the key came in.
-            let lane = lane.map(|key| Bytes::copy_from_slice(&key));
-            found.entry(family).or_default().0.entry(lane).or_default().add(event.offset, station);
+            found.entry(family).or_default().insert(lane, event.offset, station);
         }
     }
+
+    fn insert(&mut self, lane: Lane, offset: i64, station: Station) {
+        let waiting = match self.lanes.get_mut(&lane) {
+            Some(waiting) => waiting,
+            None => {
+                self.bytes += lane_bytes(&lane);
+                // Not the batch that the key came in.
+                self.lanes.entry(lane.map(|key| Bytes::copy_from_slice(&key))).or_default()
+            }
+        };
+        if waiting.add(offset, station) {
+            self.bytes += RECORD_BYTES;
+        }
+    }
+
+    /// Whether nothing of the lane waits in a retry topic any more. None: nothing of it waited.
+    fn remove(&mut self, lane: &Lane, offset: i64, station: Station) -> Option<bool> {
+        let waiting = self.lanes.get_mut(lane)?;
+        if waiting.remove(offset, station) {
+            self.bytes = self.bytes.saturating_sub(RECORD_BYTES);
+        }
+        let is_free = waiting.in_tiers.is_empty();
+        if waiting.is_over() {
+            self.lanes.remove(lane);
+            self.bytes = self.bytes.saturating_sub(lane_bytes(lane));
+        }
+        Some(is_free)
+    }
+}
+
+fn lane_bytes(lane: &Lane) -> usize {
+    LANE_BYTES + lane.as_ref().map_or(0, Bytes::len)
 }
 
 /// What is known of a family.
@@ -137,9 +192,20 @@ struct Relations {
     /// Counts up whenever everything is here anew.
     round: u64,
     /// None: not known.
-    lanes: Option<HashMap<Lane, Waiting>>,
+    waits: Option<Waits>,
     /// What was held back and is in memory.
     booked: Bounds,
+    /// A record could not be taken since so much waits.
+    is_full: bool,
+}
+
+/// What may be in memory, over all families.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Of records that were held back and are being worked off.
+    pub held: Bounds,
+    /// Of the knowledge which records wait: then no more are taken from the source topics, until it is half of that.
+    pub waiting_bytes: usize,
 }
 
 /// Which records wait, of which families.
@@ -147,8 +213,7 @@ struct Relations {
 pub(crate) struct Holds {
     ordering: Ordering,
     tiers: Arc<Tiers>,
-    /// What was held back and may be in memory, over all families.
-    bounds: Bounds,
+    limits: Limits,
     families: HashMap<Family, Relations>,
     /// Records in memory that may not start yet.
     shelf: HashMap<Family, HashMap<Lane, Vec<Ticket>>>,
@@ -156,8 +221,8 @@ pub(crate) struct Holds {
 }
 
 impl Holds {
-    pub fn new(ordering: Ordering, tiers: Arc<Tiers>, bounds: Bounds) -> Self {
-        Self { ordering, tiers, bounds, families: HashMap::new(), shelf: HashMap::new(), rounds: 0 }
+    pub fn new(ordering: Ordering, tiers: Arc<Tiers>, limits: Limits) -> Self {
+        Self { ordering, tiers, limits, families: HashMap::new(), shelf: HashMap::new(), rounds: 0 }
     }
 
     /// Partitions came. Gives back the families that are whole now.
@@ -183,7 +248,7 @@ impl Holds {
             let Some(family) = self.family(topic, *partition) else { continue };
             let Some(relations) = self.families.get_mut(&family) else { continue };
             relations.here.remove(topic);
-            (relations.lanes, relations.booked, relations.round) = (None, Bounds::default(), 0);
+            (relations.waits, relations.booked, relations.round) = (None, Bounds::default(), 0);
             if relations.here.is_empty() {
                 self.families.remove(&family);
                 self.shelf.remove(&family);
@@ -196,13 +261,13 @@ impl Holds {
         self.families.get(&look.family).is_some_and(|relations| relations.round == look.round)
     }
 
-    /// This waits in a family.
-    pub fn learn(&mut self, look: &Look, Waits(lanes): Waits) -> Freed {
+    /// This waits in a family. Whatever hindered records of it is to be looked at anew.
+    pub fn learn(&mut self, look: &Look, waits: Waits) -> Freed {
         if !self.is_current(look) {
             return Freed::default();
         }
         if let Some(relations) = self.families.get_mut(&look.family) {
-            relations.lanes = Some(lanes);
+            relations.waits = Some(waits);
         }
         let start = self.shelf.remove(&look.family).into_iter().flatten().flat_map(|(_, tickets)| tickets).collect();
         Freed { start, hindrances: vec![Hindrance::Unknown(look.family.clone())] }
@@ -219,14 +284,19 @@ impl Holds {
             Ordering::Partition => Some(None),
             Ordering::None => None,
         };
-        let bounds = self.bounds_of_one();
+        let Limits { held: bounds, waiting_bytes } = self.limits_of_one();
         let Some(relations) = self.families.get_mut(&family) else { return Some(Hindrance::Unknown(family)) };
-        let Some(lanes) = &relations.lanes else { return Some(Hindrance::Unknown(family)) };
-        if self.tiers.station(&record.topic) != Station::Held {
-            return None;
+        let Some(waits) = &relations.waits else { return Some(Hindrance::Unknown(family)) };
+        match self.tiers.station(&record.topic) {
+            Station::Source if waits.bytes >= waiting_bytes => {
+                relations.is_full = true;
+                return Some(Hindrance::Full(family));
+            }
+            Station::Source | Station::Tier(_) => return None,
+            Station::Held => {}
         }
         if let Some(lane) = lane
-            && lanes.get(&lane).is_some_and(|waiting| !waiting.in_tiers.is_empty())
+            && waits.lanes.get(&lane).is_some_and(|waiting| !waiting.in_tiers.is_empty())
         {
             return Some(Hindrance::Behind(family, lane));
         }
@@ -239,16 +309,17 @@ impl Holds {
         None
     }
 
-    fn bounds_of_one(&self) -> Bounds {
+    fn limits_of_one(&self) -> Limits {
         let families = self.families.len().max(1);
-        Bounds { records: self.bounds.records / families, bytes: self.bounds.bytes / families }
+        let Limits { held: Bounds { records, bytes }, waiting_bytes } = self.limits;
+        Limits { held: Bounds { records: records / families, bytes: bytes / families }, waiting_bytes: (waiting_bytes / families).max(1) }
     }
 
     /// Whether a record that was taken may start.
     pub fn start(&mut self, event: &Event, station: Station, ticket: Ticket) -> Start {
         let Some((family, lane)) = self.lane(event) else { return Start::Now };
-        let known = self.families.get(&family).and_then(|relations| relations.lanes.as_ref());
-        let waiting = known.map(|lanes| lanes.get(&lane));
+        let known = self.families.get(&family).and_then(|relations| relations.waits.as_ref());
+        let waiting = known.map(|waits| waits.lanes.get(&lane));
         let start = match (station, waiting) {
             (Station::Tier(_), _) => Start::Now,
             (Station::Source | Station::Held, None) => Start::Later,
@@ -266,9 +337,9 @@ impl Holds {
     /// It is decided that the record waits there.
     pub fn wait(&mut self, event: &Event, station: Station) {
         if let Some((family, lane)) = self.lane(event)
-            && let Some(lanes) = self.families.get_mut(&family).and_then(|relations| relations.lanes.as_mut())
+            && let Some(waits) = self.families.get_mut(&family).and_then(|relations| relations.waits.as_mut())
         {
-            lanes.entry(lane.map(|key| Bytes::copy_from_slice(&key))).or_default().add(event.offset, station);
+            waits.insert(lane, event.offset, station);
         }
     }
 
@@ -276,12 +347,13 @@ impl Holds {
     pub fn end(&mut self, event: &Event, station: Station) -> Freed {
         let mut freed = Freed::default();
         let Some((family, lane)) = self.lane(event) else { return freed };
-        let Some(lanes) = self.families.get_mut(&family).and_then(|relations| relations.lanes.as_mut()) else { return freed };
-        let Some(waiting) = lanes.get_mut(&lane) else { return freed };
-        waiting.remove(event.offset, station);
-        let (is_over, is_free) = (waiting.is_over(), waiting.in_tiers.is_empty());
-        if is_over {
-            lanes.remove(&lane);
+        let enough = self.limits_of_one().waiting_bytes / 2;
+        let Some(relations) = self.families.get_mut(&family) else { return freed };
+        let Some(waits) = &mut relations.waits else { return freed };
+        let Some(is_free) = waits.remove(&lane, event.offset, station) else { return freed };
+        if relations.is_full && waits.bytes <= enough {
+            relations.is_full = false;
+            freed.hindrances.push(Hindrance::Full(family.clone()));
         }
         if is_free && station != Station::Held {
             freed.start = self.shelf.get_mut(&family).and_then(|lanes| lanes.remove(&lane)).unwrap_or_default();

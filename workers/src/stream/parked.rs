@@ -50,10 +50,13 @@ impl Parked {
         (spot, over)
     }
 
-    /// A hindrance is over.
+    /// A hindrance is over. What is known of a family again may be another than before, so that nothing else hinders it either.
     pub fn free(&self, hindrance: &Hindrance) {
-        let freed = self.0.values().filter(|place| place.hindrance.as_ref() == Some(hindrance));
-        freed.for_each(|place| place.over.cancel());
+        let is_over = |of: &Hindrance| match hindrance {
+            Hindrance::Unknown(family) => of.family() == family,
+            _ => of == hindrance,
+        };
+        self.0.values().filter(|place| place.hindrance.as_ref().is_some_and(is_over)).for_each(|place| place.over.cancel());
     }
 
     /// Whether the partition still waits for that record, in the same assignment.
@@ -126,9 +129,13 @@ mod tests {
         let family = |partition| Family { source: "t".into(), partition };
         let behind = |key: &'static str| Hindrance::Behind(family(1), Some(key.into()));
         let (_, over) = parked.park(&record(5), 1, Some(behind("a")));
-        for (hindrance, ends) in [(behind("b"), false), (Hindrance::Unknown(family(1)), false), (behind("a"), true)] {
+        for (hindrance, ends) in [(behind("b"), false), (Hindrance::Unknown(family(2)), false), (behind("a"), true)] {
             parked.free(&hindrance);
             assert_eq!(over.is_cancelled(), ends, "{hindrance:?}");
         }
+        // Meanwhile another worker may have had the family.
+        let (_, over) = parked.park(&record(5), 1, Some(behind("a")));
+        parked.free(&Hindrance::Unknown(family(1)));
+        assert!(over.is_cancelled());
     }
 }

@@ -8,7 +8,7 @@ use super::tiers::Level;
 use crate::processor::{Failure, Outcome, Output};
 
 /// The longest pause that a failure may ask for: it holds up those that wait for the record, too.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// What follows from an outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use penstock_crds::worker;
 use penstock_kafka::{ConsumedRecord, Header, Record, TimestampType};
 
+use super::retry::MAX_RETRY_AFTER;
 use crate::processor::Event;
 
 /// What the headers of a waiting record begin with.
@@ -124,13 +125,15 @@ impl Tiers {
         self.tiers.get(source).map_or(0, |topics| Level::try_from(topics.len()).unwrap_or(Level::MAX))
     }
 
-    /// When a record of a retry topic may be tried; None: at once.
+    /// When a record of a retry topic may be tried; None: at once. However late a stranger's header says that this is, it is no later
+    /// than a record that was written at the same time can have to wait.
     #[must_use]
     pub fn due(&self, record: &ConsumedRecord) -> Option<Timestamp> {
-        match self.station(&record.topic) {
-            Station::Tier(_) => number(&record.headers, "not-before").and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-            Station::Source | Station::Held => None,
-        }
+        let Station::Tier(level) = self.station(&record.topic) else { return None };
+        let delay = usize::from(level).checked_sub(1).and_then(|tier| self.delays.get(tier)).copied().unwrap_or_default();
+        let longest = i64::try_from(delay.max(MAX_RETRY_AFTER).as_millis()).unwrap_or(i64::MAX);
+        let latest = record.timestamp_ms.map_or(i64::MAX, |written| written.saturating_add(longest));
+        Timestamp::from_millisecond(number(&record.headers, "not-before")?.min(latest)).ok()
     }
 
     /// What kind of topic that is.
@@ -312,6 +315,11 @@ mod tests {
         assert_eq!((waiting.station, waiting.event.headers.len(), waiting.event.attempt), (Station::Tier(1), 0, 1));
         assert_eq!((tiers().due(&record("a")), tiers().due(&record("a.retry.1"))), (None, None));
         assert_eq!((&*waiting.event.topic, waiting.event.partition, waiting.event.offset), ("a.retry.1", 1, 2));
+        let headers_of = |ms: &'static str| vec![header("not-before", ms)];
+        for (ms, due) in [("5000", Some(5_000)), ("32503680000000", Some(7 + 300_000)), ("-9223372036854775808", None)] {
+            let record = ConsumedRecord { headers: headers_of(ms), timestamp_ms: Some(7), ..record("a.retry.1") };
+            assert_eq!(tiers().due(&record).map(Timestamp::as_millisecond), due, "{ms}");
+        }
         // Of another topic or partition than it says.
         for (topic, partition) in [("b", "1"), ("a", "0"), ("x", "1")] {
             let headers = vec![header("topic", topic), header("partition", partition), header("offset", "7")];

@@ -11,7 +11,7 @@ use super::{Engine, Parts, Wake};
 use crate::{
     processor::Event,
     stream::{
-        holds::{Freed, Look, Start},
+        holds::{Freed, Hindrance, Look, Start},
         outbox::Outbox,
         parked::Spot,
         ticket::Ticket,
@@ -42,6 +42,10 @@ impl<W: World, O: Outbox> Engine<W, O> {
             return false;
         }
         let Some(assignment) = self.parts.books.current(&record.topic, record.partition) else { return true };
+        if let Some(Hindrance::Full(_)) = &hindrance {
+            let (topic, partition) = (&record.topic, record.partition);
+            tracing::warn!(%topic, partition, "so many records wait for retries that no more are taken until half of them have ended");
+        }
         let (spot, over) = self.parked.park(record, assignment, hindrance);
         let member = Arc::clone(&self.parts.member);
         let waited = async move {

@@ -4,7 +4,7 @@ use penstock_kafka::TimestampType;
 use super::*;
 use crate::stream::books::{Books, Emission};
 
-const BOUNDS: Bounds = Bounds { records: 2, bytes: 1_000 };
+const LIMITS: Limits = Limits { held: Bounds { records: 2, bytes: 1_000 }, waiting_bytes: 1_000 };
 
 fn tiers() -> Arc<Tiers> {
     let text = r#"{"topics": ["a", "b"], "group": "g", "startFrom": "Earliest", "delivery": "ExactlyOnce", "ordering": "Key", "concurrency": 1,
@@ -62,7 +62,7 @@ fn tickets() -> impl FnMut() -> Ticket {
 }
 
 fn holds(ordering: Ordering, waiting: &[(Station, &'static str)]) -> Holds {
-    let mut holds = Holds::new(ordering, tiers(), BOUNDS);
+    let mut holds = Holds::new(ordering, tiers(), LIMITS);
     let look = holds.assign(&all(0)).pop().unwrap();
     let mut found = BTreeMap::new();
     for (station, key) in waiting {
@@ -80,7 +80,7 @@ const TIER: Station = Station::Tier(1);
 
 #[test]
 fn a_family_stands_still_until_all_of_it_is_here_and_known() {
-    let mut holds = Holds::new(Ordering::Key, tiers(), BOUNDS);
+    let mut holds = Holds::new(Ordering::Key, tiers(), LIMITS);
     let unknown = Some(Hindrance::Unknown(family(0)));
     assert_eq!(holds.assign(&partitions(&["a", "a.retry.1", "a.held", "b"], 0)), []);
     assert_eq!((holds.hindrance(&record("a", Some("k"))), holds.hindrance(&record("b", Some("k")))), (unknown.clone(), None));
@@ -192,4 +192,30 @@ fn little_of_what_was_held_back_is_in_memory() {
     // However large it is, one has room.
     let large = ConsumedRecord { payload: Some(vec![0; 2_000].into()), ..held(None) };
     assert_eq!([holds.hindrance(&large), holds.hindrance(&held(None))], [None, Some(Hindrance::Crowded(family(0)))]);
+}
+
+#[test]
+fn no_more_is_taken_from_the_source_than_may_be_noted() {
+    let mut holds = holds(Ordering::Key, &[]);
+    let (at, full) = (|offset| Event { offset, ..event("k") }, Some(Hindrance::Full(family(0))));
+    let taken = |holds: &mut Holds| ["a", "a.retry.1", "a.held"].map(|topic| holds.hindrance(&record(topic, Some("x"))));
+    // One lane, and 46 records.
+    for offset in 0..46 {
+        assert_eq!(holds.hindrance(&record("a", Some("x"))), None, "{offset}");
+        holds.wait(&at(offset), Station::Held);
+        holds.wait(&at(offset), Station::Held);
+    }
+    holds.wait(&at(46), Station::Held);
+    assert_eq!(taken(&mut holds), [full.clone(), None, None], "what waits is worked off");
+    // Not for each that ends.
+    let freed: Vec<i64> = (0..47).filter(|offset| !holds.end(&at(*offset), Station::Held).hindrances.is_empty()).collect();
+    assert_eq!((freed, taken(&mut holds)[0].clone()), (vec![31], None));
+    // The more families, the less of each; whoever was full goes on with what is left.
+    (0..46).for_each(|offset| holds.wait(&at(offset), Station::Held));
+    holds.assign(&all(1));
+    assert_eq!(holds.hindrance(&record("a", None)), full);
+    holds.revoke(&all(1));
+    assert_eq!(holds.end(&at(0), Station::Held).hindrances, []);
+    let freed = (1..46).find(|offset| !holds.end(&at(*offset), Station::Held).hindrances.is_empty());
+    assert_eq!(freed, Some(30));
 }
