@@ -23,7 +23,7 @@ pub const OVERSIZE: usize = 300_000;
 pub enum Kind {
     /// It is paid.
     Good,
-    /// It is paid at the second attempt.
+    /// It is paid at the third attempt: where there are delays, the first one after such.
     Flaky,
     /// It is paid after seconds, which may be longer than a worker has to hand its partition over.
     Slow,

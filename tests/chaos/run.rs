@@ -66,6 +66,11 @@ impl RunPlan {
         self.subject == Subject::Penstock && self.seed / 2 % 2 == 1
     }
 
+    /// Both deliveries have both formats, and so have runs with and without delays.
+    fn has_envelopes(&self) -> bool {
+        (self.seed ^ (self.seed / 2)) % 2 == 1
+    }
+
     fn spec(&self, rig: &Rig, service: &PaymentService) -> WorkerSpec {
         let is = |fault: Fault| self.schedule.iter().any(|planned| planned.fault == fault);
         // A mistake in fencing shows only while the transaction of the one who stood still is still open.
@@ -80,7 +85,7 @@ impl RunPlan {
             bootstrap: rig.proxied(),
             delivery: self.delivery,
             // In an envelope the value is text already, and cannot be altered by being made text.
-            envelope: self.seed % 2 == 1 && !is_plain,
+            envelope: self.has_envelopes() && !is_plain,
             delays: self.has_delays(),
             next_generation: is(Fault::StormOfConsumers),
             service: service.address(),

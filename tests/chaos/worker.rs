@@ -66,8 +66,8 @@ pub struct Topics {
     pub payments: String,
     /// Dead letters.
     pub letters: String,
-    /// Orders wait here for another attempt.
-    pub retry: String,
+    /// Orders wait here for another attempt, first in one and then in the other.
+    pub retries: [String; 2],
     /// Orders wait here behind others of their key.
     pub held: String,
     /// The workers' group.
@@ -83,7 +83,7 @@ impl Topics {
             orders: name("orders"),
             payments: name("payments"),
             letters: name("orders.DLT"),
-            retry: name("orders.retry"),
+            retries: [1, 2].map(|level| name(&format!("orders.retry.{level}"))),
             held: name("orders.held"),
             group: name("workers"),
         }
@@ -91,14 +91,16 @@ impl Topics {
 
     /// All of them.
     #[must_use]
-    pub fn all(&self) -> [&str; 5] {
-        [&self.orders, &self.payments, &self.letters, &self.retry, &self.held].map(String::as_str)
+    pub fn all(&self) -> [&str; 6] {
+        let [first, second] = &self.retries;
+        [&self.orders, &self.payments, &self.letters, first, second, &self.held].map(String::as_str)
     }
 
     /// Those that the group reads.
     #[must_use]
-    pub fn read(&self) -> [&str; 3] {
-        [&self.orders, &self.retry, &self.held].map(String::as_str)
+    pub fn read(&self) -> [&str; 4] {
+        let [first, second] = &self.retries;
+        [&self.orders, first, second, &self.held].map(String::as_str)
     }
 }
 
@@ -133,9 +135,10 @@ impl WorkerSpec {
             input.insert("groupProtocol".to_owned(), "Consumer".into());
         }
         if self.delays {
-            let Topics { orders, retry, held, .. } = Topics::of(&self.prefix);
+            let Topics { orders, retries, held, .. } = Topics::of(&self.prefix);
+            let tiers = retries.iter().zip(["500ms", "1s"]).map(|(retry, delay)| json!({"delay": delay, "topics": {&orders: retry}}));
             input.insert("retry".to_owned(), json!({"attempts": 2, "initialBackoff": "20ms", "maxBackoff": "100ms"}));
-            input.insert("tiers".to_owned(), json!([{"delay": "500ms", "topics": {&orders: retry}}]));
+            input.insert("tiers".to_owned(), tiers.collect::<Vec<_>>().into());
             input.insert("held".to_owned(), json!({orders: held}));
         }
         config
