@@ -109,7 +109,7 @@ pub struct KafkaClusterStatus {
     /// The cluster's own id. It never changes: servers of another cluster are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
-    /// The node id of the active controller.
+    /// The node id of the active controller. Left out where Kafka does not tell it, as to a client that may not describe the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub controller_id: Option<i32>,
     /// The Kafka release whose features the cluster has finalised (its `metadata.version`), for example `4.3`.

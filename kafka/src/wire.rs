@@ -1,5 +1,5 @@
 //! Single requests in Kafka's own protocol, for what librdkafka has no call for: deleting a topic by its id, asking
-//! a broker which release it runs, moving partitions to other brokers, and asking about many groups or partitions at once.
+//! a broker which release it runs and who is the controller, moving partitions to other brokers, and asking about many groups or partitions at once.
 //!
 //! Plaintext, bounded in time and size. A request that changes something has a short connection of its own, and says whether it
 //! was sent if it failed. Questions that are asked again and again share a connection for each broker ([`Lines`]).
@@ -17,7 +17,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
 use kafka_protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, DeleteTopicsRequest, DeleteTopicsResponse, delete_topics_request::DeleteTopicState,
+    ApiVersionsRequest, ApiVersionsResponse, DeleteTopicsRequest, DeleteTopicsResponse, DescribeQuorumRequest, DescribeQuorumResponse,
+    TopicName, delete_topics_request::DeleteTopicState, describe_quorum_request,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -37,6 +38,8 @@ pub(crate) use reassignments::{reassign, reassignments};
 pub(crate) use settings::{broker_defaults, broker_setting, change_broker_defaults};
 pub(crate) use visit::visit;
 
+/// The topic of the cluster's metadata, of one partition.
+const METADATA_TOPIC: &str = "__cluster_metadata";
 const CORRELATION: i32 = 1;
 const MAX_RESPONSE: usize = 16 << 20;
 const UNKNOWN_TOPIC_ID: i16 = 100;
@@ -50,6 +53,21 @@ pub(crate) async fn metadata_version(broker: &BrokerInfo, client_id: &str, limit
     let answer: ApiVersionsResponse = decode(&mut answer, 3)?;
     let mut features = answer.supported_features.iter();
     Ok(features.find(|feature| &*feature.name == "metadata.version").map(|feature| feature.max_version))
+}
+
+/// The leader of the quorum that keeps the cluster's metadata (KIP-595): the active controller. None while there is none.
+pub(crate) async fn metadata_leader(broker: &BrokerInfo, client_id: &str, limit: Duration) -> Result<Option<i32>> {
+    let partition = describe_quorum_request::PartitionData::default().with_partition_index(0);
+    let topic = describe_quorum_request::TopicData::default()
+        .with_topic_name(TopicName(StrBytes::from_static_str(METADATA_TOPIC)))
+        .with_partitions(vec![partition]);
+    let body = DescribeQuorumRequest::default().with_topics(vec![topic]);
+    let mut answer = exchange(broker, client_id, ApiKey::DescribeQuorum, 0, &body, limit).await?;
+    let answer: DescribeQuorumResponse = decode(&mut answer, 0)?;
+    outcome(answer.error_code, None)?;
+    let Some(partition) = answer.topics.into_iter().flat_map(|topic| topic.partitions).next() else { return Ok(None) };
+    outcome(partition.error_code, None)?;
+    Ok(Some(*partition.leader_id).filter(|id| *id >= 0))
 }
 
 /// Deletes topics by id (KIP-516). An id that no topic has is [`Error::UnknownTopic`], with the name left empty.

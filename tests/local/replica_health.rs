@@ -60,5 +60,18 @@ async fn a_stopped_broker_is_seen_in_the_replicas_of_its_topics() -> Result {
     // The one partition of `single` that is on the broker has no leader; brokers ask no more replicas of the others than they have.
     sees("what the broker held is missing", [[3, 0, 0], [3, 3, 0], [1, 1, 1]]).await?;
     brokers.restart(2).await?;
-    sees("all replicas are in sync again", [[0; 3]; 3]).await
+    sees("all replicas are in sync again", [[0; 3]; 3]).await?;
+
+    // Each of these brokers is a controller, too, and all of them name the one that is active.
+    let controller = async || -> Result<i32> { Ok(admin.cluster().await?.controller.ok_or("nobody is")?) };
+    let first = controller().await?;
+    for _ in 0..5 {
+        assert_eq!(controller().await?, first);
+    }
+    brokers.stop(usize::try_from(first)?).await?;
+    until("another controller is told", LIMIT, async || match controller().await {
+        Ok(other) if other != first => Ok(()),
+        other => Err(Waiting::from(format!("{other:?}"))),
+    })
+    .await
 }

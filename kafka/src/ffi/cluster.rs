@@ -15,7 +15,7 @@ use crate::record::TopicPartition;
 use crate::topic::{BrokerInfo, ClusterDescription};
 
 impl Native {
-    /// Asks a broker for the cluster. The version is not part of that answer.
+    /// Asks a broker for the cluster. The version and the controller are not part of that answer.
     pub(crate) async fn describe_cluster(&self, timeout: Duration) -> Result<ClusterDescription> {
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER;
         let send = |call: &Call<'_>| {
@@ -33,9 +33,10 @@ impl Native {
                 brokers.sort_by_key(|broker| broker.id);
                 Ok(ClusterDescription {
                     cluster_id: text(sys::rd_kafka_DescribeCluster_result_cluster_id(result)).unwrap_or_default(),
-                    controller: node_id(sys::rd_kafka_DescribeCluster_result_controller(result)),
+                    controller: None,
                     brokers,
                     version: None,
+                    named: node_id(sys::rd_kafka_DescribeCluster_result_controller(result)),
                 })
             }
         })

@@ -336,17 +336,26 @@ impl TopicAdmin {
         Ok(result)
     }
 
-    /// The cluster's id, brokers and version. The version is asked over a short plaintext connection; if that fails, it is
-    /// left out and the rest is still told.
+    /// The cluster's id, brokers, version and controller. The last two are asked over short plaintext connections; what that fails
+    /// for is left out, and the rest is still told.
     ///
     /// # Errors
     /// See [`TopicAdmin`].
     pub async fn cluster(&self) -> Result<ClusterDescription> {
         let mut cluster = read(self.native.get()?.describe_cluster(self.timeout).await)?;
         if let Some(broker) = cluster.entry_point() {
-            match wire::metadata_version(broker, self.settings.client_id(), self.timeout).await {
+            let client_id = self.settings.client_id();
+            let (level, leader) = tokio::join!(
+                wire::metadata_version(broker, client_id, self.timeout),
+                wire::metadata_leader(broker, client_id, self.timeout)
+            );
+            match level {
                 Ok(level) => cluster.version = level.and_then(KafkaVersion::of_metadata_version),
                 Err(error) => tracing::debug!(%error, "cannot tell the release of the broker"),
+            }
+            match leader {
+                Ok(leader) => cluster.controller = leader,
+                Err(error) => tracing::debug!(%error, "cannot tell the controller"),
             }
         }
         Ok(cluster)

@@ -237,24 +237,26 @@ pub struct Peek {
 pub struct ClusterDescription {
     /// The id that the cluster got when its storage was formatted.
     pub cluster_id: String,
-    /// The broker to send administrative requests to. With KRaft the controllers are not visible to clients, and each
-    /// answer names some live broker here.
+    /// The node id of the active controller: with KRaft the leader of the quorum that keeps the metadata, which need not be a
+    /// broker. `None` if it could not be told, as where describing the cluster is not allowed.
     pub controller: Option<i32>,
     /// The live brokers, by id.
     pub brokers: Vec<BrokerInfo>,
     /// The Kafka release of the broker that was asked; `None` if it could not be told.
     pub version: Option<KafkaVersion>,
+    /// The broker that the cluster names for administrative requests: with KRaft any one that is up.
+    pub(crate) named: Option<i32>,
 }
 
 impl ClusterDescription {
     /// A cluster without brokers, to try code with.
     pub fn new(cluster_id: impl Into<String>) -> Self {
-        Self { cluster_id: cluster_id.into(), controller: None, brokers: Vec::new(), version: None }
+        Self { cluster_id: cluster_id.into(), controller: None, brokers: Vec::new(), version: None, named: None }
     }
 
     /// The broker for requests of our own: the one the cluster names, else any.
     pub(crate) fn entry_point(&self) -> Option<&BrokerInfo> {
-        let named = self.brokers.iter().find(|broker| Some(broker.id) == self.controller);
+        let named = self.brokers.iter().find(|broker| Some(broker.id) == self.named);
         named.or_else(|| self.brokers.first())
     }
 }

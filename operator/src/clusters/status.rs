@@ -35,7 +35,7 @@ pub fn status(cluster: &KafkaCluster, seen: Result<&ClusterDescription, &Refusal
         observed_generation: generation,
         bootstrap_servers: cluster.spec.bootstrap_servers.clone(),
         cluster_id: Some(seen.cluster_id.clone()),
-        controller_id: controller(before.controller_id, seen),
+        controller_id: seen.controller,
         kafka_version: seen.version.map(|version| version.to_string()).or(before.kafka_version),
         broker_count: i32::try_from(seen.brokers.len()).ok(),
         brokers: brokers(seen),
@@ -49,11 +49,6 @@ fn connected(seen: &ClusterDescription) -> Statement {
         n => format!("{n} brokers are up"),
     };
     Statement::new(ConditionType::Ready, Some(true), Reason::Connected, brokers)
-}
-
-/// With KRaft each answer names some live broker, so one that was named stays as long as it is up.
-fn controller(before: Option<i32>, seen: &ClusterDescription) -> Option<i32> {
-    before.filter(|id| seen.brokers.iter().any(|broker| broker.id == *id)).or(seen.controller)
 }
 
 fn brokers(seen: &ClusterDescription) -> Vec<BrokerStatus> {
@@ -116,14 +111,5 @@ mod tests {
 
         let second = Refusal::new(Reason::KafkaUnreachable, "timed out");
         assert_eq!(status(&cluster, Err(&second), &at(3)), down);
-    }
-
-    #[test]
-    fn a_live_controller_stays() {
-        let mut cluster = cluster();
-        for (ids, named, expected) in [(&[0, 1, 2][..], 1, 1), (&[0, 1, 2], 2, 1), (&[0, 2], 2, 2), (&[0, 1, 2], 0, 2)] {
-            cluster.status = Some(status(&cluster, Ok(&seen(ids, named)), &at(1)));
-            assert_eq!(cluster.status.as_ref().unwrap().controller_id, Some(expected), "{ids:?} {named}");
-        }
     }
 }

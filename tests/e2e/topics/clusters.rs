@@ -31,7 +31,8 @@ async fn is_described(scene: &Scene, cluster: &KafkaCluster) -> Result {
         && told_ids == ids
         && told.broker_count == i32::try_from(ids.len()).ok()
         && told.brokers.iter().all(|b| b.host.contains("kafka") && b.port == 9092)
-        && told.controller_id.is_some_and(|id| ids.contains(&id))
+        && told.controller_id.is_some()
+        && told.controller_id == seen.controller
         && version.is_some()
         && told.kafka_version == version;
     if is_right { Ok(()) } else { Err(format!("{told:?}, but the brokers {ids:?} of Kafka {version:?} are there").into()) }
