@@ -271,7 +271,7 @@ async fn among_broken_objects(scene: &Scene, system: &Scene) -> Result {
     scene.apply::<KafkaTopic>("rival", json!({"topicName": scene.kafka_name("broken-choice"), "deletionPolicy": "Delete"})).await?;
     scene.told::<KafkaTopic>("rival", "Ready", "False", Some("TopicConflict")).await?;
     scene.delete::<KafkaTopic>("rival").await?;
-    scene.kill_operator().await?;
+    scene.kill_operator(scene.doomed_operator().await?).await?;
     good("restarted").await?;
     all_told(scene, system).await?;
     repair_all(scene, system).await

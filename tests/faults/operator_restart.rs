@@ -16,12 +16,13 @@ use serde_json::{Value, json};
 /// How long after a change the operator dies: at once, and at moments while it works on it.
 const MOMENTS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(120)];
 
-/// Makes a change and ends the operator a moment later.
+/// Makes a change and kills the operator a moment later.
 async fn interrupted(scene: &Scene, moment: Duration, change: impl AsyncFnOnce() -> Result) -> Result {
+    let operator = scene.doomed_operator().await?;
     change().await?;
     // The moment is the fault that is injected, not a wait for anything.
     tokio::time::sleep(moment).await;
-    scene.kill_operator().await
+    scene.kill_operator(operator).await
 }
 
 fn topic(scene: &Scene, partitions: i32, config: Value) -> Value {
@@ -123,7 +124,7 @@ async fn adoption_and_conflict_survive_a_restart() {
             Err("created within the same second".into())
         })
         .await?;
-        scene.kill_operator().await?;
+        scene.kill_operator(scene.doomed_operator().await?).await?;
         scene.told::<KafkaTopic>("younger", "Ready", "False", Some("TopicConflict")).await?;
 
         let delete = async || scene.api::<KafkaTopic>().delete("older", &DeleteParams::default()).await.map(drop).map_err(Into::into);
@@ -187,7 +188,10 @@ async fn a_pipeline_lives_its_life_though_the_operator_dies_at_every_change() {
         scene.gone::<PodDisruptionBudget>("p").await?;
         scene.gone::<ConfigMap>("p").await?;
         scene.gone::<KafkaTopic>("p-in-dlt").await?;
-        scene.ready::<KafkaTopic>("in").await?;
+        for topic in ["in", "out", "in.DLT"] {
+            let name = scene.kafka_name(topic);
+            scene.admin.describe(&[&name]).await?.remove(&name).ok_or("no answer")??;
+        }
         Ok(())
     })
     .await;

@@ -107,7 +107,7 @@ async fn slow_and_cancelled(scene: &Scene, own: &OwnKafka) -> Result {
     assert_eq!(found.get("leader.replication.throttled.replicas"), Some(&throttled.leader_replicas));
 
     // Whoever comes after an operator that dies goes on with it, and takes everything away in the end.
-    scene.kill_operator().await?;
+    scene.kill_operator(scene.doomed_operator().await?).await?;
     declare(scene, own, "slow", 1).await?;
     assert_eq!(has(scene, "slow", 1).await?, before, "they are not where they were before");
 
