@@ -59,11 +59,38 @@ pub fn owned_name(pipeline: &str) -> String {
     format!("{}-{}", stem.trim_end_matches('-'), short_hash(pipeline.as_bytes()))
 }
 
+/// What a topic is for that a pipeline derives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Records that could not be handled.
+    DeadLetters,
+    /// Records that wait for another attempt.
+    Retries,
+    /// Records that wait behind others.
+    HeldBack,
+}
+
+/// How the name of the object of a derived topic ends.
+const DEAD_LETTERS: &str = "-dlt";
+const HELD_BACK: &str = "-held";
+
+/// What the derived topic is for whose object has this name.
+#[must_use]
+pub fn purpose(object: &str) -> Purpose {
+    if object.ends_with(DEAD_LETTERS) {
+        Purpose::DeadLetters
+    } else if object.ends_with(HELD_BACK) {
+        Purpose::HeldBack
+    } else {
+        Purpose::Retries
+    }
+}
+
 /// The name of the `KafkaTopic` object of the dead letter topic that a pipeline derives from this source topic. Another
 /// source topic gives another object, since an object's topic cannot change.
 #[must_use]
 pub fn dead_letter_object(pipeline: &str, source: &str) -> String {
-    bounded(format!("{pipeline}-{source}"), "-dlt", MAX_OBJECT)
+    bounded(format!("{pipeline}-{source}"), DEAD_LETTERS, MAX_OBJECT)
 }
 
 /// The name of the `KafkaTopic` object of the retry topic, counted from 1, that a pipeline derives from this source topic.
@@ -82,7 +109,7 @@ pub fn retry_topic(source: &str, group: &str, tier: usize) -> String {
 /// source topic.
 #[must_use]
 pub fn held_object(pipeline: &str, source: &str) -> String {
-    bounded(format!("{pipeline}-{source}"), "-held", MAX_OBJECT)
+    bounded(format!("{pipeline}-{source}"), HELD_BACK, MAX_OBJECT)
 }
 
 /// The name in Kafka of the topic in which records of a source topic wait behind others of a group.
@@ -162,6 +189,14 @@ mod tests {
         assert_eq!(held_object("payments", "orders"), "payments-orders-held");
         assert_eq!(default_group("shop", "payments"), "shop.payments");
         assert_eq!(dead_letter_object("payments", "orders"), "payments-orders-dlt");
+    }
+
+    #[test]
+    fn a_name_tells_what_a_derived_topic_is_for() {
+        for pipeline in ["p", &"n".repeat(253)] {
+            let objects = [dead_letter_object(pipeline, "in-held"), retry_object(pipeline, "in-dlt", 2), held_object(pipeline, "in-dlt")];
+            assert_eq!(objects.map(|object| purpose(&object)), [Purpose::DeadLetters, Purpose::Retries, Purpose::HeldBack]);
+        }
     }
 
     #[test]

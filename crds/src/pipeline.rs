@@ -66,6 +66,8 @@ use crate::{clients::Producer, topic::ClusterRef};
         .message("ordering cannot become None while there are retry.delays: records may still be held back behind others; make a new EventPipeline"),
     validation = Rule::new("(has(self.retry) && has(self.retry.delays) ? size(self.retry.delays) : 0) >= (has(oldSelf.retry) && has(oldSelf.retry.delays) ? size(oldSelf.retry.delays) : 0)")
         .message("retry.delays may change but not become fewer: records may still wait in the topic of a delay that is taken away"),
+    validation = Rule::new("!has(oldSelf.retry) || !has(oldSelf.retry.delays) || size(oldSelf.retry.delays) == 0 || !has(self.source.kafka) || !has(oldSelf.source.kafka) || oldSelf.source.kafka.topics.all(topic, topic in self.source.kafka.topics)")
+        .message("source.kafka.topics may not lose a topic while there are retry.delays: records of it may still wait beside it; make a new EventPipeline"),
     validation = Rule::new("has(self.source.kafka) == has(oldSelf.source.kafka)")
         .message("source cannot change between kafka and http: make a new EventPipeline"),
     validation = Rule::new("!has(self.source.kafka) || !has(oldSelf.source.kafka) || (has(self.source.kafka.group) == has(oldSelf.source.kafka.group) && (!has(self.source.kafka.group) || self.source.kafka.group == oldSelf.source.kafka.group))")

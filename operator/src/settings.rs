@@ -13,7 +13,7 @@ pub struct Settings {
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAME", default_value = "penstock-system")]
     pub namespace: String,
     /// The image that workers run.
-    #[arg(long, env = "PENSTOCK_WORKER_IMAGE", value_name = "IMAGE", default_value = "penstock-worker:0.1.0")]
+    #[arg(long, env = "PENSTOCK_WORKER_IMAGE", value_name = "IMAGE", default_value = "penstock/worker:0.1.0")]
     pub worker_image: String,
     /// How log lines are written.
     #[arg(long, env = "PENSTOCK_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]

@@ -287,6 +287,15 @@ async fn a_foreign_object_is_never_taken_over() {
         assert_eq!(data.into_iter().collect::<Vec<_>>(), [("mine".to_owned(), "yes".to_owned())]);
         scene.delete::<ConfigMap>("p").await?;
         scene.ready::<EventPipeline>("p").await?;
+
+        // Nor a topic, of whatever name in Kafka.
+        scene.topic("q-in-retry-1", json!({"partitions": 1, "replicationFactor": 1})).await?;
+        let mut retrying = payments();
+        retrying["retry"] = json!({"delays": ["1s"]});
+        scene.apply::<EventPipeline>("q", retrying).await?;
+        scene.told::<EventPipeline>("q", "Ready", "False", Some("NameConflict")).await?;
+        scene.delete::<KafkaTopic>("q-in-retry-1").await?;
+        scene.ready::<EventPipeline>("q").await?;
         Ok(())
     })
     .await;

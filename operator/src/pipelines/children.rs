@@ -140,7 +140,8 @@ fn controllers(meta: &ObjectMeta) -> Vec<ObjectRef<Guarded<EventPipeline>>> {
     controllers.map(|o| ObjectRef::new(&o.name).within(namespace)).collect()
 }
 
-/// The pipelines that name a changed topic, or that may derive it: for those, any topic with the suffix may be the one.
+/// The pipelines that name a changed topic, that derive one under the name of its object, or that may derive it as dead letter topic: for
+/// those, any topic with the suffix may be the one.
 fn referring_to_topic(pipelines: &Watch<EventPipeline>, change: &Change<KafkaTopic>) -> Vec<ObjectRef<Guarded<EventPipeline>>> {
     let Some(topic) = change.latest() else { return Vec::new() };
     let (namespace, object) = (topic.meta().namespace.as_deref(), topic.meta().name.as_deref().unwrap_or_default());
@@ -148,7 +149,9 @@ fn referring_to_topic(pipelines: &Watch<EventPipeline>, change: &Change<KafkaTop
     let derives = |p: &EventPipeline| p.spec.source.kafka.is_some() && p.spec.dead_letter.as_ref().is_none_or(|d| d.topic.is_none());
     let concerned = |p: &EventPipeline| {
         p.metadata.namespace.as_deref() == namespace
-            && (topics::named(&p.spec).any(|named| named == object) || (is_dead_letter && derives(p)))
+            && (topics::named(&p.spec).any(|named| named == object)
+                || (is_dead_letter && derives(p))
+                || topics::derived(p.metadata.name.as_deref().unwrap_or_default(), &p.spec).iter().any(|derived| derived == object))
     };
     refs(&pipelines.select(concerned))
 }

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use penstock_crds::{
     EventPipelineStatus,
     condition::{ConditionType, Reason},
+    name::{self, Purpose},
 };
 
 use super::{child::ChildKind, positions};
@@ -60,13 +61,18 @@ pub fn of_changes(changes: &[Change]) -> Vec<Notice> {
         match change.verb {
             Verb::Scaled { from, to } => notices.push(Notice::normal("Scaled", format!("scaled from {from} to {to} workers"))),
             Verb::Created if is_derived_topic(change) => {
-                notices.push(Notice::normal("DeadLetterTopicDerived", format!("made KafkaTopic `{}` for dead letters", change.name)));
+                let (reason, what) = match name::purpose(&change.name) {
+                    Purpose::DeadLetters => ("DeadLetterTopicDerived", "dead letters"),
+                    Purpose::Retries => ("RetryTopicDerived", "records that wait for another attempt"),
+                    Purpose::HeldBack => ("RetryTopicDerived", "records that wait behind others"),
+                };
+                notices.push(Notice::normal(reason, format!("made KafkaTopic `{}` for {what}", change.name)));
             }
             Verb::Updated if is_derived_topic(change) => {
                 notices.push(Notice::normal("Updated", format!("updated KafkaTopic `{}` to fit its source topic", change.name)));
             }
             Verb::Removed if is_derived_topic(change) => {
-                let message = format!("removed KafkaTopic `{}`: dead letters go elsewhere now; the topic in Kafka stays", change.name);
+                let message = format!("removed KafkaTopic `{}`, which nothing needs any more; the topic in Kafka stays", change.name);
                 notices.push(Notice::normal("Removed", message));
             }
             _ => {}

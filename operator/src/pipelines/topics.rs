@@ -188,6 +188,16 @@ pub fn named(spec: &EventPipelineSpec) -> impl Iterator<Item = &str> {
     names.into_iter()
 }
 
+/// The names of the objects that a pipeline derives topics under, whether or not these can be.
+pub fn derived(pipeline: &str, spec: &EventPipelineSpec) -> Vec<String> {
+    let sources = spec.source.kafka.iter().flat_map(|s| &s.topics);
+    let waits = waits_for(spec);
+    let retries = sources.clone().flat_map(|source| waits.iter().map(|waits| object_of(pipeline, source, *waits)));
+    let names_one = spec.dead_letter.as_ref().is_some_and(|d| d.topic.is_some());
+    let letters = sources.clone().take(usize::from(!names_one)).map(|source| name::dead_letter_object(pipeline, source));
+    retries.chain(letters).collect()
+}
+
 fn refusal(around: Surroundings<'_>, missing: &[String], elsewhere: &[String], unreadable: &[String]) -> Option<Refusal> {
     let mut parts = vec![];
     if !missing.is_empty() {
@@ -261,22 +271,32 @@ fn derive(source: &KafkaTopic, topic: String, object: String, around: Surroundin
 
 /// The retry topics of each source topic that is there, with their names in Kafka.
 fn retry_topics(spec: &EventPipelineSpec, around: Surroundings<'_>) -> Vec<Result<(String, RetryTopic), Refusal>> {
-    let delays = spec.retry.as_ref().map_or(0, |retry| retry.delays.len());
     let Some(kafka) = &spec.source.kafka else { return Vec::new() };
     let group = kafka.group.clone().unwrap_or_else(|| name::default_group(around.namespace, around.pipeline));
-    let holds_back = delays > 0 && spec.ordering != Some(Ordering::None);
-    let waits: Vec<WaitsFor> = (0..delays).map(WaitsFor::Delay).chain(holds_back.then_some(WaitsFor::Others)).collect();
+    let waits = waits_for(spec);
     let sources = kafka.topics.iter().filter_map(|object| around.get(object));
     sources.flat_map(|source| waits.iter().map(|waits| retry_topic(source, &group, *waits, around)).collect::<Vec<_>>()).collect()
 }
 
+/// What records of a source topic may wait for, each in a topic of its own.
+fn waits_for(spec: &EventPipelineSpec) -> Vec<WaitsFor> {
+    let delays = spec.retry.as_ref().map_or(0, |retry| retry.delays.len());
+    let holds_back = delays > 0 && spec.ordering != Some(Ordering::None);
+    (0..delays).map(WaitsFor::Delay).chain(holds_back.then_some(WaitsFor::Others)).collect()
+}
+
+fn object_of(pipeline: &str, source: &str, waits_for: WaitsFor) -> String {
+    match waits_for {
+        WaitsFor::Delay(tier) => name::retry_object(pipeline, source, tier + 1),
+        WaitsFor::Others => name::held_object(pipeline, source),
+    }
+}
+
 fn retry_topic(source: &KafkaTopic, group: &str, waits_for: WaitsFor, around: Surroundings<'_>) -> Result<(String, RetryTopic), Refusal> {
-    let source_object = source.metadata.name.as_deref().unwrap_or_default();
-    let (topic, object) = match waits_for {
-        WaitsFor::Delay(tier) => {
-            (name::retry_topic(source.kafka_name(), group, tier + 1), name::retry_object(around.pipeline, source_object, tier + 1))
-        }
-        WaitsFor::Others => (name::held_topic(source.kafka_name(), group), name::held_object(around.pipeline, source_object)),
+    let object = object_of(around.pipeline, source.metadata.name.as_deref().unwrap_or_default(), waits_for);
+    let topic = match waits_for {
+        WaitsFor::Delay(tier) => name::retry_topic(source.kafka_name(), group, tier + 1),
+        WaitsFor::Others => name::held_topic(source.kafka_name(), group),
     };
     let existing = around.get(&object);
     if existing.is_some_and(|existing| !around.is_own(existing)) {

@@ -456,6 +456,13 @@ fn pipeline_rules() -> Vec<RuleCase> {
         ),
         transition(
             KIND,
+            "source.kafka.topics may not lose a topic",
+            changed(reader(), &json!({"source": {"kafka": {"topics": ["a", "b"]}}, "retry": {"delays": ["10s"]}})),
+            vec![json!({"source": {"kafka": {"topics": ["b", "c", "a"]}}})],
+            vec![json!({"source": {"kafka": {"topics": ["a"]}}}), json!({"source": {"kafka": {"topics": ["b", "c"]}}})],
+        ),
+        transition(
+            KIND,
             "source cannot change between",
             reader(),
             vec![json!({"source": {"kafka": {"topics": ["other"]}}})],

@@ -7,6 +7,10 @@ fn change(kind: ChildKind, verb: Verb) -> Change {
     Change { kind, name: "payments".into(), verb }
 }
 
+fn derived(name: &str, verb: Verb) -> Change {
+    Change { kind: ChildKind::KafkaTopic, name: name.into(), verb }
+}
+
 fn told(notices: Vec<Notice>) -> Vec<String> {
     notices.into_iter().map(|n| format!("{}: {}", n.reason, n.message)).collect()
 }
@@ -17,13 +21,17 @@ fn writes_are_summed_up() {
         (vec![], vec![]),
         (
             vec![
-                change(ChildKind::KafkaTopic, Verb::Created),
+                derived("p-in-dlt", Verb::Created),
+                derived("p-in-retry-1", Verb::Created),
+                derived("p-in-held", Verb::Created),
                 change(ChildKind::Service, Verb::Created),
                 change(ChildKind::Deployment, Verb::Created),
             ],
             vec![
                 "Created: created Service `payments`, Deployment `payments`",
-                "DeadLetterTopicDerived: made KafkaTopic `payments` for dead letters",
+                "DeadLetterTopicDerived: made KafkaTopic `p-in-dlt` for dead letters",
+                "RetryTopicDerived: made KafkaTopic `p-in-retry-1` for records that wait for another attempt",
+                "RetryTopicDerived: made KafkaTopic `p-in-held` for records that wait behind others",
             ],
         ),
         (
@@ -31,8 +39,8 @@ fn writes_are_summed_up() {
             vec!["Updated: updated ConfigMap `payments`", "Scaled: scaled from 1 to 3 workers"],
         ),
         (
-            vec![change(ChildKind::KafkaTopic, Verb::Removed)],
-            vec!["Removed: removed KafkaTopic `payments`: dead letters go elsewhere now; the topic in Kafka stays"],
+            vec![derived("p-in-dlt", Verb::Removed)],
+            vec!["Removed: removed KafkaTopic `p-in-dlt`, which nothing needs any more; the topic in Kafka stays"],
         ),
     ];
     for (changes, expected) in rows {
