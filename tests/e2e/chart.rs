@@ -13,7 +13,7 @@ async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
     let brokers = "kafkaCluster.bootstrapServers={kafka:9092}";
     for values in [
         &[][..],
-        &["kafkaCluster.create=true", brokers],
+        &["kafkaCluster.create=true", brokers, "kafkaCluster.topicDefaults.deletionProtectionSeconds=600"],
         &["crds.install=false", "rbac.create=false", "log.format=text", "log.level=info\\,penstock_operator=debug"],
         &["resync=1h", "scalingInterval=5m", "kafkaTimeout=5m", "deletionTimeout=0s"],
         &MONITORING,
@@ -30,6 +30,7 @@ async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
         (&["kafkaCluster.create=yes"], "create"),
         (&["kafkaCluster.create=true"], "bootstrapServers"),
         (&["kafkaCluster.create=true", "kafkaCluster.bootstrapServers={kafka}"], "bootstrapServers"),
+        (&["kafkaCluster.create=true", "kafkaCluster.bootstrapServers={http://kafka:9092}"], "bootstrapServers"),
         (&["kafkaCluster.password=secret"], "password"),
         (&["kafkaCluster.topicDefaults.partitions=0"], "partitions"),
         (&["kafkaCluster.topicLimits.partitions=3"], "topicLimits"),

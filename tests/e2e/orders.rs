@@ -138,10 +138,17 @@ async fn a_poison_record_becomes_one_dead_letter_and_the_next_order_is_unharmed(
     on_the_example(async |scene, gateways| {
         let key = format!("poison-{}", uuid::Uuid::new_v4());
         let position = scene.produce(Record::to("orders").with_key(key.clone()).with_payload("{\"eventType\": \"ORDER_CRE")).await?;
-        let next = example::order();
-        let reply = scene.post(&gateways[0], example::GATEWAY_PORT, "/orders", &next).await?;
-        assert_eq!(reply.status, 202, "{reply:?}");
-        scene.settled(&gateways[0], example::id_of(&next)).await?;
+        until("an order behind the poison is settled", LIMIT, async || {
+            let next = example::order();
+            let id = example::id_of(&next);
+            let reply = scene.post(&gateways[0], example::GATEWAY_PORT, "/orders", &next).await?;
+            assert_eq!(reply.status, 202, "{reply:?}");
+            scene.settled(&gateways[0], id).await?;
+            let stored = scene.records("orders").await?.into_iter().find(|record| record.key.as_deref() == Some(id.as_bytes()));
+            let stored = stored.ok_or("the order is not on the topic")?;
+            if stored.partition == position.partition && stored.offset > position.offset { Ok(()) } else { Err("elsewhere".into()) }
+        })
+        .await?;
 
         let letters = until("the poison's dead letter", LIMIT, async || {
             let letters = scene.events(example::DEAD_LETTERS, |e| e["originalKey"] == json!(key)).await?;
