@@ -50,7 +50,7 @@ RUST := cargo=Rust,from,https://rustup.rs
 PLATFORM := $(RUST) go=Go,1.26,or,newer,from,https://go.dev/dl jlink=apt-get,install,openjdk-17-jdk-headless mvn=apt-get,install,maven
 DENY := cargo-deny=cargo,install,cargo-deny,--locked
 
-.PHONY: help demo demo-down examples shell test check alone fmt lint unit docs pack package template e2e up local chaos bench-topics bench-worker bench-handler bench-scaling images generate deny clean
+.PHONY: help demo demo-down examples shell test processes check alone fmt lint unit docs pack package template e2e up local chaos bench-topics bench-worker bench-handler bench-scaling images generate deny clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -86,20 +86,22 @@ shell: ## a shell beside the demo's cluster, with kubectl, helm, kind and docker
 	@$(call need,$(RUST))
 	$(CLUSTER) exec -- bash
 
-# Each step runs in a session of its own, so that an interrupt ends it as a whole and the cluster is still taken down. The cluster
-# comes up beside the first step; not beside tests with brokers, whose time would go to it where it has to be compiled first.
+# Each step runs in a session of its own, so that an interrupt ends it as a whole and the cluster is still taken down. What mostly waits
+# runs beside something else, and what it prints is shown once that is over: the cluster comes up beside the first step, not beside tests
+# with brokers, whose time would go to it where it has to be compiled first; those with brokers as processes run beside those that disturb
+# the cluster, which come one after the other.
 test: export PENSTOCK_CLUSTER := $(TEST_CLUSTER)
 test: ## everything: format, lints, unit tests, docs, end-to-end tests on a cluster of their own
 	@$(call need,$(PLATFORM))
-	log=$$(mktemp); up=$$(mktemp); pid=; upping=; name=
+	log=$$(mktemp); aside=$$(mktemp); pid=; beside=; name=
 	finish() {
 	  code=$$?
 	  trap '' INT TERM HUP; trap - EXIT
 	  set +e
-	  for session in $$pid $$upping; do { kill -TERM -- "-$$session"; wait "$$session"; } 2>/dev/null; done
+	  for session in $$pid $$beside; do { kill -TERM -- "-$$session"; wait "$$session"; } 2>/dev/null; done
 	  $(CLUSTER) down || code=1
 	  read -r passed failed < <(awk '/^test result:/ {p += $$4; f += $$6} END {print p + 0, f + 0}' "$$log")
-	  rm -f "$$log" "$$up"
+	  rm -f "$$log" "$$aside"
 	  case $$code in 0) ;; 130 | 143) echo "make test: interrupted at: $$name" >&2 ;; *) echo "make test: failed at: $$name" >&2 ;; esac
 	  [ "$$code" = 0 ] || [ "$$failed" != 0 ] || failed=1
 	  echo "$$passed passed, $$failed failed"
@@ -113,16 +115,26 @@ test: ## everything: format, lints, unit tests, docs, end-to-end tests on a clus
 	  wait "$$pid"
 	  pid=
 	}
-	setsid $(MAKE) up >"$$up" 2>&1 & upping=$$!
+	begin() { began=$$SECONDS; setsid "$$@" >"$$aside" 2>&1 & beside=$$!; }
+	finished() {
+	  step "$$1, begun at $${began}s" tail -n +1 -f --pid="$$beside" "$$aside"
+	  ended=$$beside; beside=
+	  wait "$$ended"
+	}
+	begin $(MAKE) up
 	step "format, lints, unit tests, docs" $(MAKE) check
-	step "cluster, Kafka, images, begun at 0s" tail -n +1 -f --pid="$$upping" "$$up"
-	ended=$$upping; upping=; wait "$$ended"
-	step "brokers and workers without a cluster" $(LOCAL) -- --test-threads=6
-	step "workers and brokers that are broken" $(CHAOS) --runs 3 --seconds 30 --no-seeded $(CHAOS_WITHOUT)
-	step "compiling the end-to-end tests" $(E2E) --test faults --no-run --quiet
+	finished "cluster, Kafka, images"
+	step "compiling the other tests" $(E2E) --test faults --test local --bin chaos --no-run --quiet
 	step "end-to-end tests" $(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)
+	begin $(MAKE) processes
 	step "end-to-end tests with faults" $(CLUSTER) exec -- $(FAULTS) -- --test-threads=1 $(ARGS)
+	finished "brokers and workers as processes, some of them broken"
 	name="taking the cluster down"
+
+# Brokers and workers as processes of this machine, whole ones and broken ones.
+processes:
+	@$(LOCAL) -- --test-threads=6
+	$(CHAOS) --runs 3 --seconds 30 --no-seeded $(CHAOS_WITHOUT)
 
 check: ## the part of `make test` that needs no cluster
 	@$(MAKE) fmt
