@@ -12,7 +12,7 @@ use crate::{
     metrics::Metrics,
     settings::Settings,
     superseded::Superseded,
-    topics::{HealthBook, Throttled},
+    topics::{HealthBook, Memory, Throttled},
     watch::{Lookup, Watch, Watched},
 };
 
@@ -30,6 +30,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// How the replicas of topics are.
     pub health_of_topics: HealthBook,
+    /// What is known of `KafkaTopic`s beside what their statuses tell.
+    pub memory_of_topics: Memory,
     /// What readiness and liveness are judged by.
     pub health: Arc<Health>,
     /// The watches that all controllers share.

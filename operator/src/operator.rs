@@ -69,6 +69,7 @@ fn context(client: Client, settings: Settings) -> Arc<Context> {
         connections: ClusterConnections::new(metrics.kafka_requests(), settings.kafka_timeout),
         metrics,
         health_of_topics: topics::HealthBook::default(),
+        memory_of_topics: topics::Memory::default(),
         client,
         settings,
         health,

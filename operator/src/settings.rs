@@ -33,7 +33,7 @@ pub struct Settings {
     /// How long one request to Kafka may take (1s to 5m).
     #[arg(long, env = "PENSTOCK_KAFKA_TIMEOUT", value_name = "DURATION", default_value = "15s", value_parser = timeout)]
     pub kafka_timeout: Duration,
-    /// How long the deletion of a `KafkaTopic` waits for a Kafka that does not answer, before the object goes without its topic (0s to 1h).
+    /// For how long all attempts to delete a topic must fail before its `KafkaTopic` goes without it (0s to 1h).
     #[arg(long, env = "PENSTOCK_DELETION_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = deletion_timeout)]
     pub deletion_timeout: Duration,
     /// How long the operator may take to finish what it has begun after SIGTERM (1s to 5m).

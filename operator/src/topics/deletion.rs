@@ -1,10 +1,9 @@
 //! Decides what becomes of a topic in Kafka when its object is deleted. Pure: the time is handed in.
 //!
-//! Only a topic that the object owns, by its id, is ever deleted; and an object never waits for Kafka longer than a bounded time.
+//! Only a topic that the object owns, by its id, is ever deleted; and an object waits only for a bounded time where every attempt fails.
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use penstock_crds::{KafkaTopic, condition::Reason, topic::DeletionPolicy};
 use penstock_kafka::TopicId;
 
@@ -54,12 +53,10 @@ pub fn decide(topic: &KafkaTopic, owner: Option<&Claim>, successor: Option<&Clai
     }
 }
 
-/// How long the deletion may still wait for Kafka; None: no longer.
+/// How long attempts that fail are repeated still, after all of them have failed for so long; None: no longer.
 #[must_use]
-pub fn time_left(topic: &KafkaTopic, patience: Duration, now: Timestamp) -> Option<Duration> {
-    let begun = topic.metadata.deletion_timestamp.as_ref()?.0;
-    let waited = Duration::try_from(now.duration_since(begun)).unwrap_or_default();
-    patience.checked_sub(waited).filter(|left| !left.is_zero())
+pub fn time_left(failing: Duration, patience: Duration) -> Option<Duration> {
+    patience.checked_sub(failing).filter(|left| !left.is_zero())
 }
 
 /// What the status says while the deletion waits: by its own reason where somebody must act, else that it goes on.
@@ -130,15 +127,9 @@ mod tests {
 
     #[test]
     fn waiting_is_bounded() {
-        let patience = Duration::from_secs(60);
-        for (now, left) in [
-            ("2025-12-31T23:59:59Z", Some(60)),
-            ("2026-01-01T00:00:10Z", Some(50)),
-            ("2026-01-01T00:01:00Z", None),
-            ("2027-01-01T00:00:00Z", None),
-        ] {
-            let left = left.map(Duration::from_secs);
-            assert_eq!(time_left(&topic("Delete", false, None), patience, now.parse().unwrap()), left, "{now}");
+        for (failing, patience, left) in [(0, 60, Some(60)), (10, 60, Some(50)), (60, 60, None), (90, 60, None), (0, 0, None)] {
+            let row = format!("{failing} {patience}");
+            assert_eq!(time_left(Duration::from_secs(failing), Duration::from_secs(patience)), left.map(Duration::from_secs), "{row}");
         }
     }
 }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 use penstock_crds::{KafkaTopic, condition::Reason};
 use penstock_kafka::{Error as KafkaError, TopicId};
+use tokio::time::Instant;
 
 use super::{
     apply::delete,
@@ -32,9 +34,10 @@ pub(super) async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next,
     let owned = |rival: &Claim| rival.topic_id.is_some() && rival.topic_id == mine.topic_id;
     let rivals: Vec<_> = rivals(context, &mine).into_iter().filter(|rival| owned(rival) || may_use_its_cluster(context, rival)).collect();
     // Nobody would do that after the object is gone.
+    let was_throttled = reassignment::is_throttled(&topic);
     let Released { mut topic, done } = release(context, topic).await?;
     if let Err(refusal) = done {
-        match deletion::time_left(&topic, context.settings.deletion_timeout, Timestamp::now()) {
+        match time_left(context, &topic) {
             Some(left) => {
                 report(context, &topic, Knowledge::Nothing, &reassignment::holds(&refusal).not_ready()).await?;
                 return Ok(Next::After(DELETE_AGAIN.min(left)));
@@ -45,6 +48,12 @@ pub(super) async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next,
             }
         }
     }
+    let failing = &context.memory_of_topics.failing;
+    let uid = topic.uid().unwrap_or_default();
+    if was_throttled {
+        // The throttle is gone, or given up: the topic has a time of its own.
+        failing.forget(&uid);
+    }
     let parting = match deletion::decide(&topic, older_owner(&mine, &rivals), successor(&mine, &rivals)) {
         Departure::Leave(parting) => parting,
         Departure::Delete(id) => match remove(context, &topic, id).await {
@@ -53,11 +62,12 @@ pub(super) async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next,
                 None
             }
             Err(refusal) if refusal.reason == Reason::DeletionHeld => {
+                failing.forget(&uid);
                 let again = Next::After(protection::look_again(&topic, Timestamp::now()));
                 return refuse(context, &topic, Knowledge::Nothing, &refusal, again).await;
             }
             Err(refusal) if refusal.reason == Reason::TopicRecreated => Some(deletion::abandoned(&topic, &refusal)),
-            Err(refusal) => match deletion::time_left(&topic, context.settings.deletion_timeout, Timestamp::now()) {
+            Err(refusal) => match time_left(context, &topic) {
                 None => Some(deletion::abandoned(&topic, &refusal)),
                 Some(left) => {
                     let before = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
@@ -75,6 +85,13 @@ pub(super) async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next,
         Ok(_) => Ok(Next::AwaitChange),
         Err(error) => Err(error),
     }
+}
+
+/// How long one may go on trying after an attempt that failed; None: no longer.
+fn time_left(context: &Context, topic: &KafkaTopic) -> Option<Duration> {
+    let now = Instant::now();
+    let since = context.memory_of_topics.failing.get_or_note(&topic.uid().unwrap_or_default(), now);
+    deletion::time_left(now.saturating_duration_since(since), context.settings.deletion_timeout)
 }
 
 async fn remove(context: &Context, topic: &KafkaTopic, id: TopicId) -> Result<(), Refusal> {

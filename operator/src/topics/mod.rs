@@ -14,6 +14,7 @@ pub mod foresight;
 mod found;
 mod growth;
 mod health;
+mod memory;
 mod news;
 mod notice;
 mod observe;
@@ -34,6 +35,7 @@ mod validate;
 use std::sync::Arc;
 
 pub use health::HealthBook;
+pub use memory::Memory;
 pub use ownership::kafka_name;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +55,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) -> Result<(
         controller::own_changes(&watch),
         triggers::cluster_changes(&context),
         triggers::rival_changes(&context),
+        triggers::departures(&context),
         sweep::differences(&context, &shutdown),
     ];
     // Who owns a topic and whether it may be made at all depends on the clusters: without them nothing is decided.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use kube::ResourceExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{Resource, ResourceExt};
 use penstock_crds::{
     KafkaTopic, KafkaTopicStatus,
     condition::{ConditionType, Reason, Statement},
@@ -40,10 +41,21 @@ use crate::{
 /// Reconciles one object.
 pub(super) async fn reconcile(topic: Arc<KafkaTopic>, context: Arc<Context>) -> Result<Next, Error> {
     let topic = Arc::unwrap_or_clone(topic);
+    let meta = topic.metadata.clone();
     let result = if topic.metadata.deletion_timestamp.is_some() { depart(&context, topic).await } else { keep(&context, topic).await };
+    forget_if_gone(&context, &meta);
     match result {
         Err(Error::Outdated) => Ok(Next::Outdated),
         result => result,
+    }
+}
+
+/// Forgets what was noted of an object that went meanwhile, perhaps after its going was told.
+fn forget_if_gone(context: &Context, meta: &ObjectMeta) {
+    let (Some(namespace), Some(name), Some(uid)) = (&meta.namespace, &meta.name, &meta.uid) else { return };
+    let latest = context.watches.topics.get(namespace, name);
+    if latest.is_none_or(|latest| latest.meta().uid.as_ref() != Some(uid)) {
+        context.memory_of_topics.forget(uid);
     }
 }
 

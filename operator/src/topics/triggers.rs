@@ -34,14 +34,33 @@ pub fn rival_changes(context: &Context) -> Triggers<KafkaTopic> {
     related_changes(&context.watches.topics, move |change| concerned(change, |name| topics.find(name)))
 }
 
+/// Forgets what is known of each object that goes; asks for nothing.
+pub fn departures(context: &Arc<Context>) -> Triggers<KafkaTopic> {
+    let departed = Arc::clone(context);
+    related_changes(&context.watches.topics, move |change| {
+        if let Some(uid) = gone(change) {
+            departed.memory_of_topics.forget(uid);
+        }
+        Vec::new()
+    })
+}
+
+/// The uid of the object that is gone, be it that another has its name.
+fn gone(change: &Change<KafkaTopic>) -> Option<&str> {
+    uid(change.before.as_ref()).filter(|before| uid(change.after.as_ref()) != Some(before))
+}
+
+fn uid(object: Option<&Arc<Guarded<KafkaTopic>>>) -> Option<&str> {
+    object?.meta().uid.as_deref()
+}
+
 /// Those that mean the topic which an object meant or means, where that is another than before. Those of the same name on another cluster
 /// are asked in vain, which costs less than to follow which clusters are the same.
 fn concerned(change: &Change<KafkaTopic>, meaning: impl Fn(&str) -> Vec<Arc<Guarded<KafkaTopic>>>) -> Vec<TopicRef> {
     let (before, after) = (change.before.as_deref().map(kafka_name), change.after.as_deref().map(kafka_name));
     let Some(object) = change.object_ref() else { return Vec::new() };
-    let uid = |object: &Option<Arc<Guarded<KafkaTopic>>>| object.as_deref().and_then(|object| object.meta().uid.clone());
     // A relist may show another object of the same name where one was that owned the topic.
-    if before == after && uid(&change.before) == uid(&change.after) {
+    if before == after && uid(change.before.as_ref()) == uid(change.after.as_ref()) {
         return Vec::new();
     }
     let names = before.into_iter().chain(after.filter(|after| before != Some(*after)));
@@ -86,6 +105,19 @@ mod tests {
         ] {
             let names: Vec<_> = concerned(&Change { before, after }, meaning).into_iter().map(|r| r.name).collect();
             assert_eq!(names, expected);
+        }
+    }
+
+    #[test]
+    fn an_object_is_gone_once_no_other_version_of_it_is_there() {
+        let orders = || anew(topic("a", Some("orders")));
+        for (name, before, after, uid) in [
+            ("new", None, orders(), None),
+            ("changed", orders(), orders(), None),
+            ("gone", orders(), None, Some("2")),
+            ("another of its name", orders(), topic("a", Some("orders")), Some("2")),
+        ] {
+            assert_eq!(gone(&Change { before, after }), uid, "{name}");
         }
     }
 }

@@ -1,0 +1,61 @@
+//! What is known of objects beside what their statuses tell, by their uids. It is forgotten with the object, and with the operator.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::time::Instant;
+
+/// What is known of objects.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Since when every attempt to let the object go has failed.
+    pub failing: ByUid<Instant>,
+}
+
+impl Memory {
+    /// Forgets an object that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.failing.forget(uid);
+    }
+}
+
+/// One thing that is known of objects.
+#[derive(Debug)]
+pub struct ByUid<T>(Mutex<HashMap<String, T>>);
+
+impl<T> Default for ByUid<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone> ByUid<T> {
+    /// What is known; where nothing is, this from now on.
+    pub fn get_or_note(&self, uid: &str, first: T) -> T {
+        self.lock().entry(uid.to_owned()).or_insert(first).clone()
+    }
+
+    /// Nothing is known any more.
+    pub fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_counts_until_it_is_forgotten() {
+        let known = ByUid::default();
+        assert_eq!([("a", 1), ("a", 2), ("b", 3)].map(|(uid, value)| known.get_or_note(uid, value)), [1, 1, 3]);
+        known.forget("a");
+        assert_eq!([("a", 4), ("b", 5)].map(|(uid, value)| known.get_or_note(uid, value)), [4, 3]);
+    }
+}
