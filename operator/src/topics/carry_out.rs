@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
 use penstock_crds::{
     KafkaTopic, KafkaTopicStatus,
     condition::{ConditionType, Reason, Statement},
@@ -34,7 +35,8 @@ use crate::{
 /// Does what is planned, looks whether it is seen, and reports.
 pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic, mut found: Found) -> Result<Next, Error> {
     let before = history(&topic);
-    let is_adoption = found.observed.is_some() && before.last_topic_id().is_none();
+    let (made, uid) = (&context.memory_of_topics.made, topic.uid().unwrap_or_default());
+    let is_adoption = found.observed.as_ref().is_some_and(|observed| before.adopts(observed.id, made.get(&uid)));
     let lost = before.last_topic_id().filter(|_| found.observed.is_none());
     // From the object as it is before anything is written down.
     let drifted = drift::among(&topic, approval::changes(&found.plan.differences()));
@@ -84,6 +86,9 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
     let done = found.plan.clone();
     if !done.actions.is_empty() {
         let seen = found.look_again(&topic, desired, &done.actions).await;
+        if let Some(observed) = found.observed.as_ref().filter(|_| seen.is_ok() && done.creates() && !found.plan.is_of_another_topic()) {
+            made.note(&uid, observed.id);
+        }
         let tended = match seen {
             Ok(()) => tend(context, topic, &mut found).await?,
             Err(error) => Outcome { topic, done: Err(error) },
@@ -102,6 +107,9 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
         }
     }
     let next = conclude(context, &topic, desired, &found, drifted).await?;
+    if found.observed.is_some() {
+        made.forget(&uid);
+    }
     if let (true, Some(adopted), Next::AwaitChange | Next::After(_)) = (is_adoption, &found.observed, next) {
         context.events.publish::<KafkaTopic>(&topic.metadata, "Adopt", notice::adopted(adopted)).await;
     }
@@ -175,8 +183,7 @@ async fn conclude(
 async fn remember(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic, plan: &Plan) -> Result<KafkaTopic, Error> {
     let history = history(&topic);
     let managed = managed_before(desired, &history);
-    let creates = plan.actions.iter().any(|action| matches!(action, TopicAction::Create(_)));
-    let lost = history.last_topic_id().filter(|_| creates);
+    let lost = history.last_topic_id().filter(|_| plan.creates());
     let sets = plan.actions.iter().any(|action| matches!(action, TopicAction::SetConfig { .. }));
     let status = if let Some(lost) = lost {
         let creating = Statement::new(ConditionType::Ready, Some(false), Reason::Progressing, "the topic is being created");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use penstock_crds::{KafkaTopic, condition::Reason, topic::DeletionPolicy};
 use penstock_kafka::TopicId;
 
-use super::{ownership::Claim, status::history};
+use super::ownership::Claim;
 use crate::{events::Notice, refusal::Refusal};
 
 /// What becomes of the topic.
@@ -19,9 +19,9 @@ pub enum Departure {
     Delete(TopicId),
 }
 
-/// Decides what becomes of the topic. `owner`: the older object that owns it, if one does; `successor`: the one that waits for it.
+/// Decides what becomes of the topic. `owned`: the one that is the object's, if it is known to have one; `owner`: the older object that owns it, if one does; `successor`: the one that waits for it.
 #[must_use]
-pub fn decide(topic: &KafkaTopic, owner: Option<&Claim>, successor: Option<&Claim>) -> Departure {
+pub fn decide(topic: &KafkaTopic, owned: Option<TopicId>, owner: Option<&Claim>, successor: Option<&Claim>) -> Departure {
     if topic.spec.deletion_policy == DeletionPolicy::Retain {
         return Departure::Leave(None);
     }
@@ -40,7 +40,7 @@ pub fn decide(topic: &KafkaTopic, owner: Option<&Claim>, successor: Option<&Clai
     if topic.spec.suspend {
         return Departure::Leave(Some(Notice::warning("Left", "spec.suspend is true: nothing was deleted in Kafka")));
     }
-    match history(topic).topic_id {
+    match owned {
         Some(id) => Departure::Delete(id),
         // The operator may have died between making the topic and saying so.
         None => Departure::Leave(Some(Notice::warning(
@@ -102,7 +102,7 @@ mod tests {
             ("never made", "Delete", false, None, None, None, Some(Some("Left"))),
             ("unreadable id", "Delete", false, Some("x"), None, None, Some(Some("Left"))),
         ] {
-            let departure = decide(&topic(policy, suspend, id), owner, successor);
+            let departure = decide(&topic(policy, suspend, id), id.and_then(|id| id.parse().ok()), owner, successor);
             match (departure, expected) {
                 (Departure::Delete(id), Some(None)) => assert_eq!(id.to_string(), ID, "{name}"),
                 (Departure::Leave(Some(notice)), Some(Some(reason))) => assert_eq!(notice.reason, reason, "{name}"),

@@ -17,7 +17,7 @@ use super::{
     release::{Released, release},
     report::{refuse, report},
     rivals::{cluster, may_use_its_cluster, rivals},
-    status::Knowledge,
+    status::{Knowledge, history},
 };
 use crate::{context::Context, controller::Next, refusal::Refusal, status::Error};
 
@@ -29,10 +29,13 @@ pub(super) async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next,
     if !finalizer::is_on(&topic) {
         return Ok(Next::AwaitChange);
     }
-    let mine = Claim::of(&topic);
+    let uid = topic.uid().unwrap_or_default();
+    let owned = history(&topic).owned(context.memory_of_topics.made.get(&uid));
+    let mut mine = Claim::of(&topic);
+    mine.topic_id = owned.map(|id| id.to_string());
     // Whoever lost its access to the cluster has not lost its data: a topic that it owned is not deleted by another.
-    let owned = |rival: &Claim| rival.topic_id.is_some() && rival.topic_id == mine.topic_id;
-    let rivals: Vec<_> = rivals(context, &mine).into_iter().filter(|rival| owned(rival) || may_use_its_cluster(context, rival)).collect();
+    let owns_it = |rival: &Claim| rival.topic_id.is_some() && rival.topic_id == mine.topic_id;
+    let rivals: Vec<_> = rivals(context, &mine).into_iter().filter(|rival| owns_it(rival) || may_use_its_cluster(context, rival)).collect();
     // Nobody would do that after the object is gone.
     let was_throttled = reassignment::is_throttled(&topic);
     let Released { mut topic, done } = release(context, topic).await?;
@@ -49,12 +52,11 @@ pub(super) async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next,
         }
     }
     let failing = &context.memory_of_topics.failing;
-    let uid = topic.uid().unwrap_or_default();
     if was_throttled {
         // The throttle is gone, or given up: the topic has a time of its own.
         failing.forget(&uid);
     }
-    let parting = match deletion::decide(&topic, older_owner(&mine, &rivals), successor(&mine, &rivals)) {
+    let parting = match deletion::decide(&topic, owned, older_owner(&mine, &rivals), successor(&mine, &rivals)) {
         Departure::Leave(parting) => parting,
         Departure::Delete(id) => match remove(context, &topic, id).await {
             Ok(()) => {

@@ -5,6 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use penstock_kafka::TopicId;
 use tokio::time::Instant;
 
 /// What is known of objects.
@@ -12,12 +13,15 @@ use tokio::time::Instant;
 pub struct Memory {
     /// Since when every attempt to let the object go has failed.
     pub failing: ByUid<Instant>,
+    /// The topic that was made for the object, until its status tells so.
+    pub made: ByUid<TopicId>,
 }
 
 impl Memory {
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
         self.failing.forget(uid);
+        self.made.forget(uid);
     }
 }
 
@@ -32,6 +36,16 @@ impl<T> Default for ByUid<T> {
 }
 
 impl<T: Clone> ByUid<T> {
+    /// What is known.
+    pub fn get(&self, uid: &str) -> Option<T> {
+        self.lock().get(uid).cloned()
+    }
+
+    /// This is known from now on.
+    pub fn note(&self, uid: &str, value: T) {
+        self.lock().insert(uid.to_owned(), value);
+    }
+
     /// What is known; where nothing is, this from now on.
     pub fn get_or_note(&self, uid: &str, first: T) -> T {
         self.lock().entry(uid.to_owned()).or_insert(first).clone()
@@ -55,7 +69,9 @@ mod tests {
     fn the_first_counts_until_it_is_forgotten() {
         let known = ByUid::default();
         assert_eq!([("a", 1), ("a", 2), ("b", 3)].map(|(uid, value)| known.get_or_note(uid, value)), [1, 1, 3]);
+        known.note("b", 6);
         known.forget("a");
-        assert_eq!([("a", 4), ("b", 5)].map(|(uid, value)| known.get_or_note(uid, value)), [4, 3]);
+        assert_eq!([known.get("a"), known.get("b")], [None, Some(6)]);
+        assert_eq!([("a", 4), ("b", 5)].map(|(uid, value)| known.get_or_note(uid, value)), [4, 6]);
     }
 }

@@ -64,6 +64,19 @@ impl History {
     pub fn last_topic_id(&self) -> Option<TopicId> {
         self.topic_id.or(self.recreation.as_ref().map(|recreation| recreation.lost))
     }
+
+    /// The topic that is ours now. `made`: the last one that we have made, which may not be written down yet.
+    #[must_use]
+    pub fn owned(&self, made: Option<TopicId>) -> Option<TopicId> {
+        let is_lost = |id: &TopicId| self.recreation.as_ref().is_some_and(|recreation| recreation.lost == *id);
+        self.topic_id.or(made.filter(|made| !is_lost(made)))
+    }
+
+    /// Whether a topic that is there becomes ours only now. `made` as above.
+    #[must_use]
+    pub fn adopts(&self, there: TopicId, made: Option<TopicId>) -> bool {
+        self.last_topic_id().is_none() && made != Some(there)
+    }
 }
 
 /// A topic that was lost, and what we asked for in its place.
@@ -119,6 +132,12 @@ impl Plan {
     #[must_use]
     pub fn is_of_another_topic(&self) -> bool {
         self.refusal.as_ref().is_some_and(|refusal| refusal.reason == Reason::TopicRecreated)
+    }
+
+    /// Whether the topic is to be made.
+    #[must_use]
+    pub fn creates(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action, TopicAction::Create(_)))
     }
 
     /// What is to be done because the topic differs, and not to take back what we began ourselves.

@@ -181,7 +181,9 @@ fn observed_only<'a>(topic: &KafkaTopic, found: &'a Found) -> Knowledge<'a> {
 /// Tells that a topic was made again of which that was not known until it was seen now.
 async fn tell_of_recreation(context: &Context, topic: &KafkaTopic, found: &Found) {
     let (Some(recreation), Some(observed)) = (history(topic).recreation, &found.observed) else { return };
-    if recreation.lost != observed.id && !found.plan.is_of_another_topic() {
+    // Of what was made by this operator it has told.
+    let is_told = context.memory_of_topics.made.get(&topic.uid().unwrap_or_default()) == Some(observed.id);
+    if recreation.lost != observed.id && !is_told && !found.plan.is_of_another_topic() {
         let made = TopicAction::Create(recreation.asked);
         context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(&made), notice::done(&made, Cause::Drift)).await;
     }

@@ -222,6 +222,24 @@ fn what_stands_in_place_of_a_lost_topic_is_ours_only_if_it_is_what_was_asked_for
 }
 
 #[test]
+fn what_was_made_is_ours_before_that_is_written_down() {
+    let asked = NewTopic::new("orders");
+    let lost = History { recreation: Some(Recreation { lost: id(OTHER_ID), asked }), ..history(None, &[]) };
+    for (name, history, made, owned, adopts) in [
+        ("written down", history(Some(ID), &[]), None, Some(ID), false),
+        ("made", history(None, &[]), Some(ID), Some(ID), false),
+        ("made by others", history(None, &[]), None, None, true),
+        ("made once, and another by now", history(None, &[]), Some(OTHER_ID), Some(OTHER_ID), true),
+        ("made again", lost.clone(), Some(ID), Some(ID), false),
+        ("made, and lost since", lost, Some(OTHER_ID), None, false),
+    ] {
+        let made = made.map(id);
+        assert_eq!(history.owned(made), owned.map(id), "{name}");
+        assert_eq!(history.adopts(id(ID), made), adopts, "{name}");
+    }
+}
+
+#[test]
 fn a_missing_topic_is_created_with_everything_declared() {
     let new = NewTopic::new("orders").with_partitions(6).with_replication_factor(2).with_config("a", "1");
     let plan = plan(&desired(None, Some(2), &[("a", "1")]), &history(Some(ID), &[]), None);
