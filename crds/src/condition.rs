@@ -112,7 +112,7 @@ reasons! {
     PolicyViolation,
     /// The brokers are configured to delete no topics (`delete.topic.enable=false`).
     DeletionDisabled,
-    /// Kafka holds changes back because of a quota; they are tried again.
+    /// Kafka refuses to delete the topic now because of a quota; it is tried again.
     Throttled,
     /// Kafka refused the request; the message holds Kafka's own words.
     RefusedByKafka,

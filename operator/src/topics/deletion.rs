@@ -59,6 +59,12 @@ pub fn time_left(failing: Duration, patience: Duration) -> Option<Duration> {
     patience.checked_sub(failing).filter(|left| !left.is_zero())
 }
 
+/// Whether Kafka has answered, and the topic only has to wait: that is no attempt that failed.
+#[must_use]
+pub fn is_put_off(why: &Refusal) -> bool {
+    matches!(why.reason, Reason::DeletionHeld | Reason::Throttled)
+}
+
 /// What the status says while the deletion waits: by its own reason where somebody must act, else that it goes on.
 #[must_use]
 pub fn waits(why: &Refusal) -> Refusal {
@@ -122,6 +128,20 @@ mod tests {
         ] {
             let waits = waits(&Refusal::new(why, "no rights"));
             assert!(waits.reason == told && waits.message.ends_with(": no rights"), "{why:?}: {waits:?}");
+        }
+    }
+
+    #[test]
+    fn what_kafka_puts_off_has_not_failed() {
+        for (why, is_put_off_by_it) in [
+            (Reason::DeletionHeld, true),
+            (Reason::Throttled, true),
+            (Reason::KafkaUnreachable, false),
+            (Reason::KafkaUnauthorized, false),
+            (Reason::DeletionDisabled, false),
+            (Reason::Progressing, false),
+        ] {
+            assert_eq!(is_put_off(&Refusal::new(why, "wait")), is_put_off_by_it, "{why:?}");
         }
     }
 

@@ -63,9 +63,12 @@ pub(super) async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next,
                 tracing::info!("deleted the topic `{}` (id {id}) and its records", topic.kafka_name());
                 None
             }
-            Err(refusal) if refusal.reason == Reason::DeletionHeld => {
+            Err(refusal) if deletion::is_put_off(&refusal) => {
                 failing.forget(&uid);
-                let again = Next::After(protection::look_again(&topic, Timestamp::now()));
+                let again = match refusal.reason {
+                    Reason::DeletionHeld => Next::After(protection::look_again(&topic, Timestamp::now())),
+                    _ => Next::Backoff,
+                };
                 return refuse(context, &topic, Knowledge::Nothing, &refusal, again).await;
             }
             Err(refusal) if refusal.reason == Reason::TopicRecreated => Some(deletion::abandoned(&topic, &refusal)),
