@@ -2,6 +2,7 @@
 //!
 //! Every call takes many topics, answers each by itself, never blocks the async runtime and ends within the timeout.
 
+mod deletion;
 mod many;
 mod positions;
 mod reassignments;
@@ -15,9 +16,7 @@ use futures::future::try_join;
 use tokio::time::{Instant, sleep};
 
 use super::request::{Checked, check, check_names, valid_delta, valid_new_topic, valid_partitions};
-use super::{
-    ClusterDescription, ConfigDelta, KafkaVersion, NewTopic, OffsetRange, PerTopic, TopicConfig, TopicDescription, TopicId, TopicSummary,
-};
+use super::{ClusterDescription, ConfigDelta, KafkaVersion, NewTopic, OffsetRange, PerTopic, TopicConfig, TopicDescription, TopicSummary};
 use crate::connection::{ConnectionSettings, tell};
 use crate::detached::Detached;
 use crate::error::{Error, Result};
@@ -202,56 +201,6 @@ impl TopicAdmin {
         Ok(refused)
     }
 
-    /// Deletes exactly these topics: a topic that is not there is [`Error::UnknownTopic`], one that has the name but
-    /// another id is [`Error::TopicIdMismatch`], and neither is touched.
-    ///
-    /// The broker itself compares the id (DeleteTopics v6, KIP-516, Kafka 2.8), so a topic that somebody recreates
-    /// meanwhile is safe. librdkafka has no such request: it goes over a short plaintext connection of its own.
-    ///
-    /// # Errors
-    /// The call as a whole failed; see [`TopicAdmin`].
-    pub async fn delete(&self, topics: &[(&str, TopicId)]) -> Result<PerTopic<()>> {
-        let Checked { send, mut refused } = check(topics.iter().copied(), |_| Ok(()));
-        let names: Vec<&str> = send.keys().copied().collect();
-        let mut doomed = BTreeMap::new();
-        for (name, described) in self.describe(&names).await? {
-            match (described, send.get(name.as_str())) {
-                (Ok(topic), Some(expected)) if topic.id == *expected && !expected.is_zero() => {
-                    doomed.insert(topic.id, name);
-                }
-                (Ok(topic), Some(expected)) => {
-                    let (expected, actual) = (*expected, topic.id);
-                    let error = Error::TopicIdMismatch { topic: name.clone(), expected, actual };
-                    refused.insert(name, Err(error));
-                }
-                (Err(error), _) => {
-                    refused.insert(name, Err(error));
-                }
-                (Ok(_), None) => {}
-            }
-        }
-        if !doomed.is_empty() {
-            refused.extend(self.delete_by_id(doomed).await?);
-        }
-        Ok(refused)
-    }
-
-    async fn delete_by_id(&self, mut doomed: BTreeMap<TopicId, String>) -> Result<PerTopic<()>> {
-        let cluster = read(self.native.get()?.describe_cluster(self.timeout).await)?;
-        let broker = cluster.entry_point().ok_or_else(|| Error::Unreachable { reason: "the cluster shows no broker".to_owned() })?;
-        let ids: Vec<TopicId> = doomed.keys().copied().collect();
-        let results = wire::delete_topics(broker, self.settings.client_id(), &ids, self.timeout).await?;
-        let named = results.into_iter().filter_map(|(id, result)| {
-            let name = doomed.remove(&id)?;
-            let result = result.map_err(|error| match error {
-                Error::UnknownTopic { .. } => Error::UnknownTopic { topic: name.clone() },
-                other => other,
-            });
-            Some((name, result))
-        });
-        Ok(named.collect())
-    }
-
     /// Waits until a topic has at least `partitions` partitions and each of them a leader.
     ///
     /// # Errors
@@ -383,7 +332,7 @@ fn missing(topic: &TopicDescription, partitions: i32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topic::PartitionInfo;
+    use crate::topic::{PartitionInfo, TopicId};
 
     #[test]
     fn a_topic_is_usable_once_all_partitions_have_a_leader() {

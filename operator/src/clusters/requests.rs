@@ -115,7 +115,7 @@ impl TopicRequests {
         self.changes.ask(&delta.topic, delta.clone()).await
     }
 
-    /// Deletes a topic, if it still has this id.
+    /// Deletes the topic with this id.
     ///
     /// # Errors
     /// `UnknownTopic`, `TopicIdMismatch`; Kafka refuses; or no answer came, and the topic may be gone all the same.

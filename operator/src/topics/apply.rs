@@ -52,10 +52,10 @@ pub async fn apply(connection: &ClusterConnection, topic: &str, action: &TopicAc
     .map(|()| Applied::Done)
 }
 
-/// Deletes the topic, if it still has this id. One that is gone already is as good as deleted.
+/// Deletes the topic with this id. One that is gone already is as good as deleted.
 ///
 /// # Errors
-/// `TopicIdMismatch` when another topic has the name; Kafka's refusal; or that no answer came.
+/// `TopicIdMismatch` when it is gone and another topic has the name; Kafka's refusal; or that no answer came.
 pub async fn delete(connection: &ClusterConnection, topic: &str, id: TopicId) -> Result<(), Error> {
     match connection.topics.delete(topic, id).await {
         Err(Error::UnknownTopic { .. }) => Ok(()),

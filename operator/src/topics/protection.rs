@@ -27,14 +27,15 @@ pub fn lasts(topic: &KafkaTopic, cluster: &KafkaClusterSpec) -> Option<Duration>
 /// Why the topic is not deleted now, if it is still in use.
 ///
 /// # Errors
-/// Kafka does not answer, or refuses to tell. A topic that is gone is in no use.
+/// Kafka does not answer, or refuses to tell.
 pub async fn held(connection: &ClusterConnection, topic: &str, lasts: Duration, now: Timestamp) -> Result<Option<Refusal>, Error> {
     let admin = &connection.admin;
     let since = now.as_millisecond().saturating_sub(i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX));
     let groups = connection.look("ListGroups", admin.groups_reading(topic)).await?;
     match connection.look("ListOffsets", admin.is_written_since(topic, since)).await {
         Ok(is_written) => Ok(why(&groups, is_written.then_some(lasts))),
-        Err(Error::UnknownTopic { .. }) => Ok(None),
+        // A broker may not know of it yet; offsets go with a topic that is gone.
+        Err(Error::UnknownTopic { .. }) => Ok(why(&groups, None)),
         Err(error) => Err(error),
     }
 }
