@@ -16,7 +16,7 @@ use super::{
     protection, reassignment,
     release::{Released, release},
     report::{refuse, report},
-    rivals::{cluster, may_use_its_cluster, rivals},
+    rivals::{claimants, cluster},
     status::{Knowledge, history},
 };
 use crate::{context::Context, controller::Next, refusal::Refusal, status::Error};
@@ -33,9 +33,7 @@ pub(super) async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next,
     let owned = history(&topic).owned(context.memory_of_topics.made.get(&uid));
     let mut mine = Claim::of(&topic);
     mine.topic_id = owned.map(|id| id.to_string());
-    // Whoever lost its access to the cluster has not lost its data: a topic that it owned is not deleted by another.
-    let owns_it = |rival: &Claim| rival.topic_id.is_some() && rival.topic_id == mine.topic_id;
-    let rivals: Vec<_> = rivals(context, &mine).into_iter().filter(|rival| owns_it(rival) || may_use_its_cluster(context, rival)).collect();
+    let claimants = claimants(context, &mine);
     // Nobody would do that after the object is gone.
     let was_throttled = reassignment::is_throttled(&topic);
     let Released { mut topic, done } = release(context, topic).await?;
@@ -56,7 +54,7 @@ pub(super) async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next,
         // The throttle is gone, or given up: the topic has a time of its own.
         failing.forget(&uid);
     }
-    let parting = match deletion::decide(&topic, owned, older_owner(&mine, &rivals), successor(&mine, &rivals)) {
+    let parting = match deletion::decide(&topic, owned, older_owner(&mine, &claimants), successor(&mine, &claimants)) {
         Departure::Leave(parting) => parting,
         Departure::Delete(id) => match remove(context, &topic, id).await {
             Ok(()) => {

@@ -73,6 +73,12 @@ impl Claim {
         self.kafka_name == other.kafka_name && ids.are_same(&self.cluster, &other.cluster)
     }
 
+    /// Whether both have owned the same topic. An id is of one topic in all of Kafka, so nothing else needs to be known.
+    #[must_use]
+    pub fn owned_the_same(&self, other: &Self) -> bool {
+        self.topic_id.is_some() && self.topic_id == other.topic_id
+    }
+
     /// Whether both are of one object.
     #[must_use]
     pub fn is_same_object(&self, other: &Self) -> bool {
@@ -178,6 +184,24 @@ mod tests {
             let others = others(mine, &all);
             assert_eq!(older_owner(mine, &others).map(|c| c.name.as_str()), owner, "owner before {name}");
             assert_eq!(successor(mine, &others).map(|c| c.name.as_str()), successor_of, "successor of {name}");
+        }
+    }
+
+    #[test]
+    fn who_owned_the_same_topic_is_known_without_the_clusters() {
+        let claim = |cluster: &str, owned: Option<&str>| {
+            let mut claim = claim("a", 1, "orders", cluster, false);
+            claim.topic_id = owned.map(str::to_owned);
+            claim
+        };
+        for (name, one, other, same) in [
+            ("its cluster is gone", claim("gone", Some("T")), claim("default", Some("T")), true),
+            ("another topic", claim("default", Some("T")), claim("default", Some("U")), false),
+            ("none", claim("default", None), claim("default", None), false),
+            ("one of them none", claim("default", Some("T")), claim("default", None), false),
+        ] {
+            assert_eq!(one.owned_the_same(&other), same, "{name}");
+            assert_eq!(one.is_for_same_topic(&other, &ids()), one.cluster == other.cluster, "{name}");
         }
     }
 

@@ -26,7 +26,7 @@ use super::{
     reassignment::{self, Outcome},
     release::{Released, release},
     report::{fail, now, refuse, report, tell_of_drift, tell_of_moves},
-    rivals::{cluster, may_use_its_cluster, rivals},
+    rivals::{cluster, rivals},
     status::{self, Knowledge, history},
     validate::validate,
 };
@@ -73,7 +73,7 @@ async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
         Err(refusal) => return turn_away(context, topic, Knowledge::Nothing, &refusal).await,
     };
     let mine = Claim::of(&topic);
-    let rivals: Vec<_> = rivals(context, &mine).into_iter().filter(|rival| may_use_its_cluster(context, rival)).collect();
+    let rivals = rivals(context, &mine);
     if let Some(owner) = older_owner(&mine, &rivals) {
         let conflict = conflict(&topic, owner);
         return turn_away(context, topic, Knowledge::NotOurs, &conflict).await;
