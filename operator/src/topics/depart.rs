@@ -34,8 +34,8 @@ pub(super) async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next,
     let mut mine = Claim::of(&topic);
     mine.topic_id = owned.map(|id| id.to_string());
     let claimants = claimants(context, &mine);
-    // Nobody would do that after the object is gone.
     let was_throttled = reassignment::is_throttled(&topic);
+    // Nobody would do that after the object is gone.
     let Released { mut topic, done } = release(context, topic).await?;
     if let Err(refusal) = done {
         match time_left(context, &topic) {

@@ -1,7 +1,7 @@
 //! What is known of objects beside what their statuses tell, by their uids. It is forgotten with the object, and with the operator.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -15,6 +15,8 @@ pub struct Memory {
     pub failing: ByUid<Instant>,
     /// The topic that was made for the object, until its status tells so.
     pub made: ByUid<TopicId>,
+    /// The younger objects for the topic of this one that it was told of.
+    rivals: ByUid<BTreeSet<String>>,
 }
 
 impl Memory {
@@ -22,6 +24,18 @@ impl Memory {
     pub fn forget(&self, uid: &str) {
         self.failing.forget(uid);
         self.made.forget(uid);
+        self.rivals.forget(uid);
+    }
+
+    /// Notes the younger objects for the topic of this one. Whether it was not told of all of them.
+    pub fn note_rivals(&self, uid: &str, rivals: &BTreeSet<String>) -> bool {
+        let is_news = !rivals.is_subset(&self.rivals.get(uid).unwrap_or_default());
+        if rivals.is_empty() {
+            self.rivals.forget(uid);
+        } else {
+            self.rivals.note(uid, rivals.clone());
+        }
+        is_news
     }
 }
 
@@ -64,6 +78,26 @@ impl<T: Clone> ByUid<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_owner_is_told_once_of_each_rival() {
+        let memory = Memory::default();
+        for (rivals, is_news) in [
+            (&[][..], false),
+            (&["a"], true),
+            (&["a"], false),
+            (&["a", "b"], true),
+            (&["b"], false),
+            (&["a"], true),
+            (&[], false),
+            (&["a"], true),
+        ] {
+            let names = rivals.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(memory.note_rivals("owner", &names), is_news, "{rivals:?}");
+        }
+        memory.forget("owner");
+        assert!(memory.note_rivals("owner", &["a".to_owned()].into()), "another object is told anew");
+    }
 
     #[test]
     fn the_first_counts_until_it_is_forgotten() {

@@ -7,7 +7,7 @@ use penstock_kafka::ConfigDelta;
 use super::{observe::ObservedTopic, plan::TopicAction, reassignment};
 use crate::events::Notice;
 
-/// How many groups are named.
+/// How many groups or objects are named.
 const NAMED: usize = 10;
 
 /// Why an action was done.
@@ -60,17 +60,17 @@ pub fn done(action: &TopicAction, cause: Cause) -> Notice {
 pub fn read_by(mut added: Notice, readers: Option<&BTreeSet<String>>) -> Notice {
     added.message.push_str(&match readers {
         Some(readers) if readers.is_empty() => ". No consumer group has committed anything in it".to_owned(),
-        Some(readers) => format!(". It is read by the consumer groups {}", groups(readers)),
+        Some(readers) => format!(". It is read by the consumer groups {}", some_of(readers)),
         None => ". Which consumer groups read it could not be told".to_owned(),
     });
     added
 }
 
-/// Names groups, but not all of many.
+/// Lists names, but not all of many.
 #[must_use]
-pub fn groups(groups: &BTreeSet<String>) -> String {
-    let named: Vec<&str> = groups.iter().take(NAMED).map(String::as_str).collect();
-    let more = groups.len().checked_sub(NAMED).filter(|more| *more > 0).map_or_else(String::new, |more| format!(" and {more} more"));
+pub fn some_of(names: &BTreeSet<String>) -> String {
+    let named: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
+    let more = names.len().checked_sub(NAMED).filter(|more| *more > 0).map_or_else(String::new, |more| format!(" and {more} more"));
     format!("{}{more}", named.join(", "))
 }
 
@@ -95,6 +95,17 @@ pub fn is_news(action: &TopicAction, cause: Cause) -> bool {
 #[must_use]
 pub fn adopted(observed: &ObservedTopic) -> Notice {
     Notice::normal("Adopted", format!("adopted the existing topic with id {} and {} partitions", observed.id, observed.partitions))
+}
+
+/// Younger objects mean the topic of this one too.
+#[must_use]
+pub fn contested(topic: &str, rivals: &BTreeSet<String>) -> Notice {
+    let message = format!(
+        "the topic `{topic}` is declared by younger KafkaTopics too: {}. They change nothing in Kafka; once this object is deleted, the oldest \
+         of them has the topic",
+        some_of(rivals)
+    );
+    Notice::warning("Contested", message)
 }
 
 /// What would be done to a suspended topic.
@@ -145,6 +156,15 @@ mod tests {
             pending(&[TopicAction::AddPartitions { from: 1, total: 3 }, action])
                 .starts_with("there are 1 partitions instead of 3; the configuration differs: a to")
         );
+    }
+
+    #[test]
+    fn rivals_are_named_but_not_all_of_many() {
+        let rivals = |count: usize| (0..count).map(|number| format!("shop/t{number:02}")).collect::<BTreeSet<_>>();
+        for (count, words) in [(1, "too: shop/t00. They"), (12, "shop/t09 and 2 more. They")] {
+            let told = contested("orders", &rivals(count));
+            assert!(told.reason == "Contested" && told.message.contains(words), "{}", told.message);
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub fn look_again(topic: &KafkaTopic, now: Timestamp) -> Duration {
 }
 
 fn why(groups: &BTreeSet<String>, written_within: Option<Duration>) -> Option<Refusal> {
-    let read = (!groups.is_empty()).then(|| format!("it is read by the consumer groups {}", notice::groups(groups)));
+    let read = (!groups.is_empty()).then(|| format!("it is read by the consumer groups {}", notice::some_of(groups)));
     let written = written_within.map(|lasts| format!("it has records of the last {} s", lasts.as_secs()));
     let reasons: Vec<String> = read.into_iter().chain(written).collect();
     (!reasons.is_empty()).then(|| {

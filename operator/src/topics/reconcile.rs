@@ -78,6 +78,7 @@ async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
         let conflict = conflict(&topic, owner);
         return turn_away(context, topic, Knowledge::NotOurs, &conflict).await;
     }
+    tell_of_rivals(context, &topic, &rivals).await;
     let desired = match validate(&topic, &cluster.spec) {
         Ok(desired) => desired,
         Err(refusal) => return turn_away(context, topic, Knowledge::Nothing, &refusal).await,
@@ -108,6 +109,14 @@ async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
         carry_out(context, topic, &desired, found).await
     } else {
         await_approval(context, &topic, &found).await
+    }
+}
+
+/// Tells the owner of a topic which others mean it too, once of each.
+async fn tell_of_rivals(context: &Context, topic: &KafkaTopic, rivals: &[Claim]) {
+    let rivals = rivals.iter().map(ToString::to_string).collect();
+    if context.memory_of_topics.note_rivals(&topic.uid().unwrap_or_default(), &rivals) {
+        context.events.publish::<KafkaTopic>(&topic.metadata, "Reconcile", notice::contested(topic.kafka_name(), &rivals)).await;
     }
 }
 
