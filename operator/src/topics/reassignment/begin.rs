@@ -14,7 +14,7 @@ use penstock_kafka::{ConfigDelta, Error as KafkaError, PerPartition, TopicPartit
 use super::{
     Ground, Outcome, copies::Replication, decide::Assignment, end::unthrottle, is_throttled, rate, rate::Rates, record, throttle, write,
 };
-use crate::{clusters::ClusterConnection, status::Error, topics::finalizer};
+use crate::{clusters::ClusterConnection, context::Context, status::Error, topics::finalizer};
 
 /// Writes down what begins, and sets the throttle. After that the partitions may move. Where the status tells of it already, Kafka refused it
 /// before: then only what differs is written. `config`: what is set on the topic.
@@ -91,11 +91,21 @@ pub async fn keep_up(ground: Ground<'_>, topic: KafkaTopic, config: &mut BTreeMa
         Ok(found) => found,
         Err(error) => return Ok(Outcome { topic, done: Err(error) }),
     };
-    let mut ours = Rates::told(ground.context, &topic).ours;
-    // It may have been set without having been written down.
-    ours.extend(ground.rate);
-    let rate = rate_to_set(ground, &ours, &found);
+    let rates = Rates::told(ground.context, &topic);
+    let rate = rate_to_set(ground, &rates.may_be_ours(ground.rate), &found);
+    let topic = claim(ground.context, topic, rate).await?;
     slow_down(ground, topic, rate, &found, config).await
+}
+
+/// Writes down the first rate that is to be ours before it is set: what is not known as ours would never be taken away.
+async fn claim(context: &Context, topic: KafkaTopic, rate: Option<i64>) -> Result<KafkaTopic, Error> {
+    let Some(claimed) = record(&topic).and_then(|record| claimed(record, rate)) else { return Ok(topic) };
+    write(context, topic, Some(claimed)).await
+}
+
+fn claimed(record: &TopicReassignment, rate: Option<i64>) -> Option<TopicReassignment> {
+    let throttle = record.throttle.clone().filter(|throttle| throttle.bytes_per_second.is_none() && rate.is_some())?;
+    Some(TopicReassignment { throttle: Some(ReassignmentThrottle { bytes_per_second: rate, ..throttle }), ..record.clone() })
 }
 
 /// The rate that is to be ours: none where another tool has set one. `found`: what is set for all brokers.
@@ -178,6 +188,20 @@ mod tests {
 
     fn record(throttle: Option<ReassignmentThrottle>) -> TopicReassignment {
         TopicReassignment { started_at: Time(Timestamp::UNIX_EPOCH), from: 1, to: 2, partitions: 3, remaining: 3, throttle }
+    }
+
+    #[test]
+    fn only_the_first_rate_of_ours_is_written_down_before_it_is_set() {
+        let without = || ReassignmentThrottle { bytes_per_second: None, ..throttle("0:1") };
+        for (name, told, rate, expected) in [
+            ("no throttle", None, Some(2000), None),
+            ("another tool's rate stands there", Some(without()), None, None),
+            ("another tool's rate has gone", Some(without()), Some(2000), Some(2000)),
+            ("a changed rate of ours", Some(throttle("0:1")), Some(2000), None),
+        ] {
+            let claimed = claimed(&record(told), rate);
+            assert_eq!(claimed.and_then(|record| record.throttle?.bytes_per_second), expected, "{name}");
+        }
     }
 
     #[test]

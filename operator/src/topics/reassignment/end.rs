@@ -103,7 +103,5 @@ async fn release_rate(ground: Ground<'_>, topic: &KafkaTopic, throttled: &Reassi
     if !ground.context.throttled.let_go(&uid, rates.others.iter().map(String::as_str)) {
         return Ok(());
     }
-    let mut ours = rates.ours;
-    ours.extend(ground.rate);
-    rate::lift(ground, &ours).await
+    rate::lift(ground, &rates.may_be_ours(ground.rate)).await
 }

@@ -13,6 +13,8 @@ use crate::{clusters::ClusterIds, context::Context};
 pub(super) struct Rates {
     pub(super) ours: BTreeSet<i64>,
     pub(super) others: Vec<String>,
+    /// Whether this one tells of a rate.
+    has_own: bool,
 }
 
 impl Rates {
@@ -20,7 +22,7 @@ impl Rates {
     pub(super) fn told(context: &Context, topic: &KafkaTopic) -> Self {
         let ids = ClusterIds::known(&context.watches.clusters.store(), &context.settings.namespace);
         let own = record(topic).and_then(|record| record.throttle.as_ref()?.bytes_per_second);
-        let mut rates = Self { ours: own.into_iter().collect(), others: Vec::new() };
+        let mut rates = Self { ours: own.into_iter().collect(), others: Vec::new(), has_own: own.is_some() };
         for object in context.watches.topics.select(is_throttled) {
             let Ok(other) = &object.0 else { continue };
             let rate = record(other).and_then(|record| record.throttle.as_ref()?.bytes_per_second);
@@ -31,6 +33,12 @@ impl Rates {
             }
         }
         rates
+    }
+
+    /// The rates that we may have set. One that takes the place of another of ours, which is `next`, is set before it is written down; where
+    /// none of ours stands there, whoever has set that one is another tool.
+    pub(super) fn may_be_ours(&self, next: Option<i64>) -> BTreeSet<i64> {
+        self.ours.iter().copied().chain(next.filter(|_| self.has_own)).collect()
     }
 }
 
@@ -51,4 +59,23 @@ pub(super) async fn lift(ground: Ground<'_>, ours: &BTreeSet<i64>) -> Result<(),
     let lifted = throttle::rates_to_lift(&found(ground).await?, ours);
     let none = BTreeMap::new();
     ground.connection.ask("IncrementalAlterConfigs", ground.connection.admin.change_broker_defaults(&none, &lifted)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_that_is_asked_for_is_ours_only_where_one_of_ours_stood() {
+        for (name, ours, has_own, next, expected) in [
+            ("none", &[][..], false, Some(1000), &[][..]),
+            ("ours", &[1000], true, Some(1000), &[1000]),
+            ("a changed one", &[1000], true, Some(2000), &[1000, 2000]),
+            ("that of another object", &[1000], false, Some(2000), &[1000]),
+            ("not throttled any more", &[1000], true, None, &[1000]),
+        ] {
+            let rates = Rates { ours: ours.iter().copied().collect(), others: Vec::new(), has_own };
+            assert_eq!(rates.may_be_ours(next), expected.iter().copied().collect(), "{name}");
+        }
+    }
 }
