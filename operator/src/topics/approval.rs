@@ -31,8 +31,23 @@ pub fn changes(actions: &[TopicAction]) -> Vec<PlannedChange> {
     actions.iter().flat_map(steps).collect()
 }
 
+/// Another number of partitions.
+#[must_use]
+pub fn partitions(from: i32, to: i32) -> PlannedChange {
+    change("partitions".to_owned(), Some(from.to_string()), Some(to.to_string()))
+}
+
+/// Another number of copies.
+#[must_use]
+pub fn replication_factor(from: i16, to: i16) -> PlannedChange {
+    change("replicationFactor".to_owned(), Some(from.to_string()), Some(to.to_string()))
+}
+
+fn change(what: String, from: Option<String>, to: Option<String>) -> PlannedChange {
+    PlannedChange { what, from, to }
+}
+
 fn steps(action: &TopicAction) -> Vec<PlannedChange> {
-    let change = |what: String, from: Option<String>, to: Option<String>| PlannedChange { what, from, to };
     match action {
         TopicAction::Create(new) => {
             let topic = change(TOPIC.to_owned(), None, Some(new.name.clone()));
@@ -41,11 +56,9 @@ fn steps(action: &TopicAction) -> Vec<PlannedChange> {
             let config = new.config.iter().map(|(key, value)| change(format!("config.{key}"), None, Some(value.clone())));
             [Some(topic), partitions, factor].into_iter().flatten().chain(config).collect()
         }
-        TopicAction::AddPartitions { from, total } => {
-            vec![change("partitions".to_owned(), Some(from.to_string()), Some(total.to_string()))]
-        }
+        TopicAction::AddPartitions { from, total } => vec![partitions(*from, *total)],
         TopicAction::Reassign(Assignment { from, to, .. }) | TopicAction::CancelReassignment { from, to, .. } => {
-            vec![change("replicationFactor".to_owned(), Some(from.to_string()), Some(to.to_string()))]
+            vec![replication_factor(*from, *to)]
         }
         TopicAction::SetConfig { delta, found } => {
             let set = delta.set.iter().map(|(key, value)| (key, Some(value.clone())));

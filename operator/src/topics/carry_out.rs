@@ -39,7 +39,7 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
     let is_adoption = found.observed.as_ref().is_some_and(|observed| before.adopts(observed.id, made.get(&uid)));
     let lost = before.last_topic_id().filter(|_| found.observed.is_none());
     // From the object as it is before anything is written down.
-    let drifted = drift::among(&topic, approval::changes(&found.plan.differences()));
+    let drifted = drift::among(&topic, found.plan.differences());
     let mut topic = remember(context, topic, desired, &found.plan).await?;
     let (history, none) = (history(&topic), BTreeMap::new());
     for action in &found.plan.actions {
@@ -145,7 +145,7 @@ async fn conclude(
     let step = found.copies.as_ref().map(|copies| &copies.step);
     // What began as drift was set back by now.
     let is_back = found.has_ended && step.is_none_or(|step| *step == Step::Rest);
-    let drifted = if drifted.is_empty() && is_back { drift::still_open(topic) } else { drifted };
+    let drifted = if is_back { drift::with_open(topic, drifted) } else { drifted };
     let knowledge = match &found.observed {
         Some(_) if found.plan.is_of_another_topic() => match &history.recreation {
             // It is known now: somebody else was faster.
@@ -166,10 +166,13 @@ async fn conclude(
             let status = status::status(topic, knowledge, &refusal.not_ready(), &now());
             tell_of_moves(context, topic, status, *remaining, drifted, &refusal.not_ready()).await?;
         }
-        (Some(refusal), step) if found.plan.is_of_another_topic() || (matches!(step, Some(Step::Refuse(_))) && drifted.is_empty()) => {
+        (Some(refusal), _) if found.plan.is_of_another_topic() => {
             refuse(context, topic, knowledge, refusal, found.next(context)).await?;
         }
-        (Some(refusal), _) => tell_refusal(context, topic, knowledge, refusal, (drifted, Fate::Reverted)).await?,
+        (Some(refusal), _) => {
+            let outcome = drift::outcome(drifted, &found.plan.differences());
+            tell_refusal(context, topic, knowledge, refusal, outcome).await?;
+        }
         (None, _) => {
             let status = status::status(topic, knowledge, &as_declared(), &now());
             tell_of_drift(context, topic, status, drifted, Fate::Reverted, &as_declared()).await?;

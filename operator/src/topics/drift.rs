@@ -53,9 +53,32 @@ fn is_told_as_declared(topic: &KafkaTopic) -> bool {
         && status.managed_config.iter().all(|key| spec.config.contains_key(key) || !is_set(key))
 }
 
-/// What the status tells of drift that is being set back.
+/// What became of drift once all was done that can be: what of it still differs stays; else all of it was set back.
 #[must_use]
-pub fn still_open(topic: &KafkaTopic) -> Vec<PlannedChange> {
+pub fn outcome(drifted: Vec<PlannedChange>, differences: &[PlannedChange]) -> (Vec<PlannedChange>, Fate) {
+    let (left, reverted): (Vec<_>, Vec<_>) =
+        drifted.into_iter().partition(|change| differences.iter().any(|difference| difference.what == change.what));
+    if left.is_empty() { (reverted, Fate::Reverted) } else { (left, Fate::Open) }
+}
+
+/// The drift with what the status tells of it besides.
+#[must_use]
+pub fn with_open(topic: &KafkaTopic, mut drifted: Vec<PlannedChange>) -> Vec<PlannedChange> {
+    let mut told = still_open(topic);
+    told.retain(|told| !drifted.iter().any(|change| change.what == told.what));
+    drifted.append(&mut told);
+    drifted
+}
+
+/// Whether the status tells of all this drift already.
+#[must_use]
+pub fn is_told(topic: &KafkaTopic, drifted: &[PlannedChange]) -> bool {
+    let told = still_open(topic);
+    drifted.iter().all(|change| told.contains(change))
+}
+
+/// What the status tells of drift that is being set back, or stays.
+fn still_open(topic: &KafkaTopic) -> Vec<PlannedChange> {
     let drift = topic.status.as_ref().and_then(|status| status.drift.as_ref()).filter(|_| open(topic).is_some());
     drift.map(|drift| drift.changes.clone()).unwrap_or_default()
 }
@@ -180,6 +203,42 @@ mod tests {
         ] {
             let status: KafkaTopicStatus = serde_json::from_value(status).unwrap();
             assert_eq!(among(&topic(ready, observed, Some(&status)), planned(planned_now)).len(), count, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_told_stays_beside_what_is_found() {
+        let (declared, copies) = (topic("True", 2, None), ("replicationFactor", Some("1"), "2"));
+        let told_before = of(&declared, planned(&[copies]), Fate::Open, &at(1));
+        let status = told(KafkaTopicStatus::default(), &declared, told_before, Fate::Open, &at(1));
+        let open = topic("False", 2, Some(&status));
+        let config = ("config.a", Some("2"), "1");
+        let other = ("replicationFactor", Some("3"), "2");
+        for (name, found, is_told_of, all) in [
+            ("nothing", &[][..], true, &[copies][..]),
+            ("the same", &[copies], true, &[copies]),
+            ("more", &[config], false, &[config, copies]),
+            ("otherwise by now", &[other], false, &[other]),
+        ] {
+            assert_eq!(is_told(&open, &planned(found)), is_told_of, "{name}");
+            assert_eq!(with_open(&open, planned(found)), planned(all), "{name}");
+        }
+        assert_eq!(with_open(&declared, planned(&[config])), planned(&[config]), "nothing is told");
+    }
+
+    #[test]
+    fn drift_that_cannot_be_set_back_stays() {
+        let partitions = ("partitions", Some("6"), "3");
+        let config = ("config.a", Some("2"), "1");
+        for (name, drifted, differences, told, fate) in [
+            ("nothing", &[][..], &[][..], &[][..], Fate::Reverted),
+            ("set back", &[config], &[], &[config], Fate::Reverted),
+            ("cannot be", &[partitions], &[partitions], &[partitions], Fate::Open),
+            ("one can be, one cannot", &[partitions, config], &[partitions], &[partitions], Fate::Open),
+            ("changed once more", &[partitions], &[("partitions", Some("7"), "3")], &[partitions], Fate::Open),
+            ("what was declared and refused is no drift", &[config], &[partitions], &[config], Fate::Reverted),
+        ] {
+            assert_eq!(outcome(planned(drifted), &planned(differences)), (planned(told), fate), "{name}");
         }
     }
 

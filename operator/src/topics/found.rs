@@ -61,7 +61,8 @@ impl Found {
         };
         self.copies = reassignment::look(&self.connection, topic, desired, rate(&self.cluster), observed).await?;
         if let Some(copies) = &self.copies {
-            self.plan = std::mem::take(&mut self.plan).with(&copies.step);
+            let differs = |declared| Some(approval::replication_factor(copies.replication.other_than(declared)?, declared));
+            self.plan = std::mem::take(&mut self.plan).with(&copies.step, desired.replication_factor.and_then(differs));
         }
         Ok(())
     }

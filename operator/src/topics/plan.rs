@@ -5,10 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use penstock_crds::{condition::Reason, topic::TopicRecreation};
+use penstock_crds::{
+    condition::Reason,
+    topic::{PlannedChange, TopicRecreation},
+};
 use penstock_kafka::{ConfigDelta, NewTopic, TopicId};
 
 use super::{
+    approval,
     observe::ObservedTopic,
     reassignment::{Assignment, Step},
     validate::ValidatedTopic,
@@ -123,6 +127,8 @@ impl Recreation {
 pub struct Plan {
     /// What to do, in this order.
     pub actions: Vec<TopicAction>,
+    /// What differs and cannot be changed; the refusal says why.
+    pub blocked: Vec<PlannedChange>,
     /// Why the topic will not be as declared even then.
     pub refusal: Option<Refusal>,
 }
@@ -140,22 +146,28 @@ impl Plan {
         self.actions.iter().any(|action| matches!(action, TopicAction::Create(_)))
     }
 
-    /// What is to be done because the topic differs, and not to take back what we began ourselves.
+    /// In what the topic differs, whether that can be changed or not. What we began ourselves and take back is no difference.
     #[must_use]
-    pub fn differences(&self) -> Vec<TopicAction> {
-        self.actions.iter().filter(|action| !matches!(action, TopicAction::CancelReassignment { .. })).cloned().collect()
+    pub fn differences(&self) -> Vec<PlannedChange> {
+        let is_difference = |action: &&TopicAction| !matches!(action, TopicAction::CancelReassignment { .. });
+        let to_do: Vec<_> = self.actions.iter().filter(is_difference).cloned().collect();
+        approval::changes(&to_do).into_iter().chain(self.blocked.iter().cloned()).collect()
     }
 
-    /// The plan with what is to be done about the number of copies, too.
+    /// The plan with what is to be done about the number of copies, too. `difference`: how it differs now, if it does.
     #[must_use]
-    pub fn with(mut self, step: &Step) -> Self {
+    pub fn with(mut self, step: &Step, difference: Option<PlannedChange>) -> Self {
         match step {
             Step::Rest => {}
             Step::Begin(assignment) => self.actions.push(TopicAction::Reassign(assignment.clone())),
             Step::Cancel { partitions, from, to } => {
                 self.actions.push(TopicAction::CancelReassignment { partitions: partitions.clone(), from: *from, to: *to });
             }
-            Step::Wait { refusal, .. } | Step::Refuse(refusal) => self.refusal = self.refusal.or_else(|| Some(refusal.clone())),
+            Step::Wait { refusal, .. } => self.refusal = self.refusal.or_else(|| Some(refusal.clone())),
+            Step::Refuse(refusal) => {
+                self.blocked.extend(difference);
+                self.refusal = self.refusal.or_else(|| Some(refusal.clone()));
+            }
         }
         self
     }
@@ -165,14 +177,14 @@ impl Plan {
 #[must_use]
 pub fn plan(desired: &ValidatedTopic, history: &History, observed: Option<&ObservedTopic>) -> Plan {
     let Some(observed) = observed else {
-        return Plan { actions: vec![TopicAction::Create(new_topic(desired))], refusal: None };
+        return Plan { actions: vec![TopicAction::Create(new_topic(desired))], ..Plan::default() };
     };
     if let Some(owned) = foreign_to(history, observed) {
-        return Plan { actions: Vec::new(), refusal: Some(recreated(desired, owned, observed.id)) };
+        return Plan { refusal: Some(recreated(desired, owned, observed.id)), ..Plan::default() };
     }
-    let (growth, refusal) = partitions(desired, observed);
-    let actions = growth.into_iter().chain(config(desired, history, observed)).collect();
-    Plan { actions, refusal }
+    let mut plan = partitions(desired, observed);
+    plan.actions.extend(config(desired, history, observed));
+    plan
 }
 
 /// The topic that is ours, where the one that was seen is another.
@@ -204,19 +216,23 @@ fn recreated(desired: &ValidatedTopic, owned: TopicId, found: TopicId) -> Refusa
     Refusal::new(Reason::TopicRecreated, message)
 }
 
-fn partitions(desired: &ValidatedTopic, observed: &ObservedTopic) -> (Option<TopicAction>, Option<Refusal>) {
+fn partitions(desired: &ValidatedTopic, observed: &ObservedTopic) -> Plan {
     let from = observed.partitions;
-    match desired.partitions {
-        Some(total) if total > from && (observed.is_compacted || desired.is_compacted()) && !desired.allow_key_moves => {
-            (None, Some(key_moves(from, total)))
-        }
-        Some(total) if total > from => (Some(TopicAction::AddPartitions { from, total }), None),
-        Some(total) if total < from => {
-            let message = format!("the topic has {from} partitions, and Kafka cannot take any away: set spec.partitions to {from}");
-            (None, Some(Refusal::new(Reason::PartitionDecreaseRefused, message)))
-        }
-        _ => (None, None),
-    }
+    let Some(total) = desired.partitions.filter(|total| *total != from) else { return Plan::default() };
+    let keys_must_stay = (observed.is_compacted || desired.is_compacted()) && !desired.allow_key_moves;
+    let refusal = if total < from {
+        too_many(from)
+    } else if keys_must_stay {
+        key_moves(from, total)
+    } else {
+        return Plan { actions: vec![TopicAction::AddPartitions { from, total }], ..Plan::default() };
+    };
+    Plan { blocked: vec![approval::partitions(from, total)], refusal: Some(refusal), ..Plan::default() }
+}
+
+fn too_many(from: i32) -> Refusal {
+    let message = format!("the topic has {from} partitions, and Kafka cannot take any away: set spec.partitions to {from}");
+    Refusal::new(Reason::PartitionDecreaseRefused, message)
 }
 
 fn key_moves(from: i32, total: i32) -> Refusal {

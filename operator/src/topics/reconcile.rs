@@ -155,7 +155,7 @@ async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result
     if let (Some(begun), Some(copies)) = (&mut status.reassignment, &found.copies) {
         begun.remaining = i32::try_from(copies.left()).unwrap_or(i32::MAX);
     }
-    let drifted = drift::among(topic, approval::changes(&found.plan.differences()));
+    let drifted = drift::among(topic, found.plan.differences());
     match found.remaining() {
         Some(remaining) => tell_of_moves(context, topic, status, remaining, drifted, &statement).await?,
         None => tell_of_drift(context, topic, status, drifted, Fate::Open, &statement).await?,
@@ -170,7 +170,7 @@ async fn await_approval(context: &Context, topic: &KafkaTopic, found: &Found) ->
     let statement = approval::awaited(topic, &changes).still_not_ready(before);
     let status = status::status(topic, observed_only(topic, found), &statement, &now());
     let status = KafkaTopicStatus { plan: changes, ..status };
-    let drifted = drift::among(topic, approval::changes(&found.plan.differences()));
+    let drifted = drift::among(topic, found.plan.differences());
     match found.remaining() {
         Some(remaining) => tell_of_moves(context, topic, status, remaining, drifted, &statement).await?,
         None => tell_of_drift(context, topic, status, drifted, Fate::Open, &statement).await?,

@@ -102,7 +102,7 @@ pub(super) async fn tell_of_moves(
     if let Some(reassignment) = &mut status.reassignment {
         reassignment.remaining = i32::try_from(remaining).unwrap_or(i32::MAX);
     }
-    if drifted.is_empty() {
+    if drift::is_told(topic, &drifted) {
         return tell(context, topic, &status, statement).await;
     }
     tell_of_drift(context, topic, status, drifted, Fate::Open, statement).await

@@ -101,6 +101,8 @@ fn what_is_done_and_what_is_refused() {
     for (name, desired, history, observed, actions, refused) in rows {
         let plan = plan(&desired, &history, Some(&observed));
         assert_eq!(plan.actions, actions, "{name}");
+        let blocked = (refused == Some(Reason::PartitionDecreaseRefused)).then(|| approval::partitions(6, 3));
+        assert_eq!(plan.differences(), approval::changes(&actions).into_iter().chain(blocked).collect::<Vec<_>>(), "{name}");
         assert_eq!(plan.refusal.map(|r| r.reason), refused, "{name}");
     }
 }
@@ -118,12 +120,14 @@ fn copies_are_changed_after_all_else_and_beside_a_refusal() {
         (Step::Refuse(waits()), None, Some(Reason::Reassigning)),
     ];
     for (step, action, reason) in rows {
-        let grown = plan(&desired(Some(6), None, &[]), &history(None, &[]), Some(&observed(3, &[1], &[]))).with(&step);
+        let differs = || Some(approval::replication_factor(1, 2));
+        let grown = plan(&desired(Some(6), None, &[]), &history(None, &[]), Some(&observed(3, &[1], &[]))).with(&step, differs());
         assert_eq!((grown.actions.len(), grown.actions.get(1)), (1 + usize::from(action.is_some()), action.as_ref()), "{step:?}");
-        let differs = 1 + usize::from(matches!(step, Step::Begin(_)));
-        assert_eq!(grown.differences().len(), differs, "{step:?}");
+        let told = matches!(step, Step::Begin(_) | Step::Refuse(_)).then(|| approval::replication_factor(1, 2));
+        let all = [approval::partitions(3, 6)].into_iter().chain(told);
+        assert_eq!(grown.differences(), all.collect::<Vec<_>>(), "{step:?}");
         assert_eq!(grown.refusal.map(|refusal| refusal.reason), reason, "{step:?}");
-        let refused = plan(&desired(Some(3), None, &[]), &history(None, &[]), Some(&observed(6, &[1], &[]))).with(&step);
+        let refused = plan(&desired(Some(3), None, &[]), &history(None, &[]), Some(&observed(6, &[1], &[]))).with(&step, None);
         assert_eq!(
             (refused.actions.first(), refused.refusal.unwrap().reason),
             (action.as_ref(), Reason::PartitionDecreaseRefused),
@@ -152,6 +156,8 @@ fn a_compacted_topic_grows_only_where_keys_may_move() {
         let observed = ObservedTopic { is_compacted, ..observed(from, &[1], &[]) };
         let plan = plan(&desired, &history(None, &[]), Some(&observed));
         assert_eq!(plan.actions.iter().any(|action| matches!(action, TopicAction::AddPartitions { .. })), grows, "{row}");
+        let differs = (from < total).then(|| approval::partitions(from, total));
+        assert_eq!(plan.differences().into_iter().find(|change| change.what == "partitions"), differs, "{row}");
         let refused = plan.refusal.map(|refusal| refusal.reason);
         assert_eq!(refused, (from < total && !grows).then_some(Reason::KeyMovesRefused), "{row}");
     }
@@ -243,7 +249,7 @@ fn what_was_made_is_ours_before_that_is_written_down() {
 fn a_missing_topic_is_created_with_everything_declared() {
     let new = NewTopic::new("orders").with_partitions(6).with_replication_factor(2).with_config("a", "1");
     let plan = plan(&desired(None, Some(2), &[("a", "1")]), &history(Some(ID), &[]), None);
-    assert_eq!(plan, Plan { actions: vec![TopicAction::Create(new)], refusal: None });
+    assert_eq!(plan, Plan { actions: vec![TopicAction::Create(new)], ..Plan::default() });
 }
 
 #[test]

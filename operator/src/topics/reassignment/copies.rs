@@ -52,6 +52,12 @@ impl Replication {
         self.partitions.iter().map(|copies| factor(&copies.held)).collect()
     }
 
+    /// The smallest number that differs from this one, if one does.
+    #[must_use]
+    pub fn other_than(&self, declared: i16) -> Option<i16> {
+        self.factors().into_iter().find(|factor| *factor != declared)
+    }
+
     /// Those that they have once nothing is under way.
     #[must_use]
     pub fn factors_to_come(&self) -> BTreeSet<i16> {

@@ -81,7 +81,7 @@ fn is_of(record: &TopicReassignment, copies: &Copies, ongoing: &OngoingReassignm
 
 fn begin(to: i16, seen: &Replication) -> Step {
     match place(seen, usize::try_from(to).unwrap_or_default()) {
-        Ok(targets) => Step::Begin(Assignment { from: seen.factors().into_iter().find(|factor| *factor != to).unwrap_or(to), to, targets }),
+        Ok(targets) => Step::Begin(Assignment { from: seen.other_than(to).unwrap_or(to), to, targets }),
         Err(Shortage { partition, most }) => {
             let message = format!(
                 "each partition shall have {to} copies, and partition {partition} can have {most}, since {} brokers are up ({}): start the \
