@@ -92,7 +92,7 @@ pub struct KafkaTopicSpec {
     /// Observe and report, but write nothing to Kafka.
     #[serde(default)]
     pub suspend: bool,
-    /// What is done about configuration keys that other tools change: the policy of each pattern, in which `*` stands for any run of characters. The policy of the first pattern in alphabetical order that fits counts; a key that none fits is enforced.
+    /// What is done about configuration keys that other tools change: the policy of each pattern, in which `*` stands for any run of characters. The most specific pattern that fits counts: the key itself, else the one with the most characters beside `*`, and of several with as many the first in alphabetical order; a key that none fits is enforced.
     #[schemars(schema_with = "crate::schema::config_policy")]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config_policy: BTreeMap<String, ConfigPolicy>,

@@ -2,7 +2,7 @@
 //!
 //! The apiserver has checked most of it already; objects from before a rule existed are checked here.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use penstock_crds::{
     KafkaClusterSpec, KafkaTopic,
@@ -41,7 +41,8 @@ impl ValidatedTopic {
     /// Whether a key is kept as it is declared.
     #[must_use]
     pub fn enforces(&self, key: &str) -> bool {
-        let policy = self.config_policy.iter().find(|(pattern, _)| matches(pattern, key)).map(|(_, policy)| *policy);
+        let fitting = self.config_policy.iter().filter(|(pattern, _)| matches(pattern, key));
+        let policy = fitting.min_by_key(|(pattern, _)| Reverse(specificity(pattern))).map(|(_, policy)| *policy);
         policy.unwrap_or_default() == ConfigPolicy::Enforce && !REPLICAS.contains(&key)
     }
 
@@ -50,6 +51,11 @@ impl ValidatedTopic {
     pub fn is_compacted(&self) -> bool {
         self.enforces(CLEANUP_POLICY) && self.config.get(CLEANUP_POLICY).is_some_and(|policy| compacts(policy))
     }
+}
+
+/// How much a pattern says of the keys that fit: whether it is one key, and how many of its characters stand for themselves.
+fn specificity(pattern: &str) -> (bool, usize) {
+    (!pattern.contains('*'), pattern.chars().filter(|character| *character != '*').count())
 }
 
 /// Checks a `KafkaTopic`.
@@ -103,6 +109,29 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn the_most_specific_pattern_counts() {
+        let (enforce, ignore) = (ConfigPolicy::Enforce, ConfigPolicy::Ignore);
+        for (policies, key, enforced) in [
+            (&[][..], "retention.ms", true),
+            (&[("confluent.*", ignore)], "retention.ms", true),
+            (&[("*", enforce), ("retention.*", ignore)], "retention.ms", false),
+            (&[("*", ignore), ("retention.*", enforce)], "retention.ms", true),
+            (&[("retention.*", ignore), ("retention.ms", enforce)], "retention.ms", true),
+            (&[("retention.*", enforce), ("retention.ms*", ignore)], "retention.ms", false),
+            // The key itself comes before a pattern with as many characters.
+            (&[("retention.ms", enforce), ("retention.ms*", ignore)], "retention.ms", true),
+            (&[("*.bytes", ignore), ("segment*", enforce)], "segment.bytes", true),
+            // Of two that say as much the first in alphabetical order.
+            (&[("*tes", ignore), ("seg*", enforce)], "segment.bytes", false),
+        ] {
+            let topic = json!({"configPolicy": policies.iter().copied().collect::<BTreeMap<_, _>>()});
+            let topic = KafkaTopic::new("orders", serde_json::from_value(topic).unwrap());
+            let cluster = serde_json::from_value(json!({"bootstrapServers": ["kafka:9092"]})).unwrap();
+            assert_eq!(validate(&topic, &cluster).unwrap().enforces(key), enforced, "{policies:?}");
+        }
+    }
 
     #[test]
     fn declared_defaulted_and_limited() {

@@ -172,8 +172,8 @@ fn keys_of_others_are_left_to_them() {
         ("ignored", policy(&[("a.*", ConfigPolicy::Ignore)]), &[("a.b", "1")], &[], &[("a.b", "2")], None),
         ("ignored and removed", policy(&[("a.*", ConfigPolicy::Ignore)]), &[], &["a.b"], &[("a.b", "2")], None),
         (
-            "the first that fits",
-            policy(&[("a.*", ConfigPolicy::Enforce), ("a.b", ConfigPolicy::Ignore)]),
+            "the most specific that fits",
+            policy(&[("a.*", ConfigPolicy::Ignore), ("a.b", ConfigPolicy::Enforce)]),
             &[("a.b", "1")],
             &[],
             &[("a.b", "2")],
