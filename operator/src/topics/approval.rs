@@ -68,12 +68,15 @@ fn steps(action: &TopicAction) -> Vec<PlannedChange> {
     }
 }
 
-/// What the status says while they wait.
+/// What the status says while they wait, with why the topic will not be as declared even then. How far partitions have moved is told elsewhere.
 #[must_use]
-pub fn awaited(topic: &KafkaTopic, changes: &[PlannedChange]) -> Refusal {
+pub fn awaited(topic: &KafkaTopic, changes: &[PlannedChange], refusal: Option<&Refusal>) -> Refusal {
     let generation = topic.metadata.generation.unwrap_or_default();
     let (count, approve) = (changes.len(), name::ANNOTATION_APPROVE);
-    let message = format!("{count} changes stand in status.plan; to make them, set the annotation {approve}: \"{generation}\"");
+    let mut message = format!("{count} changes stand in status.plan; to make them, set the annotation {approve}: \"{generation}\"");
+    if let Some(refusal) = refusal.filter(|refusal| refusal.reason != Reason::Reassigning) {
+        message.push_str(&format!(". Beside them: {refusal}"));
+    }
     Refusal::new(Reason::AwaitingApproval, message)
 }
 
@@ -102,6 +105,26 @@ mod tests {
             }))
             .unwrap();
             assert_eq!(is_given(&topic), given, "{approval} {annotation:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_beside_what_waits() {
+        let topic: KafkaTopic = serde_json::from_value(json!({
+            "apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": "orders", "generation": 4}, "spec": {},
+        }))
+        .unwrap();
+        for (refusal, end) in [
+            (None, "approve: \"4\""),
+            (
+                Some(Refusal::new(Reason::PartitionDecreaseRefused, "set spec.partitions to 6")),
+                "\"4\". Beside them: set spec.partitions to 6",
+            ),
+            (Some(Refusal::new(Reason::Reassigning, "2 of 3 partitions are left")), "approve: \"4\""),
+        ] {
+            let awaited = awaited(&topic, &[partitions(3, 6)], refusal.as_ref());
+            assert!(awaited.reason == Reason::AwaitingApproval && awaited.message.starts_with("1 changes"), "{}", awaited.message);
+            assert!(awaited.message.ends_with(end), "{}", awaited.message);
         }
     }
 

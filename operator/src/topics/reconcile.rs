@@ -167,7 +167,7 @@ async fn compare(context: &Context, topic: &KafkaTopic, found: &Found) -> Result
 async fn await_approval(context: &Context, topic: &KafkaTopic, found: &Found) -> Result<Next, Error> {
     let changes = approval::changes(&found.plan.actions);
     let before = topic.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-    let statement = approval::awaited(topic, &changes).still_not_ready(before);
+    let statement = approval::awaited(topic, &changes, found.plan.refusal.as_ref()).still_not_ready(before);
     let status = status::status(topic, observed_only(topic, found), &statement, &now());
     let status = KafkaTopicStatus { plan: changes, ..status };
     let drifted = drift::among(topic, found.plan.differences());
