@@ -12,7 +12,7 @@ use crate::{
     metrics::Metrics,
     settings::Settings,
     superseded::Superseded,
-    topics::{HealthBook, Memory, Throttled},
+    topics::{HealthBook, Memory},
     watch::{Lookup, Watch, Watched},
 };
 
@@ -38,8 +38,6 @@ pub struct Context {
     pub watches: Watches,
     /// Versions of objects that were replaced, though caches may still show them.
     pub superseded: Superseded,
-    /// Which topics need the throttle of their Kafka cluster.
-    pub throttled: Throttled,
 }
 
 /// The watches that all controllers share, each over all namespaces.

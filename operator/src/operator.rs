@@ -75,6 +75,5 @@ fn context(client: Client, settings: Settings) -> Arc<Context> {
         health,
         watches,
         superseded: Superseded::default(),
-        throttled: topics::Throttled::default(),
     })
 }

@@ -8,6 +8,8 @@ use std::{
 use penstock_kafka::TopicId;
 use tokio::time::Instant;
 
+use super::reassignment::Throttled;
+
 /// What is known of objects.
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -15,6 +17,8 @@ pub struct Memory {
     pub failing: ByUid<Instant>,
     /// The topic that was made for the object, until its status tells so.
     pub made: ByUid<TopicId>,
+    /// Which objects have let go of the throttle of their Kafka cluster.
+    pub throttled: Throttled,
     /// The younger objects for the topic of this one that it was told of.
     rivals: ByUid<BTreeSet<String>>,
 }
@@ -24,6 +28,7 @@ impl Memory {
     pub fn forget(&self, uid: &str) {
         self.failing.forget(uid);
         self.made.forget(uid);
+        self.throttled.forget(uid);
         self.rivals.forget(uid);
     }
 

@@ -39,7 +39,6 @@ pub use memory::Memory;
 pub use ownership::kafka_name;
 use tokio_util::sync::CancellationToken;
 
-pub use self::reassignment::Throttled;
 use crate::{
     context::Context,
     controller::{self, ControllerEnded},

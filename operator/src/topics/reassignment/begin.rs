@@ -37,7 +37,7 @@ pub async fn begin(
         Ok(found) => found,
         Err(error) => return Ok(Outcome { topic, done: Err(error) }),
     };
-    let rate = rate_to_set(ground, &Rates::told(ground.context, &topic).ours, &found);
+    let rate = rate_to_set(ground, &Rates::told(ground.context, &topic).may_be_ours(None), &found);
     // Until another rate of ours gives way, it is the one that stands there.
     let stands = found.values().find_map(|rate| rate.parse().ok()).filter(|_| rate.is_some());
     let throttled = ReassignmentThrottle { bytes_per_second: stands.or(rate), ..wanted };
@@ -142,7 +142,7 @@ async fn set(
     config: &BTreeMap<String, String>,
 ) -> Result<(), KafkaError> {
     if let Some(rate) = rate {
-        ground.context.throttled.take(&topic.uid().unwrap_or_default());
+        ground.context.memory_of_topics.throttled.take(&topic.uid().unwrap_or_default());
         if !throttle::RATES.iter().all(|key| found.get(*key) == Some(&rate.to_string())) {
             rate::set(ground, rate).await?;
         }

@@ -98,10 +98,9 @@ async fn release_rate(ground: Ground<'_>, topic: &KafkaTopic, throttled: &Reassi
     if throttled.bytes_per_second.is_none() {
         return Ok(());
     }
-    let rates = Rates::told(ground.context, topic);
-    let uid = topic.uid().unwrap_or_default();
-    if !ground.context.throttled.let_go(&uid, rates.others.iter().map(String::as_str)) {
+    let (context, uid) = (ground.context, topic.uid().unwrap_or_default());
+    if !context.memory_of_topics.throttled.let_go(&uid, || rate::other_holders(context, topic)) {
         return Ok(());
     }
-    rate::lift(ground, &rates.may_be_ours(ground.rate)).await
+    rate::lift(ground, &Rates::told(context, topic).may_be_ours(ground.rate)).await
 }

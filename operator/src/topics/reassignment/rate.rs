@@ -9,10 +9,9 @@ use penstock_kafka::Error;
 use super::{Ground, is_throttled, record, throttle};
 use crate::{clusters::ClusterIds, context::Context};
 
-/// The rates that objects tell to have set on the Kafka cluster of this one, with the uids of the others.
+/// The rates that objects tell to have set on the Kafka cluster of this one.
 pub(super) struct Rates {
-    pub(super) ours: BTreeSet<i64>,
-    pub(super) others: Vec<String>,
+    ours: BTreeSet<i64>,
     /// Whether this one tells of a rate.
     has_own: bool,
 }
@@ -20,19 +19,9 @@ pub(super) struct Rates {
 impl Rates {
     /// What the statuses tell.
     pub(super) fn told(context: &Context, topic: &KafkaTopic) -> Self {
-        let ids = ClusterIds::known(&context.watches.clusters.store(), &context.settings.namespace);
-        let own = record(topic).and_then(|record| record.throttle.as_ref()?.bytes_per_second);
-        let mut rates = Self { ours: own.into_iter().collect(), others: Vec::new(), has_own: own.is_some() };
-        for object in context.watches.topics.select(is_throttled) {
-            let Ok(other) = &object.0 else { continue };
-            let rate = record(other).and_then(|record| record.throttle.as_ref()?.bytes_per_second);
-            let is_other = other.uid() != topic.uid() && ids.are_same(other.cluster_name(), topic.cluster_name());
-            if let (true, Some(rate)) = (is_other, rate) {
-                rates.ours.insert(rate);
-                rates.others.push(other.uid().unwrap_or_default());
-            }
-        }
-        rates
+        let own = told(topic);
+        let others = others(context, topic).into_iter().map(|(_, rate)| rate);
+        Self { ours: others.chain(own).collect(), has_own: own.is_some() }
     }
 
     /// The rates that we may have set. One that takes the place of another of ours, which is `next`, is set before it is written down; where
@@ -40,6 +29,23 @@ impl Rates {
     pub(super) fn may_be_ours(&self, next: Option<i64>) -> BTreeSet<i64> {
         self.ours.iter().copied().chain(next.filter(|_| self.has_own)).collect()
     }
+}
+
+/// The uids of the others that tell to have set one there.
+pub(super) fn other_holders(context: &Context, topic: &KafkaTopic) -> Vec<String> {
+    others(context, topic).into_iter().map(|(uid, _)| uid).collect()
+}
+
+fn others(context: &Context, topic: &KafkaTopic) -> Vec<(String, i64)> {
+    let ids = ClusterIds::known(&context.watches.clusters.store(), &context.settings.namespace);
+    let is_other = |other: &KafkaTopic| other.uid() != topic.uid() && ids.are_same(other.cluster_name(), topic.cluster_name());
+    let objects = context.watches.topics.select(is_throttled);
+    let readable = objects.iter().filter_map(|object| object.0.as_ref().ok());
+    readable.filter(|other| is_other(other)).filter_map(|other| Some((other.uid()?, told(other)?))).collect()
+}
+
+fn told(topic: &KafkaTopic) -> Option<i64> {
+    record(topic)?.throttle.as_ref()?.bytes_per_second
 }
 
 /// What is set for all brokers now.
@@ -74,7 +80,7 @@ mod tests {
             ("that of another object", &[1000], false, Some(2000), &[1000]),
             ("not throttled any more", &[1000], true, None, &[1000]),
         ] {
-            let rates = Rates { ours: ours.iter().copied().collect(), others: Vec::new(), has_own };
+            let rates = Rates { ours: ours.iter().copied().collect(), has_own };
             assert_eq!(rates.may_be_ours(next), expected.iter().copied().collect(), "{name}");
         }
     }

@@ -18,11 +18,17 @@ impl Throttled {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
-    /// An object lets go of it. Whether none of the others, which hold it as far as their statuses tell, does so still.
-    pub fn let_go<'a>(&self, uid: &str, mut others: impl Iterator<Item = &'a str>) -> bool {
+    /// An object lets go of it. Whether none of the others, which hold it as far as their statuses tell, does so still. These are looked up
+    /// while none is forgotten: one that was looked up before would be taken for one that holds it.
+    pub fn let_go(&self, uid: &str, others: impl FnOnce() -> Vec<String>) -> bool {
         let mut gone = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         gone.insert(uid.to_owned());
-        others.all(|other| gone.contains(other))
+        others().iter().all(|other| gone.contains(other))
+    }
+
+    /// The object is not there any more, and no status tells of it.
+    pub fn forget(&self, uid: &str) {
+        self.take(uid);
     }
 }
 
@@ -36,12 +42,15 @@ mod tests {
         for uid in ["a", "b", "c"] {
             holders.take(uid);
         }
+        let let_go = |uid, others: &[&str]| holders.let_go(uid, || others.iter().map(|other| (*other).to_owned()).collect());
         // As far as the cache knows, all of them hold it.
-        assert!(!holders.let_go("a", ["b", "c"].into_iter()));
-        assert!(!holders.let_go("b", ["a", "c"].into_iter()));
+        assert!(!let_go("a", &["b", "c"]));
+        assert!(!let_go("b", &["a", "c"]));
         holders.take("a");
-        assert!(!holders.let_go("c", ["a", "b"].into_iter()), "a has begun anew");
-        assert!(holders.let_go("a", ["b", "c"].into_iter()));
-        assert!(holders.let_go("d", std::iter::empty()));
+        assert!(!let_go("c", &["a", "b"]), "a has begun anew");
+        assert!(let_go("a", &["b", "c"]));
+        assert!(let_go("d", &[]));
+        ["a", "b", "c", "d"].iter().for_each(|uid| holders.forget(uid));
+        assert!(holders.0.lock().unwrap().is_empty());
     }
 }
