@@ -13,7 +13,7 @@ use std::{
 use penstock_kafka::{ClientState, ConnectionSettings, Error, Health, TopicAdmin};
 use tokio::sync::broadcast;
 
-use super::requests::TopicRequests;
+use super::{racks::Racks, requests::TopicRequests};
 use crate::metrics::KafkaRequests;
 
 /// The name that brokers log and count the operator under.
@@ -28,6 +28,8 @@ pub struct ClusterConnection {
     pub admin: TopicAdmin,
     /// What many reconciles ask about topics, sent together.
     pub topics: TopicRequests,
+    /// The racks of its brokers, of those too that are down.
+    pub racks: Racks,
     requests: KafkaRequests,
 }
 
@@ -105,7 +107,7 @@ impl ClusterConnections {
         let settings = ConnectionSettings::new(bootstrap_servers)?.with_client_id(CLIENT_ID)?;
         let admin = TopicAdmin::new(&settings)?.with_timeout(self.timeout);
         let topics = TopicRequests::start(&admin, &self.requests);
-        let connection = ClusterConnection { admin, topics, requests: self.requests.clone() };
+        let connection = ClusterConnection { admin, topics, racks: Racks::default(), requests: self.requests.clone() };
         connections.insert(cluster.to_owned(), connection.clone());
         self.follow(cluster.to_owned(), &connection);
         Ok(connection)

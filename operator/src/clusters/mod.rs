@@ -5,6 +5,7 @@
 mod connection;
 mod identity;
 mod observe;
+mod racks;
 mod requests;
 mod resolve;
 mod status;
@@ -83,6 +84,9 @@ fn unanswered(cluster: &ValidatedCluster<'_>, error: &KafkaError) -> Refusal {
 async fn ask(context: &Context, cluster: &ValidatedCluster<'_>) -> Result<ClusterDescription, KafkaError> {
     let connection = context.connections.to(cluster.name, cluster.bootstrap_servers)?;
     let seen = observe(&connection).await;
+    if let Ok(seen) = &seen {
+        connection.racks.seen(&seen.brokers);
+    }
     if let Err(error) = &seen
         && error.is_fatal()
     {

@@ -1,6 +1,6 @@
 //! Where the copies of a topic's partitions are, and where they are going. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use penstock_kafka::{BrokerInfo, OngoingReassignment, PartitionInfo};
 
@@ -11,6 +11,8 @@ pub struct Replication {
     pub partitions: Vec<Copies>,
     /// The brokers that are up.
     pub brokers: Vec<BrokerInfo>,
+    /// The racks of brokers, of those too that are down, as far as they are known.
+    pub racks: BTreeMap<i32, String>,
     /// Differs from topic to topic, so that not all of them begin with the same broker.
     pub seed: usize,
 }

@@ -116,7 +116,7 @@ mod tests {
             let is_moving = !adding.is_empty() || !removing.is_empty();
             Copies::new(info, is_moving.then(|| OngoingReassignment::new(replicas, adding, removing)))
         });
-        Replication { partitions: copies.collect(), brokers: [1, 2].map(broker).to_vec(), seed: 0 }
+        Replication { partitions: copies.collect(), brokers: [1, 2].map(broker).to_vec(), ..Replication::default() }
     }
 
     #[test]

@@ -102,6 +102,7 @@ pub async fn look(
             .map(|info| (moves.under_way.remove(&info.id), info))
             .map(|(ongoing, info)| Copies::new(info, ongoing))
             .collect(),
+        racks: connection.racks.seen(&moves.brokers),
         brokers: moves.brokers.to_vec(),
         seed: usize::from(observed.id.to_bytes().last().copied().unwrap_or_default()),
     };

@@ -45,7 +45,7 @@ pub fn place(seen: &Replication, factor: usize) -> Result<BTreeMap<i32, Vec<i32>
 /// How many copies of the topic each broker holds.
 struct Loads<'a> {
     of_broker: HashMap<i32, i64>,
-    racks: HashMap<i32, &'a str>,
+    racks: &'a BTreeMap<i32, String>,
 }
 
 impl<'a> Loads<'a> {
@@ -54,8 +54,7 @@ impl<'a> Loads<'a> {
         for broker in seen.partitions.iter().flat_map(|copies| &copies.held) {
             *of_broker.entry(*broker).or_insert(0) += 1;
         }
-        let rack = |broker: &'a BrokerInfo| Some((broker.id, broker.rack.as_deref()?));
-        Self { of_broker, racks: seen.brokers.iter().filter_map(rack).collect() }
+        Self { of_broker, racks: &seen.racks }
     }
 
     fn shift(&mut self, broker: i32, by: i64) {

@@ -15,8 +15,12 @@ fn copies(partition: i32, leader: i32, held: &[i32], behind: &[i32]) -> Copies {
     Copies { partition, leader: (leader >= 0).then_some(leader), held: held.to_vec(), in_sync, ongoing: None }
 }
 
+fn racks_of(brokers: &[BrokerInfo]) -> BTreeMap<i32, String> {
+    brokers.iter().filter_map(|broker| Some((broker.id, broker.rack.clone()?))).collect()
+}
+
 fn placed(brokers: Vec<BrokerInfo>, partitions: Vec<Copies>, factor: usize) -> Result<Vec<Vec<i32>>, usize> {
-    let seen = Replication { partitions, brokers, seed: 0 };
+    let seen = Replication { partitions, racks: racks_of(&brokers), brokers, seed: 0 };
     place(&seen, factor).map(|targets| targets.into_values().collect()).map_err(|shortage| shortage.most)
 }
 
@@ -63,10 +67,25 @@ fn where_copies_go_and_which_stay() {
 }
 
 #[test]
+fn the_rack_of_a_broker_that_is_down_counts() {
+    let all = brokers(&[(1, "a"), (2, "a"), (3, "b"), (4, "b")]);
+    for (down, held, factor, expected) in [(1, &[1, 3][..], 3, vec![1, 3, 4]), (3, &[3], 2, vec![3, 1])] {
+        let seen = Replication {
+            partitions: vec![copies(0, -1, held, &[])],
+            brokers: all.iter().filter(|broker| broker.id != down).cloned().collect(),
+            racks: racks_of(&all),
+            seed: 2,
+        };
+        let placed = place(&seen, factor).map(|targets| targets.into_values().collect::<Vec<_>>());
+        assert_eq!(placed.map_err(|shortage| shortage.most), Ok(vec![expected]), "{down} {held:?}");
+    }
+}
+
+#[test]
 fn topics_do_not_all_begin_with_the_same_broker() {
     let first = |seed| {
         let partitions = vec![copies(0, 1, &[1], &[])];
-        let seen = Replication { partitions, brokers: brokers(&[(1, ""), (2, ""), (3, "")]), seed };
+        let seen = Replication { partitions, brokers: brokers(&[(1, ""), (2, ""), (3, "")]), seed, ..Replication::default() };
         place(&seen, 2).unwrap().into_values().next().unwrap()
     };
     assert_eq!((0..6).map(first).collect::<BTreeSet<_>>(), [vec![1, 2], vec![1, 3]].into());
@@ -83,7 +102,8 @@ fn topics() -> impl Strategy<Value = Replication> {
         });
         let up: Vec<(i32, String)> = (0..).zip(racks).filter(|(_, rack)| *rack > 0).map(|(id, rack)| (id, rack.to_string())).collect();
         let up: Vec<(i32, &str)> = up.iter().map(|(id, rack)| (*id, rack.as_str())).collect();
-        Replication { partitions: partitions.collect(), brokers: brokers(&up), seed }
+        let brokers = brokers(&up);
+        Replication { partitions: partitions.collect(), racks: racks_of(&brokers), brokers, seed }
     })
 }
 
