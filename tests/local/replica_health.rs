@@ -62,12 +62,15 @@ async fn a_stopped_broker_is_seen_in_the_replicas_of_its_topics() -> Result {
     brokers.restart(2).await?;
     sees("all replicas are in sync again", [[0; 3]; 3]).await?;
 
-    // Each of these brokers is a controller, too, and all of them name the one that is active.
+    // Each of these brokers is a controller, too, and all of them name the one that is active. It may be another after an election, but
+    // does not change from answer to answer.
     let controller = async || -> Result<i32> { Ok(admin.cluster().await?.controller.ok_or("nobody is")?) };
-    let first = controller().await?;
-    for _ in 0..5 {
-        assert_eq!(controller().await?, first);
+    let mut named = Vec::new();
+    while named.len() < 30 {
+        named.push(controller().await?);
     }
+    assert!(named.windows(2).filter(|pair| pair[0] != pair[1]).count() <= 2, "{named:?}");
+    let first = *named.last().ok_or("nobody was")?;
     brokers.stop(usize::try_from(first)?).await?;
     until("another controller is told", LIMIT, async || match controller().await {
         Ok(other) if other != first => Ok(()),
