@@ -141,6 +141,9 @@ fn choose(history: &History, policy: &Policy, now: Duration, known: bool) -> Cho
     if policy.min == 0 && history.quiet.is_long(now, policy.idle) {
         return (Some(0), Reason::Asleep, None);
     }
+    if history.is_stuck() {
+        return (None, Reason::NoProgress, None);
+    }
     if let Some(ceiling) = history.effect.ceiling(now)
         && ceiling < workers.declared
     {
@@ -183,8 +186,9 @@ fn more(history: &History, policy: &Policy, now: Duration) -> Option<Choice> {
     if at_risk.workers <= declared || need.workers <= declared {
         return None;
     }
-    if history.is_stuck() {
-        return Some((None, Reason::NoProgress, None));
+    // More would do as much. What it is will show.
+    if history.stands_still() {
+        return Some((None, Reason::Behind, None));
     }
     if history.effect.is_on_trial(now) {
         return Some((None, Reason::OnTrial, None));

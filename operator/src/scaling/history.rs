@@ -13,6 +13,7 @@ use super::{
     observation::{Observation, PartitionKey, PartitionOffsets, Role, Workers},
     policy::Policy,
     rates::{Speed, throughput},
+    standstill::Standstill,
     track::Track,
     zero::Quiet,
 };
@@ -45,6 +46,7 @@ pub struct History {
     /// Whether the last reading failed.
     failed: bool,
     speed: Speed,
+    standstill: Standstill,
     pub(super) effect: Effect,
     pub(super) needs: Needs,
     pub(super) quiet: Quiet,
@@ -74,8 +76,11 @@ impl History {
             self.needs.forget();
         }
         let moved = self.follow(seen.at, since.unwrap_or_default(), &partitions);
-        if let Some(since) = since.filter(|since| !since.is_zero()) {
-            self.measure(seen.at, since, before, after_failure);
+        match since.filter(|since| !since.is_zero()) {
+            Some(since) => self.measure(seen.at, since, before, after_failure),
+            // Whether they do anything shows at the next look.
+            None if self.does_nothing() => self.standstill.goes_on(Duration::ZERO),
+            None => {}
         }
         let work = moved || self.lag() > 0 || self.is_adrift();
         self.quiet.look(seen.at, work);
@@ -111,7 +116,12 @@ impl History {
         let ready = self.workers.ready;
         let seen = throughput(self.tracks.values(), ready, since);
         let calm = |workers: Workers| !workers.rolling_out && !workers.rebalancing;
-        if after_failure || before.ready != ready || !calm(before) || !calm(self.workers) {
+        let same = before.ready == ready && calm(before) && calm(self.workers);
+        match same && self.does_nothing() {
+            true => self.standstill.goes_on(since),
+            false => self.standstill = Standstill::default(),
+        }
+        if after_failure || !same {
             let (least, speed) = (before.ready.min(ready), self.speed.per_worker());
             self.effect.disturbed(since, least, &seen, speed);
             return;
@@ -216,10 +226,24 @@ impl History {
         self.tracks.values().any(|track| track.standing.adrift)
     }
 
-    /// Whether workers have enough to do and do nothing.
-    #[must_use]
-    pub fn is_stuck(&self) -> bool {
+    /// Whether workers have had enough to do since the last look, and did nothing.
+    fn does_nothing(&self) -> bool {
         self.tracks.values().any(Track::is_behind) && self.tracks.values().all(|track| track.worked_off == 0)
+    }
+
+    /// Whether workers have work and do nothing, for longer than is usual of them.
+    pub(super) fn stands_still(&self) -> bool {
+        self.standstill.is_odd(self.total())
+    }
+
+    /// Whether they do nothing for so long that a person should look at it.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.standstill.is_long(self.total())
+    }
+
+    /// Records a second that workers do together, if that is known.
+    fn total(&self) -> Option<f64> {
+        self.speed.per_worker().map(|speed| speed * f64::from(self.workers.ready.max(1)))
     }
 }
 

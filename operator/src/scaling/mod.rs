@@ -10,6 +10,7 @@
 //! | [`lag`] | how many records wait in a partition |
 //! | `history`, `track` | what is kept of what was seen; how old the oldest waiting record is, how fast others come |
 //! | `rates` | how fast a worker is |
+//! | `standstill` | whether workers that have work do nothing |
 //! | `need` | how many workers that takes, and whether one partition is too much for any of them |
 //! | `effect` | whether the last step up helped, what a step costs |
 //! | `calm`, `zero` | when fewer are enough; when none are, and when the offsets of those that sleep are renewed |
@@ -24,6 +25,7 @@ mod need;
 pub mod observation;
 mod policy;
 mod rates;
+mod standstill;
 mod track;
 mod zero;
 

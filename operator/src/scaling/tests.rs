@@ -273,9 +273,30 @@ fn limits_are_told() {
 fn workers_that_do_nothing_get_no_others_beside_them() {
     let mut scene = Scene::new(1, 6, 1, 6);
     scene.history = with_speed(20.0);
-    let decision = scene.go(40, |_| 100, 0);
+    let decision = scene.go(12, |_| 100, 0);
+    assert_eq!((decision.desired, decision.reason), (None, Reason::Behind), "not yet for a minute");
+    let decision = scene.go(28, |_| 100, 0);
     assert_eq!((decision.desired, decision.reason), (None, Reason::NoProgress));
     assert_eq!(scene.workers.declared, 1);
+}
+
+#[test]
+fn a_standstill_is_told_whatever_else_there_is_to_say() {
+    type Come = fn(usize) -> i64;
+    let (all, one): (Come, Come) = (|_| 100, |partition| if partition == 2 { 1_000 } else { 0 });
+    for (name, max, workers, speed, come) in [
+        ("at the maximum", 3, 3, Some(20.0), all),
+        ("one for each partition", 9, 6, Some(20.0), all),
+        ("one partition", 6, 1, Some(20.0), one),
+        ("nobody knows how fast they are", 6, 3, None, all),
+    ] {
+        let mut scene = Scene::new(1, max, workers, 6);
+        scene.history = speed.map_or_else(History::default, with_speed);
+        let decision = scene.go(14, come, 0);
+        assert_eq!((decision.desired, decision.reason, decision.limited_by), (None, Reason::NoProgress, None), "{name}");
+        scene.go(1, come, 10);
+        assert_ne!(scene.decide().reason, Reason::NoProgress, "{name}: they do something again");
+    }
 }
 
 #[test]
