@@ -190,6 +190,8 @@ reasons! {
     OnTrial,
     /// Workers have work, and commit nothing.
     NoProgress,
+    /// How fast workers are is still being measured.
+    Measuring,
 }
 
 /// What a condition shall say now.

@@ -154,6 +154,7 @@ fn reason(reason: scaling::Reason) -> Reason {
         Decided::Starting => Reason::WorkersStarting,
         Decided::OnTrial => Reason::OnTrial,
         Decided::NoProgress => Reason::NoProgress,
+        Decided::Measuring => Reason::Measuring,
     }
 }
 
@@ -194,6 +195,7 @@ fn words(decision: &Decision) -> String {
         Decided::Starting => "not all of them are ready yet".to_owned(),
         Decided::OnTrial => "the last step up is still to show what it is good for".to_owned(),
         Decided::NoProgress => "they have work, and commit nothing: look at their logs".to_owned(),
+        Decided::Measuring => "records wait, and how fast workers are is still being measured".to_owned(),
     }
 }
 

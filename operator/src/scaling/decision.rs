@@ -50,6 +50,8 @@ pub enum Reason {
     OnTrial,
     /// They have work, and do nothing: more would do as much.
     NoProgress,
+    /// Records wait, and how fast they are is still being measured.
+    Measuring,
 }
 
 /// What keeps the number from being another.
@@ -151,6 +153,9 @@ fn choose(history: &History, policy: &Policy, now: Duration, known: bool) -> Cho
     }
     if let Some(choice) = more(history, policy, now) {
         return choice;
+    }
+    if history.is_being_measured() {
+        return (None, Reason::Measuring, None);
     }
     let choice = fewer(history, policy, now);
     match history.at_risk(policy, now).and_then(|need| limit(&need, policy, workers.declared)) {

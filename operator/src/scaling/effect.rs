@@ -5,9 +5,13 @@
 
 use std::time::Duration;
 
-use super::{observation::Workers, rates::Throughput, track::median};
+use super::{
+    observation::Workers,
+    rates::Throughput,
+    span::{LONG, Span},
+};
 
-/// How many clean intervals a step is judged by.
+/// How many looks a step is judged by at least.
 const TRIAL: usize = 3;
 /// The least part of what a step should have brought.
 const WORTH: f64 = 0.25;
@@ -28,7 +32,7 @@ struct Step {
     from: u32,
     to: u32,
     before: f64,
-    after: Vec<f64>,
+    after: Span,
 }
 
 /// A number of workers beyond which more did not help.
@@ -50,7 +54,9 @@ pub struct Effect {
     step: Option<Step>,
     /// Of the last step that was judged; none: it helped. It stays when it no longer holds, for how often it was in vain.
     ceiling: Option<Ceiling>,
-    /// What workers with enough to do did last, and how many they were.
+    /// What workers with enough to do have done since the last measurement.
+    span: Span,
+    /// Records a second that they did at the last one, and how many they were.
     last: Option<(u32, f64)>,
     /// When the number of workers was changed last.
     changed: Option<Duration>,
@@ -60,7 +66,7 @@ pub struct Effect {
 
 impl Default for Effect {
     fn default() -> Self {
-        Self { step: None, ceiling: None, last: None, changed: None, losing: 0.0, cost: COST }
+        Self { step: None, ceiling: None, span: Span::default(), last: None, changed: None, losing: 0.0, cost: COST }
     }
 }
 
@@ -74,8 +80,8 @@ impl Effect {
     pub fn declared(&mut self, at: Duration, from: u32, to: u32) {
         self.changed = Some(at);
         let before = self.last.filter(|(workers, _)| *workers == from).map(|(_, total)| total);
-        self.step = before.filter(|_| to > from).map(|before| Step { at, from, to, before, after: Vec::new() });
-        self.last = None;
+        self.step = before.filter(|_| to > from).map(|before| Step { at, from, to, before, after: Span::default() });
+        self.forget();
     }
 
     /// Takes in an interval in which nothing but records moved.
@@ -87,35 +93,53 @@ impl Effect {
         let enough = usize::try_from(workers.ready).unwrap_or(usize::MAX).min(partitions);
         if seen.backlogged == 0 || seen.backlogged < enough {
             // It was drained, or not all of them had something to do: that is no proof of anything.
-            self.step = None;
-            self.last = None;
+            self.interrupt();
             return;
         }
-        self.last = Some((workers.ready, seen.total));
-        if let Some(ceiling) = &mut self.ceiling
-            && workers.ready <= ceiling.workers
-            && seen.total > OTHER_TIMES * ceiling.total
-        {
-            ceiling.until = ceiling.until.min(at);
+        self.span.add(seen.records, seen.over, workers.ready);
+        if let Some(span) = self.span.take_if_enough() {
+            self.measured(at, workers.ready, span.total());
         }
         let Some(step) = self.step.as_mut().filter(|step| workers.ready >= step.to) else { return };
-        step.after.push(seen.total);
-        if step.after.len() >= TRIAL
+        step.after.add(seen.records, seen.over, workers.ready);
+        if step.after.looks() >= TRIAL
+            && step.after.is_enough()
             && let Some(step) = self.step.take()
         {
             self.judge(at, &step);
         }
     }
 
+    fn measured(&mut self, at: Duration, workers: u32, total: f64) {
+        self.last = Some((workers, total));
+        if let Some(ceiling) = &mut self.ceiling
+            && workers <= ceiling.workers
+            && total > OTHER_TIMES * ceiling.total
+        {
+            ceiling.until = ceiling.until.min(at);
+        }
+    }
+
+    /// Takes in that what workers do proves nothing of steps: they have too little to do, or are broken.
+    pub fn interrupt(&mut self) {
+        self.step = None;
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        (self.span, self.last) = (Span::default(), None);
+    }
+
     /// Takes in an interval in which workers came, went or waited for one another, with work to do.
-    pub fn disturbed(&mut self, over: Duration, ready: u32, seen: &Throughput, speed: Option<f64>) {
+    pub fn disturbed(&mut self, ready: u32, seen: &Throughput, speed: Option<f64>) {
+        self.span = Span::default();
         let Some(speed) = speed.filter(|_| seen.backlogged > 0) else { return };
-        let idle = f64::from(ready) - seen.total / speed;
-        self.losing += idle.max(0.0) * over.as_secs_f64();
+        let idle = f64::from(ready) - seen.total() / speed;
+        self.losing += idle.max(0.0) * seen.over.as_secs_f64();
     }
 
     fn judge(&mut self, at: Duration, step: &Step) {
-        let after = median(step.after.iter().copied()).unwrap_or_default();
+        let after = step.after.total();
         let hoped = step.before * (f64::from(step.to) / f64::from(step.from.max(1)) - 1.0);
         if after - step.before >= WORTH * hoped {
             self.ceiling = None;
@@ -129,7 +153,7 @@ impl Effect {
 
     /// Whether a step is still on trial.
     pub fn is_on_trial(&self, now: Duration) -> bool {
-        self.step.as_ref().is_some_and(|step| now.saturating_sub(step.at) < START)
+        self.step.as_ref().is_some_and(|step| now.saturating_sub(step.at) < START + LONG)
     }
 
     /// Beyond which number more do not help.
@@ -161,10 +185,16 @@ mod tests {
         Duration::from_secs(n)
     }
 
+    fn seen(total: f64, backlogged: usize) -> Throughput {
+        let over = second(5);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative, and few")]
+        let records = (total * over.as_secs_f64()) as u64;
+        Throughput { records, over, busy: None, backlogged }
+    }
+
     fn stepped(before: f64, after: f64, backlogged: usize) -> Effect {
         let mut effect = Effect::default();
         let workers = |ready| Workers { declared: ready, ready, ..Workers::default() };
-        let seen = |total, backlogged| Throughput { total, per_worker: None, backlogged };
         effect.undisturbed(second(0), workers(2), &seen(before, 6), 6);
         effect.declared(second(5), 2, 6);
         assert!(effect.is_on_trial(second(10)));
@@ -192,16 +222,39 @@ mod tests {
     }
 
     #[test]
+    fn a_step_of_slow_workers_is_judged_by_a_minute() {
+        let each = |records: &[u64], times| records.repeat(times);
+        for (name, before, after, ceiling) in [
+            ("three times as much", each(&[0, 0, 0, 1], 3), each(&[0, 1, 1, 1], 3), None),
+            ("as much as before, and some of it at once", each(&[0, 0, 0, 1], 3), [&[2], &[0; 10][..], &[1]].concat(), Some(2)),
+            ("nobody knows how much that was before", each(&[0, 1], 3), each(&[0, 0, 0, 1], 3), None),
+        ] {
+            let mut effect = Effect::default();
+            let workers = |ready| Workers { declared: ready, ready, ..Workers::default() };
+            let mut at = second(0);
+            let mut look = |effect: &mut Effect, records, ready| {
+                at += second(5);
+                effect.undisturbed(at, workers(ready), &Throughput { records, ..seen(0.0, 6) }, 6);
+            };
+            before.into_iter().for_each(|records| look(&mut effect, records, 2));
+            effect.declared(second(100), 2, 6);
+            after.into_iter().for_each(|records| look(&mut effect, records, 6));
+            assert_eq!(effect.ceiling(second(200)), ceiling, "{name}");
+            assert!(!effect.is_on_trial(second(200)), "{name}");
+        }
+    }
+
+    #[test]
     fn it_is_tried_again_later_or_in_other_times() {
         let mut effect = stepped(100.0, 100.0, 6);
         assert_eq!(effect.ceiling(second(20) + REMEMBERED), None);
         let workers = Workers { declared: 2, ready: 2, ..Workers::default() };
-        effect.undisturbed(second(40), workers, &Throughput { total: 140.0, per_worker: None, backlogged: 6 }, 6);
+        effect.undisturbed(second(40), workers, &seen(140.0, 6), 6);
         assert_eq!(effect.ceiling(second(41)), None);
         effect.declared(second(45), 2, 6);
         for at in [50, 55, 60] {
             let six = Workers { declared: 6, ready: 6, ..Workers::default() };
-            effect.undisturbed(second(at), six, &Throughput { total: 140.0, per_worker: None, backlogged: 6 }, 6);
+            effect.undisturbed(second(at), six, &seen(140.0, 6), 6);
         }
         assert_eq!(effect.ceiling(second(60) + REMEMBERED), Some(2), "twice as long");
     }
@@ -209,10 +262,9 @@ mod tests {
     #[test]
     fn what_a_step_costs_is_measured() {
         let mut effect = Effect::default();
-        let seen = |total| Throughput { total, per_worker: None, backlogged: 6 };
-        effect.disturbed(second(5), 4, &seen(0.0), Some(50.0));
-        effect.disturbed(second(5), 4, &seen(100.0), Some(50.0));
-        effect.undisturbed(second(20), Workers { ready: 4, ..Workers::default() }, &seen(200.0), 6);
+        effect.disturbed(4, &seen(0.0, 6), Some(50.0));
+        effect.disturbed(4, &seen(100.0, 6), Some(50.0));
+        effect.undisturbed(second(20), Workers { ready: 4, ..Workers::default() }, &seen(200.0, 6), 6);
         assert!((effect.cost() - 20.0).abs() < 1e-9, "{}", effect.cost());
     }
 }

@@ -123,10 +123,17 @@ impl History {
         }
         if after_failure || !same {
             let (least, speed) = (before.ready.min(ready), self.speed.per_worker());
-            self.effect.disturbed(since, least, &seen, speed);
+            self.effect.disturbed(least, &seen, speed);
+            self.speed.interrupt();
             return;
         }
-        self.speed.measure(&seen, ready);
+        if self.speed.per_worker().is_some() && self.is_stuck() {
+            // Workers that do nothing at all are broken, not slow.
+            self.effect.interrupt();
+            self.speed.interrupt();
+            return;
+        }
+        self.speed.look(&seen, ready);
         let sources = self.sources();
         self.effect.undisturbed(at, self.workers, &seen, usize::try_from(sources).unwrap_or(usize::MAX));
     }
@@ -234,6 +241,11 @@ impl History {
     /// Whether workers have work and do nothing, for longer than is usual of them.
     pub(super) fn stands_still(&self) -> bool {
         self.standstill.is_odd(self.total())
+    }
+
+    /// Whether they have enough to do, and how fast they are is not known yet.
+    pub(super) fn is_being_measured(&self) -> bool {
+        self.speed.is_being_measured()
     }
 
     /// Whether they do nothing for so long that a person should look at it.

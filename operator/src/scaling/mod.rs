@@ -9,7 +9,7 @@
 //! | [`observation`] | what is seen: offsets of partitions, workers |
 //! | [`lag`] | how many records wait in a partition |
 //! | `history`, `track` | what is kept of what was seen; how old the oldest waiting record is, how fast others come |
-//! | `rates` | how fast a worker is |
+//! | `rates`, `span` | how fast a worker is, and by how many looks that is told |
 //! | `standstill` | whether workers that have work do nothing |
 //! | `need` | how many workers that takes, and whether one partition is too much for any of them |
 //! | `effect` | whether the last step up helped, what a step costs |
@@ -25,6 +25,7 @@ mod need;
 pub mod observation;
 mod policy;
 mod rates;
+mod span;
 mod standstill;
 mod track;
 mod zero;

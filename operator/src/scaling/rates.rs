@@ -1,68 +1,101 @@
 //! How fast a worker is, measured while it has more to do than it can.
 //!
-//! A worker that keeps up says only how fast records come; so an interval counts only where not even what was waiting at its
-//! beginning was worked off at its end.
+//! A worker that keeps up says only how fast records come; so a look counts only where not even what was waiting at the last
+//! one was worked off.
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::track::{Track, median, per_second};
+use super::{
+    span::Span,
+    track::{Track, median, per_second},
+};
 
 /// How many measurements count.
 const MEASUREMENTS: usize = 5;
+/// What lasts for fewer looks than that is passing.
+const LOOKS: usize = 3;
 
 /// What the workers did in an interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Throughput {
-    /// Records a second, of all workers.
-    pub total: f64,
-    /// Records a second, of one worker with enough to do; none: none had.
-    pub per_worker: Option<f64>,
+    /// Records, of all workers.
+    pub records: u64,
+    /// How long the interval was.
+    pub over: Duration,
+    /// Records of those workers that had enough to do, and how many they were; none: none had.
+    pub busy: Option<(u64, u32)>,
     /// Partitions in which more waited than could be worked off.
     pub backlogged: usize,
 }
 
+impl Throughput {
+    /// Records a second, of all workers.
+    pub fn total(&self) -> f64 {
+        per_second(self.records, self.over)
+    }
+}
+
 /// What so many workers did in an interval of that length.
 pub fn throughput<'a>(tracks: impl Iterator<Item = &'a Track>, ready: u32, over: Duration) -> Throughput {
-    let (mut total, mut behind, mut backlogged) = (0, 0, 0_usize);
+    let (mut records, mut behind, mut backlogged) = (0, 0, 0_usize);
     for track in tracks {
-        total += track.worked_off;
+        records += track.worked_off;
         if track.is_behind() {
             behind += track.worked_off;
             backlogged += 1;
         }
     }
-    let total = per_second(total, over);
-    let busy = u32::try_from(backlogged).unwrap_or(u32::MAX);
-    let per_worker = match (busy, ready) {
+    let busy = match (u32::try_from(backlogged).unwrap_or(u32::MAX), ready) {
         (0, _) | (_, 0) => None,
-        (busy, ready) if busy >= ready => Some(total / f64::from(ready)),
+        (busy, ready) if busy >= ready => Some((records, ready)),
         // Each of these partitions is at another worker, at best.
-        (busy, _) => Some(per_second(behind, over) / f64::from(busy)),
+        (busy, _) => Some((behind, busy)),
     };
-    Throughput { total, per_worker, backlogged }
+    Throughput { records, over, busy, backlogged }
 }
 
 /// How fast a worker is.
 #[derive(Clone, Debug, Default)]
 pub struct Speed {
     measured: VecDeque<f64>,
+    /// What those with enough to do have done since the last measurement.
+    busy: Span,
+    /// What those that keep up have done.
+    keeping_up: Span,
 }
 
 impl Speed {
     /// That it was so fast some time ago.
     pub fn known(per_worker: f64) -> Self {
-        Self { measured: (per_worker > 0.0).then_some(per_worker).into_iter().collect() }
+        Self { measured: (per_worker > 0.0).then_some(per_worker).into_iter().collect(), ..Self::default() }
     }
 
-    /// Takes a measurement in.
-    pub fn measure(&mut self, seen: &Throughput, ready: u32) {
-        let shown = if ready == 0 { 0.0 } else { seen.total / f64::from(ready) };
-        match seen.per_worker {
-            // Workers that do nothing at all are broken, not slow.
-            Some(rate) if rate > 0.0 => self.push(rate),
-            _ if self.per_worker().is_some_and(|known| shown > known) => self.push(shown),
-            _ => {}
+    /// Takes in an interval in which nothing but records moved.
+    pub fn look(&mut self, seen: &Throughput, ready: u32) {
+        if let Some((records, workers)) = seen.busy {
+            self.keeping_up = Span::default();
+            self.busy.add(records, seen.over, workers);
+            if let Some(span) = self.busy.take_if_enough() {
+                self.push(span.per_worker());
+            }
+            return;
         }
+        self.busy = Span::default();
+        if seen.records == 0 {
+            self.keeping_up = Span::default();
+            return;
+        }
+        self.keeping_up.add(seen.records, seen.over, ready);
+        if let Some(shown) = self.keeping_up.take_if_enough()
+            && self.per_worker().is_some_and(|known| shown.per_worker() > known)
+        {
+            self.push(shown.per_worker());
+        }
+    }
+
+    /// Takes in that something else than records moved, or that workers are broken, not slow.
+    pub fn interrupt(&mut self) {
+        (self.busy, self.keeping_up) = (Span::default(), Span::default());
     }
 
     fn push(&mut self, rate: f64) {
@@ -76,12 +109,19 @@ impl Speed {
     pub fn per_worker(&self) -> Option<f64> {
         median(self.measured.iter().copied())
     }
+
+    /// Whether workers have enough to do, and how fast they are will be known soon.
+    pub fn is_being_measured(&self) -> bool {
+        self.measured.is_empty() && self.busy.looks() >= LOOKS
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::scaling::lag::Standing;
+
+    const INTERVAL: Duration = Duration::from_secs(5);
 
     fn track(lag_before: u64, worked_off: u64, lag: u64) -> Track {
         let standing = Standing { position: 0, end: 0, lag, adrift: false };
@@ -92,40 +132,86 @@ mod tests {
 
     #[test]
     fn only_workers_with_enough_to_do_tell_their_speed() {
-        for (name, tracks, ready, per_worker) in [
-            ("all have enough", vec![track(900, 100, 800), track(900, 100, 800)], 2, Some(20.0)),
-            ("one worker with two partitions", vec![track(900, 100, 800), track(900, 100, 800)], 1, Some(40.0)),
-            ("one hot partition of three workers", vec![track(900, 100, 800), track(5, 10, 5), track(5, 10, 5)], 3, Some(20.0)),
+        for (name, tracks, ready, busy) in [
+            ("all have enough", vec![track(900, 100, 800), track(900, 100, 800)], 2, Some((200, 2))),
+            ("one worker with two partitions", vec![track(900, 100, 800), track(900, 100, 800)], 1, Some((200, 1))),
+            ("one hot partition of three workers", vec![track(900, 100, 800), track(5, 10, 5), track(5, 10, 5)], 3, Some((100, 1))),
             ("they keep up: what waits was just written", vec![track(10, 100, 10)], 1, None),
             ("the same of a few", vec![track(1, 1, 1)], 1, None),
             ("they have drained it", vec![track(900, 900, 0)], 1, None),
-            ("nothing moves", vec![track(900, 0, 950)], 1, Some(0.0)),
+            ("nothing moves", vec![track(900, 0, 950)], 1, Some((0, 1))),
             ("no workers", vec![track(900, 0, 900)], 0, None),
         ] {
-            let seen = throughput(tracks.iter(), ready, Duration::from_secs(5));
-            assert_eq!(seen.per_worker, per_worker, "{name}");
+            assert_eq!(throughput(tracks.iter(), ready, INTERVAL).busy, busy, "{name}");
         }
+    }
+
+    fn busy(records: u64) -> Throughput {
+        Throughput { records, over: INTERVAL, busy: Some((records, 1)), backlogged: 1 }
+    }
+
+    fn keeps_up(records: u64) -> Throughput {
+        Throughput { busy: None, backlogged: 0, ..busy(records) }
     }
 
     #[test]
     fn a_speed_is_the_middle_of_the_last_measurements() {
-        let seen = |per_worker| Throughput { total: 0.0, per_worker, backlogged: 1 };
         let mut speed = Speed::default();
-        for (measured, expected) in [
-            (Some(0.0), None),
-            (Some(100.0), Some(100.0)),
-            (None, Some(100.0)),
-            (Some(10.0), Some(100.0)),
-            (Some(110.0), Some(100.0)),
-            (Some(50.0), Some(100.0)),
-            (Some(50.0), Some(50.0)),
-            (Some(0.0), Some(50.0)),
+        for (seen, expected) in [
+            (busy(0), None),
+            (keeps_up(500), None),
+            (busy(500), Some(100.0)),
+            (keeps_up(50), Some(100.0)),
+            (busy(50), Some(100.0)),
+            (busy(550), Some(100.0)),
+            (busy(250), Some(100.0)),
+            (busy(250), Some(50.0)),
+            (busy(0), Some(50.0)),
         ] {
-            speed.measure(&seen(measured), 1);
-            assert_eq!(speed.per_worker(), expected, "{measured:?}");
+            speed.look(&seen, 1);
+            assert_eq!(speed.per_worker(), expected, "{seen:?}");
         }
-        let mut known = Speed::known(40.0);
-        known.measure(&Throughput { total: 200.0, per_worker: None, backlogged: 0 }, 2);
-        assert_eq!(known.per_worker(), Some(100.0), "it has shown more than it was known for");
+    }
+
+    #[test]
+    fn a_slow_worker_is_as_slow_as_it_is() {
+        for (name, looks, expected) in [
+            ("a record takes 20 s", [0, 0, 0, 1].repeat(3), Some(0.05)),
+            ("not before a minute", [0, 0, 0, 1].repeat(2), None),
+            ("a record takes two minutes", [vec![0; 23], vec![1]].concat(), Some(1.0 / 120.0)),
+            ("nothing is done", vec![0; 99], None),
+        ] {
+            let mut speed = Speed::default();
+            for records in looks {
+                assert_eq!(speed.per_worker(), None, "{name}");
+                speed.look(&busy(records), 1);
+            }
+            assert_eq!(speed.per_worker(), expected, "{name}");
+            assert_eq!(speed.is_being_measured(), expected.is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn more_may_be_shown_by_workers_that_keep_up() {
+        for (name, looks, ready, expected) in [
+            ("more than it was known for", vec![keeps_up(1_000)], 2, 100.0),
+            ("as much", vec![keeps_up(400)], 2, 40.0),
+            ("one record of a few", [keeps_up(1), keeps_up(0)].repeat(20), 1, 0.1),
+            ("a few all the time", vec![keeps_up(1); 12], 1, 0.2),
+            ("not for long enough", vec![keeps_up(1); 11], 1, 0.1),
+        ] {
+            let mut speed = Speed::known(if ready == 1 { 0.1 } else { 40.0 });
+            looks.iter().for_each(|seen| speed.look(seen, ready));
+            assert_eq!(speed.per_worker(), Some(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_measurement_that_was_interrupted_begins_anew() {
+        let mut speed = Speed::default();
+        (0..11).for_each(|_| speed.look(&busy(1), 1));
+        speed.interrupt();
+        speed.look(&busy(1), 1);
+        assert_eq!(speed.per_worker(), None);
     }
 }

@@ -300,6 +300,22 @@ fn a_standstill_is_told_whatever_else_there_is_to_say() {
 }
 
 #[test]
+fn slow_workers_are_no_standstill() {
+    let mut scene = Scene::new(1, 3, 1, 3);
+    scene.partitions.iter_mut().for_each(|partition| partition.end = 100);
+    let mut reasons = vec![];
+    for look in 1..=48 {
+        // A record takes each of them four looks.
+        reasons.push(scene.go(1, |_| 0, i64::from(look % 4 == 0)).reason);
+    }
+    assert!(!reasons.contains(&Reason::NoProgress), "{reasons:?}");
+    assert_eq!(reasons[5], Reason::Measuring);
+    assert_eq!(scene.steps, [(65, 3, Reason::Behind)]);
+    let speed = scene.history.speed().unwrap();
+    assert!((0.04..0.07).contains(&speed), "{speed}");
+}
+
+#[test]
 fn what_is_not_obeyed_is_said_again() {
     let mut scene = Scene::new(0, 6, 0, 6);
     scene.obeys = false;
