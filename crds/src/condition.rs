@@ -164,6 +164,8 @@ reasons! {
     FewerEnough,
     /// Fewer workers would be enough now; whether that lasts is to be seen.
     Watching,
+    /// Fewer workers have been enough for the whole window, and would save less than the step costs.
+    ScaleDownTooCostly,
     /// Nothing comes, so no workers run.
     Asleep,
     /// Something came while no workers ran.

@@ -140,6 +140,7 @@ fn reason(reason: scaling::Reason) -> Reason {
         Decided::Behind => Reason::Behind,
         Decided::FewerEnough => Reason::FewerEnough,
         Decided::Waiting => Reason::Watching,
+        Decided::TooCostly => Reason::ScaleDownTooCostly,
         Decided::Asleep => Reason::Asleep,
         Decided::Awake => Reason::Awake,
         Decided::Beginning => Reason::Beginning,
@@ -177,6 +178,9 @@ fn words(decision: &Decision) -> String {
         Decided::Behind => "what waits would not be handled within drainSeconds by fewer".to_owned(),
         Decided::FewerEnough => "they have been enough for the whole window".to_owned(),
         Decided::Waiting => "fewer would be enough now; whether that lasts is to be seen".to_owned(),
+        Decided::TooCostly => {
+            "fewer have been enough for the whole window, and would save less than it costs to share partitions out anew".to_owned()
+        }
         Decided::Asleep => "nothing has come for idleSeconds".to_owned(),
         Decided::Awake => "records wait".to_owned(),
         Decided::Beginning => "a worker must commit where the group begins (startFrom: Latest), or records would be skipped".to_owned(),

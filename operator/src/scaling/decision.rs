@@ -22,6 +22,8 @@ pub enum Reason {
     FewerEnough,
     /// Fewer would be enough now; whether that lasts is to be seen.
     Waiting,
+    /// Fewer have been enough for the whole window, and would save less than the step costs.
+    TooCostly,
     /// Nothing comes: none are needed.
     Asleep,
     /// Something came while there were none.
@@ -229,9 +231,11 @@ fn fewer(history: &History, policy: &Policy, now: Duration) -> Choice {
     if enough >= declared {
         return (None, Reason::AsNeeded, limit);
     }
-    let rested = history.effect.since_change(now).is_none_or(|since| since >= window);
-    if rested && calm::pays(declared - enough, window, history.effect.cost()) {
-        return (Some(enough), Reason::FewerEnough, None);
+    if history.effect.since_change(now).is_some_and(|since| since < window) {
+        return (None, Reason::Waiting, limit);
     }
-    (None, Reason::Waiting, limit)
+    if !calm::pays(declared - enough, window, history.effect.cost()) {
+        return (None, Reason::TooCostly, limit);
+    }
+    (Some(enough), Reason::FewerEnough, None)
 }

@@ -24,6 +24,8 @@ const OTHER_TIMES: f64 = 1.3;
 pub const START: Duration = Duration::from_secs(120);
 /// What a step costs until that was measured, in seconds of a worker.
 const COST: f64 = 10.0;
+/// What it costs at most, in seconds of each worker: what lasts longer has other causes.
+const COST_AT_MOST: f64 = 30.0;
 
 /// A step up that is on trial.
 #[derive(Clone, Debug)]
@@ -130,12 +132,16 @@ impl Effect {
         (self.span, self.last) = (Span::default(), None);
     }
 
-    /// Takes in an interval in which workers came, went or waited for one another, with work to do.
-    pub fn disturbed(&mut self, ready: u32, seen: &Throughput, speed: Option<f64>) {
+    /// Takes in that something else than records moved.
+    pub fn disturbed(&mut self) {
         self.span = Span::default();
+    }
+
+    /// Takes in an interval in which workers came, went or waited for one another, with work to do.
+    pub fn costs(&mut self, ready: u32, seen: &Throughput, speed: Option<f64>) {
         let Some(speed) = speed.filter(|_| seen.backlogged > 0) else { return };
         let idle = f64::from(ready) - seen.total() / speed;
-        self.losing += idle.max(0.0) * seen.over.as_secs_f64();
+        self.losing = (self.losing + idle.max(0.0) * seen.over.as_secs_f64()).min(COST_AT_MOST * f64::from(ready));
     }
 
     fn judge(&mut self, at: Duration, step: &Step) {
@@ -261,10 +267,16 @@ mod tests {
 
     #[test]
     fn what_a_step_costs_is_measured() {
-        let mut effect = Effect::default();
-        effect.disturbed(4, &seen(0.0, 6), Some(50.0));
-        effect.disturbed(4, &seen(100.0, 6), Some(50.0));
-        effect.undisturbed(second(20), Workers { ready: 4, ..Workers::default() }, &seen(200.0, 6), 6);
-        assert!((effect.cost() - 20.0).abs() < 1e-9, "{}", effect.cost());
+        for (name, intervals, cost) in [
+            ("nothing", &[][..], 10.0),
+            ("one in which nothing was done, and one in which a half was", &[0.0, 100.0], 20.0),
+            ("more than a step can cost", &[0.0; 120], 65.0),
+            ("less than nothing", &[900.0], 10.0),
+        ] {
+            let mut effect = Effect::default();
+            intervals.iter().for_each(|total| effect.costs(4, &seen(*total, 6), Some(50.0)));
+            effect.undisturbed(second(900), Workers { ready: 4, ..Workers::default() }, &seen(200.0, 6), 6);
+            assert!((effect.cost() - cost).abs() < 1e-9, "{name}: {}", effect.cost());
+        }
     }
 }

@@ -70,14 +70,15 @@ impl History {
             self.failed = true;
             return;
         };
-        let after_failure = std::mem::take(&mut self.failed);
+        let failed = std::mem::take(&mut self.failed);
         let since = self.read.replace(seen.at).map(|read| seen.at.saturating_sub(read));
-        if since.is_none_or(|since| since > policy.stale()) {
+        let is_long = since.is_none_or(|since| since > policy.stale());
+        if is_long {
             self.needs.forget();
         }
         let moved = self.follow(seen.at, since.unwrap_or_default(), &partitions);
         match since.filter(|since| !since.is_zero()) {
-            Some(since) => self.measure(seen.at, since, before, after_failure),
+            Some(since) => self.measure(seen.at, since, before, failed || is_long),
             // Whether they do anything shows at the next look.
             None if self.does_nothing() => self.standstill.goes_on(Duration::ZERO),
             None => {}
@@ -112,7 +113,8 @@ impl History {
         moved
     }
 
-    fn measure(&mut self, at: Duration, since: Duration, before: Workers, after_failure: bool) {
+    /// `has_gap`: nobody has looked for a part of the time.
+    fn measure(&mut self, at: Duration, since: Duration, before: Workers, has_gap: bool) {
         let ready = self.workers.ready;
         let seen = throughput(self.tracks.values(), ready, since);
         let calm = |workers: Workers| !workers.rolling_out && !workers.rebalancing;
@@ -121,10 +123,13 @@ impl History {
             true => self.standstill.goes_on(since),
             false => self.standstill = Standstill::default(),
         }
-        if after_failure || !same {
-            let (least, speed) = (before.ready.min(ready), self.speed.per_worker());
-            self.effect.disturbed(least, &seen, speed);
+        if has_gap || !same {
             self.speed.interrupt();
+            self.effect.disturbed();
+            // Neither a failure of Kafka nor a rollout is the cost of a step.
+            if !has_gap && !before.rolling_out && !self.workers.rolling_out {
+                self.effect.costs(before.ready.min(ready), &seen, self.speed.per_worker());
+            }
             return;
         }
         if self.speed.per_worker().is_some() && self.is_stuck() {

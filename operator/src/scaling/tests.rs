@@ -235,6 +235,42 @@ fn mistake_8_fewer_only_after_the_whole_window_and_where_it_pays() {
 }
 
 #[test]
+fn mistake_8_neither_an_outage_nor_a_rollout_makes_steps_dear() {
+    type Disturb = fn(&mut Scene);
+    let outage: Disturb = |scene| drop(scene.look(false));
+    let pause: Disturb = |scene| scene.at += 600;
+    let rollout: Disturb = |scene| {
+        scene.workers.rolling_out = true;
+        scene.look(true);
+    };
+    for (name, disturb) in [("an outage", outage), ("nobody looks", pause), ("a rollout", rollout)] {
+        let mut scene = Scene::new(1, 6, 6, 6);
+        scene.history = with_speed(20.0);
+        scene.go(12, |_| 500, 100);
+        (0..120).for_each(|_| disturb(&mut scene));
+        scene.workers.rolling_out = false;
+        scene.go(100, |_| 5, 100);
+        assert_eq!(scene.workers.declared, 1, "{name}: {:?}", scene.steps);
+    }
+}
+
+#[test]
+fn mistake_8_a_step_that_costs_more_than_it_saves_is_not_taken() {
+    let mut scene = Scene::new(1, 6, 3, 3);
+    scene.history = with_speed(20.0);
+    // Whenever it goes on, the group shares its partitions out again, and does nothing meanwhile.
+    for _ in 0..20 {
+        scene.go(2, |_| 150, 100);
+        scene.workers.rebalancing = true;
+        scene.go(5, |_| 0, 0);
+        scene.workers.rebalancing = false;
+    }
+    let decision = scene.go(200, |_| 40, 100);
+    assert_eq!((decision.desired, decision.reason), (None, Reason::TooCostly));
+    assert_eq!(scene.numbers(), [] as [u32; 0], "{:?}", scene.steps);
+}
+
+#[test]
 fn mistake_9_offsets_of_those_that_sleep_are_renewed() {
     let day = Duration::from_secs(86_400);
     assert!(renewal_is_due(day, Some(7 * day)) && !renewal_is_due(day / 2, Some(7 * day)));
