@@ -12,6 +12,7 @@ mod reassignments;
 mod settings;
 mod visit;
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -125,7 +126,7 @@ async fn exchange(
     // From here on the broker may act on the request even if no answer comes.
     let unknown = |reason: String| Error::Timeout { reason: format!("{address}: {reason}") };
     let answer = tokio::time::timeout_at(deadline, converse(&mut stream, &request));
-    let answer = answer.await.map_err(|_| unknown("no answer in time".to_owned()))?.map_err(|error| unknown(error.to_string()))?;
+    let answer = answer.await.map_err(|_| unknown("no answer in time".to_owned()))?.map_err(|error| failure(&error, unknown))?;
     body_of(answer, api, version)
 }
 
@@ -134,11 +135,24 @@ async fn converse(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<Byt
     stream.write_all(request).await?;
     let size = usize::try_from(stream.read_i32().await?).unwrap_or(usize::MAX);
     if size > MAX_RESPONSE {
-        return Err(std::io::Error::other(format!("a response of {size} bytes is too large")));
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, format!("a response of {size} bytes is too large")));
     }
     let mut answer = vec![0; size];
     stream.read_exact(&mut answer).await?;
     Ok(answer.into())
+}
+
+/// What a conversation failed of; `otherwise`, unless the response is too large.
+fn failure(error: &std::io::Error, otherwise: impl FnOnce(String) -> Error) -> Error {
+    match error.kind() {
+        ErrorKind::FileTooLarge => Error::InvalidRequest { code: Code::MessageSizeTooLarge as i32, message: error.to_string() },
+        _ => otherwise(error.to_string()),
+    }
+}
+
+/// Whether less must be asked for at once.
+fn is_too_large(error: &Error) -> bool {
+    matches!(error, Error::InvalidRequest { code, .. } if *code == Code::MessageSizeTooLarge as i32)
 }
 
 /// A response without its header.

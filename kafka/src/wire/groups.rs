@@ -16,7 +16,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Lines, decode, outcome};
+use super::{Lines, decode, is_too_large, outcome};
 use crate::consumer::{CommittedOffset, GroupOffset};
 use crate::error::{Error, Result};
 use crate::record::TopicPartition;
@@ -157,9 +157,9 @@ async fn offsets_from(
     brokers: &[(BrokerInfo, Vec<String>)],
 ) -> BTreeMap<String, Result<PerPartition<CommittedOffset>>> {
     let questions = brokers.iter().flat_map(|(broker, groups)| groups.chunks(GROUPS).map(move |some| (broker, some)));
-    let answers = join_all(questions.map(|(broker, some)| async move { (some, fetch(asking, broker, some).await) })).await;
+    let answers = join_all(questions.map(|(broker, some)| fetch_in_parts(asking, broker, some))).await;
     let mut all = BTreeMap::new();
-    for (asked, answer) in answers {
+    for (asked, answer) in answers.into_iter().flatten() {
         match answer {
             Ok(found) => all.extend(found.into_iter().map(|group| (group.group_id.to_string(), committed(group)))),
             Err(error) => all.extend(asked.iter().map(|group| (group.clone(), Err(error.clone())))),
@@ -168,6 +168,22 @@ async fn offsets_from(
     // Another broker may coordinate them by now.
     all.iter().filter(|(_, answer)| answer.is_err()).for_each(|(group, _)| coordinators.forget(group));
     all
+}
+
+/// Asks in halves wherever the answer would be too large.
+async fn fetch_in_parts<'a>(
+    asking: &Asking<'_>,
+    broker: &BrokerInfo,
+    groups: &'a [String],
+) -> Vec<(&'a [String], Result<Vec<OffsetFetchResponseGroup>>)> {
+    let (mut left, mut answers) = (vec![groups], Vec::new());
+    while let Some(some) = left.pop() {
+        match fetch(asking, broker, some).await {
+            Err(error) if is_too_large(&error) && some.len() > 1 => left.extend(<[_; 2]>::from(some.split_at(some.len() / 2))),
+            answer => answers.push((some, answer)),
+        }
+    }
+    answers
 }
 
 async fn fetch(asking: &Asking<'_>, broker: &BrokerInfo, groups: &[String]) -> Result<Vec<OffsetFetchResponseGroup>> {
@@ -277,6 +293,7 @@ fn topic_name(topic: &str) -> TopicName {
 #[cfg(test)]
 mod tests {
     use kafka_protocol::messages::offset_fetch_response::{OffsetFetchResponsePartitions, OffsetFetchResponseTopics};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -345,6 +362,50 @@ mod tests {
         assert!(question.require_stable);
         assert_eq!(topics, [("t", &[4, 5][..]), ("u", &[0])]);
         assert_eq!(stable_question("g", None).groups.first().map(|group| group.topics.clone()), Some(None), "all of them");
+    }
+
+    /// Says of a group that it has committed nothing; an answer about more than two is too large, and one about `huge` always.
+    async fn answer(listener: tokio::net::TcpListener, names: &[String]) {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            while let Ok(size) = stream.read_i32().await {
+                let mut question = vec![0; usize::try_from(size).unwrap()];
+                stream.read_exact(&mut question).await.unwrap();
+                let is_asked = |name: &&String| question.windows(name.len()).any(|bytes| bytes == name.as_bytes());
+                let asked: Vec<&String> = names.iter().filter(is_asked).collect();
+                if asked.len() > 2 || asked.iter().any(|name| *name == "huge") {
+                    stream.write_i32(i32::MAX).await.unwrap();
+                    break;
+                }
+                // The number of the question and no tags, no throttle, the groups, no tags.
+                let mut body = vec![0, 0, 0, 1, 0, 0, 0, 0, 0, u8::try_from(asked.len() + 1).unwrap()];
+                for name in asked {
+                    body.push(u8::try_from(name.len() + 1).unwrap());
+                    body.extend(name.as_bytes());
+                    // No topics, no error, no tags.
+                    body.extend([1, 0, 0, 0]);
+                }
+                body.push(0);
+                stream.write_i32(i32::try_from(body.len()).unwrap()).await.unwrap();
+                stream.write_all(&body).await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_large_is_asked_for_in_parts() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let broker = BrokerInfo { id: 1, host: "127.0.0.1".to_owned(), port, rack: None };
+        let names: Vec<String> = ["a-1", "a-2", "a-3", "huge", "a-4", "a-5", "a-6"].map(str::to_owned).to_vec();
+        let (lines, of_broker) = (Lines::default(), names.clone());
+        tokio::spawn(async move { answer(listener, &of_broker).await });
+        let asking = Asking { lines: &lines, client_id: "t", broker: &broker, limit: Duration::from_secs(5) };
+        let answers = offsets_from(&asking, &Coordinators::default(), &[(broker.clone(), names)]).await;
+        assert_eq!(answers.len(), 7);
+        for (name, answer) in answers {
+            assert_eq!(answer.is_err_and(|error| is_too_large(&error)), name == "huge", "{name}");
+        }
     }
 
     /// What cannot be written down fails otherwise than what nobody answers.

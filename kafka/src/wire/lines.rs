@@ -3,6 +3,7 @@
 //! Whatever is asked here may be asked twice: a kept connection that turns out to be closed is made anew.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use kafka_protocol::protocol::Encodable;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::{body_of, converse, encode};
+use super::{body_of, converse, encode, failure};
 use crate::error::{Error, Result};
 use crate::topic::BrokerInfo;
 
@@ -37,6 +38,7 @@ impl Lines {
         let reused = match kept {
             Some(mut stream) => match timeout_at(deadline, converse(&mut stream, &request)).await {
                 Ok(Ok(answer)) => Some((stream, answer)),
+                Ok(Err(error)) if error.kind() == ErrorKind::FileTooLarge => return Err(failure(&error, unreachable)),
                 Ok(Err(_)) => None,
                 Err(_) => return Err(unreachable("no answer in time".to_owned())),
             },
@@ -52,7 +54,7 @@ impl Lines {
                     Ok::<_, std::io::Error>((stream, answer))
                 };
                 let answered = timeout_at(deadline, fresh).await.map_err(|_| unreachable("no answer in time".to_owned()))?;
-                answered.map_err(|error| unreachable(error.to_string()))?
+                answered.map_err(|error| failure(&error, unreachable))?
             }
         };
         let body = body_of(answer, api, version)?;

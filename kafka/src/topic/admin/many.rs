@@ -97,10 +97,11 @@ impl TopicAdmin {
         Ok(read(self.native.get()?.offsets_since(timestamps, self.timeout).await)?.into_iter().collect())
     }
 
-    /// Looks at what stands at these offsets, without reading it. Partitions without a leader are not among the answers.
+    /// Looks at what stands at these offsets, without reading it. Partitions without a leader, or whose leader does not answer, are
+    /// not among the answers.
     ///
     /// # Errors
-    /// The call as a whole failed; see [`TopicAdmin`].
+    /// Nobody tells who leads them; see [`TopicAdmin`].
     pub async fn peek(&self, offsets: &BTreeMap<TopicPartition, i64>) -> Result<PerPartition<Peek>> {
         if offsets.is_empty() {
             return Ok(BTreeMap::new());
@@ -118,12 +119,11 @@ impl TopicAdmin {
             }
         }
         let leaders = brokers.iter().filter_map(|broker| Some((broker, by_leader.get(&broker.id)?)));
-        let ask = |(broker, offsets)| wire::peek(&self.lines, self.settings.client_id(), broker, offsets, self.timeout);
-        let mut all = BTreeMap::new();
-        for answer in join_all(leaders.map(ask)).await {
-            all.extend(answer?);
-        }
-        Ok(all)
+        let ask = |(broker, offsets)| async move {
+            let seen = wire::peek(&self.lines, self.settings.client_id(), broker, offsets, self.timeout).await;
+            seen.inspect_err(|error| tracing::debug!(%error, broker = broker.id, "what stands in the partitions of a broker was not seen"))
+        };
+        Ok(join_all(leaders.map(ask)).await.into_iter().flatten().flatten().collect())
     }
 
     /// Commits offsets for a group without members. A group that has members refuses.

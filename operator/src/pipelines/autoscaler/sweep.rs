@@ -64,7 +64,7 @@ pub async fn sweep(
     let partitions: Vec<TopicPartition> = names.iter().flat_map(|name| partitions_of(&topics, name)).collect();
     let edges = connection.look("ListOffsets", admin.edges(&partitions)).await?;
     let mut answers = Answers { topics, groups: committed, edges, due, rebalancing, looks: BTreeMap::new(), at };
-    look(connection, subjects, before, &mut answers).await?;
+    look(connection, subjects, before, &mut answers).await;
     Ok(answers)
 }
 
@@ -81,13 +81,8 @@ fn due_since(subjects: &[(String, Subject)], topics: &PerTopic<TopicDescription>
     tiers.flat_map(|(topic, delay)| partitions_of(topics, topic).into_iter().map(move |partition| (partition, since(delay)))).collect()
 }
 
-/// Looks at what stands where groups go on, wherever that may be other than it was.
-async fn look(
-    connection: &ClusterConnection,
-    subjects: &[(String, Subject)],
-    before: impl Fn(&str) -> Looks,
-    answers: &mut Answers,
-) -> Result<(), Error> {
+/// Looks at what stands where groups go on, wherever that may be other than it was. What was not seen counts as records that wait.
+async fn look(connection: &ClusterConnection, subjects: &[(String, Subject)], before: impl Fn(&str) -> Looks, answers: &mut Answers) {
     let mut kept: BTreeMap<String, Looks> = BTreeMap::new();
     let mut wanted: Vec<Wanted> = Vec::new();
     for (uid, subject) in subjects {
@@ -116,14 +111,16 @@ async fn look(
         }
     }
     let (questions, asked) = share_out(wanted);
-    let found = connection.look("Fetch", connection.admin.peek(&questions)).await?;
+    let found = connection.look("Fetch", connection.admin.peek(&questions)).await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "what stands where groups go on was not seen");
+        PerPartition::new()
+    });
     for Wanted { group, partition, offset, end, .. } in asked {
         if let Some(Ok(peek)) = found.get(&partition) {
             kept.entry(group.to_owned()).or_default().insert(partition, (offset, end, *peek));
         }
     }
     answers.looks = kept;
-    Ok(())
 }
 
 /// A look that a group would have at a partition.
