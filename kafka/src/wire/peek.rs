@@ -2,7 +2,8 @@
 //! aborted. A request for each leader, however many partitions there are.
 //!
 //! Only the heads of batches are looked at (the message format's version 2). A mark is some eighty bytes, so a few kilobytes of each
-//! partition show many of them; a batch that does not fit is a batch of records.
+//! partition show many of them. A batch that does not fit in these is not shown at all, unless it is the first of the first partition
+//! that has any (KIP-74): so partitions are asked about in the caller's order.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,10 +37,29 @@ pub(crate) async fn peek(
     lines: &Lines,
     client_id: &str,
     leader: &BrokerInfo,
-    offsets: &BTreeMap<TopicPartition, i64>,
+    offsets: &[(TopicPartition, i64)],
     limit: Duration,
 ) -> Result<PerPartition<Peek>> {
-    let mut topics: BTreeMap<&str, Vec<FetchPartition>> = BTreeMap::new();
+    let mut answer = lines.ask(leader, client_id, FETCH, &question(offsets), limit).await?;
+    let answer: FetchResponse = decode(&mut answer, FETCH.1)?;
+    outcome(answer.error_code, None)?;
+    let offsets: BTreeMap<&TopicPartition, i64> = offsets.iter().map(|(partition, offset)| (partition, *offset)).collect();
+    let mut all = BTreeMap::new();
+    for topic in answer.responses {
+        let name = topic.topic.to_string();
+        for data in topic.partitions {
+            let partition = TopicPartition::new(&name, data.partition_index);
+            let Some(offset) = offsets.get(&partition) else { continue };
+            let seen = outcome(data.error_code, None).map(|()| look(*offset, &data));
+            all.insert(partition, seen);
+        }
+    }
+    Ok(all)
+}
+
+/// The question, with the first of each topic's partitions, and topics by these, in the order in which they are given.
+fn question(offsets: &[(TopicPartition, i64)]) -> FetchRequest {
+    let mut topics: Vec<FetchTopic> = Vec::new();
     for (partition, offset) in offsets {
         let question = FetchPartition::default()
             .with_partition(partition.partition)
@@ -47,32 +67,22 @@ pub(crate) async fn peek(
             .with_last_fetched_epoch(-1)
             .with_fetch_offset(*offset)
             .with_partition_max_bytes(PARTITION_BYTES);
-        topics.entry(&partition.topic).or_default().push(question);
+        match topics.iter_mut().find(|topic| **topic.topic == *partition.topic) {
+            Some(topic) => topic.partitions.push(question),
+            None => {
+                let name = TopicName(StrBytes::from_string(partition.topic.clone()));
+                topics.push(FetchTopic::default().with_topic(name).with_partitions(vec![question]));
+            }
+        }
     }
-    let topic = |(name, partitions): (&str, Vec<FetchPartition>)| {
-        FetchTopic::default().with_topic(TopicName(StrBytes::from_string(name.to_owned()))).with_partitions(partitions)
-    };
-    let question = FetchRequest::default()
+    FetchRequest::default()
         .with_replica_id(BrokerId(-1))
         .with_max_wait_ms(0)
         .with_min_bytes(0)
         .with_max_bytes(BYTES)
         .with_isolation_level(READ_COMMITTED)
         .with_session_epoch(-1)
-        .with_topics(topics.into_iter().map(topic).collect());
-    let mut answer = lines.ask(leader, client_id, FETCH, &question, limit).await?;
-    let answer: FetchResponse = decode(&mut answer, FETCH.1)?;
-    outcome(answer.error_code, None)?;
-    let mut all = BTreeMap::new();
-    for topic in answer.responses {
-        let name = topic.topic.to_string();
-        for data in topic.partitions {
-            let partition = TopicPartition::new(&name, data.partition_index);
-            let Some(offset) = offsets.get(&partition) else { continue };
-            all.insert(partition, outcome(data.error_code, None).map(|()| look(*offset, &data)));
-        }
-    }
-    Ok(all)
+        .with_topics(topics)
 }
 
 /// What the batches from that offset on hold.
@@ -193,10 +203,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_asked_first_stands_first() {
+        let offsets = [("u", 4), ("t", 2), ("u", 1), ("t", 3)].map(|(topic, partition)| (TopicPartition::new(topic, partition), 7));
+        let question = question(&offsets);
+        let partitions = |topic: &FetchTopic| topic.partitions.iter().map(|partition| partition.partition).collect::<Vec<_>>();
+        let asked: Vec<(&str, Vec<i32>)> = question.topics.iter().map(|topic| (&**topic.topic, partitions(topic))).collect();
+        assert_eq!(asked, [("u", vec![4, 1]), ("t", vec![2, 3])]);
+    }
+
     #[tokio::test]
     async fn the_question_can_be_written_down() {
         let nobody = BrokerInfo { id: 1, host: "127.0.0.1".to_owned(), port: 1, rack: None };
-        let offsets = BTreeMap::from([(TopicPartition::new("t", 0), 7)]);
+        let offsets = [(TopicPartition::new("t", 0), 7)];
         let asked = peek(&Lines::default(), "t", &nobody, &offsets, Duration::from_secs(5)).await;
         assert!(matches!(asked, Err(crate::error::Error::Unreachable { .. })), "{asked:?}");
     }

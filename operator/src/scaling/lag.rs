@@ -23,14 +23,13 @@ pub struct Standing {
 #[must_use]
 pub fn standing(offsets: &PartitionOffsets) -> Standing {
     let (start, log_end) = (offsets.start, offsets.end.max(offsets.start));
-    let position = match (offsets.committed, offsets.begin) {
-        (Some(committed), _) if (start..=log_end).contains(&committed) => {
-            offsets.empty_until.map_or(committed, |until| until.clamp(committed, log_end))
-        }
+    let begins = match (offsets.committed, offsets.begin) {
+        (Some(committed), _) if (start..=log_end).contains(&committed) => committed,
         // Deleted unread, or the log was cut: workers go on at the start.
         (Some(_), _) | (None, Begin::Start) => start,
         (None, Begin::End) => log_end,
     };
+    let position = offsets.empty_until.map_or(begins, |until| until.clamp(begins, log_end));
     let end = match offsets.role {
         Role::Retry { due_end } => due_end.clamp(position, log_end),
         Role::Source | Role::Held => log_end,
@@ -72,6 +71,8 @@ mod tests {
             ("a commit decides, whatever startFrom says", latest(offsets(70, 100, Some(80))), 20, false),
             ("the mark of a transaction alone", peeked(offsets(0, 101, Some(100)), 101), 0, false),
             ("marks, then records", peeked(offsets(0, 110, Some(100)), 103), 7, false),
+            ("marks where the log begins", peeked(offsets(100, 110, None), 103), 7, false),
+            ("marks where the rest of the log begins", peeked(offsets(100, 110, Some(40)), 103), 7, false),
             ("an old look", peeked(offsets(0, 110, Some(105)), 103), 5, false),
             ("a look beyond the end", peeked(offsets(0, 110, Some(105)), 120), 0, false),
             ("retries that are due", due(offsets(0, 100, Some(40)), 55), 15, false),

@@ -50,7 +50,7 @@ pub struct PartitionOffsets {
     pub committed: Option<i64>,
     /// Where a worker begins without that.
     pub begin: Begin,
-    /// No record is between what is committed and this offset: only the marks of transactions, or records of aborted ones.
+    /// No record is between where the group goes on and this offset: only the marks of transactions, or records of aborted ones.
     pub empty_until: Option<i64>,
     /// How old the oldest waiting record is, where its timestamp was read.
     pub age: Option<Duration>,

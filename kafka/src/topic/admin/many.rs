@@ -98,27 +98,29 @@ impl TopicAdmin {
     }
 
     /// Looks at what stands at these offsets, without reading it. Partitions without a leader, or whose leader does not answer, are
-    /// not among the answers.
+    /// not among the answers. Of a large batch nothing is seen, except in the first partition of each leader.
     ///
     /// # Errors
     /// Nobody tells who leads them; see [`TopicAdmin`].
-    pub async fn peek(&self, offsets: &BTreeMap<TopicPartition, i64>) -> Result<PerPartition<Peek>> {
+    pub async fn peek(&self, offsets: &[(TopicPartition, i64)]) -> Result<PerPartition<Peek>> {
         if offsets.is_empty() {
             return Ok(BTreeMap::new());
         }
         let brokers = self.brokers().await?;
-        let topics: BTreeSet<&str> = offsets.keys().map(|partition| partition.topic.as_str()).collect();
+        let topics: BTreeSet<&str> = offsets.iter().map(|(partition, _)| partition.topic.as_str()).collect();
         let topics: Vec<&str> = topics.into_iter().collect();
-        let mut by_leader: BTreeMap<i32, BTreeMap<TopicPartition, i64>> = BTreeMap::new();
+        let mut leaders: BTreeMap<TopicPartition, i32> = BTreeMap::new();
         for (name, described) in self.describe(&topics).await? {
             let partitions = described.map(|topic| topic.partitions).unwrap_or_default();
-            for (leader, partition) in partitions.iter().filter_map(|info| Some((info.leader?, TopicPartition::new(&name, info.id)))) {
-                if let Some(offset) = offsets.get(&partition) {
-                    by_leader.entry(leader).or_default().insert(partition, *offset);
-                }
+            leaders.extend(partitions.iter().filter_map(|info| Some((TopicPartition::new(&name, info.id), info.leader?))));
+        }
+        let mut by_leader: BTreeMap<i32, Vec<(TopicPartition, i64)>> = BTreeMap::new();
+        for (partition, offset) in offsets {
+            if let Some(leader) = leaders.get(partition) {
+                by_leader.entry(*leader).or_default().push((partition.clone(), *offset));
             }
         }
-        let leaders = brokers.iter().filter_map(|broker| Some((broker, by_leader.get(&broker.id)?)));
+        let leaders = brokers.iter().filter_map(|broker| Some((broker, by_leader.get(&broker.id)?.as_slice())));
         let ask = |(broker, offsets)| async move {
             let seen = wire::peek(&self.lines, self.settings.client_id(), broker, offsets, self.timeout).await;
             seen.inspect_err(|error| tracing::debug!(%error, broker = broker.id, "what stands in the partitions of a broker was not seen"))

@@ -8,10 +8,11 @@ use penstock_crds::{position::Note, worker::StartFrom};
 use penstock_kafka::{CommittedOffset, TopicDescription, TopicPartition};
 
 use super::{
+    looks::Look,
     subject::Subject,
     sweep::{Answers, partitions_of},
 };
-use crate::scaling::{Begin, PartitionKey, PartitionOffsets, Role};
+use crate::scaling::{Begin, PartitionKey, PartitionOffsets, Role, lag::standing};
 
 /// What is seen of every partition that a pipeline reads; none: one of them could not be read.
 #[must_use]
@@ -63,17 +64,22 @@ fn of_topic(
             Role::Source | Role::Retry { .. } | Role::Held => Begin::Start,
         };
         let offset = found.filter(|_| !of_other_topic).map(|found| found.offset);
-        let look = looks.and_then(|looks| looks.get(&partition)).filter(|(at, ..)| Some(*at) == offset).map(|(.., peek)| peek);
-        all.push(PartitionOffsets {
+        let look = looks.and_then(|looks| looks.get(&partition)).copied();
+        let mut offsets = PartitionOffsets {
             role,
             start: edges.start,
             end: edges.stable_end,
             committed: offset,
             begin,
-            empty_until: look.map(|peek| peek.empty_until),
-            age: look.and_then(|peek| peek.timestamp_ms).map(|at| since(at, answers).saturating_sub(delay)),
+            empty_until: None,
+            age: None,
             key: PartitionKey { topic: partition.topic, partition: partition.partition },
-        });
+        };
+        if let Some(Look { peek, .. }) = look.filter(|look| look.position == standing(&offsets).position) {
+            offsets.empty_until = Some(peek.empty_until);
+            offsets.age = peek.timestamp_ms.map(|at| since(at, answers).saturating_sub(delay));
+        }
+        all.push(offsets);
     }
     Some(all)
 }

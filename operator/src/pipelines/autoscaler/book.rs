@@ -8,7 +8,7 @@ use std::{
 
 use penstock_kafka::TopicPartition;
 
-use super::{subject::Subject, sweep::Looks};
+use super::{looks::Looks, subject::Subject};
 use crate::scaling::{Decision, History, Observation, PartitionOffsets, Reason, Workers, decide, renewal_is_due};
 
 /// How often figures are told again where nothing else is news.

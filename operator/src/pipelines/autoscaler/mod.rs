@@ -6,6 +6,7 @@
 mod answers;
 mod book;
 mod clock;
+mod looks;
 mod memory;
 mod renewal;
 mod retention;

@@ -8,9 +8,12 @@ use std::{
 };
 
 use jiff::Timestamp;
-use penstock_kafka::{CommittedOffset, Error, PartitionEdges, Peek, PerPartition, PerTopic, TopicDescription, TopicPartition};
+use penstock_kafka::{CommittedOffset, Error, PartitionEdges, PerPartition, PerTopic, TopicDescription, TopicPartition};
 
-use super::subject::Subject;
+use super::{
+    looks::{self, Looks},
+    subject::Subject,
+};
 use crate::clusters::ClusterConnection;
 
 /// What a cluster answered.
@@ -25,14 +28,11 @@ pub struct Answers {
     pub due: PerPartition<Option<i64>>,
     /// Groups that share their partitions out anew, as far as that is known: all, where a broker does not tell.
     pub rebalancing: BTreeSet<String>,
-    /// What stands where groups go on, with the offset that was looked at, for each group.
+    /// What stands where each group goes on.
     pub looks: BTreeMap<String, Looks>,
     /// When they were asked.
     pub at: Timestamp,
 }
-
-/// What stands where a group goes on: the offset at which it does, the end at that time, and what was seen.
-pub type Looks = BTreeMap<TopicPartition, (i64, i64, Peek)>;
 
 /// Asks about these pipelines. `before`: what was seen of where a group goes on, by the uid of its pipeline.
 ///
@@ -83,85 +83,12 @@ fn due_since(subjects: &[(String, Subject)], topics: &PerTopic<TopicDescription>
 
 /// Looks at what stands where groups go on, wherever that may be other than it was. What was not seen counts as records that wait.
 async fn look(connection: &ClusterConnection, subjects: &[(String, Subject)], before: impl Fn(&str) -> Looks, answers: &mut Answers) {
-    let mut kept: BTreeMap<String, Looks> = BTreeMap::new();
-    let mut wanted: Vec<Wanted> = Vec::new();
-    for (uid, subject) in subjects {
-        let Some(Ok(committed)) = answers.groups.get(&subject.group) else { continue };
-        let mut earlier = before(uid);
-        for (partition, offset) in committed.iter().filter_map(|(partition, found)| Some((partition, found.as_ref().ok()?.offset))) {
-            let Some(Ok(edges)) = answers.edges.get(partition) else { continue };
-            if offset < edges.start || offset >= edges.stable_end {
-                continue;
-            }
-            let earlier = earlier.remove(partition);
-            let looked_at = earlier.map(|(_, end, _)| end);
-            let known = earlier.filter(|(at, ..)| *at == offset);
-            let from = known.map_or(offset, |(.., peek)| peek.empty_until);
-            if let Some(known) = known {
-                kept.entry(subject.group.clone()).or_default().insert(partition.clone(), known);
-                // A record that was seen there stays; where there was none, more may have come.
-                if known.2.timestamp_ms.is_some() || known.1 == edges.stable_end {
-                    continue;
-                }
-            }
-            if from < edges.stable_end {
-                let group = subject.group.as_str();
-                wanted.push(Wanted { group, partition: partition.clone(), offset, from, end: edges.stable_end, looked_at });
-            }
-        }
-    }
-    let (questions, asked) = share_out(wanted);
+    let (mut known, wanted) = looks::plan(subjects, before, answers);
+    let (questions, asked) = looks::share_out(wanted);
     let found = connection.look("Fetch", connection.admin.peek(&questions)).await.unwrap_or_else(|error| {
         tracing::debug!(%error, "what stands where groups go on was not seen");
         PerPartition::new()
     });
-    for Wanted { group, partition, offset, end, .. } in asked {
-        if let Some(Ok(peek)) = found.get(&partition) {
-            kept.entry(group.to_owned()).or_default().insert(partition, (offset, end, *peek));
-        }
-    }
-    answers.looks = kept;
-}
-
-/// A look that a group would have at a partition.
-struct Wanted<'a> {
-    group: &'a str,
-    partition: TopicPartition,
-    /// Where the group goes on.
-    offset: i64,
-    /// Where to look.
-    from: i64,
-    end: i64,
-    /// Where the partition ended at the look of it that is kept.
-    looked_at: Option<i64>,
-}
-
-/// What is looked at, and for whom. A partition is looked at in one place at a time: of two groups that go on at other offsets of it the
-/// one without a look goes first, then the one whose look is the older.
-fn share_out(mut wanted: Vec<Wanted<'_>>) -> (BTreeMap<TopicPartition, i64>, Vec<Wanted<'_>>) {
-    wanted.sort_by_key(|wanted| wanted.looked_at);
-    let mut questions: BTreeMap<TopicPartition, i64> = BTreeMap::new();
-    wanted.retain(|wanted| *questions.entry(wanted.partition.clone()).or_insert(wanted.from) == wanted.from);
-    (questions, wanted)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_take_turns_at_a_partition() {
-        let wanted =
-            |group, from, looked_at| Wanted { group, partition: TopicPartition::new("orders", 0), offset: from, from, end: 100, looked_at };
-        for (name, all, expected) in [
-            ("the first of two that are as good", vec![wanted("a", 5, None), wanted("b", 7, None)], vec!["a"]),
-            ("at the same offset", vec![wanted("a", 5, None), wanted("b", 5, Some(90))], vec!["a", "b"]),
-            ("the one without a look", vec![wanted("a", 5, Some(90)), wanted("b", 7, None)], vec!["b"]),
-            ("the one whose look is older", vec![wanted("a", 5, Some(95)), wanted("b", 7, Some(90))], vec!["b"]),
-        ] {
-            let (questions, asked) = share_out(all);
-            assert_eq!(asked.iter().map(|wanted| wanted.group).collect::<Vec<_>>(), expected, "{name}");
-            assert_eq!(questions.into_values().collect::<Vec<_>>(), [asked[0].from], "{name}");
-        }
-    }
+    looks::add(&mut known, asked, &found, answers.at);
+    answers.looks = known;
 }

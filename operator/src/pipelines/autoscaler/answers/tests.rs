@@ -3,7 +3,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use penstock_kafka::{Error, PartitionEdges, PartitionInfo, Peek, PerPartition, TopicId};
 
 use super::*;
-use crate::scaling::{Known, Policy};
+use crate::{
+    pipelines::autoscaler::looks::{self, Looks},
+    scaling::{Known, Policy},
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -95,13 +98,50 @@ fn an_offset_of_a_topic_that_was_deleted_is_none() {
 fn a_look_counts_where_the_group_still_is() {
     let mut answers = answers();
     let peek = Peek { empty_until: 52, timestamp_ms: Some(answers.at.as_millisecond() - 3_000) };
-    let look = |offset| BTreeMap::from([("g".to_owned(), BTreeMap::from([(TopicPartition::new("orders", 0), (offset, 90, peek))]))]);
+    let look = |position| looked(TopicPartition::new("orders", 0), position, peek);
     answers.looks = look(50);
     let seen = partitions(&subject(StartFrom::Earliest), &answers).unwrap();
     assert_eq!((seen[0].empty_until, seen[0].age), (Some(52), Some(Duration::from_secs(3))));
     answers.looks = look(49);
     let seen = partitions(&subject(StartFrom::Earliest), &answers).unwrap();
     assert_eq!((seen[0].empty_until, seen[0].age), (None, None));
+}
+
+#[test]
+fn a_look_counts_where_the_group_begins() {
+    let mut answers = answers();
+    let peek = Peek { empty_until: 8, timestamp_ms: None };
+    // Nothing is committed there, or what follows was deleted: it goes on at the start.
+    answers.looks = looked(TopicPartition::new("orders", 2), 5, peek);
+    assert_eq!(partitions(&subject(StartFrom::Earliest), &answers).unwrap()[2].empty_until, Some(8));
+    let Some(Ok(group)) = answers.groups.get_mut("g") else { panic!() };
+    group.insert(TopicPartition::new("orders", 2), Ok(CommittedOffset { offset: 3, metadata: note(1, 3) }));
+    assert_eq!(partitions(&subject(StartFrom::Earliest), &answers).unwrap()[2].empty_until, Some(8));
+}
+
+#[test]
+fn it_is_looked_where_the_group_goes_on() {
+    let mut answers = answers();
+    let subjects = [("uid".to_owned(), subject(StartFrom::Earliest))];
+    let places = |answers: &Answers, before: &Looks| {
+        let (known, wanted) = looks::plan(&subjects, |_| before.clone(), answers);
+        (known, looks::share_out(wanted).0.into_iter().map(|(partition, from)| (partition.to_string(), from)).collect::<Vec<_>>())
+    };
+    let all = [("orders", 0, 50), ("orders", 2, 5), ("orders.g.retry.1", 0, 5), ("orders.g.held", 0, 5)];
+    let all = all.map(|(topic, partition, from)| (TopicPartition::new(topic, partition).to_string(), from));
+    assert_eq!(places(&answers, &Looks::new()).1, all, "not where everything is read");
+    let peek = Peek { empty_until: 60, timestamp_ms: None };
+    let before = looked(TopicPartition::new("orders", 0), 50, peek).remove("g").unwrap();
+    let (known, wanted) = places(&answers, &before);
+    assert!(wanted.contains(&(TopicPartition::new("orders", 0).to_string(), 60)), "from what was seen on: {wanted:?}");
+    assert_eq!(known.get("g"), Some(&before));
+    answers.groups.insert("g".to_owned(), Err(Error::Closed));
+    assert_eq!(places(&answers, &before).1, [], "nobody knows where that is");
+}
+
+fn looked(partition: TopicPartition, position: i64, peek: Peek) -> BTreeMap<String, Looks> {
+    let look = Look { position, at: "2026-01-01T00:00:25Z".parse().unwrap(), peek, is_vain: false };
+    BTreeMap::from([("g".to_owned(), BTreeMap::from([(partition, look)]))])
 }
 
 #[test]
@@ -112,7 +152,7 @@ fn a_retry_is_old_from_when_it_was_due() {
     group.insert(retry.clone(), Ok(CommittedOffset { offset: 30, metadata: note(1, 1) }));
     for (waits, age) in [(30, 0), (60, 0), (75, 15)] {
         let peek = Peek { empty_until: 30, timestamp_ms: Some(answers.at.as_millisecond() - waits * 1_000) };
-        answers.looks = BTreeMap::from([("g".to_owned(), BTreeMap::from([(retry.clone(), (30, 90, peek))]))]);
+        answers.looks = looked(retry.clone(), 30, peek);
         let seen = partitions(&subject(StartFrom::Earliest), &answers).unwrap();
         assert_eq!(seen[3].age, Some(Duration::from_secs(age)), "{waits} s");
     }
