@@ -23,14 +23,22 @@ pub struct Track {
     /// How old the oldest waiting record was when its timestamp was read, and when that was.
     told_age: Option<(Duration, Duration)>,
     arrivals: VecDeque<f64>,
-    /// When the end was seen where.
-    marks: VecDeque<(Duration, i64)>,
+    /// Where the end was seen when.
+    marks: VecDeque<Mark>,
+}
+
+/// An end: what is before it came no later than it was seen first, what follows it came no sooner than it was seen last.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    first: Duration,
+    last: Duration,
+    end: i64,
 }
 
 impl Track {
     /// A partition that is seen for the first time.
     pub fn new(at: Duration, standing: Standing, age: Option<Duration>, is_source: bool) -> Self {
-        let marks = VecDeque::from([(at, standing.end)]);
+        let marks = VecDeque::from([Mark { first: at, last: at, end: standing.end }]);
         let told_age = age.map(|age| (at, age));
         Self { standing, worked_off: 0, lag_before: standing.lag, is_source, told_age, arrivals: VecDeque::new(), marks }
     }
@@ -56,12 +64,12 @@ impl Track {
     fn mark(&mut self, at: Duration) {
         let Standing { position, end, .. } = self.standing;
         // The last mark at or before the position tells when the oldest waiting record came at the earliest.
-        while self.marks.get(1).is_some_and(|(_, end)| *end <= position) {
+        while self.marks.get(1).is_some_and(|mark| mark.end <= position) {
             self.marks.pop_front();
         }
         match self.marks.back_mut() {
-            Some((seen, last)) if *last == end => *seen = at,
-            _ => self.marks.push_back((at, end)),
+            Some(mark) if mark.end == end => mark.last = at,
+            _ => self.marks.push_back(Mark { first: at, last: at, end }),
         }
         if self.marks.len() > MARKS {
             let mut index = 0_usize;
@@ -82,13 +90,15 @@ impl Track {
         median(self.arrivals.iter().copied()).unwrap_or_default()
     }
 
-    /// How old the oldest waiting record is at most, as far as that was seen; none: nothing waits.
+    /// How old the oldest waiting record is, as its timestamp told. Else at most, by when others were seen to come, or at least, where it
+    /// came before anybody looked. None: nothing waits.
     pub fn age(&self, now: Duration) -> Option<Duration> {
         if self.standing.lag == 0 {
             return None;
         }
         let told = self.told_age.map(|(at, age)| age + now.saturating_sub(at));
-        let seen = self.marks.front().map(|(at, _)| now.saturating_sub(*at));
+        let came = |mark: &Mark| if mark.end <= self.standing.position { mark.last } else { mark.first };
+        let seen = self.marks.front().map(|mark| now.saturating_sub(came(mark)));
         told.or(seen)
     }
 }
@@ -135,6 +145,8 @@ mod tests {
             ("came since the last reading", &[(0, 0), (0, 0), (0, 10)], 10, Some(5)),
             ("waits since then", &[(0, 0), (0, 10), (0, 20), (5, 30)], 15, Some(15)),
             ("the first ones are done", &[(0, 0), (0, 10), (0, 20), (10, 30)], 15, Some(10)),
+            ("waited before anybody looked, and more does not come", &[(0, 10), (0, 10), (5, 10)], 10, Some(10)),
+            ("came after a long time in which those before were worked off", &[(0, 10), (5, 10), (9, 10), (15, 20)], 15, Some(5)),
             ("and more", &[(0, 0), (0, 10), (0, 20), (19, 30)], 20, Some(15)),
         ] {
             assert_eq!(seen(readings).age(Duration::from_secs(now)), age.map(Duration::from_secs), "{name}");
