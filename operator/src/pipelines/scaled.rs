@@ -185,7 +185,7 @@ fn words(decision: &Decision) -> String {
         Decided::Awake => "records wait".to_owned(),
         Decided::Beginning => "a worker must commit where the group begins (startFrom: Latest), or records would be skipped".to_owned(),
         Decided::OutOfBounds => "their number was below minReplicas or above maxReplicas".to_owned(),
-        Decided::AtMaximum => "maxReplicas, and that is not enough to handle what comes within drainSeconds".to_owned(),
+        Decided::AtMaximum => "as many as maxReplicas has room for, and not enough to handle what comes within drainSeconds".to_owned(),
         Decided::AtPartitions => "more would have no partition of their own: add partitions, or make the processor faster".to_owned(),
         Decided::HotPartition => {
             format!("{hot} gets more than one worker can handle, and only one can have it: spread its keys, or make the processor faster")

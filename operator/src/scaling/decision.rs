@@ -160,9 +160,10 @@ fn choose(history: &History, policy: &Policy, now: Duration, known: bool) -> Cho
         return (None, Reason::Measuring, None);
     }
     let choice = fewer(history, policy, now);
-    match history.at_risk(policy, now).and_then(|need| limit(&need, policy, workers.declared)) {
+    let is_late = history.at_risk(policy, now).is_some_and(|need| limit(&need, policy).is_some());
+    match history.need(policy, now).and_then(|need| limit(&need, policy)) {
         // As many as can help are at it, and that is not enough.
-        Some((reason, limit)) if choice.0.is_none() => (None, reason, Some(limit)),
+        Some((reason, limit)) if is_late && choice.0.is_none() => (None, reason, Some(limit)),
         _ => choice,
     }
 }
@@ -174,7 +175,7 @@ fn wake(history: &History, policy: &Policy, now: Duration) -> Choice {
         let wanted = need.as_ref().map_or(1, |need| need.workers).min(ceiling).max(policy.min).max(1);
         let limit = match &need {
             Some(need) if need.workers > wanted => Some(Limit::Effect),
-            Some(need) => limit(need, policy, wanted).map(|(_, limit)| limit),
+            Some(need) => limit(need, policy).map(|(_, limit)| limit),
             None => None,
         };
         return (Some(wanted), Reason::Awake, limit);
@@ -189,7 +190,6 @@ fn wake(history: &History, policy: &Policy, now: Duration) -> Choice {
 fn more(history: &History, policy: &Policy, now: Duration) -> Option<Choice> {
     let declared = history.workers().declared;
     let (at_risk, need) = (history.at_risk(policy, now)?, history.need(policy, now)?);
-    let limit = limit(&at_risk, policy, declared);
     if at_risk.workers <= declared || need.workers <= declared {
         return None;
     }
@@ -203,21 +203,20 @@ fn more(history: &History, policy: &Policy, now: Duration) -> Option<Choice> {
     if history.effect.ceiling(now).is_some_and(|ceiling| need.workers > ceiling) {
         return Some((None, Reason::ScaleUpIneffective, Some(Limit::Effect)));
     }
-    Some((Some(need.workers), Reason::Behind, limit.map(|(_, limit)| limit)))
+    Some((Some(need.workers), Reason::Behind, limit(&need, policy).map(|(_, limit)| limit)))
 }
 
 /// What keeps workers from being as many as it takes.
-fn limit(need: &Need, policy: &Policy, declared: u32) -> Option<(Reason, Limit)> {
+fn limit(need: &Need, policy: &Policy) -> Option<(Reason, Limit)> {
     if need.hot.is_some() {
         return Some((Reason::HotPartition, Limit::HotPartition));
     }
     if need.enough {
         return None;
     }
-    if need.workers.max(declared) >= policy.max {
-        Some((Reason::AtMaximum, Limit::Maximum))
-    } else {
-        Some((Reason::AtPartitions, Limit::Partitions))
+    match policy.max < need.useful {
+        true => Some((Reason::AtMaximum, Limit::Maximum)),
+        false => Some((Reason::AtPartitions, Limit::Partitions)),
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Demand {
 pub struct Need {
     /// So many, and no more than are allowed.
     pub workers: u32,
+    /// How many could have work, whatever is allowed.
+    pub useful: u32,
     /// Whether that is enough, hot partitions aside.
     pub enough: bool,
     /// The partition that is too much for one worker while the others are not, by its place among the demands.
@@ -33,6 +35,7 @@ pub struct Need {
 pub fn need(demands: &[Demand], speed: f64, most: u32) -> Need {
     let count = |wanted: fn(&Demand) -> bool| u32::try_from(demands.iter().filter(|demand| wanted(demand)).count()).unwrap_or(u32::MAX);
     let (partitions, with_work) = (count(|demand| demand.is_source), count(|demand| demand.rate > 0.0));
+    let useful = with_work.min(partitions).max(1);
     let most = most.min(with_work).max(1);
     let load = |demand: &Demand| Demand { rate: demand.rate / speed, ..*demand };
     let mut heaviest_first: Vec<Demand> = demands.iter().map(load).filter(|load| load.rate > 0.0).collect();
@@ -42,8 +45,8 @@ pub fn need(demands: &[Demand], speed: f64, most: u32) -> Need {
     let weight: f64 = heaviest_first.iter().map(|load| weight(load.rate)).sum();
     let tried = counts(partitions).filter(|count| *count <= most && f64::from(*count) >= weight);
     match tried.into_iter().find(|count| fits(&heaviest_first, *count, share(partitions, *count))) {
-        Some(workers) => Need { workers, enough: hot.is_some() || heaviest_first.first().is_none_or(|load| load.rate <= 1.0), hot },
-        None => Need { workers: snapped(most, partitions), enough: false, hot },
+        Some(workers) => Need { workers, useful, enough: hot.is_some() || heaviest_first.first().is_none_or(|load| load.rate <= 1.0), hot },
+        None => Need { workers: snapped(most, partitions), useful, enough: false, hot },
     }
 }
 

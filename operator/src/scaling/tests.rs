@@ -296,12 +296,39 @@ fn bounds_hold_whatever_is_known() {
 
 #[test]
 fn limits_are_told() {
-    for (max, reason, limit) in [(3, Reason::AtMaximum, Limit::Maximum), (9, Reason::AtPartitions, Limit::Partitions)] {
+    for (max, workers, reason, limit) in [
+        (3, 3, Reason::AtMaximum, Limit::Maximum),
+        // More than three of them would need six.
+        (5, 3, Reason::AtMaximum, Limit::Maximum),
+        (6, 6, Reason::AtPartitions, Limit::Partitions),
+        (9, 6, Reason::AtPartitions, Limit::Partitions),
+    ] {
         let mut scene = Scene::new(1, max, 1, 6);
         scene.history = with_speed(20.0);
         let decision = scene.go(40, |_| 900, 100);
         assert_eq!((decision.reason, decision.limited_by), (reason, Some(limit)), "at most {max}");
-        assert_eq!(scene.workers.declared, max.min(6));
+        assert_eq!(scene.workers.declared, workers, "at most {max}");
+    }
+}
+
+#[test]
+fn a_partition_that_is_done_in_time_is_not_hot() {
+    for (name, drain, waits, come, hot) in [
+        ("in good time", 300, 26_000, 0, None),
+        ("all its time would be used up", 300, 40_000, 0, Some(0)),
+        ("more comes than one can handle", 30, 0, 900, Some(0)),
+    ] {
+        let mut scene = Scene::new(1, 6, 1, 6);
+        scene.history = with_speed(100.0);
+        scene.policy.drain = Duration::from_secs(drain);
+        scene.go(1, |_| 0, 500);
+        scene.partitions[0].end += waits;
+        for _ in 0..12 {
+            let decision = scene.go(1, |partition| if partition == 0 { come } else { 0 }, 500);
+            let told = (decision.reason == Reason::HotPartition, decision.hot.is_some());
+            assert_eq!(told.0, told.1, "{name}: {decision:?}");
+        }
+        assert_eq!(scene.decide().hot.map(|hot| hot.partition), hot, "{name}");
     }
 }
 
