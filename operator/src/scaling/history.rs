@@ -240,7 +240,7 @@ impl History {
 
     /// Whether workers have had enough to do since the last look, and did nothing.
     fn does_nothing(&self) -> bool {
-        self.tracks.values().any(Track::is_behind) && self.tracks.values().all(|track| track.worked_off == 0)
+        self.tracks.values().any(Track::is_backlogged) && self.tracks.values().all(|track| track.worked_off == 0)
     }
 
     /// Whether workers have work and do nothing, for longer than is usual of them.

@@ -1,7 +1,7 @@
 //! How fast a worker is, measured while it has more to do than it can.
 //!
 //! A worker that keeps up says only how fast records come; so a look counts only where not even what was waiting at the last
-//! one was worked off.
+//! one was worked off in a partition of the source.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -24,7 +24,7 @@ pub struct Throughput {
     pub over: Duration,
     /// Records of those workers that had enough to do, and how many they were; none: none had.
     pub busy: Option<(u64, u32)>,
-    /// Partitions in which more waited than could be worked off.
+    /// Partitions of the source in which more waited than could be worked off.
     pub backlogged: usize,
 }
 
@@ -40,7 +40,7 @@ pub fn throughput<'a>(tracks: impl Iterator<Item = &'a Track>, ready: u32, over:
     let (mut records, mut behind, mut backlogged) = (0, 0, 0_usize);
     for track in tracks {
         records += track.worked_off;
-        if track.is_behind() {
+        if track.is_backlogged() {
             behind += track.worked_off;
             backlogged += 1;
         }
@@ -130,6 +130,12 @@ mod tests {
         track
     }
 
+    fn retries(lag_before: u64, worked_off: u64, lag: u64) -> Track {
+        let mut track = track(lag_before, worked_off, lag);
+        track.is_source = false;
+        track
+    }
+
     #[test]
     fn only_workers_with_enough_to_do_tell_their_speed() {
         for (name, tracks, ready, busy) in [
@@ -140,6 +146,8 @@ mod tests {
             ("the same of a few", vec![track(1, 1, 1)], 1, None),
             ("they have drained it", vec![track(900, 900, 0)], 1, None),
             ("nothing moves", vec![track(900, 0, 950)], 1, Some((0, 1))),
+            ("they keep up, and retries wait for when they may", vec![track(10, 100, 10), retries(9, 0, 9)], 1, None),
+            ("they have enough, and retry some of it", vec![track(900, 100, 800), retries(9, 5, 9)], 1, Some((105, 1))),
             ("no workers", vec![track(900, 0, 900)], 0, None),
         ] {
             assert_eq!(throughput(tracks.iter(), ready, INTERVAL).busy, busy, "{name}");

@@ -363,6 +363,26 @@ fn a_standstill_is_told_whatever_else_there_is_to_say() {
 }
 
 #[test]
+fn retries_that_wait_for_longer_are_neither_slow_workers_nor_a_standstill() {
+    let mut scene = Scene::new(1, 6, 1, 7);
+    scene.history = with_speed(20.0);
+    // Somebody has asked for them not to be sent before a while.
+    let retries = &mut scene.partitions[6];
+    (retries.key.topic, retries.role, retries.end) = ("orders.retry".to_owned(), Role::Retry { due_end: 5 }, 5);
+    for _ in 0..60 {
+        scene.workers.ready = 1;
+        for partition in &mut scene.partitions[..6] {
+            partition.committed = Some(partition.end);
+            partition.end += 5;
+        }
+        let decision = scene.look(true);
+        assert_ne!(decision.reason, Reason::NoProgress);
+    }
+    assert_eq!(scene.history.speed(), Some(20.0), "not how fast records come");
+    assert_eq!(scene.numbers(), [] as [u32; 0], "{:?}", scene.steps);
+}
+
+#[test]
 fn slow_workers_are_no_standstill() {
     let mut scene = Scene::new(1, 3, 1, 3);
     scene.partitions.iter_mut().for_each(|partition| partition.end = 100);

@@ -85,6 +85,11 @@ impl Track {
         self.lag_before > self.worked_off && self.standing.lag > 0
     }
 
+    /// The same, where that tells of workers: what waits for a retry, or behind others, may wait for longer than it seems to.
+    pub fn is_backlogged(&self) -> bool {
+        self.is_source && self.is_behind()
+    }
+
     /// Records that come each second: the middle one of the last intervals, so that one burst is no rate.
     pub fn arrival(&self) -> f64 {
         median(self.arrivals.iter().copied()).unwrap_or_default()
