@@ -9,7 +9,7 @@ use super::{
     calm::Needs,
     effect::{Ceiling, Effect},
     lag::{held_counts, standing},
-    need::{Demand, Need, need},
+    need::{Demand, Need, need, next_smaller},
     observation::{Observation, PartitionKey, PartitionOffsets, Role, Workers},
     policy::Policy,
     rates::{Speed, throughput},
@@ -170,8 +170,8 @@ impl History {
         match self.need(policy, now) {
             Some(need) => need.workers,
             None if idle => 1,
-            // Whoever has always kept up has not shown how fast it is: one step less shows it.
-            None if self.keeps_up() => self.workers.declared.saturating_sub(1).max(1),
+            // Whoever has always kept up has not shown how fast it is: a step down shows it.
+            None if self.keeps_up() => next_smaller(self.workers.declared, self.sources()),
             None => self.workers.declared.max(1),
         }
     }

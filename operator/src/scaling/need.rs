@@ -60,6 +60,13 @@ fn counts(partitions: u32) -> impl Iterator<Item = u32> {
     (1..=partitions.max(1)).filter(move |count| snapped(*count, partitions) == *count)
 }
 
+/// The next number of workers that makes a difference, if there are so many now; one at least.
+#[must_use]
+pub fn next_smaller(workers: u32, partitions: u32) -> u32 {
+    let enough = snapped(workers, partitions);
+    if enough < workers { enough } else { counts(partitions).take_while(|count| *count < workers).last().unwrap_or(1) }
+}
+
 /// The smallest number of workers of which none gets more partitions than with so many.
 #[must_use]
 pub fn snapped(workers: u32, partitions: u32) -> u32 {
@@ -150,6 +157,15 @@ mod tests {
         }
         for (workers, snapped_to) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 3), (6, 6), (7, 6), (100, 6)] {
             assert_eq!(snapped(workers, 6), snapped_to, "{workers}");
+        }
+    }
+
+    #[test]
+    fn the_next_smaller_number_makes_a_difference() {
+        for (workers, partitions, expected) in
+            [(10, 3, 3), (3, 3, 2), (2, 3, 1), (1, 3, 1), (6, 6, 3), (5, 6, 3), (3, 6, 2), (9, 0, 1), (1, 0, 1), (10, 10, 5)]
+        {
+            assert_eq!(next_smaller(workers, partitions), expected, "{workers} on {partitions}");
         }
     }
 

@@ -399,6 +399,13 @@ fn slow_workers_are_no_standstill() {
 }
 
 #[test]
+fn workers_that_have_always_kept_up_are_tried_with_fewer() {
+    let mut scene = Scene::new(1, 12, 10, 3);
+    scene.go(100, |_| 5, 100);
+    assert_eq!(scene.numbers(), [3, 2, 1], "{:?}", scene.steps);
+}
+
+#[test]
 fn what_is_not_obeyed_is_said_again() {
     let mut scene = Scene::new(0, 6, 0, 6);
     scene.obeys = false;
