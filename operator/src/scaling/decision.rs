@@ -106,7 +106,7 @@ pub fn decide(history: &History, policy: &Policy, now: Duration) -> Decision {
         desired: desired.filter(|desired| *desired != history.workers().declared),
         reason,
         limited_by,
-        hot: need.as_ref().and_then(|need| history.hot(need)).filter(|_| limited_by == Some(Limit::HotPartition)).cloned(),
+        hot: need.as_ref().and_then(|need| history.hot(need, policy, now)).filter(|_| limited_by == Some(Limit::HotPartition)).cloned(),
         lag: known.then(|| history.lag()),
         age: history.age(now).filter(|_| known),
         arrival: history.arrival(),

@@ -41,6 +41,8 @@ pub struct Known {
 pub struct History {
     tracks: BTreeMap<PartitionKey, Track>,
     workers: Workers,
+    /// Whether partitions with one number go to the same worker.
+    co_partitioned: bool,
     /// When all partitions were read last.
     read: Option<Duration>,
     /// Whether the last reading failed.
@@ -63,6 +65,7 @@ impl History {
     /// Takes in what a sweep saw.
     pub fn record(&mut self, seen: Observation, policy: &Policy) {
         let before = std::mem::replace(&mut self.workers, seen.workers);
+        self.co_partitioned = policy.co_partitioned;
         if self.read.is_some() && seen.workers.declared != before.declared {
             self.effect.declared(seen.at, before.declared, seen.workers.declared);
         }
@@ -116,7 +119,8 @@ impl History {
     /// `has_gap`: nobody has looked for a part of the time.
     fn measure(&mut self, at: Duration, since: Duration, before: Workers, has_gap: bool) {
         let ready = self.workers.ready;
-        let seen = throughput(self.tracks.values(), ready, since);
+        let lots = self.lots().into_iter().map(|lot| lot.into_iter().map(|(_, track)| track).collect());
+        let seen = throughput(lots, ready, since);
         let calm = |workers: Workers| !workers.rolling_out && !workers.rebalancing;
         let same = before.ready == ready && calm(before) && calm(self.workers);
         match same && self.does_nothing() {
@@ -154,8 +158,8 @@ impl History {
     }
 
     fn packed(&self, policy: &Policy, of: impl Fn(&Track) -> f64) -> Option<Need> {
-        let demand = |track: &Track| Demand { rate: of(track), is_source: track.is_source };
-        let demands: Vec<Demand> = self.tracks.values().map(demand).collect();
+        let demand = |lot: &Lot<'_>| Demand { rate: lot.iter().map(|(_, track)| of(track)).sum(), is_source: is_of_source(lot) };
+        let demands: Vec<Demand> = self.lots().iter().map(demand).collect();
         Some(need(&demands, self.speed.per_worker()?, policy.max))
     }
 
@@ -180,14 +184,29 @@ impl History {
         !self.tracks.values().any(Track::is_behind)
     }
 
-    pub(super) fn hot(&self, need: &Need) -> Option<&PartitionKey> {
-        self.tracks.keys().nth(need.hot?)
+    /// The partition that is too much for one worker, or that has the most of what is.
+    pub(super) fn hot(&self, need: &Need, policy: &Policy, now: Duration) -> Option<&PartitionKey> {
+        let lot = self.lots().into_iter().nth(need.hot?)?;
+        let most = lot.into_iter().max_by(|(_, a), (_, b)| demand(a, policy, now).total_cmp(&demand(b, policy, now)));
+        most.map(|(key, _)| key)
     }
 
-    /// How many partitions the source has.
+    /// Partitions by who has them: each goes to a worker by itself, or with all others of its number.
+    fn lots(&self) -> Vec<Lot<'_>> {
+        if !self.co_partitioned {
+            return self.tracks.iter().map(|track| vec![track]).collect();
+        }
+        let mut lots: BTreeMap<i32, Lot<'_>> = BTreeMap::new();
+        for (key, track) in &self.tracks {
+            lots.entry(key.partition).or_default().push((key, track));
+        }
+        lots.into_values().collect()
+    }
+
+    /// How many workers can have partitions of the source.
     #[must_use]
     pub fn sources(&self) -> u32 {
-        u32::try_from(self.tracks.values().filter(|track| track.is_source).count()).unwrap_or(u32::MAX)
+        u32::try_from(self.lots().iter().filter(|lot| is_of_source(lot)).count()).unwrap_or(u32::MAX)
     }
 
     /// The workers as they were seen last.
@@ -262,6 +281,13 @@ impl History {
     fn total(&self) -> Option<f64> {
         self.speed.per_worker().map(|speed| speed * f64::from(self.workers.ready.max(1)))
     }
+}
+
+/// Partitions that go to one worker together.
+type Lot<'a> = Vec<(&'a PartitionKey, &'a Track)>;
+
+fn is_of_source(lot: &Lot<'_>) -> bool {
+    lot.iter().any(|(_, track)| track.is_source)
 }
 
 /// Records a second that must be handled in a partition so that the goal is not missed before something can be done about it.

@@ -8,12 +8,12 @@ const BESIDE_HOT: f64 = 0.1;
 /// Of how many times what the others need on average a partition must be in need, to be called hot.
 const HOT: f64 = 2.0;
 
-/// What a partition asks for.
+/// What partitions ask for that go to one worker together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Demand {
     /// Records a second.
     pub rate: f64,
-    /// Whether it is one of the source's. What waits for a retry, or behind others, is carried beside those, and takes no part of a share.
+    /// Whether one of the source's is among them. What waits for a retry, or behind others, is carried beside those, and takes no part of a share.
     pub is_source: bool,
 }
 
@@ -26,7 +26,7 @@ pub struct Need {
     pub useful: u32,
     /// Whether that is enough, hot partitions aside.
     pub enough: bool,
-    /// The partition that is too much for one worker while the others are not, by its place among the demands.
+    /// What is too much for one worker while the others are not, by its place among the demands.
     pub hot: Option<usize>,
 }
 

@@ -15,6 +15,8 @@ pub struct Policy {
     pub idle: Duration,
     /// How often it is looked at.
     pub interval: Duration,
+    /// Whether partitions with one number go to the same worker, whatever their topics.
+    pub co_partitioned: bool,
 }
 
 impl Policy {

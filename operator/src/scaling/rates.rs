@@ -24,7 +24,7 @@ pub struct Throughput {
     pub over: Duration,
     /// Records of those workers that had enough to do, and how many they were; none: none had.
     pub busy: Option<(u64, u32)>,
-    /// Partitions of the source in which more waited than could be worked off.
+    /// Lots in which more waited in partitions of the source than could be worked off.
     pub backlogged: usize,
 }
 
@@ -35,20 +35,21 @@ impl Throughput {
     }
 }
 
-/// What so many workers did in an interval of that length.
-pub fn throughput<'a>(tracks: impl Iterator<Item = &'a Track>, ready: u32, over: Duration) -> Throughput {
+/// What so many workers did in an interval of that length. `lots`: partitions that go to one worker together.
+pub fn throughput<'a>(lots: impl Iterator<Item = Vec<&'a Track>>, ready: u32, over: Duration) -> Throughput {
     let (mut records, mut behind, mut backlogged) = (0, 0, 0_usize);
-    for track in tracks {
-        records += track.worked_off;
-        if track.is_backlogged() {
-            behind += track.worked_off;
+    for lot in lots {
+        let worked_off = lot.iter().map(|track| track.worked_off).sum::<u64>();
+        records += worked_off;
+        if lot.iter().any(|track| track.is_backlogged()) {
+            behind += worked_off;
             backlogged += 1;
         }
     }
     let busy = match (u32::try_from(backlogged).unwrap_or(u32::MAX), ready) {
         (0, _) | (_, 0) => None,
         (busy, ready) if busy >= ready => Some((records, ready)),
-        // Each of these partitions is at another worker, at best.
+        // Each of these lots is at another worker, at best.
         (busy, _) => Some((behind, busy)),
     };
     Throughput { records, over, busy, backlogged }
@@ -150,8 +151,12 @@ mod tests {
             ("they have enough, and retry some of it", vec![track(900, 100, 800), retries(9, 5, 9)], 1, Some((105, 1))),
             ("no workers", vec![track(900, 0, 900)], 0, None),
         ] {
-            assert_eq!(throughput(tracks.iter(), ready, INTERVAL).busy, busy, "{name}");
+            let lots = tracks.iter().map(|track| vec![track]);
+            assert_eq!(throughput(lots, ready, INTERVAL).busy, busy, "{name}");
         }
+        let (one, other) = (track(900, 100, 800), track(900, 50, 850));
+        let together = throughput([vec![&one, &other]].into_iter(), 2, INTERVAL);
+        assert_eq!((together.busy, together.backlogged), (Some((150, 1)), 1), "one worker has both");
     }
 
     fn busy(records: u64) -> Throughput {

@@ -33,7 +33,7 @@ impl Scene {
         };
         let second = Duration::from_secs;
         Self {
-            policy: Policy { min, max, drain: second(30), idle: second(60), interval: second(INTERVAL) },
+            policy: Policy { min, max, drain: second(30), idle: second(60), interval: second(INTERVAL), co_partitioned: false },
             history: History::default(),
             at: 0,
             workers: Workers { declared: workers, ready: workers, ..Workers::default() },
@@ -396,6 +396,27 @@ fn slow_workers_are_no_standstill() {
     assert_eq!(scene.steps, [(65, 3, Reason::Behind)]);
     let speed = scene.history.speed().unwrap();
     assert!((0.04..0.07).contains(&speed), "{speed}");
+}
+
+#[test]
+fn partitions_of_one_number_go_to_one_worker_where_records_are_held_back() {
+    for (name, co_partitioned, come, workers, hot) in [
+        ("by themselves", false, [60, 60, 60], 9, None),
+        ("together", true, [60, 60, 60], 3, None),
+        ("one number is too much, whatever each topic brings", true, [5, 80, 5], 2, Some(1)),
+    ] {
+        let mut scene = Scene::new(1, 9, 1, 9);
+        scene.policy.co_partitioned = co_partitioned;
+        scene.history = with_speed(20.0);
+        for (index, partition) in scene.partitions.iter_mut().enumerate() {
+            let topic = ["orders", "payments", "retries"][index / 3];
+            partition.key = PartitionKey { topic: topic.to_owned(), partition: i32::try_from(index % 3).unwrap() };
+        }
+        let decision = scene.go(12, |index| come[index % 3], 100);
+        assert_eq!(scene.workers.declared, workers, "{name}: {:?}", scene.steps);
+        assert_eq!(decision.hot.as_ref().map(|hot| hot.partition), hot, "{name}: {decision:?}");
+        assert_eq!(decision.partitions, Some(if co_partitioned { 3 } else { 9 }), "{name}");
+    }
 }
 
 #[test]

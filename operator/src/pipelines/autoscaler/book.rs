@@ -210,7 +210,7 @@ mod tests {
 
     fn policy() -> Policy {
         let second = Duration::from_secs;
-        Policy { min: 0, max: 3, drain: second(30), idle: second(60), interval: second(5) }
+        Policy { min: 0, max: 3, drain: second(30), idle: second(60), interval: second(5), co_partitioned: false }
     }
 
     fn subject(policy: Policy) -> Subject {

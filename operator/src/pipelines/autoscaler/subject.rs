@@ -56,6 +56,7 @@ impl Subject {
                 drain: seconds(bounds.drain_seconds),
                 idle: seconds(bounds.idle_seconds),
                 interval,
+                co_partitioned: !input.held.is_empty(),
             },
             dry_run: false,
             known: Known::default(),
@@ -65,5 +66,27 @@ impl Subject {
     /// Every topic that it reads.
     pub fn every_topic(&self) -> impl Iterator<Item = &str> {
         self.topics.iter().chain(self.tiers.iter().map(|(topic, _)| topic)).chain(&self.held).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn workers_share_partitions_out_by_number_where_records_are_held_back() {
+        for (held, co_partitioned) in [(json!({}), false), (json!({"orders": "orders.held"}), true)] {
+            let input = json!({
+                "topics": ["orders"], "group": "g", "startFrom": "Earliest", "delivery": "ExactlyOnce", "ordering": "Key", "concurrency": 1,
+                "retry": {"attempts": 1, "initialBackoff": "1s", "maxBackoff": "1s"}, "deadLetter": {"topic": "d", "format": "Record"},
+                "held": held,
+            });
+            let bounds = ScalingBounds { min: 0, max: 1, drain_seconds: 30, idle_seconds: 60 };
+            let input = serde_json::from_value(input).unwrap();
+            let subject = Subject::new(("shop", "p"), "default", &input, bounds, Duration::from_secs(5));
+            assert_eq!(subject.policy.co_partitioned, co_partitioned, "{:?}", input.held);
+        }
     }
 }

@@ -131,6 +131,7 @@ impl Trace {
             drain: Duration::from_secs(self.scaling.drain_seconds),
             idle: Duration::from_secs(self.scaling.idle_seconds),
             interval: Duration::from_secs(SWEEP),
+            co_partitioned: false,
         }
     }
 }

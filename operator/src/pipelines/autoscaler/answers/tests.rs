@@ -20,7 +20,7 @@ fn subject(start_from: StartFrom) -> Subject {
         tiers: vec![("orders.g.retry.1".to_owned(), MINUTE)],
         held: vec!["orders.g.held".to_owned()],
         start_from,
-        policy: Policy { min: 0, max: 3, drain: MINUTE, idle: MINUTE, interval: Duration::from_secs(5) },
+        policy: Policy { min: 0, max: 3, drain: MINUTE, idle: MINUTE, interval: Duration::from_secs(5), co_partitioned: true },
         dry_run: false,
         known: Known::default(),
     }
