@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     span::Span,
-    track::{Track, median, per_second},
+    track::{Track, per_second, sorted},
 };
 
 /// How many measurements count.
@@ -106,9 +106,11 @@ impl Speed {
         }
     }
 
-    /// Records a second; none: that was not measured yet.
+    /// Records a second: the middle one of the last measurements, of two the larger, since one that was cut short shows less. None: that
+    /// was not measured yet.
     pub fn per_worker(&self) -> Option<f64> {
-        median(self.measured.iter().copied())
+        let rates = sorted(self.measured.iter().copied());
+        rates.get(rates.len() / 2).copied()
     }
 
     /// Whether workers have enough to do, and how fast they are will be known soon.

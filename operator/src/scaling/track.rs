@@ -90,9 +90,10 @@ impl Track {
         self.is_source && self.is_behind()
     }
 
-    /// Records that come each second: the middle one of the last intervals, so that one burst is no rate.
+    /// Records that come each second: the middle one of the last intervals, of two the smaller, so that one burst is no rate.
     pub fn arrival(&self) -> f64 {
-        median(self.arrivals.iter().copied()).unwrap_or_default()
+        let rates = sorted(self.arrivals.iter().copied());
+        rates.get(rates.len().saturating_sub(1) / 2).copied().unwrap_or_default()
     }
 
     /// How old the oldest waiting record is, as its timestamp told. Else at most, by when others were seen to come, or at least, where it
@@ -108,11 +109,11 @@ impl Track {
     }
 }
 
-/// The middle one.
-pub fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+/// The smallest first.
+pub fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+    values
 }
 
 /// A number of records over a time.
@@ -167,7 +168,8 @@ mod tests {
     #[test]
     fn a_burst_is_no_rate() {
         for (readings, rate) in [
-            (&[(0, 0), (0, 50), (0, 100), (0, 150)][..], 10.0),
+            (&[(0, 0), (0, 0), (0, 50_000)][..], 0.0),
+            (&[(0, 0), (0, 50), (0, 100), (0, 150)], 10.0),
             (&[(0, 0), (0, 0), (0, 50_000), (0, 50_000), (0, 50_000)], 0.0),
             // A group that was set back, a topic that was made anew.
             (&[(90, 100), (90, 200), (0, 200)], 0.0),
