@@ -148,10 +148,10 @@ fn choose(history: &History, policy: &Policy, now: Duration, known: bool) -> Cho
     if history.is_stuck() {
         return (None, Reason::NoProgress, None);
     }
-    if let Some(ceiling) = history.effect.ceiling(now)
+    if let Some(ceiling) = ceiling(history, policy, now)
         && ceiling < workers.declared
     {
-        return (Some(ceiling.max(policy.min)), Reason::ScaleUpIneffective, Some(Limit::Effect));
+        return (Some(ceiling), Reason::ScaleUpIneffective, Some(Limit::Effect));
     }
     if let Some(choice) = more(history, policy, now) {
         return choice;
@@ -168,10 +168,15 @@ fn choose(history: &History, policy: &Policy, now: Duration, known: bool) -> Cho
     }
 }
 
+/// Beyond which number more do not help. One below the minimum says nothing: so many shall run whatever they bring.
+fn ceiling(history: &History, policy: &Policy, now: Duration) -> Option<u32> {
+    history.effect.ceiling(now).filter(|ceiling| *ceiling >= policy.min)
+}
+
 fn wake(history: &History, policy: &Policy, now: Duration) -> Choice {
     if history.lag() > 0 {
         let need = history.need(policy, now);
-        let ceiling = history.effect.ceiling(now).unwrap_or(u32::MAX);
+        let ceiling = ceiling(history, policy, now).unwrap_or(u32::MAX);
         let wanted = need.as_ref().map_or(1, |need| need.workers).min(ceiling).max(policy.min).max(1);
         let limit = match &need {
             Some(need) if need.workers > wanted => Some(Limit::Effect),
@@ -200,7 +205,7 @@ fn more(history: &History, policy: &Policy, now: Duration) -> Option<Choice> {
     if history.effect.is_on_trial(now) {
         return Some((None, Reason::OnTrial, None));
     }
-    if history.effect.ceiling(now).is_some_and(|ceiling| need.workers > ceiling) {
+    if ceiling(history, policy, now).is_some_and(|ceiling| need.workers > ceiling) {
         return Some((None, Reason::ScaleUpIneffective, Some(Limit::Effect)));
     }
     Some((Some(need.workers), Reason::Behind, limit(&need, policy).map(|(_, limit)| limit)))

@@ -187,6 +187,26 @@ fn mistake_5_what_did_not_help_outlives_the_operator() {
 }
 
 #[test]
+fn what_did_not_help_says_nothing_below_the_minimum() {
+    for (name, min, come, reason, workers) in [
+        ("it holds", 2, 5, Reason::ScaleUpIneffective, 2),
+        ("and keeps from more", 2, 120, Reason::ScaleUpIneffective, 2),
+        ("below the minimum", 4, 5, Reason::AsNeeded, 4),
+        ("which is not enough", 4, 120, Reason::Behind, 6),
+    ] {
+        let mut scene = Scene::new(min, 6, 4, 6);
+        let ceiling = Ceiling { workers: 2, until: Duration::from_secs(600), total: 400.0, failures: 1 };
+        scene.history = History::knowing(Known { speed: Some(20.0), ceiling: Some(ceiling) });
+        let mut reasons = vec![];
+        for _ in 0..6 {
+            reasons.push(scene.go(1, |_| come, 100).reason);
+        }
+        assert!(reasons.contains(&reason), "{name}: {reasons:?}");
+        assert_eq!(scene.workers.declared, workers, "{name}: {reasons:?}");
+    }
+}
+
+#[test]
 fn mistake_6_no_lag_is_no_reason_for_fewer() {
     let mut scene = Scene::new(0, 6, 1, 6);
     scene.go(400, |_| 30, 100);
