@@ -10,7 +10,7 @@ use penstock_crds::{
 };
 
 use super::{
-    autoscaler::{Told, ineffective},
+    autoscaler::{Told, ineffective, rounded},
     validate::Verdict,
 };
 use crate::{
@@ -218,11 +218,6 @@ fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// To a tenth: what is less is noise.
-fn rounded(rate: f64) -> f64 {
-    (rate * 10.0).round() / 10.0
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -295,7 +290,7 @@ mod tests {
         let status = status(&pipeline, Some(&hot), None).unwrap();
         assert_eq!(
             serde_json::to_value(&status).unwrap(),
-            json!({"desired": 2, "reason": "HotPartition", "lag": 70, "lagSeconds": 2, "arrivalRate": 1.3, "workerRate": 100.0})
+            json!({"desired": 2, "reason": "HotPartition", "lag": 70, "lagSeconds": 2, "arrivalRate": 1.26, "workerRate": 100.0})
         );
         let said = statement(&pipeline, Some(&hot), None).unwrap();
         assert!(said.message.starts_with("2 workers: orders/2 gets more"), "{}", said.message);

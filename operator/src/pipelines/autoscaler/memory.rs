@@ -31,15 +31,30 @@ pub fn ineffective(ceiling: &Ceiling) -> Option<IneffectiveStep> {
     let number = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
     Some(IneffectiveStep {
         workers: number(ceiling.workers),
-        rate: (ceiling.total * 10.0).round() / 10.0,
+        rate: rounded(ceiling.total),
         times: number(ceiling.failures),
         until: Time(until),
     })
 }
 
+/// To three digits that count, however slow workers are: what is less is noise.
+#[must_use]
+pub fn rounded(rate: f64) -> f64 {
+    format!("{rate:.2e}").parse().unwrap_or(rate)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_keeps_three_digits() {
+        for (rate, expected) in
+            [(0.0, "0.0"), (0.003_333, "0.00333"), (1.26, "1.26"), (9.996, "10.0"), (100.04, "100.0"), (52_341.7, "52300.0")]
+        {
+            assert_eq!(format!("{:?}", rounded(rate)), expected);
+        }
+    }
 
     #[test]
     fn a_step_that_did_not_help_outlives_the_operator() {

@@ -42,7 +42,7 @@ use self::{
 };
 pub use self::{
     book::Told,
-    memory::{ineffective, known},
+    memory::{ineffective, known, rounded},
     subject::Subject,
 };
 use super::{children::Children, scaled};
