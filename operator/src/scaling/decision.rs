@@ -229,8 +229,8 @@ fn limit(need: &Need, policy: &Policy) -> Option<(Reason, Limit)> {
 fn fewer(history: &History, policy: &Policy, now: Duration) -> Choice {
     let declared = history.workers().declared;
     let window = policy.window();
-    let limit = (declared == policy.min && declared > 1).then_some(Limit::Minimum);
-    let Some(most) = history.needs.most(now, window) else { return (None, Reason::AsNeeded, limit) };
+    let Some(most) = history.needs.most(now, window) else { return (None, Reason::AsNeeded, None) };
+    let limit = (most < policy.min).then_some(Limit::Minimum);
     let enough = most.max(policy.min).max(1);
     if enough >= declared {
         return (None, Reason::AsNeeded, limit);

@@ -332,6 +332,16 @@ fn limits_are_told() {
 }
 
 #[test]
+fn the_minimum_is_a_limit_only_where_fewer_would_do() {
+    for (min, come, limit) in [(3, 5, Some(Limit::Minimum)), (3, 50, None), (1, 5, None), (0, 5, None)] {
+        let mut scene = Scene::new(min, 6, 3, 6);
+        scene.history = with_speed(20.0);
+        let decision = scene.go(40, |_| come, 100);
+        assert_eq!((decision.reason, decision.limited_by), (Reason::AsNeeded, limit), "{min}, {come}");
+    }
+}
+
+#[test]
 fn a_partition_that_is_done_in_time_is_not_hot() {
     for (name, drain, waits, come, hot) in [
         ("in good time", 300, 26_000, 0, None),
