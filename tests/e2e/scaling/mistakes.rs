@@ -10,7 +10,7 @@ use penstock_tests::scene::{LIMIT, Result, Scene, install, play, until};
 use serde_json::json;
 
 use super::{
-    counted,
+    counted, decided,
     slow::{slow, wait_in},
     topics, until_declared,
 };
@@ -37,9 +37,8 @@ async fn mistake_1_marks_of_transactions_keep_nobody_awake() {
             if found == 200 { Ok(()) } else { Err(format!("{found}").into()) }
         })
         .await?;
-        until_declared(scene, "no workers", LIMIT, |workers| workers == 0).await?;
-        let status = scene.api::<EventPipeline>().get("p").await?.status.and_then(|status| status.scaling).unwrap_or_default();
-        assert_eq!(status.lag, Some(0));
+        let asleep = decided(scene, "p", "Asleep", 0).await?;
+        assert_eq!(asleep.lag, Some(0));
         Ok(())
     })
     .await;
