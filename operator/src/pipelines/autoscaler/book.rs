@@ -9,7 +9,7 @@ use std::{
 use penstock_kafka::TopicPartition;
 
 use super::{looks::Looks, subject::Subject};
-use crate::scaling::{Decision, History, Observation, PartitionOffsets, Reason, Workers, decide, renewal_is_due};
+use crate::scaling::{Decision, History, Observation, PartitionOffsets, Policy, Reason, Workers, decide, renewal_is_due};
 
 /// How often figures are told again where nothing else is news.
 const FIGURES: Duration = Duration::from_secs(30);
@@ -31,6 +31,16 @@ struct Page {
     looks: Looks,
     told: Option<(Duration, Told)>,
     renewal: Renewal,
+}
+
+impl Page {
+    /// How many workers there shall be. Where nothing is decided, as many as were told last: somebody else may have set the number of the
+    /// Deployment. In a dry run that is their right, and none at all is never but decided.
+    fn desired(&self, decision: &Decision, workers: Workers) -> u32 {
+        let Policy { min, max, .. } = self.subject.policy;
+        let told = self.told.as_ref().filter(|_| !self.subject.dry_run).map(|(_, told)| told.desired.min(max).max(min));
+        decision.desired.or(told.filter(|told| *told > 0)).unwrap_or(workers.declared)
+    }
 }
 
 /// When the offsets of a pipeline without workers were committed again. While it has workers brokers keep them.
@@ -130,7 +140,7 @@ impl Book {
         if decision.reason == Reason::LagUnknown && passing && page.told.is_some() {
             return false;
         }
-        let told = Told { desired: decision.desired.unwrap_or(workers.declared), decision };
+        let told = Told { desired: page.desired(&decision, workers), decision };
         let is_news = page.told.as_ref().is_none_or(|(since, before)| is_news(before, &told, now.saturating_sub(*since)));
         if is_news {
             page.told = Some((now, told));
@@ -158,7 +168,7 @@ mod tests {
     use penstock_crds::worker::StartFrom;
 
     use super::*;
-    use crate::scaling::{Known, Policy};
+    use crate::scaling::Known;
 
     #[test]
     fn only_a_commit_that_succeeded_counts() {
@@ -205,6 +215,30 @@ mod tests {
             let seen = (second(at), second(now));
             assert_eq!(book.look("uid", seen, can_read.then(Vec::new), workers), tells, "{name}");
             assert_eq!(told(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_told_stays_where_nothing_is_decided() {
+        let decision = |desired| {
+            let history = History::default();
+            Decision { desired, ..decide(&history, &policy(), Duration::ZERO) }
+        };
+        for (name, told, desired, declared, max, dry_run, expected) in [
+            ("decided", Some(2), Some(3), 2, 3, false, 3),
+            ("nothing was told yet: what runs", None, None, 2, 3, false, 2),
+            ("told, and not carried out yet", Some(3), None, 1, 3, false, 3),
+            ("somebody has set the Deployment's number", Some(1), None, 3, 3, false, 1),
+            ("the same while it slept", Some(0), None, 2, 3, false, 2),
+            ("it sleeps", Some(0), None, 0, 3, false, 0),
+            ("the maximum has changed since", Some(3), None, 2, 2, false, 2),
+            ("in a dry run the number is theirs", Some(3), None, 1, 3, true, 1),
+        ] {
+            let subject = Subject { dry_run, ..subject(Policy { max, ..policy() }) };
+            let told = told.map(|desired| (Duration::ZERO, Told { desired, decision: decision(None) }));
+            let page = Page { subject, history: History::default(), looks: Looks::new(), told, renewal: Renewal::default() };
+            let workers = Workers { declared, ready: declared, ..Workers::default() };
+            assert_eq!(page.desired(&decision(desired), workers), expected, "{name}");
         }
     }
 
