@@ -4,6 +4,7 @@
 //! Plaintext, bounded in time and size. A request that changes something has a short connection of its own, and says whether it
 //! was sent if it failed. Questions that are asked again and again share a connection for each broker ([`Lines`]).
 
+mod coordinators;
 mod groups;
 mod lines;
 mod members;
@@ -31,7 +32,8 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::topic::{BrokerInfo, TopicId};
-pub(crate) use groups::{Asking, Coordinators, KNOWN, LIVE, REBALANCING, commit, in_states, offsets, reading, stable_offsets};
+pub(crate) use coordinators::{Asking, Coordinators};
+pub(crate) use groups::{KNOWN, LIVE, REBALANCING, commit, in_states, offsets, reading, stable_offsets};
 pub(crate) use lines::Lines;
 pub(crate) use members::members;
 pub(crate) use peek::peek;

@@ -6,7 +6,8 @@ use kafka_protocol::messages::{
     DescribeGroupsResponse,
 };
 
-use super::groups::{Asking, Coordinators, group_id};
+use super::coordinators::{Asking, Coordinators};
+use super::groups::group_id;
 use super::{decode, outcome};
 use crate::consumer::{GroupMember, GroupProtocol};
 use crate::error::{Error, Result};

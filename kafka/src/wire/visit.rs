@@ -16,7 +16,8 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 
-use super::groups::{Asking, Coordinators, group_id};
+use super::coordinators::{Asking, Coordinators};
+use super::groups::group_id;
 use super::{decode, outcome, protocol};
 use crate::error::Result;
 use crate::topic::BrokerInfo;
