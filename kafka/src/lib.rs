@@ -45,7 +45,7 @@ pub use reader::{ReaderEvent, ReaderSettings, TopicReader, read_span};
 pub use record::{ConsumedRecord, Header, Record, RecordPosition, RecordRef, TimestampType, TopicPartition};
 pub use topic::{
     BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, InvalidTopicId, KafkaVersion, NewTopic, OffsetRange,
-    OngoingReassignment, PartitionEdges, PartitionInfo, Peek, PerPartition, PerTopic, ReplicaHealth, TopicAdmin, TopicConfig,
+    OngoingReassignment, PartitionEdges, PartitionInfo, Peek, PerPartition, PerTopic, ReplicaHealth, StableRange, TopicAdmin, TopicConfig,
     TopicDescription, TopicId, TopicSummary, validate_topic_name,
 };
 pub use transaction::{CommitError, Transaction, TransactionSettings, TransactionalProducer};
@@ -79,13 +79,15 @@ mod tests {
         spawnable(admin.list());
         spawnable(admin.offsets(&["t"]));
         spawnable(admin.edges(&[]));
+        spawnable(admin.stable_ranges(&[]));
         spawnable(admin.group_offsets("g"));
         spawnable(admin.offsets_of_groups(&["g"]));
+        spawnable(admin.offsets_of_groups_via(&[], &["g"]));
         spawnable(admin.stable_offsets("g", None));
         spawnable(admin.groups());
-        spawnable(admin.rebalancing_groups());
+        spawnable(admin.rebalancing_groups(&[]));
         spawnable(async { admin.offsets_since(&std::collections::BTreeMap::new()).await });
-        spawnable(async { admin.peek(&[]).await });
+        spawnable(async { admin.peek(&[], &std::collections::BTreeMap::new(), &[]).await });
         spawnable(admin.commit_for_idle_group("g", &[]));
         spawnable(admin.renew_idle_group("g", &[]));
         spawnable(admin.cluster());

@@ -15,7 +15,7 @@ pub use health::ReplicaHealth;
 pub use id::{InvalidTopicId, TopicId, validate_topic_name};
 pub use model::{
     BrokerInfo, ClusterDescription, ConfigDelta, ConfigEntry, ConfigSource, NewTopic, OffsetRange, PartitionEdges, PartitionInfo, Peek,
-    PerPartition, PerTopic, TopicConfig, TopicDescription, TopicSummary,
+    PerPartition, PerTopic, StableRange, TopicConfig, TopicDescription, TopicSummary,
 };
 pub use reassignment::OngoingReassignment;
 #[cfg(feature = "config")]

@@ -221,6 +221,15 @@ pub struct PartitionEdges {
     pub end: i64,
 }
 
+/// What a reader of committed records may read of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StableRange {
+    /// The first offset that can still be read.
+    pub start: i64,
+    /// The first offset that cannot be read yet: that of the first transaction which is still open, or the end.
+    pub end: i64,
+}
+
 /// What stands at an offset of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peek {

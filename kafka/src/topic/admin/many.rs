@@ -10,7 +10,7 @@ use super::{TopicAdmin, read};
 use crate::consumer::{CommittedOffset, GroupMember, GroupOffset, GroupProtocol};
 use crate::error::{Error, Result};
 use crate::record::TopicPartition;
-use crate::topic::{BrokerInfo, Peek, PerPartition, validate_topic_name};
+use crate::topic::{BrokerInfo, Peek, PerPartition, PerTopic, TopicDescription, validate_topic_name};
 use crate::wire::{self, Asking};
 
 impl TopicAdmin {
@@ -20,8 +20,19 @@ impl TopicAdmin {
     /// # Errors
     /// The call as a whole failed; see [`TopicAdmin`].
     pub async fn offsets_of_groups(&self, groups: &[&str]) -> Result<BTreeMap<String, Result<PerPartition<CommittedOffset>>>> {
-        let brokers = self.brokers().await?;
-        wire::offsets(&self.asking(first(&brokers)?), &self.coordinators, groups).await
+        self.offsets_of_groups_via(&self.brokers().await?, groups).await
+    }
+
+    /// The same, where it is known who the brokers are.
+    ///
+    /// # Errors
+    /// The call as a whole failed; see [`TopicAdmin`].
+    pub async fn offsets_of_groups_via(
+        &self,
+        brokers: &[BrokerInfo],
+        groups: &[&str],
+    ) -> Result<BTreeMap<String, Result<PerPartition<CommittedOffset>>>> {
+        wire::offsets(&self.asking(first(brokers)?), &self.coordinators, groups).await
     }
 
     /// What a group has committed in these partitions, or wherever it has where none are named. A partition that an open
@@ -35,13 +46,12 @@ impl TopicAdmin {
         wire::stable_offsets(&self.asking(first(&brokers)?), &self.coordinators, group, partitions).await
     }
 
-    /// The groups that are sharing their partitions out anew.
+    /// The groups that are sharing their partitions out anew, as these brokers tell: all of the cluster.
     ///
     /// # Errors
     /// A broker did not answer, so that those that it coordinates are not known.
-    pub async fn rebalancing_groups(&self) -> Result<BTreeSet<String>> {
-        let brokers = self.brokers().await?;
-        wire::in_states(&self.asking(first(&brokers)?), &brokers, &wire::REBALANCING).await
+    pub async fn rebalancing_groups(&self, brokers: &[BrokerInfo]) -> Result<BTreeSet<String>> {
+        wire::in_states(&self.asking(first(brokers)?), brokers, &wire::REBALANCING).await
     }
 
     /// The groups that have members, and those without whose offsets are kept.
@@ -97,27 +107,19 @@ impl TopicAdmin {
         Ok(read(self.native.get()?.offsets_since(timestamps, self.timeout).await)?.into_iter().collect())
     }
 
-    /// Looks at what stands at these offsets, without reading it. Partitions without a leader, or whose leader does not answer, are
-    /// not among the answers. Of a large batch nothing is seen, except in the first partition of each leader.
-    ///
-    /// # Errors
-    /// Nobody tells who leads them; see [`TopicAdmin`].
-    pub async fn peek(&self, offsets: &[(TopicPartition, i64)]) -> Result<PerPartition<Peek>> {
-        if offsets.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let brokers = self.brokers().await?;
-        let topics: BTreeSet<&str> = offsets.iter().map(|(partition, _)| partition.topic.as_str()).collect();
-        let topics: Vec<&str> = topics.into_iter().collect();
-        let mut leaders: BTreeMap<TopicPartition, i32> = BTreeMap::new();
-        for (name, described) in self.describe(&topics).await? {
-            let partitions = described.map(|topic| topic.partitions).unwrap_or_default();
-            leaders.extend(partitions.iter().filter_map(|info| Some((TopicPartition::new(&name, info.id), info.leader?))));
-        }
+    /// Looks at what stands at these offsets, without reading it. Partitions that none of these brokers leads by these topics'
+    /// descriptions, or whose leader does not answer, are not among the answers. Of a large batch nothing is seen, except in the first
+    /// partition of each leader.
+    pub async fn peek(
+        &self,
+        brokers: &[BrokerInfo],
+        topics: &PerTopic<TopicDescription>,
+        offsets: &[(TopicPartition, i64)],
+    ) -> PerPartition<Peek> {
         let mut by_leader: BTreeMap<i32, Vec<(TopicPartition, i64)>> = BTreeMap::new();
         for (partition, offset) in offsets {
-            if let Some(leader) = leaders.get(partition) {
-                by_leader.entry(*leader).or_default().push((partition.clone(), *offset));
+            if let Some(leader) = leader(topics, partition) {
+                by_leader.entry(leader).or_default().push((partition.clone(), *offset));
             }
         }
         let leaders = brokers.iter().filter_map(|broker| Some((broker, by_leader.get(&broker.id)?.as_slice())));
@@ -125,7 +127,7 @@ impl TopicAdmin {
             let seen = wire::peek(&self.lines, self.settings.client_id(), broker, offsets, self.timeout).await;
             seen.inspect_err(|error| tracing::debug!(%error, broker = broker.id, "what stands in the partitions of a broker was not seen"))
         };
-        Ok(join_all(leaders.map(ask)).await.into_iter().flatten().flatten().collect())
+        join_all(leaders.map(ask)).await.into_iter().flatten().flatten().collect()
     }
 
     /// Commits offsets for a group without members. A group that has members refuses.
@@ -186,6 +188,11 @@ impl TopicAdmin {
     pub(super) fn asking<'a>(&'a self, broker: &'a BrokerInfo) -> Asking<'a> {
         Asking { lines: &self.lines, client_id: self.settings.client_id(), broker, limit: self.timeout }
     }
+}
+
+fn leader(topics: &PerTopic<TopicDescription>, partition: &TopicPartition) -> Option<i32> {
+    let described = topics.get(&partition.topic)?.as_ref().ok()?;
+    described.partitions.iter().find(|info| info.id == partition.partition)?.leader
 }
 
 fn first(brokers: &[BrokerInfo]) -> Result<&BrokerInfo> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use futures::future::try_join3;
+use futures::future::{try_join, try_join3};
 
 use super::{TopicAdmin, read};
 use crate::connection::ConnectionSettings;
@@ -12,7 +12,7 @@ use crate::detached::Detached;
 use crate::error::{Error, Result};
 use crate::ffi::{Edge, Native};
 use crate::record::TopicPartition;
-use crate::topic::{PartitionEdges, PerPartition, validate_topic_name};
+use crate::topic::{PartitionEdges, PerPartition, StableRange, validate_topic_name};
 
 /// The client that reads what groups have committed, made when it is first needed. The library takes such questions only to a
 /// client that names a group; this one is neither joined nor written to.
@@ -53,6 +53,26 @@ impl TopicAdmin {
         Ok(edges.collect())
     }
 
+    /// What readers of committed records may read of partitions, in one request per broker and end.
+    ///
+    /// # Errors
+    /// The call as a whole failed; see [`TopicAdmin`].
+    pub async fn stable_ranges(&self, partitions: &[TopicPartition]) -> Result<PerPartition<StableRange>> {
+        partitions.iter().try_for_each(|partition| validate_topic_name(&partition.topic))?;
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let native = self.native.get()?;
+        let list = |edge| native.list_offsets(partitions, edge, self.timeout);
+        let (starts, ends) = read(try_join(list(Edge::Start), list(Edge::StableEnd)).await)?;
+        let mut starts: BTreeMap<_, _> = starts.into_iter().collect();
+        let ranges = ends.into_iter().map(|(partition, end)| {
+            let start = told(starts.remove(&partition));
+            (partition, start.and_then(|start| Ok(StableRange { start, end: end? })))
+        });
+        Ok(ranges.collect())
+    }
+
     /// Where partitions end, records of open transactions included (their high watermarks), in one request per broker.
     ///
     /// # Errors
@@ -78,6 +98,9 @@ impl TopicAdmin {
 }
 
 fn together(start: Option<Result<i64>>, stable_end: Option<Result<i64>>, end: Result<i64>) -> Result<PartitionEdges> {
-    let told = |edge: Option<Result<i64>>| edge.unwrap_or(Err(Error::Closed));
     Ok(PartitionEdges { start: told(start)?, stable_end: told(stable_end)?, end: end? })
+}
+
+fn told(edge: Option<Result<i64>>) -> Result<i64> {
+    edge.unwrap_or(Err(Error::Closed))
 }

@@ -51,7 +51,7 @@ fn of_topic(
     let looks = answers.looks.get(&subject.group);
     let mut all = Vec::new();
     for partition in partitions_of(&answers.topics, name) {
-        let edges = answers.edges.get(&partition)?.as_ref().ok()?;
+        let range = answers.ranges.get(&partition)?.as_ref().ok()?;
         let found = match committed.get(&partition) {
             Some(found) => Some(found.as_ref().ok()?),
             None => None,
@@ -67,8 +67,8 @@ fn of_topic(
         let look = looks.and_then(|looks| looks.get(&partition)).copied();
         let mut offsets = PartitionOffsets {
             role,
-            start: edges.start,
-            end: edges.stable_end,
+            start: range.start,
+            end: range.end,
             committed: offset,
             begin,
             empty_until: None,

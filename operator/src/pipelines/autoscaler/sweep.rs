@@ -7,11 +7,12 @@ use std::{
     time::Duration,
 };
 
+use futures::future::try_join;
 use jiff::Timestamp;
-use penstock_kafka::{CommittedOffset, Error, PartitionEdges, PerPartition, PerTopic, TopicDescription, TopicPartition};
+use penstock_kafka::{BrokerInfo, CommittedOffset, Error, PerPartition, PerTopic, StableRange, TopicDescription, TopicPartition};
 
 use super::{
-    looks::{self, Looks},
+    looks::{self, Looks, Wanted},
     subject::Subject,
 };
 use crate::clusters::ClusterConnection;
@@ -22,8 +23,8 @@ pub struct Answers {
     pub topics: PerTopic<TopicDescription>,
     /// What each group has committed.
     pub groups: BTreeMap<String, Result<PerPartition<CommittedOffset>, Error>>,
-    /// The ends of their partitions.
-    pub edges: PerPartition<PartitionEdges>,
+    /// What may be read of their partitions.
+    pub ranges: PerPartition<StableRange>,
     /// The first retry in each partition that is not due yet.
     pub due: PerPartition<Option<i64>>,
     /// Groups that share their partitions out anew, as far as that is known: all, where a broker does not tell.
@@ -49,12 +50,12 @@ pub async fn sweep(
     let groups: BTreeSet<&str> = subjects.iter().map(|(_, subject)| subject.group.as_str()).collect();
     let groups: Vec<&str> = groups.into_iter().collect();
 
-    let topics = connection.look("DescribeTopics", admin.describe(&names)).await?;
-    let rebalancing = connection.look("ListConsumerGroups", admin.rebalancing_groups()).await.unwrap_or_else(|error| {
+    let (topics, brokers) = connection.look("DescribeTopics", try_join(admin.describe(&names), admin.live_brokers())).await?;
+    let rebalancing = connection.look("ListConsumerGroups", admin.rebalancing_groups(&brokers)).await.unwrap_or_else(|error| {
         tracing::debug!(%error, "which groups share their partitions out anew is not known: all may");
         groups.iter().map(|group| (*group).to_owned()).collect()
     });
-    let committed = connection.look("OffsetFetch", admin.offsets_of_groups(&groups)).await?;
+    let committed = connection.look("OffsetFetch", admin.offsets_of_groups_via(&brokers, &groups)).await?;
     let at = Timestamp::now();
     let retries = due_since(subjects, &topics, at);
     let due = match retries.is_empty() {
@@ -62,9 +63,9 @@ pub async fn sweep(
         false => connection.look("ListOffsets", admin.offsets_since(&retries)).await?,
     };
     let partitions: Vec<TopicPartition> = names.iter().flat_map(|name| partitions_of(&topics, name)).collect();
-    let edges = connection.look("ListOffsets", admin.edges(&partitions)).await?;
-    let mut answers = Answers { topics, groups: committed, edges, due, rebalancing, looks: BTreeMap::new(), at };
-    look(connection, subjects, before, &mut answers).await;
+    let ranges = connection.look("ListOffsets", admin.stable_ranges(&partitions)).await?;
+    let mut answers = Answers { topics, groups: committed, ranges, due, rebalancing, looks: BTreeMap::new(), at };
+    answers.looks = look(connection, &brokers, &answers, looks::plan(subjects, before, &answers)).await;
     Ok(answers)
 }
 
@@ -82,13 +83,17 @@ fn due_since(subjects: &[(String, Subject)], topics: &PerTopic<TopicDescription>
 }
 
 /// Looks at what stands where groups go on, wherever that may be other than it was. What was not seen counts as records that wait.
-async fn look(connection: &ClusterConnection, subjects: &[(String, Subject)], before: impl Fn(&str) -> Looks, answers: &mut Answers) {
-    let (mut known, wanted) = looks::plan(subjects, before, answers);
+async fn look(
+    connection: &ClusterConnection,
+    brokers: &[BrokerInfo],
+    answers: &Answers,
+    (mut known, wanted): (BTreeMap<String, Looks>, Vec<Wanted<'_>>),
+) -> BTreeMap<String, Looks> {
     let (questions, asked) = looks::share_out(wanted);
-    let found = connection.look("Fetch", connection.admin.peek(&questions)).await.unwrap_or_else(|error| {
-        tracing::debug!(%error, "what stands where groups go on was not seen");
-        PerPartition::new()
-    });
-    looks::add(&mut known, asked, &found, answers.at);
-    answers.looks = known;
+    let peek = async { Ok(connection.admin.peek(brokers, &answers.topics, &questions).await) };
+    match connection.look("Fetch", peek).await {
+        Ok(found) => looks::add(&mut known, asked, &found, answers.at),
+        Err(error) => tracing::debug!(%error, "what stands where groups go on was not seen"),
+    }
+    known
 }

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use penstock_kafka::{Error, PartitionEdges, PartitionInfo, Peek, PerPartition, TopicId};
+use penstock_kafka::{Error, PartitionInfo, Peek, PerPartition, StableRange, TopicId};
 
 use super::*;
 use crate::{
@@ -44,11 +44,11 @@ fn note(byte: u8, initial: i32) -> String {
 fn answers() -> Answers {
     let topics = [topic("orders", 3), topic("orders.g.retry.1", 1), topic("orders.g.held", 1)];
     let all = || topics.iter().flat_map(|t| (0..t.partition_count()).map(|n| TopicPartition::new(&t.name, n)));
-    let edges = PartitionEdges { start: 5, stable_end: 90, end: 100 };
+    let range = StableRange { start: 5, end: 90 };
     let committed = |partition, offset| (TopicPartition::new("orders", partition), Ok(CommittedOffset { offset, metadata: note(1, 2) }));
     let due: PerPartition<Option<i64>> = BTreeMap::from([(TopicPartition::new("orders.g.retry.1", 0), Ok(Some(40)))]);
     Answers {
-        edges: all().map(|partition| (partition, Ok(edges))).collect(),
+        ranges: all().map(|partition| (partition, Ok(range))).collect(),
         topics: topics.iter().map(|t| (t.name.clone(), Ok(t.clone()))).collect(),
         groups: BTreeMap::from([("g".to_owned(), Ok(BTreeMap::from([committed(0, 50), committed(1, 90)])))]),
         due,
@@ -166,8 +166,8 @@ fn what_is_missing_of_one_is_missing_of_all() {
     let without: [(&str, Take); 5] = [
         ("a topic", |answers, error, _| drop(answers.topics.insert("orders".to_owned(), Err(error)))),
         ("the group", |answers, error, _| drop(answers.groups.insert("g".to_owned(), Err(error)))),
-        ("a partition's ends", |answers, error, partition| drop(answers.edges.insert(partition, Err(error)))),
-        ("ends that were not told", |answers, _, partition| drop(answers.edges.remove(&partition))),
+        ("a partition's ends", |answers, error, partition| drop(answers.ranges.insert(partition, Err(error)))),
+        ("ends that were not told", |answers, _, partition| drop(answers.ranges.remove(&partition))),
         ("a commit", |answers, error, partition| {
             let Some(Ok(group)) = answers.groups.get_mut("g") else { panic!() };
             group.insert(partition, Err(error));
