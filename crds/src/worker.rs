@@ -36,6 +36,11 @@ pub const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a worker may take to finish what it has begun after SIGTERM; Kubernetes waits a little longer.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 
+/// What the headers of a record begin with that waits for another attempt.
+pub const RETRY_HEADERS: &str = "penstock-retry-";
+/// What follows that in the name of the one that says when it may be tried, in milliseconds since 1970.
+pub const NOT_BEFORE: &str = "not-before";
+
 /// What a worker does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

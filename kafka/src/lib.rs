@@ -87,7 +87,7 @@ mod tests {
         spawnable(admin.groups());
         spawnable(admin.rebalancing_groups(&[]));
         spawnable(async { admin.offsets_since(&std::collections::BTreeMap::new()).await });
-        spawnable(async { admin.peek(&[], &std::collections::BTreeMap::new(), &[]).await });
+        spawnable(async { admin.peek(&[], &std::collections::BTreeMap::new(), &[], &std::collections::BTreeSet::new()).await });
         spawnable(admin.commit_for_idle_group("g", &[]));
         spawnable(admin.renew_idle_group("g", &[]));
         spawnable(admin.cluster());

@@ -6,6 +6,7 @@
 
 mod coordinators;
 mod groups;
+mod headers;
 mod lines;
 mod members;
 mod peek;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{KafkaVersion, TopicId};
 use crate::error::Result;
-use crate::record::TopicPartition;
+use crate::record::{Header, TopicPartition};
 
 /// One result per topic named in the call, so that a bad topic does not disturb the others.
 pub type PerTopic<T> = BTreeMap<String, Result<T>>;
@@ -231,13 +231,15 @@ pub struct StableRange {
 }
 
 /// What stands at an offset of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peek {
     /// No reader of committed records gets anything between the offset and this one: only the marks of transactions are there, and
     /// records of aborted ones.
     pub empty_until: i64,
     /// The timestamp of the first record that follows, if it was seen.
     pub timestamp_ms: Option<i64>,
+    /// The headers of that record, if they were asked for and can be read: not where its batch is compressed otherwise than with LZ4.
+    pub headers: Vec<Header>,
 }
 
 /// The cluster as one of its brokers describes it.

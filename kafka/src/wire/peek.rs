@@ -1,11 +1,11 @@
 //! Looks at what stands at an offset without reading it: whether records do, or only the marks of transactions and what was
 //! aborted. A request for each leader, however many partitions there are.
 //!
-//! Only the heads of batches are looked at (the message format's version 2). A mark is some eighty bytes, so a few kilobytes of each
+//! Only the heads of batches are looked at (the message format's version 2), and the headers of one record where they are asked for. A mark is some eighty bytes, so a few kilobytes of each
 //! partition show many of them. A batch that does not fit in these is not shown at all, unless it is the first of the first partition
 //! that has any (KIP-74): so partitions are asked about in the caller's order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -14,6 +14,7 @@ use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{ApiKey, BrokerId, FetchRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
+use super::headers::headers;
 use super::{Lines, decode, outcome};
 use crate::error::Result;
 use crate::record::TopicPartition;
@@ -38,6 +39,7 @@ pub(crate) async fn peek(
     client_id: &str,
     leader: &BrokerInfo,
     offsets: &[(TopicPartition, i64)],
+    headers_of: &BTreeSet<&str>,
     limit: Duration,
 ) -> Result<PerPartition<Peek>> {
     let mut answer = lines.ask(leader, client_id, FETCH, &question(offsets), limit).await?;
@@ -50,7 +52,7 @@ pub(crate) async fn peek(
         for data in topic.partitions {
             let partition = TopicPartition::new(&name, data.partition_index);
             let Some(offset) = offsets.get(&partition) else { continue };
-            let seen = outcome(data.error_code, None).map(|()| look(*offset, &data));
+            let seen = outcome(data.error_code, None).map(|()| look(*offset, &data, headers_of.contains(&*name)));
             all.insert(partition, seen);
         }
     }
@@ -85,8 +87,8 @@ fn question(offsets: &[(TopicPartition, i64)]) -> FetchRequest {
         .with_topics(topics)
 }
 
-/// What the batches from that offset on hold.
-fn look(offset: i64, data: &PartitionData) -> Peek {
+/// What the batches from that offset on hold. `tells_headers`: with the headers of the first record.
+fn look(offset: i64, data: &PartitionData, tells_headers: bool) -> Peek {
     let mut next = offset;
     let mut bytes = data.records.clone().unwrap_or_default();
     // Where the last transaction of a producer ended: what it writes later is of another one.
@@ -108,14 +110,15 @@ fn look(offset: i64, data: &PartitionData) -> Peek {
         if !is_empty {
             // Of a batch that is begun already the oldest record is not the one that waits.
             let timestamp_ms = if head.base >= offset { head.first_timestamp } else { head.last_timestamp };
-            return Peek { empty_until: next, timestamp_ms: Some(timestamp_ms) };
+            let headers = tells_headers.then(|| headers(head.attributes, &head.records, next.saturating_sub(head.base))).flatten();
+            return Peek { empty_until: next, timestamp_ms: Some(timestamp_ms), headers: headers.unwrap_or_default() };
         }
         next = head.last.saturating_add(1);
     }
-    Peek { empty_until: next, timestamp_ms: None }
+    Peek { empty_until: next, timestamp_ms: None, headers: Vec::new() }
 }
 
-/// The head of a batch.
+/// The head of a batch, and as much of what follows as is there.
 struct Head {
     base: i64,
     last: i64,
@@ -123,6 +126,7 @@ struct Head {
     first_timestamp: i64,
     last_timestamp: i64,
     producer: i64,
+    records: Bytes,
 }
 
 impl Head {
@@ -142,8 +146,8 @@ impl Head {
         let attributes = head.get_i16();
         let last = base.checked_add(i64::from(head.get_i32()))?;
         let (first_timestamp, last_timestamp, producer) = (head.get_i64(), head.get_i64(), head.get_i64());
-        bytes.advance(length.saturating_add(BEFORE_LENGTH).clamp(HEAD, bytes.len()));
-        Some(Self { base, last, attributes, first_timestamp, last_timestamp, producer })
+        let batch = bytes.split_to(length.saturating_add(BEFORE_LENGTH).clamp(HEAD, bytes.len()));
+        Some(Self { base, last, attributes, first_timestamp, last_timestamp, producer, records: batch.slice(HEAD..) })
     }
 
     fn is(&self, flag: i16) -> bool {
@@ -199,7 +203,22 @@ mod tests {
         ] {
             let aborted = AbortedTransaction::default().with_producer_id(ProducerId(9)).with_first_offset(10);
             let data = PartitionData::default().with_records(Some(batches.concat().into())).with_aborted_transactions(Some(vec![aborted]));
-            assert_eq!(look(10, &data), Peek { empty_until, timestamp_ms }, "{name}");
+            assert_eq!(look(10, &data, true), Peek { empty_until, timestamp_ms, headers: vec![] }, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_headers_are_those_of_the_record_that_waits() {
+        // Its length, attributes, timestamp, offset, no key, no value, and one header.
+        let record = |offset: u8, value: u8| vec![20, 0, 0, 2 * offset, 1, 1, 2, 2, b'h', 2, value];
+        let mut bytes = batch(10, 2, 0, -1)[..HEAD].to_vec();
+        bytes.extend([record(0, b'x'), record(1, b'y')].concat());
+        let length = i32::try_from(bytes.len() - BEFORE_LENGTH).unwrap();
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        let data = PartitionData::default().with_records(Some(bytes.into()));
+        for (offset, asked, value) in [(10, true, Some("x")), (11, true, Some("y")), (10, false, None)] {
+            let values: Vec<_> = look(offset, &data, asked).headers.into_iter().map(|header| header.value.unwrap()).collect();
+            assert_eq!(values, value.map(Bytes::from).into_iter().collect::<Vec<_>>(), "{offset} {asked}");
         }
     }
 
@@ -216,7 +235,7 @@ mod tests {
     async fn the_question_can_be_written_down() {
         let nobody = BrokerInfo { id: 1, host: "127.0.0.1".to_owned(), port: 1, rack: None };
         let offsets = [(TopicPartition::new("t", 0), 7)];
-        let asked = peek(&Lines::default(), "t", &nobody, &offsets, Duration::from_secs(5)).await;
+        let asked = peek(&Lines::default(), "t", &nobody, &offsets, &BTreeSet::new(), Duration::from_secs(5)).await;
         assert!(matches!(asked, Err(crate::error::Error::Unreachable { .. })), "{asked:?}");
     }
 }

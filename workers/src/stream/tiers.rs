@@ -13,7 +13,7 @@ use super::retry::MAX_RETRY_AFTER;
 use crate::processor::Event;
 
 /// What the headers of a waiting record begin with.
-pub const HEADER_PREFIX: &str = "penstock-retry-";
+pub const HEADER_PREFIX: &str = worker::RETRY_HEADERS;
 
 /// What the headers of a waiting record weigh at most, in bytes: a topic's name has up to 249.
 pub const MAX_HEADERS: usize = 640;
@@ -133,7 +133,7 @@ impl Tiers {
         let delay = usize::from(level).checked_sub(1).and_then(|tier| self.delays.get(tier)).copied().unwrap_or_default();
         let longest = i64::try_from(delay.max(MAX_RETRY_AFTER).as_millis()).unwrap_or(i64::MAX);
         let latest = record.timestamp_ms.map_or(i64::MAX, |written| written.saturating_add(longest));
-        Timestamp::from_millisecond(number(&record.headers, "not-before")?.min(latest)).ok()
+        Timestamp::from_millisecond(number(&record.headers, worker::NOT_BEFORE)?.min(latest)).ok()
     }
 
     /// What kind of topic that is.
@@ -195,7 +195,7 @@ impl Tiers {
             ("partition", event.partition.to_string()),
             ("offset", event.offset.to_string()),
         ];
-        let times = [("not-before", due), ("timestamp", event.timestamp_ms)];
+        let times = [(worker::NOT_BEFORE, due), ("timestamp", event.timestamp_ms)];
         let times = times.into_iter().filter_map(|(name, ms)| Some((name, ms?.to_string())));
         // Without it the producer has set the timestamp, as it mostly is.
         let by_broker = event.timestamp_type == TimestampType::LogAppendTime;

@@ -109,12 +109,13 @@ impl TopicAdmin {
 
     /// Looks at what stands at these offsets, without reading it. Partitions that none of these brokers leads by these topics'
     /// descriptions, or whose leader does not answer, are not among the answers. Of a large batch nothing is seen, except in the first
-    /// partition of each leader.
+    /// partition of each leader. `headers_of`: the topics of whose records the headers are told.
     pub async fn peek(
         &self,
         brokers: &[BrokerInfo],
         topics: &PerTopic<TopicDescription>,
         offsets: &[(TopicPartition, i64)],
+        headers_of: &BTreeSet<&str>,
     ) -> PerPartition<Peek> {
         let mut by_leader: BTreeMap<i32, Vec<(TopicPartition, i64)>> = BTreeMap::new();
         for (partition, offset) in offsets {
@@ -124,7 +125,7 @@ impl TopicAdmin {
         }
         let leaders = brokers.iter().filter_map(|broker| Some((broker, by_leader.get(&broker.id)?.as_slice())));
         let ask = |(broker, offsets)| async move {
-            let seen = wire::peek(&self.lines, self.settings.client_id(), broker, offsets, self.timeout).await;
+            let seen = wire::peek(&self.lines, self.settings.client_id(), broker, offsets, headers_of, self.timeout).await;
             seen.inspect_err(|error| tracing::debug!(%error, broker = broker.id, "what stands in the partitions of a broker was not seen"))
         };
         join_all(leaders.map(ask)).await.into_iter().flatten().flatten().collect()

@@ -4,8 +4,11 @@
 
 use std::time::Duration;
 
-use penstock_crds::{position::Note, worker::StartFrom};
-use penstock_kafka::{CommittedOffset, TopicDescription, TopicPartition};
+use penstock_crds::{
+    position::Note,
+    worker::{self, StartFrom},
+};
+use penstock_kafka::{CommittedOffset, Header, TopicDescription, TopicPartition};
 
 use super::{
     looks::Look,
@@ -64,7 +67,7 @@ fn of_topic(
             Role::Source | Role::Retry { .. } | Role::Held => Begin::Start,
         };
         let offset = found.filter(|_| !of_other_topic).map(|found| found.offset);
-        let look = looks.and_then(|looks| looks.get(&partition)).copied();
+        let look = looks.and_then(|looks| looks.get(&partition));
         let mut offsets = PartitionOffsets {
             role,
             start: range.start,
@@ -77,11 +80,24 @@ fn of_topic(
         };
         if let Some(Look { peek, .. }) = look.filter(|look| look.position == standing(&offsets).position) {
             offsets.empty_until = Some(peek.empty_until);
-            offsets.age = peek.timestamp_ms.map(|at| since(at, answers).saturating_sub(delay));
+            let not_before = not_before(&peek.headers);
+            offsets.age = not_before.map(|at| since(at, answers)).or(peek.timestamp_ms.map(|at| since(at, answers).saturating_sub(delay)));
+            if let Role::Retry { due_end } = &mut offsets.role
+                && not_before.is_some_and(|at| at > answers.at.as_millisecond())
+            {
+                // Workers wait for it, and with it for all that are behind it.
+                *due_end = peek.empty_until;
+            }
         }
         all.push(offsets);
     }
     Some(all)
+}
+
+/// When a record that waits for another attempt may be tried, in milliseconds since 1970; none: it does not say.
+fn not_before(headers: &[Header]) -> Option<i64> {
+    let is_it = |header: &&Header| header.name.strip_prefix(worker::RETRY_HEADERS) == Some(worker::NOT_BEFORE);
+    std::str::from_utf8(headers.iter().rev().find(is_it)?.value.as_ref()?).ok()?.parse().ok()
 }
 
 fn since(timestamp_ms: i64, answers: &Answers) -> Duration {

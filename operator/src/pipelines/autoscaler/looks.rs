@@ -9,7 +9,7 @@ use super::{answers::partitions, subject::Subject, sweep::Answers};
 use crate::scaling::lag::standing;
 
 /// What stands where a group goes on.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Look {
     /// Where it goes on.
     pub position: i64,
@@ -48,7 +48,7 @@ pub struct Wanted<'a> {
 impl Wanted<'_> {
     /// Whether a look at the same place has shown nothing.
     fn is_vain(&self) -> bool {
-        self.before.is_some_and(|before| before.position == self.position && before.is_vain)
+        self.before.as_ref().is_some_and(|before| before.position == self.position && before.is_vain)
     }
 }
 
@@ -65,9 +65,9 @@ pub fn plan<'a>(
             let (position, end) = (standing(&offsets).position, offsets.end);
             let partition = TopicPartition::new(&offsets.key.topic, offsets.key.partition);
             let before = earlier.remove(&partition);
-            let still = before.filter(|look| look.position == position);
+            let still = before.as_ref().filter(|look| look.position == position);
             if let Some(look) = still {
-                known.entry(subject.group.clone()).or_default().insert(partition.clone(), look);
+                known.entry(subject.group.clone()).or_default().insert(partition.clone(), look.clone());
             }
             let from = still.map_or(position, |look| look.peek.empty_until);
             if from < end && !still.is_some_and(|look| look.is_done(end)) {
@@ -82,7 +82,7 @@ pub fn plan<'a>(
 /// one without a look goes first, then the one whose look is the older. Partitions that have shown nothing are the first: of the first
 /// one a batch is shown however large it is.
 pub fn share_out(mut wanted: Vec<Wanted<'_>>) -> (Vec<(TopicPartition, i64)>, Vec<Wanted<'_>>) {
-    wanted.sort_by_key(|wanted| wanted.before.map(|look| look.at));
+    wanted.sort_by_key(|wanted| wanted.before.as_ref().map(|look| look.at));
     let mut places: BTreeMap<TopicPartition, i64> = BTreeMap::new();
     wanted.retain(|wanted| *places.entry(wanted.partition.clone()).or_insert(wanted.from) == wanted.from);
     wanted.sort_by_key(|wanted| !wanted.is_vain());
@@ -95,7 +95,7 @@ pub fn add(known: &mut BTreeMap<String, Looks>, asked: Vec<Wanted<'_>>, found: &
     for Wanted { group, partition, position, from, .. } in asked {
         if let Some(Ok(peek)) = found.get(&partition) {
             let is_vain = peek.timestamp_ms.is_none() && peek.empty_until <= from;
-            known.entry(group.to_owned()).or_default().insert(partition, Look { position, at, peek: *peek, is_vain });
+            known.entry(group.to_owned()).or_default().insert(partition, Look { position, at, peek: peek.clone(), is_vain });
         }
     }
 }
@@ -106,7 +106,8 @@ mod tests {
 
     fn look(position: i64, second: i64, empty_until: i64, timestamp_ms: Option<i64>) -> Look {
         let at = Timestamp::from_second(second).unwrap();
-        Look { position, at, peek: Peek { empty_until, timestamp_ms }, is_vain: empty_until == position && timestamp_ms.is_none() }
+        let peek = Peek { empty_until, timestamp_ms, headers: vec![] };
+        Look { position, at, peek, is_vain: empty_until == position && timestamp_ms.is_none() }
     }
 
     #[test]
@@ -158,7 +159,7 @@ mod tests {
     fn what_was_found_is_kept_and_what_was_not_stays_as_it_was() {
         let (mut known, at) = (BTreeMap::new(), Timestamp::from_second(9).unwrap());
         let asked = vec![wanted("a", 0, 5, None), wanted("a", 1, 5, None), wanted("a", 2, 5, None)];
-        let peek = |empty_until| Ok(Peek { empty_until, timestamp_ms: None });
+        let peek = |empty_until| Ok(Peek { empty_until, timestamp_ms: None, headers: vec![] });
         let found = BTreeMap::from([(TopicPartition::new("orders", 0), peek(5)), (TopicPartition::new("orders", 1), peek(6))]);
         add(&mut known, asked, &found, at);
         let vain: Vec<bool> = known["a"].values().map(|look| look.is_vain).collect();

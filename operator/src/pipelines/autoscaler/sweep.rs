@@ -65,7 +65,8 @@ pub async fn sweep(
     let partitions: Vec<TopicPartition> = names.iter().flat_map(|name| partitions_of(&topics, name)).collect();
     let ranges = connection.look("ListOffsets", admin.stable_ranges(&partitions)).await?;
     let mut answers = Answers { topics, groups: committed, ranges, due, rebalancing, looks: BTreeMap::new(), at };
-    answers.looks = look(connection, &brokers, &answers, looks::plan(subjects, before, &answers)).await;
+    let retries: BTreeSet<&str> = subjects.iter().flat_map(|(_, subject)| &subject.tiers).map(|(topic, _)| topic.as_str()).collect();
+    answers.looks = look(connection, &brokers, &retries, &answers, looks::plan(subjects, before, &answers)).await;
     Ok(answers)
 }
 
@@ -83,14 +84,16 @@ fn due_since(subjects: &[(String, Subject)], topics: &PerTopic<TopicDescription>
 }
 
 /// Looks at what stands where groups go on, wherever that may be other than it was. What was not seen counts as records that wait.
+/// `retries`: the topics of those whose headers say when they are due.
 async fn look(
     connection: &ClusterConnection,
     brokers: &[BrokerInfo],
+    retries: &BTreeSet<&str>,
     answers: &Answers,
     (mut known, wanted): (BTreeMap<String, Looks>, Vec<Wanted<'_>>),
 ) -> BTreeMap<String, Looks> {
     let (questions, asked) = looks::share_out(wanted);
-    let peek = async { Ok(connection.admin.peek(brokers, &answers.topics, &questions).await) };
+    let peek = async { Ok(connection.admin.peek(brokers, &answers.topics, &questions, retries).await) };
     match connection.look("Fetch", peek).await {
         Ok(found) => looks::add(&mut known, asked, &found, answers.at),
         Err(error) => tracing::debug!(%error, "what stands where groups go on was not seen"),

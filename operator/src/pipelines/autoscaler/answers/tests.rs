@@ -97,8 +97,8 @@ fn an_offset_of_a_topic_that_was_deleted_is_none() {
 #[test]
 fn a_look_counts_where_the_group_still_is() {
     let mut answers = answers();
-    let peek = Peek { empty_until: 52, timestamp_ms: Some(answers.at.as_millisecond() - 3_000) };
-    let look = |position| looked(TopicPartition::new("orders", 0), position, peek);
+    let peek = Peek { empty_until: 52, timestamp_ms: Some(answers.at.as_millisecond() - 3_000), headers: vec![] };
+    let look = |position| looked(TopicPartition::new("orders", 0), position, peek.clone());
     answers.looks = look(50);
     let seen = partitions(&subject(StartFrom::Earliest), &answers).unwrap();
     assert_eq!((seen[0].empty_until, seen[0].age), (Some(52), Some(Duration::from_secs(3))));
@@ -110,7 +110,7 @@ fn a_look_counts_where_the_group_still_is() {
 #[test]
 fn a_look_counts_where_the_group_begins() {
     let mut answers = answers();
-    let peek = Peek { empty_until: 8, timestamp_ms: None };
+    let peek = Peek { empty_until: 8, timestamp_ms: None, headers: vec![] };
     // Nothing is committed there, or what follows was deleted: it goes on at the start.
     answers.looks = looked(TopicPartition::new("orders", 2), 5, peek);
     assert_eq!(partitions(&subject(StartFrom::Earliest), &answers).unwrap()[2].empty_until, Some(8));
@@ -130,7 +130,7 @@ fn it_is_looked_where_the_group_goes_on() {
     let all = [("orders", 0, 50), ("orders", 2, 5), ("orders.g.retry.1", 0, 5), ("orders.g.held", 0, 5)];
     let all = all.map(|(topic, partition, from)| (TopicPartition::new(topic, partition).to_string(), from));
     assert_eq!(places(&answers, &Looks::new()).1, all, "not where everything is read");
-    let peek = Peek { empty_until: 60, timestamp_ms: None };
+    let peek = Peek { empty_until: 60, timestamp_ms: None, headers: vec![] };
     let before = looked(TopicPartition::new("orders", 0), 50, peek).remove("g").unwrap();
     let (known, wanted) = places(&answers, &before);
     assert!(wanted.contains(&(TopicPartition::new("orders", 0).to_string(), 60)), "from what was seen on: {wanted:?}");
@@ -151,10 +151,32 @@ fn a_retry_is_old_from_when_it_was_due() {
     let Some(Ok(group)) = answers.groups.get_mut("g") else { panic!() };
     group.insert(retry.clone(), Ok(CommittedOffset { offset: 30, metadata: note(1, 1) }));
     for (waits, age) in [(30, 0), (60, 0), (75, 15)] {
-        let peek = Peek { empty_until: 30, timestamp_ms: Some(answers.at.as_millisecond() - waits * 1_000) };
+        let peek = Peek { empty_until: 30, timestamp_ms: Some(answers.at.as_millisecond() - waits * 1_000), headers: vec![] };
         answers.looks = looked(retry.clone(), 30, peek);
         let seen = partitions(&subject(StartFrom::Earliest), &answers).unwrap();
         assert_eq!(seen[3].age, Some(Duration::from_secs(age)), "{waits} s");
+    }
+}
+
+#[test]
+fn a_retry_is_due_when_it_says() {
+    let retry = TopicPartition::new("orders.g.retry.1", 0);
+    for (name, in_seconds, lag, age) in [
+        ("as the others", None, 10, 30),
+        ("long ago", Some("-20"), 10, 20),
+        ("its handler has asked for more time", Some("250"), 0, 0),
+        ("what somebody else wrote there", Some("soon"), 10, 30),
+    ] {
+        let mut answers = answers();
+        let Some(Ok(group)) = answers.groups.get_mut("g") else { panic!() };
+        group.insert(retry.clone(), Ok(CommittedOffset { offset: 30, metadata: note(1, 1) }));
+        let now = answers.at.as_millisecond();
+        let value = in_seconds.map(|text| text.parse::<i64>().map_or(text.to_owned(), |seconds| (now + seconds * 1_000).to_string()));
+        let header = value.map(|value| Header { name: "penstock-retry-not-before".to_owned(), value: Some(value.into()) });
+        let peek = Peek { empty_until: 30, timestamp_ms: Some(now - 90_000), headers: header.into_iter().collect() };
+        answers.looks = looked(retry.clone(), 30, peek);
+        let seen = partitions(&subject(StartFrom::Earliest), &answers).unwrap().remove(3);
+        assert_eq!((standing(&seen).lag, seen.age), (lag, Some(Duration::from_secs(age))), "{name}");
     }
 }
 
