@@ -124,7 +124,8 @@ impl History {
         let calm = |workers: Workers| !workers.rolling_out && !workers.rebalancing;
         let same = before.ready == ready && calm(before) && calm(self.workers);
         match same && self.does_nothing() {
-            true => self.standstill.goes_on(since),
+            // What Kafka does not take while it does not answer is not their fault.
+            true => self.standstill.goes_on(if has_gap { Duration::ZERO } else { since }),
             false => self.standstill = Standstill::default(),
         }
         if has_gap || !same {

@@ -99,6 +99,19 @@ fn a_standstill_is_told_whatever_else_there_is_to_say() {
 }
 
 #[test]
+fn an_outage_of_kafka_is_no_standstill() {
+    let mut scene = Scene::new(1, 6, 1, 6);
+    scene.history = with_speed(20.0);
+    scene.go(3, |_| 100, 100);
+    for _ in 0..60 {
+        scene.look(false);
+    }
+    let reasons: Vec<Reason> = (0..12).map(|_| scene.go(1, |_| 100, 0).reason).collect();
+    assert!(!reasons.contains(&Reason::NoProgress), "{reasons:?}");
+    assert_eq!(scene.go(2, |_| 100, 0).reason, Reason::NoProgress);
+}
+
+#[test]
 fn retries_that_wait_for_longer_are_neither_slow_workers_nor_a_standstill() {
     let mut scene = Scene::new(1, 6, 1, 7);
     scene.history = with_speed(20.0);
