@@ -1,12 +1,16 @@
 //! What is left when an object goes.
 
-use kube::api::{DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use penstock_crds::KafkaTopic;
-use penstock_kafka::Record;
-use penstock_tests::scene::play;
+use penstock_kafka::{Consumer, ConsumerSettings, GroupOffset, Record};
+use penstock_tests::{
+    cluster::KafkaSize,
+    scene::{Result, Scene, play},
+};
 use serde_json::json;
 
-use super::{described, goes, message, spec, status};
+use super::{described, event, goes, is_absent, message, spec, status, with_cluster};
 
 #[tokio::test]
 async fn a_deleted_object_leaves_its_topic_or_takes_it_along() {
@@ -55,6 +59,80 @@ async fn a_topic_that_nobody_uses_is_not_held() {
         scene.topic("t", spec(scene, json!({"partitions": 1, "deletionPolicy": "Delete", "deletionProtectionSeconds": 3600}))).await?;
         scene.delete::<KafkaTopic>("t").await?;
         goes(scene, &name).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_read_is_held_and_its_readers_are_named() {
+    play("t-read", async |scene| {
+        with_cluster(scene, json!({"topicDefaults": {"deletionProtectionSeconds": 1}}), async |_, cluster| {
+            let (name, group) = (scene.kafka_name("t"), scene.kafka_name("readers"));
+            let declared = json!({"partitions": 1, "deletionPolicy": "Delete", "clusterRef": {"name": cluster}});
+            scene.topic("t", spec(scene, declared)).await?;
+            scene.produce(Record::to(name.clone()).with_payload("read")).await?;
+            let reader = Consumer::subscribe(&scene.kafka, &ConsumerSettings::new(&group), &[&name], ())?;
+            reader.commit(&[GroupOffset::after(&reader.recv().await?)]).await?;
+
+            scene.api::<KafkaTopic>().delete("t", &DeleteParams::background()).await?;
+            let held = scene.told::<KafkaTopic>("t", "Ready", "False", Some("DeletionHeld")).await?;
+            assert!(message(&held).contains(&format!("it is read by the consumer groups {group}")), "{}", message(&held));
+            assert!(!is_absent(scene, &name).await?);
+            reader.close().await;
+            scene.gone::<KafkaTopic>("t").await?;
+            goes(scene, &name).await
+        })
+        .await
+    })
+    .await;
+}
+
+/// What was told of an object so far, by reasons.
+async fn reasons(scene: &Scene, name: &str) -> Result<Vec<String>> {
+    let events = scene.api::<Event>().list(&ListParams::default()).await?.items;
+    let own = events.into_iter().filter(|e| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(name));
+    Ok(own.filter_map(|event| event.reason).collect())
+}
+
+#[tokio::test]
+async fn an_object_that_goes_while_its_topic_is_made_leaves_none() {
+    play("t-hasty", async |scene| {
+        let names: Vec<String> = (0..12).map(|number| format!("t{number}")).collect();
+        for name in &names {
+            let declared =
+                json!({"topicName": scene.kafka_name(name), "partitions": 1, "replicationFactor": 1, "deletionPolicy": "Delete"});
+            scene.apply::<KafkaTopic>(name, declared).await?;
+            // The version that the operator has begun with is outdated before it can tell what it has made.
+            let label = Patch::Merge(json!({"metadata": {"labels": {"look": "now"}}}));
+            scene.api::<KafkaTopic>().patch(name, &PatchParams::default(), &label).await?;
+            scene.api::<KafkaTopic>().delete(name, &DeleteParams::background()).await?;
+        }
+        for name in &names {
+            scene.gone::<KafkaTopic>(name).await?;
+            goes(scene, &scene.kafka_name(name)).await?;
+            let told = reasons(scene, name).await?;
+            assert!(!told.iter().any(|reason| reason == "Adopted" || reason == "Left"), "{name}: {told:?}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kafka_that_refuses_or_does_not_answer_keeps_no_object_for_ever() {
+    play("t-stubborn", async |scene| {
+        scene
+            .beside_own_kafka(KafkaSize::One, &[("delete.topic.enable", "false")], async |own| {
+                let declared = json!({"partitions": 1, "deletionPolicy": "Delete", "clusterRef": {"name": own.cluster}});
+                scene.topic("t", spec(scene, declared)).await?;
+                scene.api::<KafkaTopic>().delete("t", &DeleteParams::background()).await?;
+                let refused = scene.told::<KafkaTopic>("t", "Ready", "False", Some("DeletionDisabled")).await?;
+                assert!(message(&refused).contains("delete.topic.enable"), "{}", message(&refused));
+                own.leave(0).await?;
+                scene.gone::<KafkaTopic>("t").await?;
+                event(scene, "t", "could not be deleted").await.map(drop)
+            })
+            .await
     })
     .await;
 }

@@ -130,3 +130,21 @@ async fn a_suspended_object_tells_of_drift_and_leaves_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_cannot_be_set_back_is_told_all_the_same() {
+    play("t-grown", async |scene| {
+        let name = scene.kafka_name("t");
+        scene.topic("t", spec(scene, json!({"partitions": 1}))).await?;
+        scene.admin.add_partitions(&[(&name, 3)]).await?.remove(&name).ok_or("no answer")??;
+        let told = status(scene.told::<KafkaTopic>("t", "Drifted", "True", Some("DriftFound")).await?)?;
+        let change = told.drift.ok_or("the drift is not told")?.changes.remove(0);
+        assert_eq!((change.what.as_str(), change.from.as_deref(), change.to.as_deref()), ("partitions", Some("3"), Some("1")));
+        scene.told::<KafkaTopic>("t", "Ready", "False", Some("PartitionDecreaseRefused")).await?;
+        event(scene, "t", "DriftFound: partitions").await?;
+
+        scene.topic("t", spec(scene, json!({"partitions": 3}))).await?;
+        scene.told::<KafkaTopic>("t", "Drifted", "False", None).await.map(drop)
+    })
+    .await;
+}

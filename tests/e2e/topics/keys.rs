@@ -10,7 +10,8 @@ use super::{DAY, HOUR, described, map, meddle, message, overrides, spec};
 async fn keys_of_other_tools_are_left_to_them() {
     play("t-policy", async |scene| {
         let name = scene.kafka_name("t");
-        let declared = json!({"config": {"retention.ms": DAY, "segment.ms": HOUR}, "configPolicy": {"retention.*": "Ignore"}});
+        let declared =
+            json!({"config": {"retention.ms": DAY, "segment.ms": HOUR}, "configPolicy": {"*": "Enforce", "retention.*": "Ignore"}});
         scene.topic("t", spec(scene, declared)).await?;
         assert_eq!(overrides(scene, &name).await?, map(&[("retention.ms", DAY), ("segment.ms", HOUR)]), "set when it is created");
 

@@ -19,6 +19,8 @@ async fn of_two_objects_for_one_topic_the_older_owns_it() {
         apply_younger(&neighbour, &older, &rival).await?;
         let told = neighbour.told::<KafkaTopic>("younger", "Ready", "False", Some("TopicConflict")).await?;
         assert!(message(&told).contains(&format!("{}/older", scene.namespace)), "{}", message(&told));
+        let contested = format!("Contested: the topic `{name}` is declared by younger KafkaTopics too: {}/younger", neighbour.namespace);
+        event(scene, "older", &contested).await?;
         assert_eq!(described(scene, &name).await?.partition_count(), 1, "the younger changed the older's topic");
         assert_eq!(overrides(scene, &name).await?, map(&[]));
 
@@ -49,6 +51,25 @@ async fn a_topic_is_handed_over_when_its_owner_is_deleted() {
         assert_eq!(scene.records(&name).await?.len(), 1);
         neighbour.delete::<KafkaTopic>("younger").await?;
         goes(scene, &name).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_retains_a_topic_hands_it_over_untouched() {
+    play("t-retained", async |scene| {
+        let (name, neighbour) = (scene.kafka_name("t"), scene.neighbour().await?);
+        let declared = |policy| spec(scene, json!({"partitions": 1, "deletionPolicy": policy}));
+        let older = scene.topic("older", declared("Delete")).await?;
+        scene.produce(Record::to(name.clone()).with_payload("kept")).await?;
+        apply_younger(&neighbour, &older, &declared("Delete")).await?;
+        neighbour.told::<KafkaTopic>("younger", "Ready", "False", Some("TopicConflict")).await?;
+        scene.topic("older", declared("Retain")).await?;
+        scene.delete::<KafkaTopic>("older").await?;
+        let heir = status(neighbour.ready::<KafkaTopic>("younger").await?)?;
+        assert_eq!(heir.topic_id, status(older)?.topic_id, "the topic was made again");
+        assert_eq!(scene.records(&name).await?.len(), 1);
+        Ok(())
     })
     .await;
 }

@@ -22,6 +22,12 @@ async fn what_kafka_refuses_is_told_in_its_words_and_heals() {
         scene.told::<KafkaTopic>("t", "Ready", "False", Some("InvalidConfig")).await?;
         scene.topic("t", spec(scene, json!({"config": {"retention.ms": HOUR}}))).await?;
         assert_eq!(overrides(scene, &name).await?, map(&[("retention.ms", HOUR)]));
+
+        // Brokers have one name for the metrics of both.
+        let colliding = json!({"topicName": name.replace('.', "_"), "partitions": 1, "replicationFactor": 1});
+        scene.apply::<KafkaTopic>("colliding", colliding).await?;
+        let told = scene.told::<KafkaTopic>("colliding", "Ready", "False", Some("InvalidSpec")).await?;
+        assert!(message(&told).contains("collides") && message(&told).contains(&name), "{}", message(&told));
         Ok(())
     })
     .await;

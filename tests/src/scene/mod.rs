@@ -30,7 +30,7 @@ use crate::cluster::Cluster;
 pub use objects::{condition, refusal};
 pub use own_kafka::OwnKafka;
 pub use prometheus::Prometheus;
-pub use wait::{LIMIT, Waiting, until};
+pub use wait::{LIMIT, Waiting, until, until_every};
 pub use workers::Reply;
 
 /// What any step of a test may fail with; tests print it and fail.

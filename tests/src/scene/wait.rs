@@ -54,7 +54,20 @@ impl From<penstock_kafka::Error> for Waiting {
 ///
 /// # Errors
 /// It does not hold within `limit`: with `what`, and what was missing at the last look.
-pub async fn until<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() -> std::result::Result<T, Waiting>) -> Result<T> {
+pub async fn until<T>(what: &str, limit: Duration, probe: impl AsyncFnMut() -> std::result::Result<T, Waiting>) -> Result<T> {
+    until_every(PAUSE, what, limit, probe).await
+}
+
+/// The same with another pause between two looks: for who measures how long something takes.
+///
+/// # Errors
+/// As of [`until`].
+pub async fn until_every<T>(
+    pause: Duration,
+    what: &str,
+    limit: Duration,
+    mut probe: impl AsyncFnMut() -> std::result::Result<T, Waiting>,
+) -> Result<T> {
     let begin = Instant::now();
     loop {
         let why = match probe().await {
@@ -65,6 +78,6 @@ pub async fn until<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() 
         if begin.elapsed() >= limit {
             return Err(format!("{what}: not within {} s; last seen: {why}", limit.as_secs()).into());
         }
-        sleep(PAUSE).await;
+        sleep(pause).await;
     }
 }

@@ -1,6 +1,9 @@
 //! Many topics at once: their objects, what Kafka shows of them, and how many requests of our own that took.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::{
@@ -9,7 +12,7 @@ use kube::{
 };
 use penstock_crds::KafkaTopic;
 use penstock_operator::clusters::ClusterConnection;
-use penstock_tests::scene::{Result, until};
+use penstock_tests::scene::{Result, until_every};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -17,6 +20,8 @@ use crate::board::Board;
 
 /// How many requests of ours are under way at once at the apiserver, with the operator and without.
 const REQUESTS: usize = 64;
+/// The pause between two looks at Kafka, which many share.
+const LOOKS: Duration = Duration::from_millis(50);
 /// How many keys are changed in a topic's life.
 const KEYS: [&str; 10] = [
     "delete.retention.ms",
@@ -106,7 +111,7 @@ impl Fleet {
     /// It never does.
     pub async fn in_kafka(&self, name: &str, wanted: bool) -> Result {
         let topic = self.topic(name);
-        until(&format!("topic {topic}: {wanted}"), penstock_tests::scene::LIMIT, async || {
+        until_every(LOOKS, &format!("topic {topic}: {wanted}"), penstock_tests::scene::LIMIT, async || {
             let found = self.kafka.topics.describe(&topic).await?.is_some();
             if found == wanted { Ok(()) } else { Err("not yet".into()) }
         })
@@ -119,7 +124,7 @@ impl Fleet {
     /// It never does.
     pub async fn is_changed(&self, name: &str) -> Result {
         let (topic, wanted) = (self.topic(name), config(2));
-        until(&format!("the configuration of {topic}"), penstock_tests::scene::LIMIT, async || {
+        until_every(LOOKS, &format!("the configuration of {topic}"), penstock_tests::scene::LIMIT, async || {
             let found = self.kafka.topics.config(&topic).await?.ok_or("no such topic")?.overrides();
             if serde_json::to_value(&found).ok().as_ref() == Some(&wanted) { Ok(()) } else { Err(format!("{found:?}").into()) }
         })

@@ -9,26 +9,19 @@ mod board;
 mod fleet;
 mod life;
 mod many;
+mod place;
 mod report;
 mod usage;
 
 use std::{io::Write, process::ExitCode, time::Duration};
 
 use clap::{Parser, ValueEnum};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{
-    Api,
-    api::{DeleteParams, PostParams},
-};
-use penstock_operator::{clusters::ClusterConnections, metrics::KafkaRequests};
 use penstock_tests::scene::{Result, Scene, install};
-use serde_json::json;
 
-use fleet::Fleet;
+use place::{close, open};
 use report::{Bulk, Life, Report};
 use usage::usage;
 
-const NAMESPACE: &str = "bench-topics";
 /// On a machine whose cores are all busy, what a pod asks for is what it gets beside the apiserver, the broker and the benchmark itself: a
 /// twentieth of a core, as by default, would measure the share and not the operator.
 const SHARE: &str = "resources.requests.cpu=500m";
@@ -95,9 +88,11 @@ async fn bench(arguments: &Arguments) -> Result {
     let system = Scene::at(install::NAMESPACE).await?;
     eprintln!("==> installing the operator");
     install::install(&system.cluster, &[SHARE]).await?;
+    place::clear(&system).await?;
     let report = measure(arguments, &system).await;
-    // Whatever happened, nothing is left behind but what a second run removes too.
     system.start_operator().await?;
+    // Whatever happened, nothing is left behind.
+    place::clear(&system).await?;
     let report = report?;
     // A reader that went away is no failure of ours.
     let _ = writeln!(std::io::stdout(), "\n{}\n{}", report.tables(), report.result());
@@ -171,19 +166,4 @@ async fn live(system: &Scene, count: usize) -> Result<Life> {
     close(system, &fleet).await?;
     eprintln!("    {:.1} s", ours.total.as_secs_f64());
     Ok(Life { count, ours, floor, usage })
-}
-
-async fn open(system: &Scene, name: &str) -> Result<Fleet> {
-    let tail: u32 = rand::random();
-    let namespace = format!("{NAMESPACE}-{name}-{tail:08x}");
-    let object = serde_json::from_value(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}))?;
-    Api::<Namespace>::all(system.client.clone()).create(&PostParams::default(), &object).await?;
-    let brokers: Vec<String> = system.cluster.brokers().await?.external.split(',').map(str::to_owned).collect();
-    let kafka = ClusterConnections::new(KafkaRequests::default(), Duration::from_secs(60)).to(NAMESPACE, &brokers)?;
-    Ok(Fleet::new(Api::namespaced(system.client.clone(), &namespace), kafka, namespace))
-}
-
-async fn close(system: &Scene, fleet: &Fleet) -> Result {
-    Api::<Namespace>::all(system.client.clone()).delete(&fleet.prefix, &DeleteParams::background()).await?;
-    Ok(())
 }

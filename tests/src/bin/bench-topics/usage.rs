@@ -57,13 +57,15 @@ impl Usage {
 pub async fn usage(system: &Scene, fleet: &Fleet) -> Result<Usage> {
     let own = ListParams::default().labels(install::OPERATOR);
     let pod = system.api::<Pod>().list(&own).await?.items.into_iter().next().ok_or("no operator runs")?;
+    // Before its age is told: it is not taken for younger than it is.
+    let looked = Instant::now();
     let (cpu, peak_rss, age) = process(system, &pod).await?;
     let (all, writes) = apiserver(system).await?;
     // All of ours write.
     let ours = i64::try_from(fleet.requests())?;
     let told = system.get(&pod.name_any(), PORT, "/metrics").await?;
     let kafka = by_label(told.body.as_str().unwrap_or_default(), "penstock_operator_kafka_requests_total", "request");
-    let begun = Instant::now().checked_sub(Duration::from_secs_f64(age)).unwrap_or_else(Instant::now);
+    let begun = looked.checked_sub(Duration::from_secs_f64(age)).unwrap_or(looked);
     Ok(Usage { begun, cpu, peak_rss, requests: all - ours, writes: writes - ours, kafka })
 }
 
