@@ -70,7 +70,12 @@ pub fn is_put_off(why: &Refusal) -> bool {
 pub fn waits(why: &Refusal) -> Refusal {
     let needs_somebody = matches!(why.reason, Reason::DeletionDisabled | Reason::KafkaUnauthorized);
     let reason = if needs_somebody { why.reason } else { Reason::Deleting };
-    Refusal::new(reason, format!("the topic cannot be deleted yet, and will be left in Kafka if that lasts: {why}"))
+    let to_do = if why.reason == Reason::DeletionDisabled {
+        "; set delete.topic.enable=true on the brokers, or deletionPolicy: Retain here"
+    } else {
+        ""
+    };
+    Refusal::new(reason, format!("the topic cannot be deleted yet, and will be left in Kafka if that lasts: {why}{to_do}"))
 }
 
 /// The topic could not be deleted in time.
@@ -120,14 +125,18 @@ mod tests {
 
     #[test]
     fn what_somebody_must_act_on_is_told_by_its_own_reason() {
-        for (why, told) in [
-            (Reason::DeletionDisabled, Reason::DeletionDisabled),
-            (Reason::KafkaUnauthorized, Reason::KafkaUnauthorized),
-            (Reason::KafkaUnreachable, Reason::Deleting),
-            (Reason::Progressing, Reason::Deleting),
+        for (why, told, end) in [
+            (
+                Reason::DeletionDisabled,
+                Reason::DeletionDisabled,
+                ": no; set delete.topic.enable=true on the brokers, or deletionPolicy: Retain here",
+            ),
+            (Reason::KafkaUnauthorized, Reason::KafkaUnauthorized, ": no"),
+            (Reason::KafkaUnreachable, Reason::Deleting, ": no"),
+            (Reason::Progressing, Reason::Deleting, ": no"),
         ] {
-            let waits = waits(&Refusal::new(why, "no rights"));
-            assert!(waits.reason == told && waits.message.ends_with(": no rights"), "{why:?}: {waits:?}");
+            let waits = waits(&Refusal::new(why, "no"));
+            assert!(waits.reason == told && waits.message.ends_with(end), "{why:?}: {waits:?}");
         }
     }
 

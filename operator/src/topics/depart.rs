@@ -90,6 +90,28 @@ pub(super) async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next,
     }
 }
 
+/// Takes back the topic that was made for an object which is gone without having departed. The apiserver lets go of an object at once if our
+/// finalizer comes between its look at the object and the deletion.
+pub(super) async fn take_back(context: &Context, topic: &KafkaTopic, made: TopicId) {
+    let mut mine = Claim::of(topic);
+    mine.topic_id = Some(made.to_string());
+    let claimants = claimants(context, &mine);
+    let parting = match deletion::decide(topic, Some(made), older_owner(&mine, &claimants), successor(&mine, &claimants)) {
+        Departure::Leave(parting) => parting,
+        Departure::Delete(id) => match remove(context, topic, id).await {
+            Ok(()) => {
+                tracing::info!("deleted the topic `{}` (id {id}), whose object was gone before it was told of it", topic.kafka_name());
+                None
+            }
+            Err(refusal) => Some(deletion::abandoned(topic, &refusal)),
+        },
+    };
+    if let Some(notice) = parting {
+        tracing::warn!(reason = notice.reason, "{}", notice.message);
+        context.events.publish::<KafkaTopic>(&topic.metadata, "Delete", notice).await;
+    }
+}
+
 /// How long one may go on trying after an attempt that failed; None: no longer.
 fn time_left(context: &Context, topic: &KafkaTopic) -> Option<Duration> {
     let now = Instant::now();

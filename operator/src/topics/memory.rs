@@ -24,12 +24,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Forgets an object that is gone.
-    pub fn forget(&self, uid: &str) {
+    /// Forgets an object that is gone. Gives the topic that was made for it, if its status never told so.
+    pub fn forget(&self, uid: &str) -> Option<TopicId> {
         self.failing.forget(uid);
-        self.made.forget(uid);
         self.throttled.forget(uid);
         self.rivals.forget(uid);
+        self.made.take(uid)
     }
 
     /// Notes the younger objects for the topic of this one. Whether it was not told of all of them.
@@ -68,6 +68,11 @@ impl<T: Clone> ByUid<T> {
     /// What is known; where nothing is, this from now on.
     pub fn get_or_note(&self, uid: &str, first: T) -> T {
         self.lock().entry(uid.to_owned()).or_insert(first).clone()
+    }
+
+    /// What is known, and is not any more.
+    pub fn take(&self, uid: &str) -> Option<T> {
+        self.lock().remove(uid)
     }
 
     /// Nothing is known any more.

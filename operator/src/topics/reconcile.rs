@@ -9,13 +9,13 @@ use penstock_crds::{
     condition::{ConditionType, Reason, Statement},
     topic::DeletionPolicy,
 };
-use penstock_kafka::Error as KafkaError;
+use penstock_kafka::{Error as KafkaError, TopicId};
 use tokio::time::Instant;
 
 use super::{
     approval,
     carry_out::carry_out,
-    depart::depart,
+    depart::{depart, take_back},
     drift::{self, Fate},
     finalizer,
     found::{Found, tend},
@@ -41,22 +41,27 @@ use crate::{
 /// Reconciles one object.
 pub(super) async fn reconcile(topic: Arc<KafkaTopic>, context: Arc<Context>) -> Result<Next, Error> {
     let topic = Arc::unwrap_or_clone(topic);
-    let meta = topic.metadata.clone();
+    let before = topic.clone();
     let result = if topic.metadata.deletion_timestamp.is_some() { depart(&context, topic).await } else { keep(&context, topic).await };
-    forget_if_gone(&context, &meta);
+    // What departed has its topic settled.
+    if let Some(made) = forget_if_gone(&context, &before.metadata).filter(|_| before.metadata.deletion_timestamp.is_none()) {
+        take_back(&context, &before, made).await;
+    }
     match result {
         Err(Error::Outdated) => Ok(Next::Outdated),
         result => result,
     }
 }
 
-/// Forgets what was noted of an object that went meanwhile, perhaps after its going was told.
-fn forget_if_gone(context: &Context, meta: &ObjectMeta) {
-    let (Some(namespace), Some(name), Some(uid)) = (&meta.namespace, &meta.name, &meta.uid) else { return };
+/// Forgets what was noted of an object that went meanwhile, perhaps after its going was told. Gives the topic that was made for it and is
+/// nobody's.
+fn forget_if_gone(context: &Context, meta: &ObjectMeta) -> Option<TopicId> {
+    let (namespace, name, uid) = (meta.namespace.as_ref()?, meta.name.as_ref()?, meta.uid.as_ref()?);
     let latest = context.watches.topics.get(namespace, name);
-    if latest.is_none_or(|latest| latest.meta().uid.as_ref() != Some(uid)) {
-        context.memory_of_topics.forget(uid);
+    if latest.is_some_and(|latest| latest.meta().uid.as_ref() == Some(uid)) {
+        return None;
     }
+    context.memory_of_topics.forget(uid)
 }
 
 /// Makes the topic and keeps it as declared.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::{Resource, runtime::reflector::ObjectRef};
 use penstock_crds::KafkaTopic;
 
-use super::ownership::kafka_name;
+use super::{depart::take_back, ownership::kafka_name};
 
 use crate::{
     clusters,
@@ -34,12 +34,17 @@ pub fn rival_changes(context: &Context) -> Triggers<KafkaTopic> {
     related_changes(&context.watches.topics, move |change| concerned(change, |name| topics.find(name)))
 }
 
-/// Forgets what is known of each object that goes; asks for nothing.
+/// Forgets what is known of each object that goes, and takes back the topic of one that did not depart; asks for nothing.
 pub fn departures(context: &Arc<Context>) -> Triggers<KafkaTopic> {
     let departed = Arc::clone(context);
     related_changes(&context.watches.topics, move |change| {
-        if let Some(uid) = gone(change) {
-            departed.memory_of_topics.forget(uid);
+        if let Some(uid) = gone(change)
+            && let Some(made) = departed.memory_of_topics.forget(uid)
+            && let Some(topic) =
+                change.before.as_ref().and_then(|before| before.0.as_ref().ok()).filter(|topic| topic.metadata.deletion_timestamp.is_none())
+        {
+            let (context, topic) = (Arc::clone(&departed), topic.clone());
+            tokio::spawn(async move { take_back(&context, &topic, made).await });
         }
         Vec::new()
     })

@@ -20,6 +20,7 @@ const INTERVAL: &str = "2s";
 #[derive(Debug)]
 pub struct Prometheus {
     port: u16,
+    namespace: String,
     _process: Process,
     _folder: Folder,
 }
@@ -46,7 +47,7 @@ impl Prometheus {
             other => Err(format!("{other:?}: {}", std::fs::read_to_string(at("log")).unwrap_or_default()).into()),
         })
         .await?;
-        Ok(Self { port, _process: process, _folder: folder })
+        Ok(Self { port, namespace: scene.namespace.clone(), _process: process, _folder: folder })
     }
 
     /// The labels of every alert that fires.
@@ -75,8 +76,10 @@ impl Prometheus {
         Ok(self.alerts().await?.iter().any(|found| found.labels.get("alertname").is_some_and(|name| name == alert)))
     }
 
+    /// Those of the test's own namespace: the operator tells of the pipelines of other tests, too.
     async fn alerts(&self) -> Result<Vec<Alert>> {
-        Ok(self.ask::<Alerts>("/api/v1/alerts").await?.alerts)
+        let all = self.ask::<Alerts>("/api/v1/alerts").await?.alerts;
+        Ok(all.into_iter().filter(|alert| alert.labels.get("namespace").is_some_and(|found| *found == *self.namespace)).collect())
     }
 
     async fn evaluations(&self) -> Result<Vec<Group>> {
