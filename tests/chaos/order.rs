@@ -23,8 +23,10 @@ pub const OVERSIZE: usize = 300_000;
 pub enum Kind {
     /// It is paid.
     Good,
-    /// It is paid at the third attempt: where there are delays, the first one after such.
+    /// It is paid at the second attempt.
     Flaky,
+    /// It is paid at the third attempt: where there are delays, the first one after such.
+    Late,
     /// It is paid after seconds, which may be longer than a worker has to hand its partition over.
     Slow,
     /// It is paid, and its headers are of the strange kind: null, empty, repeated, binary.
@@ -49,10 +51,11 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, with how many of a thousand orders are of it.
-    const SHARES: [(Self, u32); 12] = [
+    const SHARES: [(Self, u32); 13] = [
         (Self::Good, 904),
         (Self::Slow, 1),
-        (Self::Flaky, 20),
+        (Self::Flaky, 17),
+        (Self::Late, 3),
         (Self::StrangeHeaders, 20),
         (Self::Invalid, 30),
         (Self::BadUtf8, 5),
@@ -85,7 +88,7 @@ impl Kind {
     #[must_use]
     pub fn end(self) -> End {
         match self {
-            Self::Good | Self::Flaky | Self::Slow | Self::StrangeHeaders => End::Payment,
+            Self::Good | Self::Flaky | Self::Late | Self::Slow | Self::StrangeHeaders => End::Payment,
             Self::Hopeless | Self::Invalid | Self::BadUtf8 | Self::Deep | Self::Null | Self::Empty | Self::HugeArray | Self::Oversize => {
                 End::DeadLetter
             }
@@ -159,7 +162,9 @@ impl Orders {
             json!({"eventType": "ORDER_CREATED", "eventId": id, "timestamp": timestamp, "data": data}).to_string().into()
         };
         Some(match kind {
-            Kind::Good | Kind::Flaky | Kind::Slow | Kind::StrangeHeaders | Kind::Hopeless => event(self.rng.random_range(1..1_000)),
+            Kind::Good | Kind::Flaky | Kind::Late | Kind::Slow | Kind::StrangeHeaders | Kind::Hopeless => {
+                event(self.rng.random_range(1..1_000))
+            }
             Kind::Invalid => event(0),
             Kind::BadUtf8 => Bytes::from([b"{\"eventType\": \"", &[0xff, 0xfe, 0x00][..], &self.rng.random::<[u8; 16]>()].concat()),
             Kind::Deep => Bytes::from(["[".repeat(20_000), "]".repeat(20_000)].concat()),
@@ -188,6 +193,7 @@ fn headers(number: u64, kind: Kind) -> Vec<Header> {
     let mut headers = vec![header(NUMBER, Some(number.to_string().as_bytes()))];
     match kind {
         Kind::Flaky => headers.push(header(BEHAVIOUR, Some(b"flaky"))),
+        Kind::Late => headers.push(header(BEHAVIOUR, Some(b"late"))),
         Kind::Slow => headers.push(header(BEHAVIOUR, Some(b"slow"))),
         Kind::Hopeless => headers.push(header(BEHAVIOUR, Some(b"hopeless"))),
         Kind::StrangeHeaders | Kind::BadUtf8 => headers.extend([

@@ -35,7 +35,8 @@ impl Paying {
 impl Processor for Paying {
     async fn process(&self, event: &Event) -> Outcome {
         match event.header(BEHAVIOUR).map(AsRef::as_ref) {
-            Some(b"flaky") if event.attempt <= 2 => return Outcome::Retry(Failure::new("Flaky", "it works the third time")),
+            Some(b"flaky") if event.attempt == 1 => return Outcome::Retry(Failure::new("Flaky", "it works the second time")),
+            Some(b"late") if event.attempt <= 2 => return Outcome::Retry(Failure::new("Late", "it works the third time")),
             Some(b"hopeless") => return Outcome::Retry(Failure::new("Hopeless", "it never works")),
             Some(b"slow") if self.takes_time => tokio::time::sleep(slowness(event.offset)).await,
             _ => {}
