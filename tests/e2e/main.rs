@@ -1,9 +1,10 @@
-//! End-to-end tests on a kind cluster: `make e2e`. They run side by side; what disturbs others is in `tests/faults`.
+//! End-to-end tests on a kind cluster: `make e2e`. They run side by side, in the order of their names; what disturbs others is in `tests/faults`.
 
 #![allow(missing_docs, reason = "a test's name says what it shows")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod api;
+mod bearer;
 mod broker_stopped;
 mod chart;
 mod coffee;
@@ -15,5 +16,4 @@ mod idempotency;
 mod orders;
 mod pipelines;
 mod scaling;
-mod tokens;
 mod topics;
