@@ -87,14 +87,18 @@ async fn make(scene: &Scene, topic: NewTopic, records: usize) -> Result<TopicDes
     Ok(made)
 }
 
+/// The events on an object so far.
+async fn events(scene: &Scene, name: &str) -> Result<Vec<Event>> {
+    let all = scene.api::<Event>().list(&ListParams::default()).await?.items;
+    Ok(all.into_iter().filter(|e| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(name)).collect())
+}
+
 /// Waits for an event on an object whose reason or note holds these words.
 async fn event(scene: &Scene, name: &str, words: &str) -> Result<Event> {
     until(&format!("an event on {name} with `{words}`"), LIMIT, async || {
-        let events = scene.api::<Event>().list(&ListParams::default()).await?.items;
-        let own = events.into_iter().filter(|e| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(name));
         let text = |e: &Event| format!("{}: {}", e.reason.as_deref().unwrap_or_default(), e.note.as_deref().unwrap_or_default());
         let mut others = Vec::new();
-        for event in own {
+        for event in events(scene, name).await? {
             let said = text(&event);
             if said.contains(words) {
                 return Ok(event);

@@ -1,16 +1,12 @@
 //! What is left when an object goes.
 
-use k8s_openapi::api::events::v1::Event;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use penstock_crds::KafkaTopic;
 use penstock_kafka::{Consumer, ConsumerSettings, GroupOffset, Record};
-use penstock_tests::{
-    cluster::KafkaSize,
-    scene::{Result, Scene, play},
-};
+use penstock_tests::{cluster::KafkaSize, scene::play};
 use serde_json::json;
 
-use super::{described, event, goes, is_absent, message, spec, status, with_cluster};
+use super::{described, event, events, goes, is_absent, message, spec, status, with_cluster};
 
 #[tokio::test]
 async fn a_deleted_object_leaves_its_topic_or_takes_it_along() {
@@ -87,13 +83,6 @@ async fn a_topic_that_is_read_is_held_and_its_readers_are_named() {
     .await;
 }
 
-/// What was told of an object so far, by reasons.
-async fn reasons(scene: &Scene, name: &str) -> Result<Vec<String>> {
-    let events = scene.api::<Event>().list(&ListParams::default()).await?.items;
-    let own = events.into_iter().filter(|e| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(name));
-    Ok(own.filter_map(|event| event.reason).collect())
-}
-
 #[tokio::test]
 async fn an_object_that_goes_while_its_topic_is_made_leaves_none() {
     play("t-hasty", async |scene| {
@@ -110,7 +99,7 @@ async fn an_object_that_goes_while_its_topic_is_made_leaves_none() {
         for name in &names {
             scene.gone::<KafkaTopic>(name).await?;
             goes(scene, &scene.kafka_name(name)).await?;
-            let told = reasons(scene, name).await?;
+            let told: Vec<String> = events(scene, name).await?.into_iter().filter_map(|event| event.reason).collect();
             assert!(!told.iter().any(|reason| reason == "Adopted" || reason == "Left"), "{name}: {told:?}");
         }
         Ok(())
