@@ -2,12 +2,21 @@
 //!
 //! Best effort: a failure is logged and changes nothing else. Whoever publishes sees to it that a retry tells nothing twice.
 
+mod allowance;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
 use k8s_openapi::{
     api::{core::v1::ObjectReference, events::v1::Event},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
 use kube::{Api, Client, Resource, api::PostParams};
 use penstock_crds::name;
+
+use self::allowance::Allowance;
 
 /// The longest note that the apiserver takes, in bytes.
 const MAX_NOTE: usize = 1024;
@@ -53,13 +62,25 @@ impl Notice {
 pub struct Events {
     client: Client,
     instance: String,
+    routine: Arc<Mutex<Allowance>>,
 }
 
 impl Events {
     /// Events that name `instance` (the pod) as their reporter.
     #[must_use]
     pub fn new(client: Client, instance: String) -> Self {
-        Self { client, instance }
+        Self { client, instance, routine: Arc::default() }
+    }
+
+    /// Publishes one of the events that come with every change that an object asks for, unless its namespace had many of them lately: then
+    /// it stands in the log alone, as in the object's status.
+    pub async fn publish_routine<K: Resource<DynamicType = ()>>(&self, meta: &ObjectMeta, action: &'static str, notice: Notice) {
+        let namespace = meta.namespace.as_deref().unwrap_or("default");
+        if self.routine.lock().unwrap_or_else(PoisonError::into_inner).take(namespace, Instant::now()) {
+            self.publish::<K>(meta, action, notice).await;
+        } else {
+            log::<K>(meta, &notice);
+        }
     }
 
     /// Publishes one event on the object with that metadata. `action` is what was tried (a CamelCase verb).
@@ -78,7 +99,7 @@ impl Events {
 
 fn event<K: Resource<DynamicType = ()>>(meta: &ObjectMeta, action: &str, notice: Notice, instance: &str, now: MicroTime) -> Event {
     let object = meta.name.as_deref().unwrap_or_default();
-    tracing::info!(kind = %K::kind(&()), namespace = meta.namespace, name = meta.name, reason = notice.reason, "{}", notice.message);
+    log::<K>(meta, &notice);
     Event {
         metadata: ObjectMeta {
             generate_name: Some(format!("{}-", cut(object, MAX_NAME_STEM).trim_end_matches(['.', '-']))),
@@ -106,6 +127,10 @@ fn event<K: Resource<DynamicType = ()>>(meta: &ObjectMeta, action: &str, notice:
         reporting_instance: Some(cut(instance, 128).to_owned()),
         ..Event::default()
     }
+}
+
+fn log<K: Resource<DynamicType = ()>>(meta: &ObjectMeta, notice: &Notice) {
+    tracing::info!(kind = %K::kind(&()), namespace = meta.namespace, name = meta.name, reason = notice.reason, "{}", notice.message);
 }
 
 /// The longest start of the text that has at most `max` bytes.

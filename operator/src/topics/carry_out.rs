@@ -77,10 +77,10 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
         if matches!(action, TopicAction::AddPartitions { .. }) {
             done = notice::read_by(done, readers(&found.connection, &desired.name).await.as_ref());
         }
-        if notice::is_news(action, cause) {
-            context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), done).await;
+        if notice::is_routine(action, cause) {
+            context.events.publish_routine::<KafkaTopic>(&topic.metadata, notice::verb(action), done).await;
         } else {
-            tracing::info!(reason = done.reason, "{}", done.message);
+            context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), done).await;
         }
     }
     let done = found.plan.clone();

@@ -84,11 +84,11 @@ pub fn begun(groups: &[String]) -> Notice {
     Notice::normal("OffsetsCommitted", message)
 }
 
-/// Whether somebody should be told by an event. That what an object asks for was done stands in its status and in the log: an event for each
-/// would be most of what a fleet of topics writes.
+/// Whether it only does what the object asks for, as its status tells too: an event for each would be most of what a fleet of topics
+/// writes.
 #[must_use]
-pub fn is_news(action: &TopicAction, cause: Cause) -> bool {
-    cause == Cause::Drift || !matches!(action, TopicAction::Create(_) | TopicAction::SetConfig { .. })
+pub fn is_routine(action: &TopicAction, cause: Cause) -> bool {
+    cause == Cause::Declared && matches!(action, TopicAction::Create(_) | TopicAction::SetConfig { .. })
 }
 
 /// A topic that existed already is ours from now on.
@@ -148,7 +148,7 @@ mod tests {
         let words = "a to `2` (was `1`), b to `3` (was not set), c to the broker's default (was `4`)";
         for (cause, reason) in [(Cause::Declared, "ConfigChanged"), (Cause::Drift, "DriftReverted")] {
             let notice = done(&action, cause);
-            assert_eq!(is_news(&action, cause), cause == Cause::Drift);
+            assert_eq!(is_routine(&action, cause), cause == Cause::Declared);
             assert_eq!(notice.reason, reason);
             assert!(notice.message.contains(words), "{}", notice.message);
         }

@@ -19,6 +19,7 @@ async fn a_topic_is_created_as_declared_and_says_so() {
         assert_eq!((told.partitions, told.replication_factor), (Some(2), Some(1)));
         assert_eq!(told.topic_name.as_ref(), Some(&name));
         assert_eq!(overrides(scene, &name).await?, map(&[("retention.ms", DAY)]));
+        event(scene, "t", &format!("Created: created the topic `{name}`")).await?;
         Ok(())
     })
     .await;
@@ -70,6 +71,12 @@ async fn config_is_set_and_unset_and_foreign_keys_stay() {
 
         scene.topic("t", spec(scene, json!({"config": {"retention.ms": HOUR}}))).await?;
         assert_eq!(overrides(scene, &name).await?, map(&[("retention.ms", HOUR), ("max.message.bytes", "2000000")]));
+        event(
+            scene,
+            "t",
+            &format!("ConfigChanged: retention.ms to `{HOUR}` (was `{DAY}`), segment.ms to the broker's default (was `{HOUR}`)"),
+        )
+        .await?;
         let told = status(scene.topic("t", spec(scene, json!({}))).await?)?;
         assert_eq!(overrides(scene, &name).await?, map(&[("max.message.bytes", "2000000")]));
         assert_eq!(told.managed_config, []);
