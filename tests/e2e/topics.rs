@@ -11,6 +11,7 @@ mod owners;
 mod quiet;
 mod recreation;
 mod refused;
+mod rights;
 
 use std::collections::BTreeMap;
 

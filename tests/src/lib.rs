@@ -7,9 +7,11 @@
 //! * [`local`]: real brokers and real workers as processes of this machine, without a cluster.
 //! * [`scene`]: what a test stands on: a namespace of its own, acting like a user, waiting on conditions, and a report
 //!   when it fails.
+//! * [`wire`]: single requests in Kafka's own protocol.
 
 pub mod bench;
 pub mod cluster;
 pub mod issuer;
 pub mod local;
 pub mod scene;
+pub mod wire;

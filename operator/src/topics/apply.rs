@@ -144,9 +144,12 @@ fn without_commits(offsets: &[GroupOffset], found: &PerPartition<CommittedOffset
 pub async fn settle(connection: &ClusterConnection, desired: &ValidatedTopic, history: &History) -> Result<Option<ObservedTopic>, Error> {
     let deadline = Instant::now() + SETTLE;
     loop {
-        let observed = observe(connection, &desired.name).await?;
-        if plan(desired, history, observed.as_ref()).actions.is_empty() || Instant::now() >= deadline {
-            return Ok(observed);
+        let is_over = Instant::now() >= deadline;
+        match observe(connection, &desired.name).await {
+            Ok(observed) if is_over || plan(desired, history, observed.as_ref()).actions.is_empty() => return Ok(observed),
+            // Some brokers may know of a topic that others do not know of yet.
+            Err(error) if is_over || !matches!(error, Error::NotReady { .. }) => return Err(error),
+            _ => {}
         }
         sleep(LOOK_AGAIN).await;
     }
