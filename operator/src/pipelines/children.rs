@@ -80,6 +80,12 @@ impl Children {
         self.pods.select(|pod| pod.metadata.namespace.as_deref() == Some(namespace) && has(&pod.metadata))
     }
 
+    /// Whether a worker of that pipeline may still run. Pods that have ended, such as evicted ones, stay until somebody removes them.
+    #[must_use]
+    pub fn has_workers(&self, namespace: &str, pipeline: &str) -> bool {
+        self.pods_of(namespace, pipeline).iter().any(|pod| pod.0.as_ref().map_or(true, |pod| !has_ended(pod)))
+    }
+
     /// The Deployment of the workers of that pipeline.
     #[must_use]
     pub fn deployment_of(&self, namespace: &str, pipeline: &str) -> Option<Deployment> {
@@ -186,6 +192,12 @@ fn running(pipelines: &Watch<EventPipeline>, change: &Change<Pod>) -> Vec<Object
     refs(&pipelines.select(runs))
 }
 
+/// Whether none of a pod's containers runs, or ever will again.
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase.is_some_and(|phase| ["Failed", "Succeeded"].contains(&phase))
+}
+
 /// Whether something else keeps a pod from running than before. What there is to know of it otherwise, its Deployment tells.
 fn ails_otherwise(change: &Change<Pod>) -> bool {
     let ails = |pod: &Option<Arc<Guarded<Pod>>>| workers::failure(pod.as_ref()?.0.as_ref().ok()?);
@@ -227,6 +239,21 @@ mod tests {
         ] {
             let change = Change { before, after };
             assert_eq!(ails_otherwise(&change), asks, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_has_ended_is_no_worker() {
+        for (status, ended) in [
+            (json!({"phase": "Failed", "reason": "Evicted"}), true),
+            (json!({"phase": "Succeeded"}), true),
+            (json!({"phase": "Running"}), false),
+            (json!({"phase": "Pending"}), false),
+            (json!({"phase": "Unknown"}), false),
+            (json!({}), false),
+        ] {
+            let pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap();
+            assert_eq!(has_ended(&pod), ended, "{pod:?}");
         }
     }
 }

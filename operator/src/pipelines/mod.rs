@@ -47,7 +47,7 @@ use self::{
     plan::plan,
     readings::Readings,
     status::{Findings, status, unready_for},
-    validate::{Verdict, validate},
+    validate::{References, Verdict, validate},
     workers::{Workers, judge},
 };
 pub use self::{scaled::is_watched, status::group};
@@ -117,7 +117,7 @@ async fn reconcile(
     let now = Time(Timestamp::now());
     let seen = observe(context, children, (readings, autoscaler), pipeline).await?;
     let verdict = validate(pipeline, &seen.references);
-    follow(pipeline, &verdict, context, autoscaler);
+    follow(pipeline, &verdict, &seen.references, context, autoscaler);
     let plan = plan(&verdict, &seen.owned, seen.deployment.as_ref(), &context.settings.worker_image)?;
     parting::mark(context, autoscaler, pipeline, &verdict, &seen).await;
     let applied = apply(&context.client, namespace, uid, plan, seen.deployment).await;
@@ -152,16 +152,22 @@ async fn reconcile(
     }
 }
 
-/// Has what waits for the pipeline watched, or no more.
-fn follow(pipeline: &EventPipeline, verdict: &Verdict, context: &Context, autoscaler: &Autoscaler) {
+/// Has what waits for the pipeline watched, or no more. While it is refused its group keeps its place, and what was measured stays;
+/// nothing is done on a cluster that it may not use.
+fn follow(pipeline: &EventPipeline, verdict: &Verdict, references: &References, context: &Context, autoscaler: &Autoscaler) {
     let meta = &pipeline.metadata;
     let (namespace, name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
     let uid = meta.uid.as_deref().unwrap_or_default();
     let bounds = pipeline.spec.scaling.as_ref().filter(|_| !pipeline.spec.suspend).and_then(|scaling| scaling.bounds().ok());
-    let (Some(bounds), Some(input)) = (bounds, positions::input(verdict)) else { return autoscaler.leave(uid) };
+    let is_allowed = !matches!(&references.cluster, Err(refusal) if refusal.reason == Reason::ClusterNotAllowed);
+    let (Some(bounds), Some(group), true) = (bounds, group(pipeline), is_allowed) else { return autoscaler.leave(uid) };
     let cluster = penstock_crds::topic::cluster_name(pipeline.spec.cluster_ref.as_ref());
     let known = autoscaler::known(pipeline.status.as_ref().and_then(|status| status.scaling.as_ref()));
-    let subject = Subject::new((namespace, name), cluster, input, bounds, context.settings.scaling_interval);
+    let (id, interval) = ((namespace, name), context.settings.scaling_interval);
+    let subject = match positions::input(verdict) {
+        Some(input) => Subject::new(id, cluster, input, bounds, interval),
+        None => Subject::refused(id, cluster, &group, bounds, interval),
+    };
     let dry_run = pipeline.spec.scaling.as_ref().is_some_and(|scaling| scaling.dry_run);
     autoscaler.follow(uid, Subject { dry_run, known, ..subject });
 }

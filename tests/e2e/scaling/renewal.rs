@@ -1,7 +1,8 @@
 //! A broker that keeps the offsets of groups without members for a minute, and not for a week.
 
-use kube::api::{DeleteParams, ListParams};
-use penstock_crds::{EventPipeline, KafkaTopic};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use penstock_crds::{EventPipeline, KafkaTopic, name};
 use penstock_kafka::{GroupOffset, GroupProtocol, Record};
 use penstock_tests::{
     cluster::KafkaSize,
@@ -10,6 +11,7 @@ use penstock_tests::{
 use serde_json::json;
 
 use super::{committed, counted, until_declared};
+use crate::handlers::little;
 
 /// The least that it can be set to, and how often it is looked at.
 const FORGETFUL: [(&str, &str); 2] = [("offsets.retention.minutes", "1"), ("offsets.retention.check.interval.ms", "5000")];
@@ -28,6 +30,26 @@ async fn read(scene: &Scene, numbers: &[i64]) -> Result {
         }
     })
     .await
+}
+
+/// A worker that its node has evicted: Kubernetes keeps such pods until there are thousands.
+async fn an_evicted_worker(scene: &Scene) -> Result {
+    let labels = json!({name::LABEL_MANAGED_BY: name::MANAGED_BY, name::LABEL_COMPONENT: name::COMPONENT_WORKER, name::LABEL_PIPELINE: "p"});
+    let pod = json!({
+        "metadata": {"name": "evicted", "labels": labels},
+        "spec": {
+            "schedulerName": "nobody", "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "worker", "image": "nowhere", "resources": little(),
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+            }],
+        },
+    });
+    let api = scene.api::<Pod>();
+    api.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
+    let ended = json!({"status": {"phase": "Failed", "reason": "Evicted"}});
+    api.patch_status("evicted", &PatchParams::default(), &Patch::Merge(ended)).await?;
+    Ok(())
 }
 
 async fn sleeps_for_long(OwnKafka { scene, cluster, .. }: &OwnKafka) -> Result {
@@ -49,6 +71,7 @@ async fn sleeps_for_long(OwnKafka { scene, cluster, .. }: &OwnKafka) -> Result {
     })
     .await?;
 
+    an_evicted_worker(scene).await?;
     scene.admin.commit_for_idle_group(WITNESS, &[GroupOffset::new(&source, 0, 1)]).await?;
     until("the broker has dropped what the witness had committed", LIMIT, async || {
         let left = scene.admin.offsets_of_groups(&[WITNESS]).await?.remove(WITNESS).ok_or("no answer")??;

@@ -259,6 +259,7 @@ mod tests {
             start_from: StartFrom::Latest,
             policy,
             dry_run: false,
+            refused: false,
             known: Known::default(),
         }
     }

@@ -146,12 +146,11 @@ impl Autoscaler {
     /// Looks, and gives those that were seen to have no workers.
     async fn look_at(&self, context: &Context, children: &Children, cluster: &str, subjects: &[(String, Subject)]) -> Option<Asleep> {
         // A cluster that is not ready is asked all the same where a connection may be had: what cannot be read is told.
-        let namespace = subjects.first().map(|(_, subject)| subject.namespace.as_str()).unwrap_or_default();
-        let resolved = clusters::resolve(&context.watches.clusters.store(), &context.settings.namespace, cluster, namespace);
-        let connection = match resolved.as_ref().map(|cluster| context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers)) {
-            Ok(Ok(connection)) => Some(connection.with_timeout(LIMIT)),
-            _ => None,
-        };
+        let clusters = context.watches.clusters.store();
+        let resolve = |namespace: &str| clusters::resolve(&clusters, &context.settings.namespace, cluster, namespace).ok();
+        let resolved = subjects.iter().find_map(|(_, subject)| resolve(&subject.namespace));
+        let connection = resolved.and_then(|cluster| context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers).ok());
+        let connection = connection.map(|connection| connection.with_timeout(LIMIT));
         let began = self.clock.now();
         // What takes longer is too old to decide by.
         let limit = 3 * context.settings.scaling_interval;
@@ -184,12 +183,12 @@ impl Autoscaler {
             }
             let partitions = answers.as_ref().and_then(|answers| answers::partitions(subject, answers));
             // Workers that are not declared any more drain and commit until their pods are gone.
-            if workers.is_some_and(|workers| workers.declared > 0) || !children.pods_of(&subject.namespace, &subject.name).is_empty() {
+            if workers.is_some_and(|workers| workers.declared > 0) || children.has_workers(&subject.namespace, &subject.name) {
                 self.book.awake(uid, now);
             } else {
                 asleep.push((uid.clone(), subject.clone()));
             }
-            if self.book.look(uid, (began, now), partitions, workers) {
+            if self.book.look(uid, (began, now), partitions, workers.filter(|_| !subject.refused)) {
                 let object = ObjectRef::new(&subject.name).within(&subject.namespace);
                 // Nobody listens: the operator ends.
                 let _ = self.changes.send(object);

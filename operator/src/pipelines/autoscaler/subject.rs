@@ -32,6 +32,8 @@ pub struct Subject {
     pub policy: Policy,
     /// Whether the number is only told: nothing is written for it.
     pub dry_run: bool,
+    /// Whether it is refused: its group keeps its place, and nothing else is done for it.
+    pub refused: bool,
     /// What was known before it was watched, as its status says.
     pub known: Known,
 }
@@ -40,25 +42,41 @@ impl Subject {
     /// What of a pipeline that reads this is watched.
     #[must_use]
     pub fn new(id: (&str, &str), cluster: &str, input: &KafkaInput, bounds: ScalingBounds, interval: Duration) -> Self {
+        let without = Self::refused(id, cluster, &input.group, bounds, interval);
+        Self {
+            topics: input.topics.clone(),
+            tiers: input.tiers.iter().flat_map(|tier| tier.topics.values().map(|topic| (topic.clone(), tier.delay))).collect(),
+            held: input.held.values().cloned().collect(),
+            start_from: input.start_from,
+            policy: Policy { co_partitioned: !input.held.is_empty(), ..without.policy },
+            refused: false,
+            ..without
+        }
+    }
+
+    /// What of a pipeline that is refused is watched: what it reads is not decided.
+    #[must_use]
+    pub fn refused(id: (&str, &str), cluster: &str, group: &str, bounds: ScalingBounds, interval: Duration) -> Self {
         let seconds = |n: u32| Duration::from_secs(n.into());
         Self {
             namespace: id.0.to_owned(),
             name: id.1.to_owned(),
             cluster: cluster.to_owned(),
-            group: input.group.clone(),
-            topics: input.topics.clone(),
-            tiers: input.tiers.iter().flat_map(|tier| tier.topics.values().map(|topic| (topic.clone(), tier.delay))).collect(),
-            held: input.held.values().cloned().collect(),
-            start_from: input.start_from,
+            group: group.to_owned(),
+            topics: vec![],
+            tiers: vec![],
+            held: vec![],
+            start_from: StartFrom::default(),
             policy: Policy {
                 min: bounds.min,
                 max: bounds.max,
                 drain: seconds(bounds.drain_seconds),
                 idle: seconds(bounds.idle_seconds),
                 interval,
-                co_partitioned: !input.held.is_empty(),
+                co_partitioned: false,
             },
             dry_run: false,
+            refused: true,
             known: Known::default(),
         }
     }

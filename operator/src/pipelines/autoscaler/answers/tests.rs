@@ -22,6 +22,7 @@ fn subject(start_from: StartFrom) -> Subject {
         start_from,
         policy: Policy { min: 0, max: 3, drain: MINUTE, idle: MINUTE, interval: Duration::from_secs(5), co_partitioned: true },
         dry_run: false,
+        refused: false,
         known: Known::default(),
     }
 }
