@@ -64,8 +64,8 @@ pub fn is_watched(status: &EventPipelineStatus) -> bool {
     condition.is_none_or(|c| c.status == "True" || c.reason == Reason::LagUnknown.as_str())
 }
 
-/// What stands in the status. What was not decided yet stays as it was; of what is not watched only the number does, and what
-/// did not help.
+/// What stands in the status. What was not decided yet stays as it was; of what is not watched only the number does, what did not
+/// help, and how fast workers are.
 #[must_use]
 pub fn status(pipeline: &EventPipeline, told: Option<&Told>, unwatched: Option<&Refusal>) -> Option<ScalingStatus> {
     pipeline.spec.scaling.as_ref()?;
@@ -73,8 +73,9 @@ pub fn status(pipeline: &EventPipeline, told: Option<&Told>, unwatched: Option<&
     let number = |told: &Told| i32::try_from(told.desired).unwrap_or(i32::MAX);
     if let Some(unwatched) = unwatched {
         let desired = told.map(number).or_else(|| before().map(|before| before.desired))?;
-        let ineffective = before().and_then(|before| before.ineffective);
-        return Some(ScalingStatus { desired, reason: unwatched.reason.as_str().to_owned(), ineffective, ..ScalingStatus::default() });
+        let ScalingStatus { worker_rate, ineffective, .. } = before().unwrap_or_default();
+        let reason = unwatched.reason.as_str().to_owned();
+        return Some(ScalingStatus { desired, reason, worker_rate, ineffective, ..ScalingStatus::default() });
     }
     let Some(told) = told else { return before() };
     let decision = &told.decision;
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_is_not_watched_only_the_number_stays() {
+    fn of_what_is_not_watched_only_the_number_stays_and_what_was_measured() {
         let mut pipeline = payments(json!({"scaling": {"maxReplicas": 9}}));
         let six = told(6, scaling::Reason::Behind);
         pipeline.status = Some(said(&pipeline, Some(&six), None));
@@ -338,7 +339,8 @@ mod tests {
         for (name, told) in [("just now", Some(&six)), ("for a while", None)] {
             let suspended = Refusal::new(Reason::Suspended, "suspended");
             let after = said(&pipeline, told, Some(&suspended));
-            let expected = ScalingStatus { desired: 6, reason: "Suspended".to_owned(), ..ScalingStatus::default() };
+            let expected =
+                ScalingStatus { desired: 6, reason: "Suspended".to_owned(), worker_rate: Some(100.0), ..ScalingStatus::default() };
             assert_eq!(after.scaling, Some(expected), "{name}");
             let condition = after.conditions.first().unwrap();
             assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "Suspended"), "{name}");
