@@ -1,7 +1,8 @@
 //! Whether the last step up helped, and what a step costs.
 //!
 //! A step that brought less than a quarter of what it should have is taken back, and what it led to is not tried again for a
-//! while: longer each time, sooner if fewer workers turn out to do more than they did.
+//! while: longer each time, sooner if fewer workers turn out to do more than they did. What it should have brought is what those
+//! workers would do that have more to do than they can: those beside them are no proof of anything.
 
 use std::time::Duration;
 
@@ -35,6 +36,15 @@ struct Step {
     to: u32,
     before: f64,
     after: Span,
+    /// Lots in which more waited than could be worked off, at each look since.
+    backlogged: usize,
+}
+
+impl Step {
+    /// How many of the workers that it led to had enough to do all the time.
+    fn busy(&self) -> u32 {
+        self.to.min(u32::try_from(self.backlogged).unwrap_or(u32::MAX))
+    }
 }
 
 /// A number of workers beyond which more did not help.
@@ -82,7 +92,7 @@ impl Effect {
     pub fn declared(&mut self, at: Duration, from: u32, to: u32) {
         self.changed = Some(at);
         let before = self.last.filter(|(workers, _)| *workers == from).map(|(_, total)| total);
-        self.step = before.filter(|_| to > from).map(|before| Step { at, from, to, before, after: Span::default() });
+        self.step = before.filter(|_| to > from).map(|before| Step { at, from, to, before, after: Span::default(), backlogged: usize::MAX });
         self.forget();
     }
 
@@ -93,16 +103,25 @@ impl Effect {
             self.losing = 0.0;
         }
         let enough = usize::try_from(workers.ready).unwrap_or(usize::MAX).min(partitions);
-        if seen.backlogged == 0 || seen.backlogged < enough {
-            // It was drained, or not all of them had something to do: that is no proof of anything.
-            self.interrupt();
+        if seen.backlogged > 0 && seen.backlogged >= enough {
+            self.span.add(seen.records, seen.over, workers.ready);
+            if let Some(span) = self.span.take_if_enough() {
+                self.measured(at, workers.ready, span.total());
+            }
+        } else {
+            // It was drained, or not all of them had something to do.
+            self.forget();
+        }
+        let Some(step) = self.step.as_mut() else { return };
+        step.backlogged = step.backlogged.min(seen.backlogged);
+        if step.busy() <= step.from {
+            // No more of them are busy than there were before: that is no proof of anything.
+            self.step = None;
             return;
         }
-        self.span.add(seen.records, seen.over, workers.ready);
-        if let Some(span) = self.span.take_if_enough() {
-            self.measured(at, workers.ready, span.total());
+        if workers.ready < step.to {
+            return;
         }
-        let Some(step) = self.step.as_mut().filter(|step| workers.ready >= step.to) else { return };
         step.after.add(seen.records, seen.over, workers.ready);
         if step.after.looks() >= TRIAL
             && step.after.is_enough()
@@ -146,7 +165,7 @@ impl Effect {
 
     fn judge(&mut self, at: Duration, step: &Step) {
         let after = step.after.total();
-        let hoped = step.before * (f64::from(step.to) / f64::from(step.from.max(1)) - 1.0);
+        let hoped = step.before * (f64::from(step.busy()) / f64::from(step.from.max(1)) - 1.0);
         if after - step.before >= WORTH * hoped {
             self.ceiling = None;
             return;
@@ -220,6 +239,9 @@ mod tests {
             ("a little more", 140.0, 6, Some(2)),
             ("it was drained", 20.0, 0, None),
             ("one partition is left", 20.0, 1, None),
+            ("no more than there were workers before", 60.0, 2, None),
+            ("one partition keeps up, and the others do no more", 110.0, 5, Some(2)),
+            ("half of what the three should bring that have enough to do", 125.0, 3, None),
         ] {
             let effect = stepped(100.0, after, backlogged);
             assert_eq!(effect.ceiling(second(30)), ceiling, "{name}");
