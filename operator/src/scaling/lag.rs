@@ -22,7 +22,10 @@ pub struct Standing {
 /// How a group stands in a partition.
 #[must_use]
 pub fn standing(offsets: &PartitionOffsets) -> Standing {
-    let (start, log_end) = (offsets.start, offsets.end.max(offsets.start));
+    let is_in_log = |offset: &i64| offsets.log_end.is_some_and(|log_end| (offsets.end..=log_end).contains(offset));
+    // A group that has read what a transaction has not committed yet is beyond what others may read: it goes on there.
+    let end = offsets.committed.filter(is_in_log).unwrap_or(offsets.end);
+    let (start, log_end) = (offsets.start, end.max(offsets.start));
     let begins = match (offsets.committed, offsets.begin) {
         (Some(committed), _) if (start..=log_end).contains(&committed) => committed,
         // Deleted unread, or the log was cut: workers go on at the start.
@@ -52,13 +55,14 @@ mod tests {
 
     fn offsets(start: i64, end: i64, committed: Option<i64>) -> PartitionOffsets {
         let key = PartitionKey { topic: "orders".to_owned(), partition: 0 };
-        PartitionOffsets { key, role: Role::Source, start, end, committed, begin: Begin::Start, empty_until: None, age: None }
+        PartitionOffsets { key, role: Role::Source, start, end, log_end: None, committed, begin: Begin::Start, empty_until: None, age: None }
     }
 
     #[test]
     fn what_waits() {
         let latest = |offsets| PartitionOffsets { begin: Begin::End, ..offsets };
         let peeked = |offsets, until| PartitionOffsets { empty_until: Some(until), ..offsets };
+        let written = |offsets, log_end| PartitionOffsets { log_end: Some(log_end), ..offsets };
         let due = |offsets, due_end| PartitionOffsets { role: Role::Retry { due_end }, ..offsets };
         for (name, offsets, lag, adrift) in [
             ("nothing", offsets(0, 0, None), 0, false),
@@ -66,6 +70,9 @@ mod tests {
             ("all read", offsets(0, 100, Some(100)), 0, false),
             ("never below the log's start", offsets(90, 100, Some(40)), 10, false),
             ("the log was cut", offsets(0, 100, Some(140)), 100, false),
+            ("the log was cut, and somebody writes to it", written(offsets(0, 100, Some(140)), 139), 100, false),
+            ("what a transaction is still to commit was read", written(offsets(0, 100, Some(140)), 140), 0, false),
+            ("not all of it was", written(offsets(0, 100, Some(120)), 140), 0, false),
             ("no commit, from the earliest: what is left of the history", offsets(70, 100, None), 30, false),
             ("no commit, from the latest", latest(offsets(70, 100, None)), 0, true),
             ("a commit decides, whatever startFrom says", latest(offsets(70, 100, Some(80))), 20, false),

@@ -46,6 +46,8 @@ pub struct PartitionOffsets {
     /// The offset that follows its last record that workers may read: for those that read only what is committed, the last
     /// stable offset.
     pub end: i64,
+    /// Where the log ends, records of open transactions included, where it was looked at: only if the group goes on beyond `end`.
+    pub log_end: Option<i64>,
     /// Where the group goes on.
     pub committed: Option<i64>,
     /// Where a worker begins without that.

@@ -29,6 +29,7 @@ impl Scene {
             role: Role::Source,
             start: 0,
             end: 0,
+            log_end: None,
             committed: Some(0),
             begin: Begin::Start,
             empty_until: None,

@@ -67,11 +67,16 @@ fn of_topic(
             Role::Source | Role::Retry { .. } | Role::Held => Begin::Start,
         };
         let offset = found.filter(|_| !of_other_topic).map(|found| found.offset);
+        let log_end = match offset.filter(|offset| *offset > range.end) {
+            Some(_) => Some(*answers.ends.get(&partition)?.as_ref().ok()?),
+            None => None,
+        };
         let look = looks.and_then(|looks| looks.get(&partition));
         let mut offsets = PartitionOffsets {
             role,
             start: range.start,
             end: range.end,
+            log_end,
             committed: offset,
             begin,
             empty_until: None,

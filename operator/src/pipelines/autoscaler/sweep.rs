@@ -25,6 +25,8 @@ pub struct Answers {
     pub groups: BTreeMap<String, Result<PerPartition<CommittedOffset>, Error>>,
     /// What may be read of their partitions.
     pub ranges: PerPartition<StableRange>,
+    /// Where logs end, records of open transactions included, of partitions in which a group is beyond what may be read.
+    pub ends: PerPartition<i64>,
     /// The first retry in each partition that is not due yet.
     pub due: PerPartition<Option<i64>>,
     /// Groups that share their partitions out anew, as far as that is known: all, where a broker does not tell.
@@ -64,7 +66,12 @@ pub async fn sweep(
     };
     let partitions: Vec<TopicPartition> = names.iter().flat_map(|name| partitions_of(&topics, name)).collect();
     let ranges = connection.look("ListOffsets", admin.stable_ranges(&partitions)).await?;
-    let mut answers = Answers { topics, groups: committed, ranges, due, rebalancing, looks: BTreeMap::new(), at };
+    let beyond = beyond(&committed, &ranges);
+    let ends = match beyond.is_empty() {
+        true => PerPartition::new(),
+        false => connection.look("ListOffsets", admin.ends(&beyond)).await?,
+    };
+    let mut answers = Answers { topics, groups: committed, ranges, ends, due, rebalancing, looks: BTreeMap::new(), at };
     let retries: BTreeSet<&str> = subjects.iter().flat_map(|(_, subject)| &subject.tiers).map(|(topic, _)| topic.as_str()).collect();
     answers.looks = look(connection, &brokers, &retries, &answers, looks::plan(subjects, before, &answers)).await;
     Ok(answers)
@@ -74,6 +81,17 @@ pub async fn sweep(
 pub fn partitions_of(topics: &PerTopic<TopicDescription>, name: &str) -> Vec<TopicPartition> {
     let found = topics.get(name).and_then(|topic| topic.as_ref().ok());
     found.into_iter().flat_map(|topic| &topic.partitions).map(|partition| TopicPartition::new(name, partition.id)).collect()
+}
+
+/// Partitions in which a group is beyond what may be read: it has read what a transaction is still to commit, or the log was cut.
+fn beyond(
+    groups: &BTreeMap<String, Result<PerPartition<CommittedOffset>, Error>>,
+    ranges: &PerPartition<StableRange>,
+) -> Vec<TopicPartition> {
+    let end = |partition: &TopicPartition| Some(ranges.get(partition)?.as_ref().ok()?.end);
+    let commits = groups.values().flatten().flatten().filter_map(|(partition, found)| Some((partition, found.as_ref().ok()?.offset)));
+    let beyond = commits.filter(|(partition, offset)| end(partition).is_some_and(|end| *offset > end));
+    beyond.map(|(partition, _)| partition.clone()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// How old a retry in each partition must be to be due, as the time before which it was written. Each topic has one delay.
@@ -99,4 +117,24 @@ async fn look(
         Err(error) => tracing::debug!(%error, "what stands where groups go on was not seen"),
     }
     known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_asked_for_only_where_a_group_is_beyond_them() {
+        let at = |n: i32, offset: i64| (TopicPartition::new("orders", n), Ok(CommittedOffset { offset, metadata: String::new() }));
+        let range = |n: i32, end: i64| (TopicPartition::new("orders", n), Ok(StableRange { start: 0, end }));
+        let ranges = PerPartition::from([range(0, 10), range(1, 10), (TopicPartition::new("orders", 2), Err(Error::Closed))]);
+        let groups = |offsets: [i64; 3]| {
+            let one = Ok(PerPartition::from([at(0, offsets[0]), at(1, offsets[1]), at(2, offsets[2])]));
+            BTreeMap::from([("a".to_owned(), one.clone()), ("b".to_owned(), one), ("c".to_owned(), Err(Error::Closed))])
+        };
+        for (offsets, expected) in [([9, 10, 90], &[][..]), ([11, 10, 0], &[0]), ([12, 99, 0], &[0, 1])] {
+            let expected: Vec<_> = expected.iter().map(|n| TopicPartition::new("orders", *n)).collect();
+            assert_eq!(beyond(&groups(offsets), &ranges), expected, "{offsets:?}");
+        }
+    }
 }

@@ -40,6 +40,7 @@ fn observation(world: &World, at: Duration) -> Observation {
         role: Role::Source,
         start: 0,
         end: offset(partition.end),
+        log_end: None,
         committed: Some(offset(partition.position)),
         begin: Begin::Start,
         empty_until: None,

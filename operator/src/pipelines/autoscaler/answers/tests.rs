@@ -53,6 +53,7 @@ fn answers() -> Answers {
         topics: topics.iter().map(|t| (t.name.clone(), Ok(t.clone()))).collect(),
         groups: BTreeMap::from([("g".to_owned(), Ok(BTreeMap::from([committed(0, 50), committed(1, 90)])))]),
         due,
+        ends: PerPartition::new(),
         rebalancing: BTreeSet::new(),
         looks: BTreeMap::new(),
         at: "2026-01-01T00:00:30Z".parse().unwrap(),
@@ -93,6 +94,19 @@ fn an_offset_of_a_topic_that_was_deleted_is_none() {
     group.insert(TopicPartition::new("orders", 0), found);
     let seen = partitions(&subject(StartFrom::Latest), &answers).unwrap();
     assert_eq!((seen[0].committed, seen[0].begin), (None, Begin::Start));
+}
+
+#[test]
+fn a_group_beyond_what_may_be_read_is_where_it_is() {
+    let mut answers = answers();
+    let Some(Ok(group)) = answers.groups.get_mut("g") else { panic!() };
+    group.insert(TopicPartition::new("orders", 0), Ok(CommittedOffset { offset: 97, metadata: note(1, 2) }));
+    assert_eq!(partitions(&subject(StartFrom::Earliest), &answers), None, "nobody knows whether the log goes on to there");
+    for (log_end, lag) in [(99, 0), (97, 0), (96, 85)] {
+        answers.ends.insert(TopicPartition::new("orders", 0), Ok(log_end));
+        let seen = partitions(&subject(StartFrom::Earliest), &answers).unwrap();
+        assert_eq!(standing(&seen[0]).lag, lag, "{log_end}");
+    }
 }
 
 #[test]
