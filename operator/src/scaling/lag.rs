@@ -8,8 +8,12 @@ use super::observation::{Begin, PartitionOffsets, Role};
 /// How a group stands in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
+    /// The offset of the oldest record.
+    pub start: i64,
     /// The offset at which it goes on.
     pub position: i64,
+    /// Whether workers have brought it there: else what it goes on with moves as records are deleted, or come.
+    pub reached: bool,
     /// The offset up to which records count.
     pub end: i64,
     /// Records that wait.
@@ -26,11 +30,11 @@ pub fn standing(offsets: &PartitionOffsets) -> Standing {
     // A group that has read what a transaction has not committed yet is beyond what others may read: it goes on there.
     let end = offsets.committed.filter(is_in_log).unwrap_or(offsets.end);
     let (start, log_end) = (offsets.start, end.max(offsets.start));
-    let begins = match (offsets.committed, offsets.begin) {
-        (Some(committed), _) if (start..=log_end).contains(&committed) => committed,
+    let (begins, reached) = match (offsets.committed, offsets.begin) {
+        (Some(committed), _) if (start..=log_end).contains(&committed) => (committed, true),
         // Deleted unread, or the log was cut: workers go on at the start.
-        (Some(_), _) | (None, Begin::Start) => start,
-        (None, Begin::End) => log_end,
+        (Some(_), _) | (None, Begin::Start) => (start, false),
+        (None, Begin::End) => (log_end, false),
     };
     let position = offsets.empty_until.map_or(begins, |until| until.clamp(begins, log_end));
     let end = match offsets.role {
@@ -38,7 +42,7 @@ pub fn standing(offsets: &PartitionOffsets) -> Standing {
         Role::Source | Role::Held => log_end,
     };
     let lag = u64::try_from(end.saturating_sub(position)).unwrap_or_default();
-    Standing { position, end, lag, adrift: offsets.committed.is_none() && offsets.begin == Begin::End }
+    Standing { start, position, reached, end, lag, adrift: offsets.committed.is_none() && offsets.begin == Begin::End }
 }
 
 /// Whether what is held counts: not while all that it waits behind is still to become due.
@@ -88,6 +92,20 @@ mod tests {
         ] {
             let standing = standing(&offsets);
             assert_eq!((standing.lag, standing.adrift), (lag, adrift), "{name}");
+        }
+    }
+
+    #[test]
+    fn workers_have_reached_what_is_committed_and_still_there() {
+        for (name, offsets, reached) in [
+            ("a commit", offsets(0, 100, Some(40)), true),
+            ("where the rest of the log begins", offsets(40, 100, Some(40)), true),
+            ("deleted unread", offsets(41, 100, Some(40)), false),
+            ("the log was cut", offsets(0, 100, Some(140)), false),
+            ("no commit", offsets(70, 100, None), false),
+            ("no commit, from the latest", PartitionOffsets { begin: Begin::End, ..offsets(70, 100, None) }, false),
+        ] {
+            assert_eq!(standing(&offsets).reached, reached, "{name}");
         }
     }
 

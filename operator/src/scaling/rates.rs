@@ -127,7 +127,7 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(5);
 
     fn track(lag_before: u64, worked_off: u64, lag: u64) -> Track {
-        let standing = Standing { position: 0, end: 0, lag, adrift: false };
+        let standing = Standing { start: 0, position: 0, reached: true, end: 0, lag, adrift: false };
         let mut track = Track::new(Duration::ZERO, standing, None, true);
         (track.lag_before, track.worked_off) = (lag_before, worked_off);
         track

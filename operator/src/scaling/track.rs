@@ -51,7 +51,7 @@ impl Track {
             *self = Self::new(at, standing, age, self.is_source);
             return;
         }
-        self.worked_off = difference(standing.position, before.position);
+        self.worked_off = worked_off(before, standing);
         self.lag_before = before.lag;
         self.told_age = age.map(|age| (at, age)).or(self.told_age.filter(|_| standing.position == before.position));
         self.arrivals.push_back(per_second(difference(standing.end, before.end), since));
@@ -109,6 +109,11 @@ impl Track {
     }
 }
 
+/// Records that workers have done from one reading to the next. What was deleted meanwhile is nobody's work.
+fn worked_off(before: Standing, after: Standing) -> u64 {
+    if after.reached { difference(after.position, before.position.max(after.start)) } else { 0 }
+}
+
 /// The smallest first.
 pub fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
@@ -130,7 +135,7 @@ mod tests {
     use super::*;
 
     fn standing(position: i64, end: i64) -> Standing {
-        Standing { position, end, lag: u64::try_from(end - position).unwrap(), adrift: false }
+        Standing { start: 0, position, reached: true, end, lag: u64::try_from(end - position).unwrap(), adrift: false }
     }
 
     fn seen(readings: &[(i64, i64)]) -> Track {
@@ -163,6 +168,22 @@ mod tests {
         let many: Vec<(i64, i64)> = (0..500).map(|end| (0, end)).collect();
         assert!(seen(&many).marks.len() <= MARKS);
         assert_eq!(seen(&many).age(Duration::from_secs(2495)), Some(Duration::from_secs(2495)));
+    }
+
+    #[test]
+    fn what_was_deleted_is_nobodys_work() {
+        for (name, start, (from, to), reached, worked_off) in [
+            ("nothing was deleted", 0, (40, 60), true, 20),
+            ("what was done already", 40, (40, 60), true, 20),
+            ("some that waited, and others were done", 55, (40, 60), true, 5),
+            ("all that was committed", 60, (40, 60), true, 0),
+            ("more than that", 90, (40, 90), false, 0),
+            ("nothing is committed yet", 90, (80, 90), false, 0),
+        ] {
+            let mut track = seen(&[(from, 100)]);
+            track.update(Duration::from_secs(5), Duration::from_secs(5), Standing { start, reached, ..standing(to, 100) }, None);
+            assert_eq!(track.worked_off, worked_off, "{name}");
+        }
     }
 
     #[test]

@@ -132,6 +132,22 @@ fn retries_that_wait_for_longer_are_neither_slow_workers_nor_a_standstill() {
 }
 
 #[test]
+fn what_retention_deletes_is_neither_speed_nor_progress() {
+    let mut scene = Scene::new(1, 6, 1, 2);
+    scene.history = with_speed(20.0);
+    let mut reasons = vec![];
+    for _ in 0..30 {
+        for partition in &mut scene.partitions {
+            (partition.start, partition.end) = (partition.start + 10_000, partition.end + 10_000);
+        }
+        reasons.push(scene.go(1, |_| 1_000, 0).reason);
+    }
+    assert_eq!(reasons.last(), Some(&Reason::NoProgress), "{reasons:?}");
+    assert_eq!(scene.history.speed(), Some(20.0));
+    assert_eq!(scene.numbers(), [] as [u32; 0], "{:?}", scene.steps);
+}
+
+#[test]
 fn slow_workers_are_no_standstill() {
     let mut scene = Scene::new(1, 3, 1, 3);
     scene.partitions.iter_mut().for_each(|partition| partition.end = 100);
