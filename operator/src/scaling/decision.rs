@@ -128,7 +128,13 @@ fn choose(history: &History, policy: &Policy, now: Duration, known: bool) -> Cho
         return (Some(policy.max), Reason::OutOfBounds, Some(Limit::Maximum));
     }
     if !known {
-        return (None, Reason::LagUnknown, None);
+        let wait = history.since_partly(now).is_some_and(|since| since <= policy.stale());
+        // However many those are that were not seen: one worker at least is needed.
+        return if wait && workers.declared == 0 {
+            (Some(policy.min.max(1)), Reason::Awake, None)
+        } else {
+            (None, Reason::LagUnknown, None)
+        };
     }
     if workers.declared == 0 {
         return wake(history, policy, now);

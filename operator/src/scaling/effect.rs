@@ -92,7 +92,8 @@ impl Effect {
     pub fn declared(&mut self, at: Duration, from: u32, to: u32) {
         self.changed = Some(at);
         let before = self.last.filter(|(workers, _)| *workers == from).map(|(_, total)| total);
-        self.step = before.filter(|_| to > from).map(|before| Step { at, from, to, before, after: Span::default(), backlogged: usize::MAX });
+        self.step =
+            before.filter(|_| to > from).map(|before| Step { at, from, to, before, after: Span::default(), backlogged: usize::MAX });
         self.forget();
     }
 

@@ -47,6 +47,8 @@ pub struct History {
     read: Option<Duration>,
     /// Whether the last reading failed.
     failed: bool,
+    /// When the last reading that failed has shown some that wait all the same; none: it did not.
+    partly: Option<Duration>,
     speed: Speed,
     standstill: Standstill,
     pub(super) effect: Effect,
@@ -69,6 +71,7 @@ impl History {
         if self.read.is_some() && seen.workers.declared != before.declared {
             self.effect.declared(seen.at, before.declared, seen.workers.declared);
         }
+        self.partly = Some(seen.at).filter(|_| seen.partitions.is_none() && seen.at_least > 0);
         let Some(partitions) = seen.partitions else {
             self.failed = true;
             return;
@@ -226,6 +229,12 @@ impl History {
     #[must_use]
     pub fn since_complete(&self, now: Duration) -> Option<Duration> {
         self.read.map(|read| now.saturating_sub(read))
+    }
+
+    /// How long ago some were seen to wait, where not all could be seen; none: none were, or all could.
+    #[must_use]
+    pub fn since_partly(&self, now: Duration) -> Option<Duration> {
+        self.partly.map(|at| now.saturating_sub(at))
     }
 
     /// Records that wait.

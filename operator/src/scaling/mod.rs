@@ -2,7 +2,7 @@
 //!
 //! [`History::record`] takes in what a sweep saw, [`decide`] answers from that and the [`Policy`] alone: the same history
 //! gives the same decision, so that a trace can be replayed (`scaling-sim`). What was not read is never guessed: without a
-//! fresh reading of every partition nothing changes.
+//! fresh reading of every partition nothing changes, but that those wake which have something to do in one of them.
 //!
 //! | Module | Answers |
 //! |---|---|

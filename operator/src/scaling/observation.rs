@@ -78,6 +78,8 @@ pub struct Observation {
     pub at: Duration,
     /// Every partition that the pipeline reads. None: they could not all be read.
     pub partitions: Option<Vec<PartitionOffsets>>,
+    /// Records that wait at least, where not all partitions could be read.
+    pub at_least: u64,
     /// Its workers.
     pub workers: Workers,
 }

@@ -75,7 +75,17 @@ impl Scene {
     fn look(&mut self, can_read: bool) -> Decision {
         self.at += INTERVAL;
         let partitions = can_read.then(|| self.partitions.clone());
-        self.history.record(Observation { at: self.now(), partitions, workers: self.workers }, &self.policy);
+        self.record(partitions, 0)
+    }
+
+    /// Some partitions could not be read; in the others so many records wait.
+    fn look_at_some(&mut self, at_least: u64) -> Decision {
+        self.at += INTERVAL;
+        self.record(None, at_least)
+    }
+
+    fn record(&mut self, partitions: Option<Vec<PartitionOffsets>>, at_least: u64) -> Decision {
+        self.history.record(Observation { at: self.now(), partitions, at_least, workers: self.workers }, &self.policy);
         let decision = self.decide();
         if let Some(desired) = decision.desired.filter(|_| self.obeys) {
             self.steps.push((self.at, desired, decision.reason));

@@ -34,7 +34,8 @@ async fn read(scene: &Scene, numbers: &[i64]) -> Result {
 
 /// A worker that its node has evicted: Kubernetes keeps such pods until there are thousands.
 async fn an_evicted_worker(scene: &Scene) -> Result {
-    let labels = json!({name::LABEL_MANAGED_BY: name::MANAGED_BY, name::LABEL_COMPONENT: name::COMPONENT_WORKER, name::LABEL_PIPELINE: "p"});
+    let labels =
+        json!({name::LABEL_MANAGED_BY: name::MANAGED_BY, name::LABEL_COMPONENT: name::COMPONENT_WORKER, name::LABEL_PIPELINE: "p"});
     let pod = json!({
         "metadata": {"name": "evicted", "labels": labels},
         "spec": {

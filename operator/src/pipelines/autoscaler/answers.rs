@@ -1,6 +1,6 @@
 //! Turns what Kafka answered into what is seen of a pipeline's partitions. Pure: no I/O, no clock.
 //!
-//! What is missing of one partition is missing of all: nothing is decided by half of what waits.
+//! What is missing of one partition is missing of all: nothing is decided by half of what waits, but that there is something.
 
 use std::time::Duration;
 
@@ -15,35 +15,58 @@ use super::{
     subject::Subject,
     sweep::{Answers, partitions_of},
 };
-use crate::scaling::{Begin, PartitionKey, PartitionOffsets, Role, lag::standing};
+use crate::scaling::{Begin, PartitionKey, PartitionOffsets, Role, lag};
 
-/// What is seen of every partition that a pipeline reads; none: one of them could not be read.
-#[must_use]
-pub fn partitions(subject: &Subject, answers: &Answers) -> Option<Vec<PartitionOffsets>> {
-    let mut all = Vec::new();
-    for topic in &subject.topics {
-        all.extend(of_topic(subject, answers, topic, Duration::ZERO, |_| Some(Role::Source))?);
-    }
-    for (topic, delay) in &subject.tiers {
-        all.extend(of_topic(subject, answers, topic, *delay, |partition| {
-            let due_end = answers.due.get(partition)?.as_ref().ok()?.unwrap_or(i64::MAX);
-            Some(Role::Retry { due_end })
-        })?);
-    }
-    for topic in &subject.held {
-        all.extend(of_topic(subject, answers, topic, Duration::ZERO, |_| Some(Role::Held))?);
-    }
-    Some(all)
+/// What is seen of the partitions that a pipeline reads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// Those that could be read.
+    pub partitions: Vec<PartitionOffsets>,
+    /// Whether these are all.
+    pub whole: bool,
 }
 
-/// `delay`: for how long its records wait before they are late.
+impl Seen {
+    /// All partitions, or how many records wait at least in those that could be read.
+    #[must_use]
+    pub fn all_or_at_least(self) -> (Option<Vec<PartitionOffsets>>, u64) {
+        if self.whole { (Some(self.partitions), 0) } else { (None, lag::at_least(&self.partitions)) }
+    }
+}
+
+/// What is seen of the partitions that a pipeline reads.
+#[must_use]
+pub fn partitions(subject: &Subject, answers: &Answers) -> Seen {
+    let source = |_: &TopicPartition| Some(Role::Source);
+    let retry = |partition: &TopicPartition| {
+        let due_end = answers.due.get(partition)?.as_ref().ok()?.unwrap_or(i64::MAX);
+        Some(Role::Retry { due_end })
+    };
+    let held = |_: &TopicPartition| Some(Role::Held);
+    let sources = subject.topics.iter().map(|topic| of_topic(subject, answers, topic, Duration::ZERO, source));
+    let retries = subject.tiers.iter().map(|(topic, delay)| of_topic(subject, answers, topic, *delay, retry));
+    let held = subject.held.iter().map(|topic| of_topic(subject, answers, topic, Duration::ZERO, held));
+    let mut all = Seen { partitions: Vec::new(), whole: true };
+    for topic in sources.chain(retries).chain(held) {
+        let Some(found) = topic else {
+            all.whole = false;
+            continue;
+        };
+        all.whole &= found.iter().all(Option::is_some);
+        all.partitions.extend(found.into_iter().flatten());
+    }
+    all
+}
+
+/// What is seen of each partition of a topic; none: it could not be read, or the whole topic could not. `delay`: for how long its records
+/// wait before they are late.
 fn of_topic(
     subject: &Subject,
     answers: &Answers,
     name: &str,
     delay: Duration,
     role: impl Fn(&TopicPartition) -> Option<Role>,
-) -> Option<Vec<PartitionOffsets>> {
+) -> Option<Vec<Option<PartitionOffsets>>> {
     let topic = answers.topics.get(name)?.as_ref().ok()?;
     let committed = answers.groups.get(&subject.group)?.as_ref().ok()?;
     let notes: Vec<Option<Note>> = committed
@@ -52,8 +75,7 @@ fn of_topic(
         .filter_map(|(_, found)| Some(Note::decode(&found.as_ref().ok()?.metadata)))
         .collect();
     let looks = answers.looks.get(&subject.group);
-    let mut all = Vec::new();
-    for partition in partitions_of(&answers.topics, name) {
+    let of_partition = |partition: TopicPartition| {
         let range = answers.ranges.get(&partition)?.as_ref().ok()?;
         let found = match committed.get(&partition) {
             Some(found) => Some(found.as_ref().ok()?),
@@ -83,20 +105,25 @@ fn of_topic(
             age: None,
             key: PartitionKey { topic: partition.topic, partition: partition.partition },
         };
-        if let Some(Look { peek, .. }) = look.filter(|look| look.position == standing(&offsets).position) {
-            offsets.empty_until = Some(peek.empty_until);
-            let not_before = not_before(&peek.headers);
-            offsets.age = not_before.map(|at| since(at, answers)).or(peek.timestamp_ms.map(|at| since(at, answers).saturating_sub(delay)));
-            if let Role::Retry { due_end } = &mut offsets.role
-                && not_before.is_some_and(|at| at > answers.at.as_millisecond())
-            {
-                // Workers wait for it, and with it for all that are behind it.
-                *due_end = peek.empty_until;
-            }
+        if let Some(look) = look.filter(|look| look.position == lag::standing(&offsets).position) {
+            add(look, delay, answers, &mut offsets);
         }
-        all.push(offsets);
+        Some(offsets)
+    };
+    Some(partitions_of(&answers.topics, name).into_iter().map(of_partition).collect())
+}
+
+/// Adds what stands where the group goes on.
+fn add(Look { peek, .. }: &Look, delay: Duration, answers: &Answers, offsets: &mut PartitionOffsets) {
+    offsets.empty_until = Some(peek.empty_until);
+    let not_before = not_before(&peek.headers);
+    offsets.age = not_before.map(|at| since(at, answers)).or(peek.timestamp_ms.map(|at| since(at, answers).saturating_sub(delay)));
+    if let Role::Retry { due_end } = &mut offsets.role
+        && not_before.is_some_and(|at| at > answers.at.as_millisecond())
+    {
+        // Workers wait for it, and with it for all that are behind it.
+        *due_end = peek.empty_until;
     }
-    Some(all)
 }
 
 /// When a record that waits for another attempt may be tried, in milliseconds since 1970; none: it does not say.

@@ -122,18 +122,18 @@ impl Book {
         }
     }
 
-    /// Takes in what was seen, that is, what was begun to be read at that time. True: there is something to tell. `workers`: none while
-    /// it is not the autoscaler that says how many run, and what was told last stays.
+    /// Takes in what was seen, that is, what was begun to be read at that time: all partitions, or how many records wait at least. True:
+    /// there is something to tell. `workers`: none while it is not the autoscaler that says how many run, and what was told last stays.
     pub fn look(
         &self,
         uid: &str,
         (at, now): (Duration, Duration),
-        partitions: Option<Vec<PartitionOffsets>>,
+        (partitions, at_least): (Option<Vec<PartitionOffsets>>, u64),
         workers: Option<Workers>,
     ) -> bool {
         let mut pages = self.lock();
         let (Some(page), Some(workers)) = (pages.get_mut(uid), workers) else { return false };
-        page.history.record(Observation { at, partitions, workers }, &page.subject.policy);
+        page.history.record(Observation { at, partitions, at_least, workers }, &page.subject.policy);
         let decision = decide(&page.history, &page.subject.policy, now);
         // What failed now may succeed the next time: until then the number stays, and nobody need know.
         let passing = page.history.since_complete(now).is_some_and(|since| since <= page.subject.policy.stale());
@@ -213,7 +213,7 @@ mod tests {
             ("read for too long", 40, 56, true, workers(2), true, Some((2, Reason::LagUnknown))),
         ] {
             let seen = (second(at), second(now));
-            assert_eq!(book.look("uid", seen, can_read.then(Vec::new), workers), tells, "{name}");
+            assert_eq!(book.look("uid", seen, (can_read.then(Vec::new), 0), workers), tells, "{name}");
             assert_eq!(told(), expected, "{name}");
         }
     }

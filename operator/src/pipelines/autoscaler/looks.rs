@@ -61,7 +61,7 @@ pub fn plan<'a>(
     let (mut known, mut wanted) = (BTreeMap::<String, Looks>::new(), Vec::new());
     for (uid, subject) in subjects {
         let mut earlier = before(uid);
-        for offsets in partitions(subject, answers).unwrap_or_default() {
+        for offsets in partitions(subject, answers).partitions {
             let (position, end) = (standing(&offsets).position, offsets.end);
             let partition = TopicPartition::new(&offsets.key.topic, offsets.key.partition);
             let before = earlier.remove(&partition);

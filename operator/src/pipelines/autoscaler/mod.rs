@@ -181,14 +181,14 @@ impl Autoscaler {
             if let Some(answers) = &answers {
                 self.book.seen(uid, answers.looks.get(&subject.group).cloned().unwrap_or_default());
             }
-            let partitions = answers.as_ref().and_then(|answers| answers::partitions(subject, answers));
+            let seen = answers.as_ref().map(|answers| answers::partitions(subject, answers).all_or_at_least()).unwrap_or_default();
             // Workers that are not declared any more drain and commit until their pods are gone.
             if workers.is_some_and(|workers| workers.declared > 0) || children.has_workers(&subject.namespace, &subject.name) {
                 self.book.awake(uid, now);
             } else {
                 asleep.push((uid.clone(), subject.clone()));
             }
-            if self.book.look(uid, (began, now), partitions, workers.filter(|_| !subject.refused)) {
+            if self.book.look(uid, (began, now), seen, workers.filter(|_| !subject.refused)) {
                 let object = ObjectRef::new(&subject.name).within(&subject.namespace);
                 // Nobody listens: the operator ends.
                 let _ = self.changes.send(object);

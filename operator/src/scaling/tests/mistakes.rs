@@ -146,6 +146,25 @@ fn mistake_7_what_was_not_read_changes_nothing() {
 }
 
 #[test]
+fn mistake_7_what_was_read_in_part_wakes_and_does_no_more() {
+    let mut scene = Scene::new(0, 6, 0, 6);
+    scene.look(true);
+    assert_eq!(scene.look_at_some(0).reason, Reason::LagUnknown, "nothing is known to wait");
+    scene.look_at_some(9_000);
+    assert_eq!(scene.steps, [(15, 1, Reason::Awake)], "whatever waits elsewhere");
+    for _ in 0..100 {
+        let decision = scene.look_at_some(9_000);
+        assert_eq!((decision.desired, decision.reason, decision.lag), (None, Reason::LagUnknown, None));
+    }
+    let mut scene = Scene::new(0, 6, 0, 6);
+    scene.obeys = false;
+    scene.look_at_some(9);
+    scene.at += 16;
+    assert_eq!(scene.decide().desired, None, "that was too long ago");
+    assert_eq!(scene.look(false).desired, None, "nothing could be read since");
+}
+
+#[test]
 fn mistake_8_fewer_only_after_the_whole_window_and_where_it_pays() {
     let mut scene = Scene::new(1, 6, 6, 6);
     scene.history = with_speed(20.0);

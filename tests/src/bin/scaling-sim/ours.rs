@@ -47,5 +47,5 @@ fn observation(world: &World, at: Duration) -> Observation {
         age: None,
     });
     let workers = Workers { declared: world.declared(), ready: world.ready(), rolling_out: false, rebalancing: world.is_rebalancing() };
-    Observation { at, partitions: Some(partitions.collect()), workers }
+    Observation { at, partitions: Some(partitions.collect()), at_least: 0, workers }
 }
