@@ -16,8 +16,11 @@ use super::{
 use crate::{
     events::Notice,
     refusal::Refusal,
-    scaling::{self, Decision, Limit},
+    scaling::{self, Decision, Limit, PartitionKey},
 };
+
+/// How many partitions are told of by name.
+const TOLD_AT_MOST: usize = 5;
 
 /// The number of workers that was decided last: by the autoscaler, else what runs. What the status says from before the operator was
 /// started counts only where nothing tells better: while there is no Deployment, or when the pipeline was suspended. None: nothing was
@@ -173,7 +176,6 @@ fn word(limit: Limit) -> &'static str {
 /// Why, without figures: a message changes when the reason does, and not with each look.
 fn words(decision: &Decision) -> String {
     use scaling::Reason as Decided;
-    let hot = decision.hot.as_ref().map(|hot| format!("{}/{}", hot.topic, hot.partition)).unwrap_or_default();
     match decision.reason {
         Decided::AsNeeded => "they keep up".to_owned(),
         Decided::Behind => "what waits would not be handled within drainSeconds by fewer".to_owned(),
@@ -188,9 +190,7 @@ fn words(decision: &Decision) -> String {
         Decided::OutOfBounds => "their number was below minReplicas or above maxReplicas".to_owned(),
         Decided::AtMaximum => "as many as maxReplicas has room for, and not enough to handle what comes within drainSeconds".to_owned(),
         Decided::AtPartitions => "more would have no partition of their own: add partitions, or make the processor faster".to_owned(),
-        Decided::HotPartition => {
-            format!("{hot} gets more than one worker can handle, and only one can have it: spread its keys, or make the processor faster")
-        }
+        Decided::HotPartition => hot(&decision.hot),
         Decided::ScaleUpIneffective => {
             "more of them did not do more, so the last step up was taken back: look at what they wait for".to_owned()
         }
@@ -202,6 +202,19 @@ fn words(decision: &Decision) -> String {
         Decided::NoProgress => "they have work, and commit nothing: look at their logs".to_owned(),
         Decided::Measuring => "records wait, and how fast workers are is still being measured".to_owned(),
     }
+}
+
+/// What the partitions are that are too much for one worker, a few of them by name.
+fn hot(partitions: &[PartitionKey]) -> String {
+    let names = partitions.iter().take(TOLD_AT_MOST).map(|hot| format!("{}/{}", hot.topic, hot.partition)).collect::<Vec<_>>().join(", ");
+    let more = match partitions.len().saturating_sub(TOLD_AT_MOST) {
+        0 => String::new(),
+        more => format!(" and {more} others"),
+    };
+    let (get, have, their) = if partitions.len() > 1 { ("each get", "each", "their") } else { ("gets", "it", "its") };
+    format!(
+        "{names}{more} {get} more than one worker can handle, and only one can have {have}: spread {their} keys, or make the processor faster"
+    )
 }
 
 /// That more workers are allowed than can ever have a partition, as long as that is so.
@@ -224,10 +237,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{pipelines::testing::payments, scaling::PartitionKey};
+    use crate::pipelines::testing::payments;
+
+    fn partition(partition: i32) -> PartitionKey {
+        PartitionKey { topic: "orders".to_owned(), partition }
+    }
 
     fn told(desired: u32, reason: scaling::Reason) -> Told {
-        let hot = (reason == scaling::Reason::HotPartition).then(|| PartitionKey { topic: "orders".to_owned(), partition: 2 });
+        let hot = (reason == scaling::Reason::HotPartition).then(|| partition(2)).into_iter().collect();
         let decision = Decision {
             desired: None,
             reason,
@@ -299,6 +316,18 @@ mod tests {
         let dry = payments(json!({"scaling": {"maxReplicas": 9, "dryRun": true}}));
         assert!(statement(&dry, Some(&hot), None).unwrap().message.starts_with("dry run: 2 workers: "));
         assert_eq!(statement(&payments(json!({})), Some(&hot), None), None);
+    }
+
+    #[test]
+    fn hot_partitions_are_told_by_name() {
+        for (partitions, start) in [
+            (1, "orders/0 gets more than one worker can handle, and only one can have it: spread its keys"),
+            (2, "orders/0, orders/1 each get more than one worker can handle, and only one can have each: spread their keys"),
+            (7, "orders/0, orders/1, orders/2, orders/3, orders/4 and 2 others each get more"),
+        ] {
+            let said = hot(&(0..partitions).map(partition).collect::<Vec<_>>());
+            assert!(said.starts_with(start), "{said}");
+        }
     }
 
     /// A status that says this, as it is written.

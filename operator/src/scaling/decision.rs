@@ -36,7 +36,7 @@ pub enum Reason {
     AtMaximum,
     /// There are no partitions for more.
     AtPartitions,
-    /// One partition is more than a worker can do; others do not help.
+    /// A partition, or several, is more than a worker can do; others do not help.
     HotPartition,
     /// More workers did no more: the last step was taken back.
     ScaleUpIneffective,
@@ -65,7 +65,7 @@ pub enum Limit {
     Maximum,
     /// The number of partitions with work.
     Partitions,
-    /// One partition that is more than a worker can do.
+    /// A partition that is more than a worker can do.
     HotPartition,
     /// That more did not help.
     Effect,
@@ -80,8 +80,8 @@ pub struct Decision {
     pub reason: Reason,
     /// What keeps the number from being another.
     pub limited_by: Option<Limit>,
-    /// The partition that is more than a worker can do.
-    pub hot: Option<PartitionKey>,
+    /// The partitions that are more than a worker can do each.
+    pub hot: Vec<PartitionKey>,
     /// Records that wait; none: that is not known.
     pub lag: Option<u64>,
     /// How old the oldest of them is.
@@ -101,12 +101,12 @@ pub struct Decision {
 pub fn decide(history: &History, policy: &Policy, now: Duration) -> Decision {
     let known = history.since_read(now).is_some_and(|since| since <= policy.stale());
     let (desired, reason, limited_by) = choose(history, policy, now, known);
-    let need = history.need(policy, now);
+    let need = history.need(policy, now).filter(|_| limited_by == Some(Limit::HotPartition));
     Decision {
         desired: desired.filter(|desired| *desired != history.workers().declared),
         reason,
         limited_by,
-        hot: need.as_ref().and_then(|need| history.hot(need, policy, now)).filter(|_| limited_by == Some(Limit::HotPartition)).cloned(),
+        hot: need.iter().flat_map(|need| history.hot(need, policy, now)).cloned().collect(),
         lag: known.then(|| history.lag()),
         age: history.age(now).filter(|_| known),
         arrival: history.arrival(),
@@ -219,7 +219,7 @@ fn more(history: &History, policy: &Policy, now: Duration) -> Option<Choice> {
 
 /// What keeps workers from being as many as it takes.
 fn limit(need: &Need, policy: &Policy) -> Option<(Reason, Limit)> {
-    if need.hot.is_some() {
+    if !need.hot.is_empty() {
         return Some((Reason::HotPartition, Limit::HotPartition));
     }
     if need.enough {

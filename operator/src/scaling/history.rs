@@ -188,11 +188,12 @@ impl History {
         !self.tracks.values().any(Track::is_behind)
     }
 
-    /// The partition that is too much for one worker, or that has the most of what is.
-    pub(super) fn hot(&self, need: &Need, policy: &Policy, now: Duration) -> Option<&PartitionKey> {
-        let lot = self.lots().into_iter().nth(need.hot?)?;
-        let most = lot.into_iter().max_by(|(_, a), (_, b)| demand(a, policy, now).total_cmp(&demand(b, policy, now)));
-        most.map(|(key, _)| key)
+    /// The partitions that are too much for one worker, or that have the most of what is.
+    pub(super) fn hot(&self, need: &Need, policy: &Policy, now: Duration) -> Vec<&PartitionKey> {
+        let demand = |track: &Track| demand(track, policy, now);
+        let hot = self.lots().into_iter().enumerate().filter(|(index, _)| need.hot.contains(index)).map(|(_, lot)| lot);
+        let most = hot.filter_map(|lot| lot.into_iter().max_by(|(_, a), (_, b)| demand(a).total_cmp(&demand(b))));
+        most.map(|(key, _)| key).collect()
     }
 
     /// Partitions by who has them: each goes to a worker by itself, or with all others of its number.

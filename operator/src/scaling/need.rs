@@ -5,7 +5,7 @@
 
 /// What one worker can carry besides a partition that is too much for it.
 const BESIDE_HOT: f64 = 0.1;
-/// Of how many times what the others need on average a partition must be in need, to be called hot.
+/// Of how many times what those need on average that one worker can carry a partition must be in need, to be called hot.
 const HOT: f64 = 2.0;
 
 /// What partitions ask for that go to one worker together.
@@ -26,8 +26,8 @@ pub struct Need {
     pub useful: u32,
     /// Whether that is enough, hot partitions aside.
     pub enough: bool,
-    /// What is too much for one worker while the others are not, by its place among the demands.
-    pub hot: Option<usize>,
+    /// What is too much for one worker while at least half of all are not, by its place among the demands.
+    pub hot: Vec<usize>,
 }
 
 /// How many workers carry these demands, of which a worker handles `speed` records a second. At most `most`.
@@ -45,7 +45,9 @@ pub fn need(demands: &[Demand], speed: f64, most: u32) -> Need {
     let weight: f64 = heaviest_first.iter().map(|load| weight(load.rate)).sum();
     let tried = counts(partitions).filter(|count| *count <= most && f64::from(*count) >= weight);
     match tried.into_iter().find(|count| fits(&heaviest_first, *count, share(partitions, *count))) {
-        Some(workers) => Need { workers, useful, enough: hot.is_some() || heaviest_first.first().is_none_or(|load| load.rate <= 1.0), hot },
+        Some(workers) => {
+            Need { workers, useful, enough: !hot.is_empty() || heaviest_first.first().is_none_or(|load| load.rate <= 1.0), hot }
+        }
         None => Need { workers: snapped(most, partitions), useful, enough: false, hot },
     }
 }
@@ -95,12 +97,13 @@ fn weight(load: f64) -> f64 {
     if load > 1.0 { 1.0 - BESIDE_HOT } else { load }
 }
 
-fn hot(demands: &[Demand], speed: f64) -> Option<usize> {
-    let rates = || demands.iter().map(|demand| demand.rate);
-    let (index, demand) = rates().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
-    let others = demands.len().checked_sub(1).filter(|others| *others > 0)?;
-    let average = (rates().sum::<f64>() - demand) / f64::from(u32::try_from(others).ok()?);
-    (demand > speed && demand > HOT * average && average < speed).then_some(index)
+fn hot(demands: &[Demand], speed: f64) -> Vec<usize> {
+    let (hot, others): (Vec<_>, Vec<_>) = demands.iter().map(|demand| demand.rate).enumerate().partition(|(_, rate)| *rate > speed);
+    if others.len() < hot.len() {
+        return Vec::new();
+    }
+    let average = others.iter().map(|(_, rate)| rate).sum::<f64>() / others.len() as f64;
+    hot.into_iter().filter(|(_, rate)| *rate > HOT * average).map(|(index, _)| index).collect()
 }
 
 #[cfg(test)]
@@ -127,7 +130,8 @@ mod tests {
             ("uneven", vec![90.0, 40.0, 40.0, 10.0, 10.0, 10.0], 9, 3, true),
             ("a hot one beside five light ones", vec![900.0, 8.0, 8.0, 8.0, 8.0, 8.0], 9, 3, true),
             ("a hot one alone", vec![900.0, 0.0, 0.0, 0.0, 0.0, 0.0], 9, 1, true),
-            ("two that are too much for one each", vec![900.0, 800.0, 8.0, 8.0, 8.0, 8.0], 9, 3, false),
+            ("two hot ones beside four light ones", vec![900.0, 800.0, 8.0, 8.0, 8.0, 8.0], 9, 3, true),
+            ("four that are too much for one each", vec![900.0, 800.0, 900.0, 800.0, 8.0, 8.0], 9, 6, false),
         ] {
             let need = need(&demands(&rates, true), 100.0, most);
             assert_eq!((need.workers, need.enough), (workers, enough), "{name}");
@@ -172,12 +176,16 @@ mod tests {
     #[test]
     fn a_partition_is_hot_where_others_are_not() {
         for (rates, expected) in [
-            (vec![10.0, 300.0, 10.0], Some(1)),
-            (vec![300.0, 300.0, 300.0], None),
-            (vec![10.0, 90.0, 10.0], None),
-            (vec![500.0, 900.0, 500.0], None),
-            (vec![300.0], None),
-            (vec![], None),
+            (vec![10.0, 300.0, 10.0], &[1][..]),
+            (vec![900.0, 800.0, 8.0, 8.0, 8.0, 8.0], &[0, 1]),
+            (vec![8.0, 900.0, 8.0, 800.0], &[1, 3]),
+            (vec![900.0, 800.0, 8.0], &[]),
+            (vec![8.0, 900.0, 110.0, 90.0, 90.0, 90.0], &[1]),
+            (vec![300.0, 300.0, 300.0], &[]),
+            (vec![10.0, 90.0, 10.0], &[]),
+            (vec![500.0, 900.0, 500.0], &[]),
+            (vec![300.0], &[]),
+            (vec![], &[]),
         ] {
             assert_eq!(need(&demands(&rates, true), 100.0, 9).hot, expected, "{rates:?}");
         }

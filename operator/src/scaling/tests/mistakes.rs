@@ -56,7 +56,21 @@ fn mistake_4_a_hot_partition_is_told_and_gets_no_more_workers() {
     let decision = scene.go(24, |partition| if partition == 2 { 1_000 } else { 5 }, 100);
     assert!(scene.workers.declared <= 3, "{:?}", scene.steps);
     assert_eq!((decision.reason, decision.limited_by), (Reason::HotPartition, Some(Limit::HotPartition)));
-    assert_eq!(decision.hot.map(|hot| hot.partition), Some(2));
+    assert_eq!(decision.hot.iter().map(|hot| hot.partition).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn mistake_4_all_hot_partitions_are_told_where_they_are_not_the_rule() {
+    for (max, hot, reason) in
+        [(6, 2, Reason::HotPartition), (3, 2, Reason::HotPartition), (6, 4, Reason::AtPartitions), (3, 4, Reason::AtMaximum)]
+    {
+        let mut scene = Scene::new(1, max, 1, 6);
+        scene.history = with_speed(20.0);
+        let decision = scene.go(24, |partition| if partition < hot { 900 } else { 8 }, 100);
+        assert_eq!(decision.reason, reason, "{hot} of six, at most {max}");
+        let told: Vec<i32> = decision.hot.iter().map(|hot| hot.partition).collect();
+        assert_eq!(told, if hot == 2 { vec![0, 1] } else { vec![] }, "{hot} of six, at most {max}");
+    }
 }
 
 #[test]
