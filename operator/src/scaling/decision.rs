@@ -145,8 +145,10 @@ fn choose(history: &History, policy: &Policy, now: Duration, known: bool) -> Cho
     if workers.rebalancing {
         return (None, Reason::Rebalancing, None);
     }
-    if workers.ready != workers.declared && history.effect.since_change(now).is_some_and(|since| since < START) {
-        return (None, Reason::Starting, None);
+    if is_starting(history, now) {
+        // What has come since may be more than those are for that are to come.
+        let more = more(history, policy, now).filter(|(desired, ..)| desired.is_some());
+        return more.unwrap_or((None, Reason::Starting, None));
     }
     if policy.min == 0 && history.quiet.is_long(now, policy.idle) {
         return (Some(0), Reason::Asleep, None);
@@ -172,6 +174,12 @@ fn choose(history: &History, policy: &Policy, now: Duration, known: bool) -> Cho
         Some((reason, limit)) if is_late && choice.0.is_none() => (None, reason, Some(limit)),
         _ => choice,
     }
+}
+
+/// Whether workers that were declared a while ago are still to become ready.
+fn is_starting(history: &History, now: Duration) -> bool {
+    let workers = history.workers();
+    workers.ready != workers.declared && history.effect.since_change(now).is_some_and(|since| since < START)
 }
 
 /// Beyond which number more do not help. One below the minimum says nothing: so many shall run whatever they bring.
@@ -208,7 +216,8 @@ fn more(history: &History, policy: &Policy, now: Duration) -> Option<Choice> {
     if history.stands_still() {
         return Some((None, Reason::Behind, None));
     }
-    if history.effect.is_on_trial(now) {
+    // While its workers start it has shown nothing yet, and is judged together with the one that follows.
+    if history.effect.is_on_trial(now) && !is_starting(history, now) {
         return Some((None, Reason::OnTrial, None));
     }
     if ceiling(history, policy, now).is_some_and(|ceiling| need.workers > ceiling) {

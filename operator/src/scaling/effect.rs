@@ -91,9 +91,10 @@ impl Effect {
     /// Takes in that another number of workers was declared.
     pub fn declared(&mut self, at: Duration, from: u32, to: u32) {
         self.changed = Some(at);
-        let before = self.last.filter(|(workers, _)| *workers == from).map(|(_, total)| total);
-        self.step =
-            before.filter(|_| to > from).map(|before| Step { at, from, to, before, after: Span::default(), backlogged: usize::MAX });
+        // One step with the last one, where the workers of that have not shown anything yet.
+        let pending = self.step.take().filter(|step| step.to == from && step.after.looks() == 0).map(|step| (step.from, step.before));
+        let before = pending.or(self.last.filter(|(workers, _)| *workers == from)).filter(|_| to > from);
+        self.step = before.map(|(from, before)| Step { at, from, to, before, after: Span::default(), backlogged: usize::MAX });
         self.forget();
     }
 
@@ -247,6 +248,23 @@ mod tests {
             let effect = stepped(100.0, after, backlogged);
             assert_eq!(effect.ceiling(second(30)), ceiling, "{name}");
             assert!(!effect.is_on_trial(second(30)), "{name}");
+        }
+    }
+
+    #[test]
+    fn steps_that_follow_one_another_are_judged_as_one() {
+        for (name, ready, ceiling) in [("while its workers start", 2, 2), ("after they have done something", 3, 3)] {
+            let mut effect = Effect::default();
+            let workers = |ready| Workers { declared: ready, ready, ..Workers::default() };
+            effect.undisturbed(second(0), workers(2), &seen(100.0, 6), 6);
+            effect.declared(second(5), 2, 3);
+            effect.undisturbed(second(10), workers(ready), &seen(100.0, 6), 6);
+            effect.declared(second(15), 3, 6);
+            for at in [20, 25, 30] {
+                assert!(effect.is_on_trial(second(at)), "{name}");
+                effect.undisturbed(second(at), workers(6), &seen(110.0, 6), 6);
+            }
+            assert_eq!(effect.ceiling(second(40)), Some(ceiling), "{name}");
         }
     }
 

@@ -132,6 +132,33 @@ fn retries_that_wait_for_longer_are_neither_slow_workers_nor_a_standstill() {
 }
 
 #[test]
+fn more_may_be_declared_while_others_start() {
+    let mut scene = Scene::new(1, 6, 1, 6);
+    scene.history = with_speed(20.0);
+    // It has done something: else more would do as much.
+    scene.go(2, |_| 10, 100);
+    scene.obeys = false;
+    let mut declared = vec![];
+    for come in [40, 40, 40, 10_000, 10_000] {
+        let decision = scene.go(1, |_| come, 100);
+        scene.workers.declared = decision.desired.unwrap_or(scene.workers.declared);
+        declared.push((scene.workers.declared, decision.reason));
+    }
+    assert_eq!(declared.last(), Some(&(6, Reason::Starting)), "{declared:?}");
+    assert!(declared.iter().filter(|(_, reason)| *reason == Reason::Behind).count() >= 2, "more than once: {declared:?}");
+    // Those that start are none that stand still.
+    let mut scene = Scene::new(0, 6, 0, 6);
+    scene.history = with_speed(20.0);
+    scene.obeys = false;
+    scene.go(1, |_| 10, 0);
+    scene.workers.declared = 1;
+    for _ in 0..20 {
+        let decision = scene.go(1, |_| 500, 0);
+        assert_eq!((decision.desired, decision.reason), (None, Reason::Starting));
+    }
+}
+
+#[test]
 fn what_retention_deletes_is_neither_speed_nor_progress() {
     let mut scene = Scene::new(1, 6, 1, 2);
     scene.history = with_speed(20.0);
