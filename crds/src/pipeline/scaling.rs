@@ -24,7 +24,7 @@ pub struct Scaling {
     #[schemars(range(min = 0, max = 1000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_replicas: Option<i32>,
-    /// The most workers. More than the source has partitions never run.
+    /// The most workers. More than the source has partitions run only where `minReplicas` says so.
     #[schemars(range(min = 1, max = 1000))]
     pub max_replicas: i32,
     /// How old a waiting record may become, in seconds: workers are as many as that takes. Default: 30.
