@@ -1,4 +1,6 @@
 //! `POST` of events. The answer comes once Kafka has answered for all of them.
+//!
+//! What is on its way to Kafka cannot be called back: a client that goes away leaves its events to be decided, and to be counted.
 
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use penstock_crds::worker::PipelineId;
 use serde_json::json;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{
@@ -58,7 +61,10 @@ async fn take(State(desk): State<Arc<Desk>>, request: Request) -> Result<Respons
     };
     let admitted = desk.gate.admit(request).await.map_err(|why| Problem::of_body(why, desk.gate.max_body_bytes()))?;
     let ids = match once {
-        None => desk.write(desk.events.intake.read(&headers, admitted.clone(), Uuid::new_v4(), Timestamp::now())?).await?,
+        None => {
+            let events = desk.events.intake.read(&headers, admitted.clone(), Uuid::new_v4(), Timestamp::now())?;
+            desk.write(events, admitted).await?
+        }
         Some((key, once)) => {
             let request = idempotency::Request::new(&headers, &admitted);
             let events = desk.events.intake.read(&headers, admitted.clone(), request.event_id(key), Timestamp::now())?;
@@ -87,17 +93,24 @@ impl Desk {
         })
     }
 
-    /// Writes events and gives their ids. They are handed over in their order.
-    async fn write(&self, events: Vec<Taken>) -> Result<Vec<String>, Problem> {
+    /// Writes events and gives their ids. They are handed over in their order, and keep their place until all are decided, whether or
+    /// not the client still waits.
+    async fn write(self: &Arc<Self>, events: Vec<Taken>, admitted: Admitted) -> Result<Vec<String>, Problem> {
         let ids: Vec<String> = events.iter().map(|taken| taken.event.id().to_owned()).collect();
-        let written = join_all(events.into_iter().map(|Taken { event, key }| self.sink.publish(event.into_output(key)))).await;
-        match problem::unwritten(&ids, &written, self.events.failure) {
-            None => Ok(ids),
-            Some(problem) => {
+        let this = Arc::clone(self);
+        let work = async move {
+            let written = join_all(events.into_iter().map(|Taken { event, key }| this.sink.publish(event.into_output(key)))).await;
+            drop(admitted);
+            let problem = problem::unwritten(&ids, &written, this.events.failure);
+            if problem.is_some() {
                 tracing::warn!(events = ids.len(), why = words(&written), "events not written");
-                Err(problem)
             }
-        }
+            problem.map_or(Ok(ids), Err)
+        };
+        tokio::spawn(work.in_current_span()).await.unwrap_or_else(|panic| {
+            tracing::error!(%panic, "request failed");
+            Err(Problem::internal())
+        })
     }
 }
 

@@ -9,12 +9,13 @@ use std::{
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode};
 use penstock_crds::worker::{Choice, PipelineId, Producing, WorkerSource};
-use penstock_kafka::RecordPosition;
+use penstock_kafka::{ConnectionSettings, RecordPosition};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tower::ServiceExt;
 
 use super::*;
-use crate::{front::PublishError, processor::Output};
+use crate::{clients, front::PublishError, metrics::Metrics, processor::Output, readiness::Readiness, sink::Sink};
 
 const SCHEMA: &str = r#"{"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}}"#;
 const BARE: [(&str, &str); 2] = [("defaultType", "order.placed"), ("defaultSource", "/orders")];
@@ -22,6 +23,8 @@ const BARE: [(&str, &str); 2] = [("defaultType", "order.placed"), ("defaultSourc
 #[derive(Default)]
 struct Stand {
     taken: Mutex<Vec<Output>>,
+    /// Ends the wait of a record that hangs.
+    answer: Notify,
 }
 
 impl Publish for Stand {
@@ -32,7 +35,13 @@ impl Publish for Stand {
             Some(b"refused") => Err(PublishError::Refused("topic orders: not authorized".into())),
             Some(b"large") => Err(PublishError::TooLarge("1 MB".into())),
             Some(b"panic") => panic!("the sink is broken"),
-            Some(b"hang") => return Box::pin(future::pending()),
+            Some(b"hang") => {
+                return Box::pin(async {
+                    self.answer.notified().await;
+                    self.taken.lock().unwrap().push(output);
+                    Ok(RecordPosition { partition: 0, offset: 0 })
+                });
+            }
             _ => Ok(RecordPosition { partition: 0, offset: 0 }),
         };
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).push(output);
@@ -69,10 +78,14 @@ fn gateway(options: &[(&str, &str)]) -> Result<EventsGateway, ConfigError> {
     EventsGateway::new(&options, &config)
 }
 
+fn app(options: &[(&str, &str)], sink: Arc<dyn Publish>) -> Router {
+    let health = Router::new().route("/health", axum::routing::get(|| async { "well" }));
+    gateway(options).unwrap().app(sink, None, health, None)
+}
+
 fn bench(options: &[(&str, &str)]) -> Bench {
     let sink = Arc::<Stand>::default();
-    let health = Router::new().route("/health", axum::routing::get(|| async { "well" }));
-    Bench { app: gateway(options).unwrap().app(Arc::clone(&sink) as _, None, health, None), sink }
+    Bench { app: app(options, Arc::clone(&sink) as _), sink }
 }
 
 #[derive(Debug)]
@@ -323,8 +336,38 @@ async fn too_many_requests_at_once_are_refused_at_once() {
     let refused = bench.post(&STRUCTURED, &go).await;
     assert_eq!((refused.status, &refused.headers["content-type"]), (503, &"application/problem+json".parse().unwrap()));
     assert!(refused.headers.contains_key("retry-after"));
+    // What its client waits for no more is under way all the same.
     waiting.pop();
+    assert_eq!(bench.post(&STRUCTURED, &go).await.status, 503, "as many events are on their way");
+    tokio::task::yield_now().await;
+    bench.sink.answer.notify_waiters();
+    while bench.taken().len() < 3 {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(bench.post(&STRUCTURED, &go).await.status, 202, "a place is free again");
+}
+
+#[tokio::test]
+async fn events_that_nobody_waits_for_are_counted() {
+    let (metrics, limit) = (Metrics::register(&mut Registry::default()), Duration::from_millis(200));
+    let (connection, producing) = (ConnectionSettings::new(["127.0.0.1:1"]).unwrap(), Producing::default());
+    let (settings, need) = (clients::front(&producing, limit), Readiness::new().need("producer"));
+    let sink = Sink::new(&connection, "events", settings, limit, need, metrics.clone()).unwrap();
+    let app = app(&[], Arc::new(sink));
+    for (headers, body, failures) in
+        [(&STRUCTURED, event("1", "k", "{}"), 1), (&BATCHED, format!("[{}, {}]", event("2", "k", "{}"), event("3", "k", "{}")), 3)]
+    {
+        let mut asked = Box::pin(app.clone().oneshot(post(headers, &body)));
+        assert!(futures::poll!(asked.as_mut()).is_pending());
+        drop(asked);
+        let counted = async {
+            while metrics.produce_failures.get() < failures {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), counted).await.unwrap();
+    }
+    assert_eq!(metrics.produce_failures.get(), 3, "each once");
 }
 
 #[tokio::test]
