@@ -67,6 +67,11 @@ pub struct FrontContext {
 pub trait Publish: Send + Sync + 'static {
     /// Writes one record and returns once Kafka has acknowledged it, at the latest after [`Front::publish_timeout`].
     fn publish(&self, output: Output) -> BoxFuture<'_, Result<RecordPosition, PublishError>>;
+
+    /// For how long it still refuses every record at once ([`PublishError::NotSent`]); none while it sends what it is given.
+    fn pause(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Why a record was not written, or may not have been.

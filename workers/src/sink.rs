@@ -8,7 +8,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use penstock_kafka::{ConnectionSettings, Error, Producer, ProducerSettings, Record, RecordPosition, RecordRef, TopicPartition};
+use penstock_kafka::{
+    CircuitState, ConnectionSettings, Error, Producer, ProducerSettings, Record, RecordPosition, RecordRef, TopicPartition,
+};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -154,6 +156,13 @@ impl Drop for Current {
 impl Publish for Sink {
     fn publish(&self, output: Output) -> BoxFuture<'_, Result<RecordPosition, PublishError>> {
         Box::pin(async move { self.write(output).await.map_err(refusal) })
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        match self.current().producer.circuit() {
+            CircuitState::Open { retry_after } if !retry_after.is_zero() => Some(retry_after),
+            _ => None,
+        }
     }
 }
 

@@ -71,6 +71,8 @@ pub enum Refusal {
     NotCaughtUp,
     /// Kafka did not answer before anything was written.
     NotSent(String),
+    /// Nothing is sent for so long, because too many before it were not acknowledged: nothing was written.
+    Paused(Duration),
     /// It may or may not be written; the same request with the same key tells.
     Unacknowledged(String),
     /// An event is too large for the topic: nothing was written.
@@ -84,7 +86,7 @@ impl Refusal {
     fn is_failed_write(&self) -> bool {
         match self {
             Self::Reused | Self::InUse | Self::NotCaughtUp => false,
-            Self::NotSent(_) | Self::Unacknowledged(_) | Self::TooLarge(_) | Self::Refused(_) => true,
+            Self::NotSent(_) | Self::Paused(_) | Self::Unacknowledged(_) | Self::TooLarge(_) | Self::Refused(_) => true,
         }
     }
 }
@@ -147,6 +149,10 @@ impl Once {
         let Some(after) = self.vacancy(key, request).await? else { return Ok(()) };
         if self.readiness.lacks(TABLE) {
             return Err(Refusal::NotCaughtUp);
+        }
+        // Before a producer is waited for, which takes a Kafka that answers.
+        if let Some(pause) = self.publish.pause() {
+            return Err(Refusal::Paused(pause));
         }
         let deadline = Instant::now() + self.limit;
         let writer = match timeout_at(deadline.into(), self.ledger.writer()).await {
@@ -252,6 +258,7 @@ impl Once {
         let record = note.about(key).ok_or_else(|| Refusal::Refused("the note cannot be written".to_owned()))?;
         self.publish.publish(record).await.map(drop).map_err(|why| match why {
             PublishError::Refused(why) => Refusal::Refused(why),
+            PublishError::NotSent(pause) => Refusal::Paused(pause),
             why => Refusal::NotSent(why.to_string()),
         })
     }
@@ -265,6 +272,7 @@ fn refusal(error: Error) -> Refusal {
     match sink::refusal(error) {
         PublishError::TooLarge(why) => Refusal::TooLarge(why),
         PublishError::Refused(why) => Refusal::Refused(why),
+        PublishError::NotSent(pause) => Refusal::Paused(pause),
         why => Refusal::NotSent(why.to_string()),
     }
 }

@@ -1,5 +1,7 @@
 //! What can be wrong with a request of events, in the words of events. Pure.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use penstock_kafka::RecordPosition;
 use serde::Serialize;
@@ -75,9 +77,14 @@ pub fn unwritten(ids: &[String], written: &[Written], failure: StatusCode) -> Op
         _ => None,
     });
     Some(match pause.max() {
-        Some(pause) if status == NOT_SENT.status => problem.with_retry_in(pause),
-        _ => problem,
+        Some(pause) => retry_in(problem, pause, status),
+        None => problem,
     })
+}
+
+/// When to come back is told where the answer says that it may work then.
+fn retry_in(problem: Problem, pause: Duration, status: StatusCode) -> Problem {
+    if status == NOT_SENT.status { problem.with_retry_in(pause) } else { problem }
 }
 
 /// This address keeps no keys.
@@ -96,6 +103,9 @@ pub fn of_key(why: &Refusal, failure: StatusCode) -> Problem {
             .with_retry_after(1),
         Refusal::NotCaughtUp => Problem::new(&NOT_CAUGHT_UP, format!("nothing was written; {AGAIN}")).with_status(failure),
         Refusal::NotSent(_) => Problem::new(&NOT_SENT, format!("nothing was written; {AGAIN}")).with_status(failure),
+        Refusal::Paused(pause) => {
+            retry_in(Problem::new(&NOT_SENT, format!("nothing was written; {AGAIN}")).with_status(failure), *pause, failure)
+        }
         Refusal::Unacknowledged(_) => {
             Problem::new(&UNACKNOWLEDGED, format!("all of it may or may not be written; {AGAIN}")).with_status(failure)
         }

@@ -6,7 +6,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use axum::body::{Body, to_bytes};
+use axum::{
+    body::{Body, to_bytes},
+    response::IntoResponse,
+};
 use http::{HeaderMap, Request, StatusCode};
 use penstock_crds::worker::{Choice, PipelineId, Producing, WorkerSource};
 use penstock_kafka::{ConnectionSettings, RecordPosition};
@@ -15,7 +18,7 @@ use tokio::sync::Notify;
 use tower::ServiceExt;
 
 use super::*;
-use crate::{clients, front::PublishError, metrics::Metrics, processor::Output, readiness::Readiness, sink::Sink};
+use crate::{clients, front::PublishError, idempotency::Refusal, metrics::Metrics, processor::Output, readiness::Readiness, sink::Sink};
 
 const SCHEMA: &str = r#"{"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}}"#;
 const BARE: [(&str, &str); 2] = [("defaultType", "order.placed"), ("defaultSource", "/orders")];
@@ -25,6 +28,8 @@ struct Stand {
     taken: Mutex<Vec<Output>>,
     /// Ends the wait of a record that hangs.
     answer: Notify,
+    /// For how long it refuses what it is given.
+    pause: Option<Duration>,
 }
 
 impl Publish for Stand {
@@ -46,6 +51,10 @@ impl Publish for Stand {
         };
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).push(output);
         Box::pin(future::ready(answer))
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        self.pause
     }
 }
 
@@ -78,14 +87,31 @@ fn gateway(options: &[(&str, &str)]) -> Result<EventsGateway, ConfigError> {
     EventsGateway::new(&options, &config)
 }
 
-fn app(options: &[(&str, &str)], sink: Arc<dyn Publish>) -> Router {
+fn app(options: &[(&str, &str)], sink: Arc<dyn Publish>, once: Option<Arc<Once>>) -> Router {
     let health = Router::new().route("/health", axum::routing::get(|| async { "well" }));
-    gateway(options).unwrap().app(sink, None, health, None)
+    gateway(options).unwrap().app(sink, once, health, None)
 }
 
 fn bench(options: &[(&str, &str)]) -> Bench {
     let sink = Arc::<Stand>::default();
-    Bench { app: app(options, Arc::clone(&sink) as _), sink }
+    Bench { app: app(options, Arc::clone(&sink) as _, None), sink }
+}
+
+/// What writes with keys through a sink that refuses everything for so long; Kafka is away.
+fn once(pause: Duration) -> Once {
+    let publish = Stand { pause: Some(pause), ..Stand::default() };
+    Once::new(OnceSettings {
+        connection: ConnectionSettings::new(["127.0.0.1:1"]).unwrap(),
+        producing: Producing::default(),
+        pipeline: "n/p".into(),
+        sink: "events".into(),
+        topic: "keys".into(),
+        publish: Arc::new(publish),
+        keys: Arc::new(Keys::new(60_000)),
+        readiness: Readiness::new(),
+        limit: Duration::from_secs(5),
+        metrics: Metrics::register(&mut Registry::default()),
+    })
 }
 
 #[derive(Debug)]
@@ -293,6 +319,25 @@ async fn who_comes_while_the_circuit_is_open_is_told_when_it_is_tried_again() {
 }
 
 #[tokio::test]
+async fn who_comes_with_a_key_while_the_circuit_is_open_is_told_so_too_and_at_once() {
+    let pause = Duration::from_millis(8_200);
+    for (why, failure, after) in [
+        (Refusal::Paused(pause), StatusCode::SERVICE_UNAVAILABLE, Some("9")),
+        (Refusal::Paused(pause), StatusCode::INTERNAL_SERVER_ERROR, None),
+        (Refusal::NotSent("no producer was free in time".into()), StatusCode::SERVICE_UNAVAILABLE, None),
+    ] {
+        let answer = problem::of_key(&why, failure).into_response();
+        assert_eq!(answer.status(), failure, "{why:?}");
+        assert_eq!(answer.headers().get("retry-after").map(|after| after.to_str().unwrap()), after, "{why:?}");
+    }
+    let app = app(&[], Arc::<Stand>::default(), Some(Arc::new(once(pause))));
+    let request = post(&[STRUCTURED[0], ("idempotency-key", "k-1")], &event("1", "k", "{}"));
+    let asked = tokio::time::timeout(Duration::from_secs(1), app.oneshot(request));
+    let answer = asked.await.unwrap().unwrap();
+    assert_eq!((answer.status(), &answer.headers()["retry-after"]), (StatusCode::SERVICE_UNAVAILABLE, &"9".parse().unwrap()));
+}
+
+#[tokio::test]
 async fn a_batch_tells_which_of_its_events_failed() {
     for (keys, status, acknowledged) in [
         (["a", "unavailable", "b"], 503, [true, false, true]),
@@ -353,7 +398,7 @@ async fn events_that_nobody_waits_for_are_counted() {
     let (connection, producing) = (ConnectionSettings::new(["127.0.0.1:1"]).unwrap(), Producing::default());
     let (settings, need) = (clients::front(&producing, limit), Readiness::new().need("producer"));
     let sink = Sink::new(&connection, "events", settings, limit, need, metrics.clone()).unwrap();
-    let app = app(&[], Arc::new(sink));
+    let app = app(&[], Arc::new(sink), None);
     for (headers, body, failures) in
         [(&STRUCTURED, event("1", "k", "{}"), 1), (&BATCHED, format!("[{}, {}]", event("2", "k", "{}"), event("3", "k", "{}")), 3)]
     {
