@@ -243,7 +243,7 @@ async fn each_alert_fires_when_it_should_and_not_before() {
         // What is larger than the topic takes is not acknowledged.
         example.configure(RAW, "max.message.bytes", "2000").await?;
         example.post_large(8).await?;
-        reaches(&prometheus, "penstock:producer_send_failures:per_minute{pipeline=\"collector\"}", 6.0..9.9).await?;
+        reaches(&prometheus, "penstock:producer_send_failures:per_minute{pipeline=\"collector\"}", 8.0..8.1).await?;
         assert!(!prometheus.is_active("PenstockProducerSendFailures").await?, "not at 8 a minute");
         example.post_large(12).await?;
         fires(scene, &prometheus, "PenstockProducerSendFailures", "collector").await?;
