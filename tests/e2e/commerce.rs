@@ -217,11 +217,24 @@ async fn each_alert_fires_when_it_should_and_not_before() {
         assert_eq!(prometheus.firing().await?, Vec::<Value>::new(), "all is well");
         example.deliver_late(&prometheus).await?;
 
+        // Of a single dead letter, the first of its partition, there is a rate: both workers have told of 0 before.
+        let queue = format!("pipeline=\"enricher\",topic=\"{}\"", scene.kafka_name(QUEUE));
+        until("what is written is counted from 0", LIMIT, async || {
+            let written = prometheus.query(&format!("penstock_worker_records_produced_total{{{queue}}}")).await?;
+            let is_new = written.len() == 2 && written.iter().all(|(_, count)| *count == 0.0);
+            if is_new { Ok(()) } else { Err(format!("{written:?}").into()) }
+        })
+        .await?;
+        scene.produce(Record::to(scene.kafka_name(RAW)).with_payload("poison")).await?;
+        example.has(QUEUE, 1).await?;
+        let rate = format!("penstock:events:per_second{{{queue},direction=\"written\"}}");
+        reaches(&prometheus, &rate, f64::MIN_POSITIVE..1.0).await?;
+
         // Below one in a hundred, then above.
         let (raw, good) = (scene.kafka_name(RAW), event("u-1", "view").to_string());
         let poison = |count: usize| vec![Record::to(&raw).with_payload("poison"); count];
         let well = (0..1_500).map(|n| Record::to(&raw).with_key(format!("u-{n}")).with_payload(good.clone()));
-        scene.produce_all(well.chain(poison(12))).await?;
+        scene.produce_all(well.chain(poison(11))).await?;
         example.has(QUEUE, 12).await?;
         reaches(&prometheus, "penstock:error_rate:ratio_rate5m{pipeline=\"enricher\"}", 0.006..0.0099).await?;
         assert!(!prometheus.is_active("PenstockErrorRate").await?, "not at 0.8 %");

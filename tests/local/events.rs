@@ -74,8 +74,8 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
     let brokers = shared::broker().await?;
     let connection = ConnectionSettings::new(brokers.bootstrap())?;
     make(&connection, &[NewTopic::new(EVENTS).with_partitions(2), NewTopic::new(DEAD).with_partitions(1)]).await?;
-    let ports = ports::free(2)?;
-    let (port, admin) = (ports[0], ports[1]);
+    let ports = ports::free(3)?;
+    let (port, admin, log_admin) = (ports[0], ports[1], ports[2]);
     let options = [
         ("key", "subject"),
         ("defaultType", "bare"),
@@ -86,12 +86,23 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
     ];
     let gateway = start(WorkerConfig { admin_port: admin, ..front(&brokers, "events-gateway", &options, port, EVENTS) })?;
     let log = front(&brokers, "log", &[("require", "Json")], port, EVENTS);
-    let log = start(WorkerConfig { source: records_of(EVENTS, DEAD), sink: None, ..log })?;
+    let log = start(WorkerConfig { admin_port: log_admin, source: records_of(EVENTS, DEAD), sink: None, ..log })?;
     until("the gateway is healthy", LIMIT, async || match get(port, "/health").await {
         Ok(answer) if answer.status == 200 => Ok(()),
         other => Err(Waiting::NotYet(format!("{other:?}"))),
     })
     .await?;
+
+    // A rate knows of the first record only where it stood at 0 before.
+    for (admin, topic, partitions) in [(admin, EVENTS, 2), (log_admin, DEAD, 1)] {
+        until("all that is written is counted from 0", LIMIT, async || {
+            let written = series(admin, "penstock_worker_records_produced_total").await?;
+            let expected: Vec<_> = (0..partitions).map(|n| (format!("topic=\"{topic}\",partition=\"{n}\""), 0.0)).collect();
+            let is_there = |of: &(String, f64)| written.contains(of);
+            if expected.len() == written.len() && expected.iter().all(is_there) { Ok(()) } else { Err(format!("{written:?}").into()) }
+        })
+        .await?;
+    }
 
     let binary = [JSON, ("ce-specversion", "1.0"), ("ce-id", "4"), ("ce-source", "/local"), ("ce-type", "t"), ("ce-subject", "%C3%A4")];
     for (headers, body, status) in [
@@ -143,6 +154,8 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
         if letters == ["poison"] { Ok(()) } else { Err(Waiting::NotYet(format!("{letters:?}"))) }
     })
     .await?;
+    let dead = series(log_admin, "penstock_worker_records_produced_total").await?;
+    assert_eq!(dead, [(format!("topic=\"{DEAD}\",partition=\"0\""), 1.0)]);
 
     for (shutdown, worker) in [gateway, log] {
         shutdown.cancel();

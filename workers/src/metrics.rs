@@ -1,7 +1,7 @@
 //! What a worker counts, under the names by which it is scraped. Base units: seconds, records.
 
 use penstock_crds::position::{MoveReason, Moved};
-use penstock_kafka::TopicPartition;
+use penstock_kafka::{TopicDescription, TopicPartition};
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -242,6 +242,18 @@ impl Metrics {
         let label = PartitionLabel { topic: topic.clone(), partition };
         self.positions_moved.get_or_create(&MoveLabel { topic, partition, reason: moved.reason.into() }).inc();
         self.records_lost.get_or_create(&label).inc_by(moved.records_lost());
+    }
+
+    /// What is counted of each partition that is written begins at 0: no rate knows of the record that a series begins with.
+    pub(crate) fn begin_produced(&self, topic: &str, partition: i32) {
+        drop(self.produced.get_or_create(&PartitionLabel { topic: topic.to_owned(), partition }));
+    }
+
+    /// The same for all partitions of a topic.
+    pub(crate) fn begin_produced_in(&self, topic: &TopicDescription) {
+        for partition in &topic.partitions {
+            self.begin_produced(&topic.name, partition.id);
+        }
     }
 
     pub(crate) fn count_produced(&self, at: &TopicPartition) {

@@ -1,6 +1,7 @@
 //! Runs one worker from its start to its orderly end.
 
 use std::{
+    convert::Infallible,
     future::Future,
     net::{Ipv6Addr, SocketAddr},
     sync::Arc,
@@ -29,8 +30,9 @@ use crate::{
     sink::Sink,
     stream::{
         kafka::Kafka,
-        lookup::KnownTopics,
+        lookup::{KnownTopics, WATCH},
         session::{Needs, Stream},
+        world::World,
     },
     table::TableFollower,
 };
@@ -202,8 +204,10 @@ impl Worker {
             ended
         };
         let ended = async { tokio::try_join!(serving, following).map(drop) };
+        let world = Kafka::new(&self.connection)?;
         let result = tokio::select! {
             result = ended => result,
+            never = self.begin_counting(&world, topic) => match never {},
             () = self.farewell(&end) => {
                 tracing::warn!("requests were still open when the drain time-out was over");
                 Ok(())
@@ -213,6 +217,16 @@ impl Worker {
             tracing::warn!(%error, "records that nobody waits for any more were not written");
         }
         result
+    }
+
+    /// What is counted of each partition of the sink begins at 0, once it is known of; nothing waits for that.
+    async fn begin_counting(&self, world: &Kafka, sink: &str) -> Infallible {
+        loop {
+            if let Ok(topics) = world.describe(&[sink]).await {
+                topics.values().flatten().for_each(|topic| self.metrics.begin_produced_in(topic));
+            }
+            tokio::time::sleep(WATCH).await;
+        }
     }
 
     /// What writes to the topic that the front follows, where it does so.

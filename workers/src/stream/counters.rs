@@ -6,7 +6,7 @@ use penstock_crds::position::Moved;
 use penstock_kafka::TopicPartition;
 use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 
-use super::retry::Burial;
+use super::{retry::Burial, tiers::Tiers};
 use crate::metrics::{DeathKind, DeathLabel, Metrics, OutcomeKind, OutcomeLabel, PartitionLabel, RebalanceKind};
 
 /// The metrics of a stream.
@@ -92,9 +92,12 @@ impl Counters {
         }
     }
 
-    /// Partitions came: what is counted of each begins at 0.
-    pub fn begin(&self, partitions: &[TopicPartition]) {
+    /// Partitions came: what is counted of each begins at 0, also of those beside it in which its records may have to wait.
+    pub fn begin(&self, partitions: &[TopicPartition], tiers: &Tiers) {
         for TopicPartition { topic, partition } in partitions.iter().cloned() {
+            for beside in tiers.written_for(&topic) {
+                self.metrics.begin_produced(beside, partition);
+            }
             drop(self.metrics.consumed.get_or_create(&PartitionLabel { topic, partition }));
         }
     }
@@ -113,5 +116,41 @@ impl Counters {
 
     pub fn in_flight(&self, records: usize) {
         self.metrics.in_flight.set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::{encoding::text, registry::Registry};
+
+    use super::*;
+
+    #[test]
+    fn what_is_counted_of_a_partition_begins_at_0_with_the_partition() {
+        let mut registry = Registry::default();
+        let counters = Counters::of(&Metrics::register(&mut registry));
+        let input = r#"{"topics": ["orders"], "group": "g", "startFrom": "Earliest", "delivery": "ExactlyOnce", "ordering": "Key",
+            "concurrency": 1, "retry": {"attempts": 1, "initialBackoff": "1s", "maxBackoff": "1s"},
+            "tiers": [{"delay": "10s", "topics": {"orders": "retry-1"}}, {"delay": "60s", "topics": {"orders": "retry-2"}}],
+            "held": {"orders": "held"}, "deadLetter": {"topic": "d", "format": "Record"}}"#;
+        let tiers = Tiers::new(&serde_json::from_str(input).unwrap());
+        counters.begin(&[TopicPartition::new("orders", 2), TopicPartition::new("bills", 0)], &tiers);
+        counters.begin(&[TopicPartition::new("retry-1", 1)], &tiers);
+        let mut told = String::new();
+        text::encode(&mut told, &registry).unwrap();
+        let mut found: Vec<&str> = told.lines().filter(|line| line.contains("topic=")).collect();
+        found.sort_unstable();
+        let expected = [
+            r#"records_consumed_total{topic="bills",partition="0"} 0"#,
+            r#"records_consumed_total{topic="orders",partition="2"} 0"#,
+            r#"records_consumed_total{topic="retry-1",partition="1"} 0"#,
+            r#"records_produced_total{topic="held",partition="1"} 0"#,
+            r#"records_produced_total{topic="held",partition="2"} 0"#,
+            r#"records_produced_total{topic="retry-1",partition="1"} 0"#,
+            r#"records_produced_total{topic="retry-1",partition="2"} 0"#,
+            r#"records_produced_total{topic="retry-2",partition="1"} 0"#,
+            r#"records_produced_total{topic="retry-2",partition="2"} 0"#,
+        ];
+        assert_eq!(found, expected);
     }
 }

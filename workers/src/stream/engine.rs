@@ -406,7 +406,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
         let (kind, gone) = match &decision {
             Rebalance::Assigned(partitions) => {
                 self.parts.books.assign(partitions);
-                self.parts.counters.begin(partitions);
+                self.parts.counters.begin(partitions, &self.parts.addresses.tiers);
                 self.place(partitions);
                 (RebalanceKind::Assigned, Vec::new())
             }

@@ -22,7 +22,7 @@ use super::{
 /// How long one question may take.
 pub(crate) const LIMIT: Duration = Duration::from_secs(2);
 /// How often topics are compared with what they were.
-const WATCH: Duration = Duration::from_secs(10);
+pub(crate) const WATCH: Duration = Duration::from_secs(10);
 
 /// What a worker knows of topics for as long as it runs.
 #[derive(Clone, Default)]
@@ -162,18 +162,20 @@ impl<W: World> Lookup<W> {
         }
     }
 
-    /// Waits until a topic in which the consumer has begun is another one, and gives its name back.
+    /// Waits until a topic in which the consumer has begun is another one, and gives its name back. What it sees of the topics in
+    /// `written`, it tells.
     ///
     /// The library goes on reading such a topic at its old position, without a word, if that lies in the new one too.
-    pub async fn recreated(&self) -> String {
+    pub async fn recreated(&self, written: &[&str], tell: impl Fn(&TopicDescription)) -> String {
         // The first question opens the connection while the group is being joined.
-        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        let topics: Vec<&str> = self.topics.iter().map(String::as_str).chain(written.iter().copied()).collect();
         let mut described = self.world.describe(&topics).await;
         loop {
-            if let Ok(described) = described
-                && let Some(topic) = self.first_other(&described)
-            {
-                return topic;
+            if let Ok(described) = described {
+                written.iter().filter_map(|topic| described.get(*topic)?.as_ref().ok()).for_each(&tell);
+                if let Some(topic) = self.first_other(&described) {
+                    return topic;
+                }
             }
             tokio::time::sleep(WATCH).await;
             described = self.world.describe(&topics).await;

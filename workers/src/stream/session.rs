@@ -277,6 +277,7 @@ impl<W: World> Stream<W> {
         member.watch(self.needs.consumer.clone(), &end);
         self.needs.can_read();
         self.metrics.progress.count(&self.input.topics);
+        let written: Vec<&str> = self.sink.as_deref().into_iter().chain([&*self.input.dead_letter.topic]).collect();
         let books = Books::new(self.input.ordering, O::EMISSION, BOUNDS);
         let mut engine = Engine::new(Parts {
             processor: Arc::clone(&self.processor),
@@ -309,7 +310,7 @@ impl<W: World> Stream<W> {
         };
         let worked = tokio::select! {
             worked = work => worked,
-            topic = lookup.recreated() => Err(Breakdown::Recreated(topic)),
+            topic = lookup.recreated(&written, |topic| self.metrics.begin_produced_in(topic)) => Err(Breakdown::Recreated(topic)),
             never = self.metrics.progress.watch(&self.world) => match never {},
             () = late => {
                 tracing::warn!("not everything was finished in time: the rest will be handled again");

@@ -106,6 +106,14 @@ impl Tiers {
         held.flat_map(|held| self.tiers.get(source).into_iter().flatten().chain([held])).map(String::as_str)
     }
 
+    /// The topics beside the source topic that this one is, or is beside of: a record of a partition may have to wait in the partition
+    /// of the same number of each.
+    pub fn written_for(&self, topic: &str) -> impl Iterator<Item = &str> {
+        let source = self.source_of(topic).map(|source| &**source);
+        let tiers = source.and_then(|source| self.tiers.get(source)).into_iter().flatten();
+        tiers.chain(source.and_then(|source| self.held.get(source))).map(String::as_str)
+    }
+
     /// Whether records are held back behind others of their key.
     #[must_use]
     pub fn hold_back(&self) -> bool {
