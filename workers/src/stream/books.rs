@@ -204,6 +204,11 @@ impl Books {
         self.startable.remove(next)
     }
 
+    /// The record comes next again, of those that wait only for a place in process.
+    pub fn put_first(&mut self, ticket: Ticket) {
+        self.startable.push_front(ticket);
+    }
+
     /// The processor gets the record. None: it must not any more, because its partition goes away.
     pub fn begin(&mut self, ticket: Ticket) -> Option<Arc<Event>> {
         let partition = self.partitions.get_mut(&ticket.assignment).filter(|partition| !partition.closing)?;

@@ -50,6 +50,9 @@ use waiting::Happened;
 
 /// How many records are taken at once. Between two batches the group's decisions and Kafka's answers are looked at.
 const BATCH: usize = 256;
+/// The same is looked at after that long within a batch, and at most one record later: a processor that computes for long must
+/// neither let a transaction grow old nor keep the group waiting.
+const SPELL: Duration = Duration::from_millis(20);
 /// What waits behind others may take that much memory besides everything else, which must have room for those that it waits for.
 const HOLD_LIMITS: Limits = Limits { held: Bounds { records: 4_096, bytes: 2 << 20 }, waiting_bytes: 16 << 20 };
 
@@ -115,8 +118,22 @@ pub(crate) struct Engine<W: World, O> {
     deferred: VecDeque<Rebalance>,
     running: FuturesUnordered<Running>,
     pauses: FuturesUnordered<BoxFuture<'static, Wake>>,
+    /// What was received and not looked at yet.
+    batch: Batch,
+    /// When the processor was called last.
+    called: Instant,
+    /// Something may start, but the spell was over.
+    is_behind: bool,
     /// What is looked at first.
     turn: u8,
+}
+
+/// What is received and not looked at yet.
+#[derive(Default)]
+struct Batch {
+    rest: VecDeque<Received>,
+    /// More records were waiting to be received.
+    has_more: bool,
 }
 
 impl<W: World, O: Outbox> Engine<W, O> {
@@ -131,6 +148,9 @@ impl<W: World, O: Outbox> Engine<W, O> {
             deferred: VecDeque::new(),
             running: FuturesUnordered::new(),
             pauses: FuturesUnordered::new(),
+            batch: Batch::default(),
+            called: Instant::now(),
+            is_behind: false,
             turn: 0,
         }
     }
@@ -214,6 +234,10 @@ impl<W: World, O: Outbox> Engine<W, O> {
     async fn react(&mut self, happened: Happened) -> Result<(), Breakdown> {
         match happened {
             Happened::Received(received) => self.received(received).await,
+            Happened::Unfinished => {
+                self.take_batch().await;
+                Ok(())
+            }
             Happened::Ended(Ended::Tried(attempt)) => {
                 self.tried(attempt);
                 Ok(())
@@ -248,18 +272,19 @@ impl<W: World, O: Outbox> Engine<W, O> {
                 Ok(())
             }
             Happened::Woken(Wake::Begun(begun)) => begun.map_err(Breakdown::Consume),
-            Happened::Told | Happened::Decided(_) | Happened::Answered => Ok(()),
+            Happened::Told | Happened::Decided(_) | Happened::Answered | Happened::Behind => Ok(()),
         }
     }
 
     /// Starts what may start, writes what may be written, and takes in what Kafka answered.
     async fn work(&mut self) -> Result<(), Breakdown> {
-        self.start_waiting().await;
+        let begun = Instant::now();
+        self.start_waiting(begun).await;
         let answers = self.parts.outbox.take_in(&mut self.parts.books)?;
         self.take_in(answers)?;
         self.write().await?;
         // What was written may make room for more.
-        while self.start_waiting().await {
+        while self.start_waiting(begun).await {
             self.write().await?;
         }
         self.parts.outbox.commit_if_due(&mut self.parts.books);
@@ -272,16 +297,28 @@ impl<W: World, O: Outbox> Engine<W, O> {
         Ok(())
     }
 
-    /// Starts what waits for a place in process, as far as there is one. Whether it has started any.
-    async fn start_waiting(&mut self) -> bool {
+    /// Starts what waits for a place in process, as far as there is one, in the spell that has begun then. Whether it has started
+    /// any.
+    async fn start_waiting(&mut self, begun: Instant) -> bool {
         let mut has_started = false;
+        self.is_behind = false;
         while self.running.len() < self.parts.concurrency
             && let Some(ticket) = self.parts.books.next_startable()
         {
+            if self.is_over(begun) {
+                self.parts.books.put_first(ticket);
+                self.is_behind = true;
+                break;
+            }
             self.start(ticket).await;
             has_started = true;
         }
         has_started
+    }
+
+    /// Whether the spell that has begun then is over, as far as that is known without a look at the clock.
+    fn is_over(&self, begun: Instant) -> bool {
+        self.called.saturating_duration_since(begun) >= SPELL
     }
 
     async fn received(&mut self, received: Result<Vec<Received>, Error>) -> Result<(), Breakdown> {
@@ -294,8 +331,17 @@ impl<W: World, O: Outbox> Engine<W, O> {
             }
         };
         self.parts.needs.source.met();
-        let backlog = batch.len() >= BATCH;
-        for received in batch {
+        self.batch = Batch { has_more: batch.len() >= BATCH, rest: batch.into() };
+        self.take_batch().await;
+        Ok(())
+    }
+
+    /// Takes what was received, until the spell is over.
+    async fn take_batch(&mut self) {
+        let begun = Instant::now();
+        while !self.is_over(begun)
+            && let Some(received) = self.batch.rest.pop_front()
+        {
             let record = match received {
                 Received::Record(record) => record,
                 Received::End { partition, offset } => {
@@ -318,8 +364,15 @@ impl<W: World, O: Outbox> Engine<W, O> {
             }
         }
         self.parts.counters.flush();
-        self.parts.outbox.moved(backlog);
-        Ok(())
+        self.parts.outbox.moved(self.batch.has_more || !self.batch.rest.is_empty());
+    }
+
+    /// What was received of these partitions counts no more.
+    fn drop_received(&mut self, partitions: &[TopicPartition]) {
+        self.batch.rest.retain(|received| match received {
+            Received::Record(record) => !partitions.iter().any(|gone| gone.partition == record.partition && gone.topic == *record.topic),
+            Received::End { partition, .. } | Received::OutOfRange { partition, .. } => !partitions.contains(partition),
+        });
     }
 
     /// Gives a record to the processor, or puts it off while too many are in process or too much is decided.
@@ -336,6 +389,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
             return self.decide(ticket, Verdict::Wait { at: Station::Held, not_before: None });
         }
         let (number, begun) = (event.attempt, Instant::now());
+        self.called = begun;
         let mut answer = AssertUnwindSafe(Arc::clone(&self.parts.processor).handle(event)).catch_unwind();
         match futures::poll!(&mut answer) {
             Poll::Ready(answer) => self.tried(Attempt { ticket, number, begun, answer: answer.map_err(words_of) }),
@@ -429,6 +483,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
 
     /// Nothing more of these partitions starts.
     fn close(&mut self, partitions: &[TopicPartition]) -> Vec<Assignment> {
+        self.drop_received(partitions);
         self.holds.revoke(partitions);
         let closed = self.parts.books.close(partitions);
         self.end_unbegun(Some(&closed));
