@@ -27,7 +27,7 @@ use super::{
 };
 use crate::processor::Event;
 
-pub(crate) use offsets::Position;
+pub(crate) use offsets::{Left, Position};
 
 /// A record that waited beside its source topic, and is settled.
 #[derive(Debug)]

@@ -193,10 +193,30 @@ struct Relations {
     round: u64,
     /// None: not known.
     waits: Option<Waits>,
+    /// What has changed since it was looked at, until it is known.
+    changes: Vec<Change>,
     /// What was held back and is in memory.
     booked: Bounds,
     /// A record could not be taken since so much waits.
     is_full: bool,
+}
+
+/// A record has begun to wait, or does not any more.
+#[derive(Debug)]
+struct Change {
+    lane: Lane,
+    offset: i64,
+    station: Station,
+    waits: bool,
+}
+
+impl Relations {
+    /// Notes a change for later, where it is not known yet what waits.
+    fn note(&mut self, lane: Lane, offset: i64, station: Station, waits: bool) {
+        if self.round != 0 {
+            self.changes.push(Change { lane, offset, station, waits });
+        }
+    }
 }
 
 /// What may be in memory, over all families.
@@ -236,6 +256,7 @@ impl Holds {
             if is_here(&family.source) && self.tiers.beside(&family.source).all(is_here) {
                 self.rounds += 1;
                 relations.round = self.rounds;
+                relations.changes.clear();
                 whole.push(Look { family, round: relations.round });
             }
         }
@@ -249,6 +270,7 @@ impl Holds {
             let Some(relations) = self.families.get_mut(&family) else { continue };
             relations.here.remove(topic);
             (relations.waits, relations.booked, relations.round) = (None, Bounds::default(), 0);
+            relations.changes.clear();
             if relations.here.is_empty() {
                 self.families.remove(&family);
                 self.shelf.remove(&family);
@@ -261,12 +283,19 @@ impl Holds {
         self.families.get(&look.family).is_some_and(|relations| relations.round == look.round)
     }
 
-    /// This waits in a family. Whatever hindered records of it is to be looked at anew.
-    pub fn learn(&mut self, look: &Look, waits: Waits) -> Freed {
+    /// This waits in a family, and what has changed since it was looked at. Whatever hindered records of it is to be looked at anew.
+    pub fn learn(&mut self, look: &Look, mut waits: Waits) -> Freed {
         if !self.is_current(look) {
             return Freed::default();
         }
         if let Some(relations) = self.families.get_mut(&look.family) {
+            for Change { lane, offset, station, waits: begins } in relations.changes.drain(..) {
+                if begins {
+                    waits.insert(lane, offset, station);
+                } else {
+                    waits.remove(&lane, offset, station);
+                }
+            }
             relations.waits = Some(waits);
         }
         let start = self.shelf.remove(&look.family).into_iter().flatten().flat_map(|(_, tickets)| tickets).collect();
@@ -336,10 +365,11 @@ impl Holds {
 
     /// It is decided that the record waits there.
     pub fn wait(&mut self, event: &Event, station: Station) {
-        if let Some((family, lane)) = self.lane(event)
-            && let Some(waits) = self.families.get_mut(&family).and_then(|relations| relations.waits.as_mut())
-        {
-            waits.insert(lane, event.offset, station);
+        let Some((family, lane)) = self.lane(event) else { return };
+        let Some(relations) = self.families.get_mut(&family) else { return };
+        match &mut relations.waits {
+            Some(waits) => waits.insert(lane, event.offset, station),
+            None => relations.note(lane, event.offset, station, true),
         }
     }
 
@@ -349,7 +379,10 @@ impl Holds {
         let Some((family, lane)) = self.lane(event) else { return freed };
         let enough = self.limits_of_one().waiting_bytes / 2;
         let Some(relations) = self.families.get_mut(&family) else { return freed };
-        let Some(waits) = &mut relations.waits else { return freed };
+        let Some(waits) = &mut relations.waits else {
+            relations.note(lane, event.offset, station, false);
+            return freed;
+        };
         let Some(is_free) = waits.remove(&lane, event.offset, station) else { return freed };
         if relations.is_full && waits.bytes <= enough {
             relations.is_full = false;

@@ -227,6 +227,16 @@ impl Partition {
         self.slots.len()
     }
 
+    /// The offsets of what is settled behind something that is not.
+    pub fn settled_ahead(&self) -> impl Iterator<Item = i64> {
+        self.slots.iter().filter(|slot| matches!(slot.stage, Stage::Settled)).map(|slot| slot.offset)
+    }
+
+    /// The records that are to wait somewhere, which Kafka may not have yet.
+    pub fn leaving(&self) -> impl Iterator<Item = (&Event, Station)> {
+        self.unsettled().filter_map(|slot| Some((slot.event.as_deref()?, slot.waits?)))
+    }
+
     /// What is in memory.
     pub fn unsettled(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().filter(|slot| !matches!(slot.stage, Stage::Settled))
@@ -299,6 +309,18 @@ mod tests {
             partition.settle(0);
             assert_eq!(partition.to_commit(), Some(8));
         }
+    }
+
+    #[test]
+    fn what_is_settled_ahead_need_not_be_read_again() {
+        let mut partition = partition();
+        let numbers: Vec<u64> = [5, 6, 8, 9].map(|offset| partition.push(slot(offset))).into();
+        partition.settle(numbers[1]);
+        partition.settle(numbers[3]);
+        let left = |partition: &Partition| (partition.position(), partition.settled_ahead().collect::<Vec<_>>());
+        assert_eq!(left(&partition), (Some(5), vec![6, 9]));
+        partition.settle(numbers[0]);
+        assert_eq!(left(&partition), (Some(8), vec![9]));
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! Where a group begins in its partitions, how far it has come, and what it may commit.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use penstock_kafka::{GroupOffset, TopicPartition};
 
 use super::Books;
-use crate::stream::{
-    partition::{Partition, Reached},
-    ticket::Assignment,
+use crate::{
+    processor::Event,
+    stream::{
+        partition::{Partition, Reached},
+        ticket::Assignment,
+        tiers::Station,
+    },
 };
 
 /// A position that a group may commit.
@@ -15,6 +19,15 @@ use crate::stream::{
 pub(crate) struct Position {
     pub assignment: Assignment,
     pub offset: GroupOffset,
+}
+
+/// What is left to be read of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// From this offset on.
+    pub from: i64,
+    /// But for these.
+    pub settled: BTreeSet<i64>,
 }
 
 impl Books {
@@ -26,9 +39,16 @@ impl Books {
         }
     }
 
-    /// Where the next reader of the partition has to begin, as far as that is known.
-    pub fn position_of(&self, name: &TopicPartition) -> Option<i64> {
-        self.partitions.get(&self.current_of(name)?)?.position()
+    /// What the next reader of the partition would have to read, as far as that is known.
+    pub fn left_in(&self, name: &TopicPartition) -> Option<Left> {
+        let partition = self.partitions.get(&self.current_of(name)?)?;
+        Some(Left { from: partition.position()?, settled: partition.settled_ahead().collect() })
+    }
+
+    /// The records of the partition that are to wait beside it, which Kafka may not have yet.
+    pub fn leaving(&self, name: &TopicPartition) -> impl Iterator<Item = (&Event, Station)> {
+        let partition = self.current_of(name).and_then(|assignment| self.partitions.get(&assignment));
+        partition.into_iter().flat_map(Partition::leaving)
     }
 
     /// The reader has come to the end of a partition.

@@ -11,7 +11,7 @@ use super::{Engine, Parts, Wake};
 use crate::{
     processor::Event,
     stream::{
-        holds::{Freed, Hindrance, Look, Start},
+        holds::{Freed, Hindrance, Look, Start, Waits},
         outbox::Outbox,
         parked::Spot,
         ticket::Ticket,
@@ -108,14 +108,25 @@ impl<W: World, O: Outbox> Engine<W, O> {
             return;
         }
         let Parts { world, books, addresses, ordering, .. } = &self.parts;
-        // Nothing of a family is read before it is known what waits there, so the reader is where it begins.
-        let beside = looks.iter().flat_map(|Look { family, .. }| {
-            addresses.tiers.beside(&family.source).map(|topic| TopicPartition::new(topic, family.partition))
-        });
-        let starts = beside.filter_map(|partition| books.position_of(&partition).map(|start| (partition, start))).collect();
+        // Nothing of a family is read before it is known what waits there, so the reader is where it begins, or where it was when
+        // another part of the family went and came back.
+        let beside: Vec<_> = looks
+            .iter()
+            .flat_map(|Look { family, .. }| {
+                addresses.tiers.beside(&family.source).map(|topic| TopicPartition::new(topic, family.partition))
+            })
+            .collect();
+        let mut known = Unread::new();
+        let sources = looks.iter().map(|Look { family, .. }| TopicPartition::new(&*family.source, family.partition));
+        for partition in sources.chain(beside.iter().cloned()) {
+            for (event, station) in books.leaving(&partition) {
+                Waits::add(*ordering, &addresses.tiers, &mut known, event, station);
+            }
+        }
+        let left = beside.into_iter().filter_map(|partition| books.left_in(&partition).map(|left| (partition, left))).collect();
         let (world, ordering, tiers) = (world.clone(), *ordering, Arc::clone(&addresses.tiers));
         let seen = async move {
-            let seen = unread(&world, ordering, &tiers, starts).await;
+            let seen = unread(&world, ordering, &tiers, left, known).await;
             if seen.is_err() {
                 tokio::time::sleep(AGAIN).await;
             }

@@ -219,3 +219,47 @@ fn no_more_is_taken_from_the_source_than_may_be_noted() {
     let freed = (1..46).find(|offset| !holds.end(&at(*offset), Station::Held).hindrances.is_empty());
     assert_eq!(freed, Some(30));
 }
+
+#[test]
+fn what_happens_while_a_family_is_looked_at_counts() {
+    let at = |key, offset| Event { offset, ..event(key) };
+    let kept = |holds: &mut Holds, key| holds.start(&at(key, 9), Station::Source, tickets()()) == Start::HoldBack;
+    // (what is found, what happens meanwhile: whether it begins to wait, key, offset, where; which keys are held back then)
+    type Row = (&'static [(Station, &'static str, i64)], &'static [(bool, &'static str, i64, Station)], &'static [&'static str]);
+    let table: [Row; 6] = [
+        (&[], &[], &[]),
+        // It was in process, and ended.
+        (&[(TIER, "k", 1)], &[(false, "k", 1, TIER)], &[]),
+        // It was in process, and waits: before what was found was written, or since.
+        (&[], &[(true, "k", 1, TIER)], &["k"]),
+        (&[(TIER, "k", 1)], &[(true, "k", 1, TIER)], &["k"]),
+        // It went on to the next.
+        (&[(TIER, "k", 1)], &[(true, "k", 1, Station::Tier(2)), (false, "k", 1, TIER)], &["k"]),
+        (
+            &[(TIER, "k", 1), (TIER, "l", 2)],
+            &[(true, "k", 1, Station::Tier(2)), (false, "k", 1, TIER), (false, "k", 1, Station::Tier(2))],
+            &["l"],
+        ),
+    ];
+    for (waiting, changes, expected) in table {
+        let mut holds = holds(Ordering::Key, &[]);
+        // What happened before is none of this.
+        holds.revoke(&partitions(&["a"], 0));
+        holds.wait(&at("old", 0), TIER);
+        let look = holds.assign(&partitions(&["a"], 0)).pop().unwrap();
+        for (begins, key, offset, station) in changes {
+            if *begins {
+                holds.wait(&at(*key, *offset), *station);
+            } else {
+                assert_eq!(holds.settle(&settled(at(*key, *offset), *station)), Freed::default());
+            }
+        }
+        let mut found = BTreeMap::new();
+        for (station, key, offset) in waiting {
+            Waits::add(Ordering::Key, &tiers(), &mut found, &at(*key, *offset), *station);
+        }
+        holds.learn(&look, found.remove(&look.family).unwrap_or_default());
+        let held: Vec<_> = ["k", "l", "old"].into_iter().filter(|key| kept(&mut holds, *key)).collect();
+        assert_eq!(held, expected, "{waiting:?} {changes:?}");
+    }
+}
