@@ -219,12 +219,13 @@ impl Relations {
     }
 }
 
-/// What may be in memory, over all families.
+/// What may be in memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Of records that were held back and are being worked off.
+    /// Of records that were held back and are being worked off, over all families that are here.
     pub held: Bounds,
-    /// Of the knowledge which records wait: then no more are taken from the source topics, until it is half of that.
+    /// Of the knowledge which records wait, over all families that there are, with whichever workers: whoever takes families over
+    /// learns all that waits of them. Then no more are taken from the source topics, until it is half of that.
     pub waiting_bytes: usize,
 }
 
@@ -235,6 +236,8 @@ pub(crate) struct Holds {
     tiers: Arc<Tiers>,
     limits: Limits,
     families: HashMap<Family, Relations>,
+    /// How many families there are, with whichever workers, as far as that is known.
+    of_all: usize,
     /// Records in memory that may not start yet.
     shelf: HashMap<Family, HashMap<Lane, Vec<Ticket>>>,
     rounds: u64,
@@ -242,7 +245,12 @@ pub(crate) struct Holds {
 
 impl Holds {
     pub fn new(ordering: Ordering, tiers: Arc<Tiers>, limits: Limits) -> Self {
-        Self { ordering, tiers, limits, families: HashMap::new(), shelf: HashMap::new(), rounds: 0 }
+        Self { ordering, tiers, limits, families: HashMap::new(), of_all: 0, shelf: HashMap::new(), rounds: 0 }
+    }
+
+    /// There are so many families, with whichever workers.
+    pub fn share_among(&mut self, families: usize) {
+        self.of_all = families;
     }
 
     /// Partitions came. Gives back the families that are whole now.
@@ -339,9 +347,10 @@ impl Holds {
     }
 
     fn limits_of_one(&self) -> Limits {
-        let families = self.families.len().max(1);
+        let here = self.families.len().max(1);
+        let of_all = self.of_all.max(here);
         let Limits { held: Bounds { records, bytes }, waiting_bytes } = self.limits;
-        Limits { held: Bounds { records: records / families, bytes: bytes / families }, waiting_bytes: (waiting_bytes / families).max(1) }
+        Limits { held: Bounds { records: records / here, bytes: bytes / here }, waiting_bytes: (waiting_bytes / of_all).max(1) }
     }
 
     /// Whether a record that was taken may start.

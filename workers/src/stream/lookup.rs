@@ -26,7 +26,26 @@ pub(crate) const WATCH: Duration = Duration::from_secs(10);
 
 /// What a worker knows of topics for as long as it runs.
 #[derive(Clone, Default)]
-pub(crate) struct KnownTopics(Arc<Mutex<BTreeMap<String, Remembered>>>);
+pub(crate) struct KnownTopics(Arc<Mutex<Known>>);
+
+#[derive(Default)]
+struct Known {
+    remembered: BTreeMap<String, Remembered>,
+    /// The partitions that were found cut, until the group has begun anew in them.
+    cuts: BTreeMap<TopicPartition, Cut>,
+}
+
+impl Known {
+    /// Where the partition was found cut, as long as that counts.
+    fn cut_at(&mut self, partition: &TopicPartition, committed: Option<&CommittedOffset>) -> Option<i64> {
+        let cut = self.cuts.get(partition)?;
+        if committed.is_some_and(|committed| cut.still_counts(committed)) {
+            return Some(cut.at);
+        }
+        self.cuts.remove(partition);
+        None
+    }
+}
 
 impl KnownTopics {
     fn remembered(&self) -> MutexGuard<'_, BTreeMap<String, Remembered>> {
@@ -47,6 +66,8 @@ pub(crate) struct Lookup<W: World> {
     start_from: StartFrom,
     /// The ids of the topics in which this consumer has begun.
     begun: Mutex<BTreeMap<String, String>>,
+    /// How many partitions topics have.
+    counts: Mutex<BTreeMap<String, usize>>,
 }
 
 /// An assignment of a partition that waits to be told where to begin.
@@ -88,6 +109,7 @@ impl<W: World> Lookup<W> {
             group: input.group.clone(),
             start_from: input.start_from,
             begun: Mutex::default(),
+            counts: Mutex::default(),
         }
     }
 
@@ -132,6 +154,7 @@ impl<W: World> Lookup<W> {
             world.edges(&led).await.map(|edges| (topics, edges))
         };
         let ((topics, edges), committed) = tokio::try_join!(ends, self.member.committed(&partitions, LIMIT))?;
+        self.count(&topics);
         let is_missing = committed.values().any(Option::is_none);
         let group = if is_missing { world.group_offsets(&self.group).await? } else { BTreeMap::new() };
         Ok(Answers { topics, edges, committed, group })
@@ -156,7 +179,11 @@ impl<W: World> Lookup<W> {
         let mut remembered = self.known.remembered();
         let before = remembered.get(topic).filter(|before| before.topic_id == note.topic_id);
         let initial = before.map_or(note.initial, |before| before.initial.min(note.initial));
-        remembered.insert(topic.to_owned(), Remembered { topic_id: note.topic_id.clone(), initial });
+        remembered.insert(topic.clone(), Remembered { topic_id: note.topic_id.clone(), initial });
+        if moved.is_none() {
+            // Nothing of what was read before was cut off. A move counts only once it is committed.
+            cuts.remove(partition);
+        }
         if let Some(id) = &note.topic_id {
             self.begun().insert(topic.to_owned(), id.clone());
         }
@@ -173,6 +200,7 @@ impl<W: World> Lookup<W> {
         loop {
             if let Ok(described) = described {
                 written.iter().filter_map(|topic| described.get(*topic)?.as_ref().ok()).for_each(&tell);
+                self.count(&described);
                 if let Some(topic) = self.first_other(&described) {
                     return topic;
                 }
@@ -180,6 +208,18 @@ impl<W: World> Lookup<W> {
             tokio::time::sleep(WATCH).await;
             described = self.world.describe(&topics).await;
         }
+    }
+
+    fn count(&self, described: &PerTopic<TopicDescription>) {
+        let known = described.iter().filter_map(|(topic, described)| Some((topic, described.as_ref().ok()?)));
+        let counts = known.map(|(topic, described)| (topic.clone(), described.partitions.len()));
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).extend(counts);
+    }
+
+    /// How many partitions the source topics have together, as far as that is known.
+    pub fn source_partitions(&self) -> usize {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sources.iter().filter_map(|source| counts.get(source)).sum()
     }
 
     fn first_other(&self, described: &PerTopic<TopicDescription>) -> Option<String> {

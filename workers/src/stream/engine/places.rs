@@ -66,6 +66,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
             begun.push((held, begin.offset));
         }
         if !begun.is_empty() {
+            self.holds.share_among(self.parts.lookup.source_partitions());
             self.see_families(&begun.iter().map(|(held, _)| held.partition.clone()).collect::<Vec<_>>());
             let member = Arc::clone(&self.parts.member);
             self.pauses.push(async move { Wake::Begun(member.begin(&begun).await) }.boxed());

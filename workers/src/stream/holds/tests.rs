@@ -221,6 +221,35 @@ fn no_more_is_taken_from_the_source_than_may_be_noted() {
 }
 
 #[test]
+fn whoever_takes_families_over_has_room_for_what_waits_of_them() {
+    let (waiting_bytes, at) = (LIMITS.waiting_bytes, |offset| Event { offset, ..event("k") });
+    // One worker for each family fills it.
+    for of_all in 1..4 {
+        let of_each = (0..of_all).map(|_| {
+            let mut holds = holds(Ordering::Key, &[]);
+            holds.share_among(of_all);
+            let taken = (0..).take_while(|offset| {
+                holds.wait(&at(*offset), Station::Held);
+                holds.hindrance(&record("a", Some("x"))).is_none()
+            });
+            LANE_BYTES + 1 + RECORD_BYTES * taken.count()
+        });
+        assert!(of_each.sum::<usize>() <= waiting_bytes, "{of_all}");
+    }
+    // There may be more than that, if there were fewer families: it is learned, and what waits is worked off first.
+    let mut taking = Holds::new(Ordering::Key, tiers(), LIMITS);
+    taking.share_among(2);
+    let look = taking.assign(&all(0)).pop().unwrap();
+    let mut found = BTreeMap::new();
+    (0..40).for_each(|offset| Waits::add(Ordering::Key, &tiers(), &mut found, &at(offset), Station::Held));
+    taking.learn(&look, found.remove(&look.family).unwrap());
+    let hindrances = ["a", "a.retry.1", "a.held"].map(|topic| taking.hindrance(&record(topic, Some("x"))));
+    assert_eq!(hindrances, [Some(Hindrance::Full(family(0))), None, None]);
+    let freed = (0..40).find(|offset| !taking.end(&at(*offset), Station::Held).hindrances.is_empty());
+    assert!(freed.is_some_and(|offset| offset > 20), "{freed:?}");
+}
+
+#[test]
 fn what_happens_while_a_family_is_looked_at_counts() {
     let at = |key, offset| Event { offset, ..event(key) };
     let kept = |holds: &mut Holds, key| holds.start(&at(key, 9), Station::Source, tickets()()) == Start::HoldBack;
