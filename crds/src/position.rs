@@ -83,27 +83,49 @@ struct Written {
     initial: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     moved: Option<Moved>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cut: Option<i64>,
 }
 
 impl Note {
     /// The text to commit.
     #[must_use]
     pub fn encode(&self) -> String {
+        self.written(None)
+    }
+
+    /// The same for a partition that was cut while it was read: from this offset on, what lies there may be something else than
+    /// what was read. It stands there until the group has begun anew.
+    #[must_use]
+    pub fn encode_cut(&self, at: i64) -> String {
+        self.written(Some(at))
+    }
+
+    fn written(&self, cut: Option<i64>) -> String {
         let Self { topic_id, initial, moved } = self.clone();
         // Nothing in it can fail to be written.
-        serde_json::to_string(&Written { penstock: FORM, topic_id, initial, moved }).unwrap_or_default()
+        serde_json::to_string(&Written { penstock: FORM, topic_id, initial, moved, cut }).unwrap_or_default()
     }
 
     /// Reads what stands beside an offset. None: it is no note of ours.
     #[must_use]
     pub fn decode(text: &str) -> Option<Self> {
-        if text.is_empty() || text.len() > MAX_LENGTH {
-            return None;
-        }
-        let written: Written = serde_json::from_str(text).ok()?;
-        let Written { penstock: FORM, topic_id, initial, moved } = written else { return None };
+        let Written { topic_id, initial, moved, .. } = read(text)?;
         Some(Self { topic_id, initial, moved })
     }
+
+    /// Where the partition was cut, if a note of ours says so.
+    #[must_use]
+    pub fn decode_cut(text: &str) -> Option<i64> {
+        read(text)?.cut
+    }
+}
+
+fn read(text: &str) -> Option<Written> {
+    if text.is_empty() || text.len() > MAX_LENGTH {
+        return None;
+    }
+    serde_json::from_str(text).ok().filter(|written: &Written| written.penstock == FORM)
 }
 
 #[cfg(test)]
@@ -128,7 +150,10 @@ mod tests {
             ),
         ] {
             assert_eq!(note.encode(), text);
-            assert_eq!(Note::decode(text), Some(note));
+            assert_eq!((Note::decode(text).as_ref(), Note::decode_cut(text)), (Some(&note), None));
+            // Who does not know of cuts reads the rest.
+            let cut = note.encode_cut(7);
+            assert_eq!((Note::decode(&cut), Note::decode_cut(&cut)), (Some(note), Some(7)), "{cut}");
         }
     }
 
@@ -154,7 +179,7 @@ mod tests {
             &long,
             &deep,
         ] {
-            assert_eq!(Note::decode(text), None, "{text}");
+            assert_eq!((Note::decode(text), Note::decode_cut(text)), (None, None), "{text}");
         }
         let newer = r#"{"penstock":1,"initial":1,"speed":"fast"}"#;
         assert_eq!(Note::decode(newer), Some(Note { topic_id: None, initial: 1, moved: None }));

@@ -55,6 +55,8 @@ pub enum Received {
         partition: TopicPartition,
         /// The client library's words.
         reason: String,
+        /// Where the log was cut, if that is known: what lies before it is what was read.
+        cut_at: Option<i64>,
     },
 }
 

@@ -122,7 +122,8 @@ impl Poller {
                 return context.buffer.push_quietly(Ok(Received::Record(record)), size);
             }
             Polled::Failed { partition: Some(partition), code, message, fatal: false } if code.is(Code::AutoOffsetReset) => {
-                return context.buffer.push_quietly(Ok(Received::OutOfRange { partition, reason: message }), 0);
+                let cut_at = cut_at(&message);
+                return context.buffer.push_quietly(Ok(Received::OutOfRange { partition, reason: message, cut_at }), 0);
             }
             Polled::Failed { partition, code, message, fatal } => {
                 context.health.error(code.known(), &message);
@@ -279,9 +280,40 @@ fn unavailable_topic(said: &str) -> Option<&str> {
     said.strip_prefix("Subscribed topic not available: ")?.split(':').next()
 }
 
+/// Where the library says that a log was cut, which it tells in words only. With the epoch of the record that was read last, the
+/// log has the records of the same leader up to there (KIP-320); with an earlier one it may differ before.
+fn cut_at(said: &str) -> Option<i64> {
+    let (_, said) = said.split_once("truncation detected at offset ")?;
+    let (_, said) = said.split_once("(leader epoch ")?;
+    let (read, said) = said.split_once(')')?;
+    let (end, said) = said.strip_prefix(": broker end offset is ")?.split_once(" (offset leader epoch ")?;
+    let (known, _) = said.split_once(')')?;
+    if read == known { end.parse().ok().filter(|end| *end >= 0) } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cut_is_where_the_epoch_that_was_read_ends() {
+        let said = |read, end, known| {
+            format!(
+                "Partition log truncation detected at offset 1000 (leader epoch {read}): broker end offset is {end} (offset leader epoch {known}). \
+                 Reset to INVALID.: Local: Partition log truncation detected (broker 1)"
+            )
+        };
+        for (said, expected) in [
+            (said(5, 900, 5), Some(900)),
+            (said(5, 0, 5), Some(0)),
+            (said(5, 900, 4), None),
+            (said(5, -1, 5), None),
+            ("fetch failed due to requested offset not available on the broker: Broker: Offset out of range (broker 1)".to_owned(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(cut_at(&said), expected, "{said}");
+        }
+    }
 
     #[test]
     fn errors_of_a_subscription_name_the_topic() {

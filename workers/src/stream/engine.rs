@@ -350,8 +350,8 @@ impl<W: World, O: Outbox> Engine<W, O> {
                     }
                     continue;
                 }
-                Received::OutOfRange { partition, reason } => {
-                    self.strand(partition, reason);
+                Received::OutOfRange { partition, reason, cut_at } => {
+                    self.strand(partition, reason, cut_at);
                     continue;
                 }
             };

@@ -14,7 +14,7 @@ use penstock_crds::{
 use penstock_kafka::{CommittedOffset, Error, Held, PartitionEdges, PerPartition, PerTopic, TopicDescription, TopicPartition};
 
 use super::{
-    positions::{Begin, Remembered, Topic, begin},
+    positions::{Begin, Cut, Remembered, Topic, begin},
     ticket::Assignment,
     world::{Member, World},
 };
@@ -48,7 +48,7 @@ impl Known {
 }
 
 impl KnownTopics {
-    fn remembered(&self) -> MutexGuard<'_, BTreeMap<String, Remembered>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -125,11 +125,11 @@ impl<W: World> Lookup<W> {
             Ok(answers) => answers,
             Err(error) => return Found { left: waiting, why: Some(error), ..Found::default() },
         };
-        let (remembered, mut found) = (self.known.remembered().clone(), Found::default());
+        let (remembered, mut found) = (self.known.known().remembered.clone(), Found::default());
         for (partition, assignment) in waiting {
             match (self.decide(&partition, &answers, remembered.get(&partition.topic)), held.remove(&partition)) {
                 (Ok(begin), Some(held)) => {
-                    self.remember(&partition.topic, &begin.note);
+                    self.remember(&partition, &begin);
                     found.places.push(Place { held, assignment, begin });
                 }
                 (Err(error), _) => {
@@ -172,11 +172,13 @@ impl<W: World> Lookup<W> {
             notes: notes(&answers.group, &partition.topic),
         };
         let start_from = if self.sources.contains(&partition.topic) { self.start_from } else { StartFrom::Earliest };
-        Ok(begin(partition.partition, committed, &topic, *edges, start_from, self.world.now()))
+        let cut_at = self.known.known().cut_at(partition, committed);
+        Ok(begin(partition.partition, committed, cut_at, &topic, *edges, start_from, self.world.now()))
     }
 
-    fn remember(&self, topic: &str, note: &Note) {
-        let mut remembered = self.known.remembered();
+    fn remember(&self, partition: &TopicPartition, Begin { note, moved, .. }: &Begin) {
+        let Known { remembered, cuts } = &mut *self.known.known();
+        let topic = &partition.topic;
         let before = remembered.get(topic).filter(|before| before.topic_id == note.topic_id);
         let initial = before.map_or(note.initial, |before| before.initial.min(note.initial));
         remembered.insert(topic.clone(), Remembered { topic_id: note.topic_id.clone(), initial });
@@ -185,8 +187,13 @@ impl<W: World> Lookup<W> {
             cuts.remove(partition);
         }
         if let Some(id) = &note.topic_id {
-            self.begun().insert(topic.to_owned(), id.clone());
+            self.begun().insert(topic.clone(), id.clone());
         }
+    }
+
+    /// The partition was found cut, and begins anew.
+    pub fn cut(&self, partition: &TopicPartition, cut: Cut) {
+        self.known.known().cuts.insert(partition.clone(), cut);
     }
 
     /// Waits until a topic in which the consumer has begun is another one, and gives its name back. What it sees of the topics in

@@ -125,6 +125,11 @@ impl Partition {
         (self.is_begun, self.note, self.has_progressed) = (true, Some(note), is_committed);
     }
 
+    /// From now on that stands beside each offset; it is committed also where the offset is.
+    pub fn renote(&mut self, note: Arc<str>) {
+        (self.committed, self.note) = (None, Some(note));
+    }
+
     /// What stands beside its committed offset.
     pub fn note(&self) -> Option<Arc<str>> {
         self.note.clone()
@@ -205,9 +210,9 @@ impl Partition {
         self.position().filter(|position| self.committed != Some(*position))
     }
 
-    /// Kafka has acknowledged the commit of this offset.
-    pub fn committed(&mut self, offset: i64) {
-        self.committed = Some(offset);
+    /// Kafka has acknowledged the commit of this offset, with that beside it.
+    pub fn committed(&mut self, offset: i64, note: Option<&Arc<str>>) {
+        self.committed = (note == self.note.as_ref()).then_some(offset);
         self.has_progressed = true;
     }
 
@@ -304,7 +309,7 @@ mod tests {
             assert_eq!((partition.position(), partition.to_commit(), partition.note().as_deref()), (Some(7), expected, Some("note")));
             partition.push(slot(7));
             assert_eq!(partition.to_commit(), expected);
-            partition.committed(7);
+            partition.committed(7, Some(&"note".into()));
             assert_eq!(partition.to_commit(), None);
             partition.settle(0);
             assert_eq!(partition.to_commit(), Some(8));
@@ -324,12 +329,26 @@ mod tests {
     }
 
     #[test]
+    fn another_note_is_committed_with_the_same_offset() {
+        let mut partition = partition();
+        let [old, new]: [Arc<str>; 2] = ["old".into(), "new".into()];
+        partition.begin(7, Arc::clone(&old), true);
+        partition.renote(Arc::clone(&new));
+        assert_eq!((partition.to_commit(), partition.note()), (Some(7), Some(Arc::clone(&new))));
+        // That was on its way before.
+        partition.committed(7, Some(&old));
+        assert_eq!(partition.to_commit(), Some(7));
+        partition.committed(7, Some(&new));
+        assert_eq!(partition.to_commit(), None);
+    }
+
+    #[test]
     fn an_acknowledged_commit_is_not_repeated_and_nothing_settles_twice() {
         let mut partition = partition();
         let number = partition.push(slot(0));
         assert_eq!((partition.settle(number).map(|settled| settled.bytes), partition.settle(number)), (Some(1), None));
         assert_eq!(partition.to_commit(), Some(1));
-        partition.committed(1);
+        partition.committed(1, None);
         assert_eq!(partition.to_commit(), None);
         partition.push(slot(1));
         assert_eq!((partition.to_commit(), partition.unsettled().count()), (None, 1));
@@ -339,15 +358,16 @@ mod tests {
     fn progress_is_told_once_with_the_time_of_the_last_record() {
         let mut partition = partition();
         let reached = |position, event_ms| Some(Reached { partition: TopicPartition::new("t", 0), position, event_ms });
-        partition.begin(5, "note".into(), true);
+        let note: Arc<str> = "note".into();
+        partition.begin(5, Arc::clone(&note), true);
         assert_eq!((partition.take_progress(), partition.take_progress()), (reached(5, None), None));
         let numbers: Vec<u64> = [5, 6, 7].map(|offset| partition.push(slot(offset))).into();
         partition.settle(numbers[1]);
         partition.settle(numbers[0]);
         assert_eq!(partition.take_progress(), None, "nothing is committed yet");
-        partition.committed(7);
+        partition.committed(7, Some(&note));
         assert_eq!(partition.take_progress(), reached(7, Some(60)));
-        partition.committed(8);
+        partition.committed(8, Some(&note));
         assert_eq!(partition.take_progress(), reached(8, None), "only the end came nearer");
     }
 
@@ -371,7 +391,7 @@ mod tests {
                 }
                 if let Some(commit) = partition.to_commit() {
                     prop_assert!(open.iter().all(|(_, offset)| *offset >= commit), "{commit} passes one of {open:?}");
-                    partition.committed(commit);
+                    partition.committed(commit, None);
                 }
             }
             for (number, _) in open {

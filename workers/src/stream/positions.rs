@@ -49,6 +49,23 @@ impl Topic {
     }
 }
 
+/// A log that was found cut while this worker read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// From there on it may be another one than was read.
+    pub at: i64,
+    /// How the group knew the partition then: where it has begun anew since, it knows another move.
+    pub moved: Option<Moved>,
+}
+
+impl Cut {
+    /// Whether the group has not begun anew since, though nothing beside its offset tells of the cut: it was not committed in
+    /// time. Who has set the offset by hand knows where to go on.
+    pub fn still_counts(&self, committed: &CommittedOffset) -> bool {
+        Note::decode(&committed.metadata).is_some_and(|note| note.moved == self.moved)
+    }
+}
+
 /// Where a partition begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Begin {
@@ -61,40 +78,46 @@ pub(crate) struct Begin {
     pub moved: Option<Moved>,
 }
 
-/// Decides where a partition begins.
+/// Decides where a partition begins. `cut_at`: where this worker found it cut, though nothing that is committed says so.
 pub(crate) fn begin(
     partition: i32,
     committed: Option<&CommittedOffset>,
+    cut_at: Option<i64>,
     topic: &Topic,
     edges: PartitionEdges,
     start_from: StartFrom,
     now: Timestamp,
 ) -> Begin {
     match committed {
-        Some(committed) => go_on(committed, topic, edges, now),
+        Some(committed) => go_on(committed, Note::decode_cut(&committed.metadata).or(cut_at), topic, edges, now),
         None => start(partition, topic, edges, start_from, now),
     }
 }
 
-fn go_on(committed: &CommittedOffset, topic: &Topic, edges: PartitionEdges, now: Timestamp) -> Begin {
+fn go_on(committed: &CommittedOffset, cut_at: Option<i64>, topic: &Topic, edges: PartitionEdges, now: Timestamp) -> Begin {
     let note = Note::decode(&committed.metadata);
     let offset = committed.offset;
-    let moved = |reason| Some(Moved { reason, from: Some(offset), to: edges.start, at: second(now) });
+    let moved = |reason, to| Some(Moved { reason, from: Some(offset), to, at: second(now) });
+    let log = edges.start..=edges.end;
     let moved = if topic.is_other(note.as_ref().and_then(|note| note.topic_id.as_ref())) {
-        moved(MoveReason::TopicRecreated)
-    } else if (edges.start..=edges.end).contains(&offset) {
+        moved(MoveReason::TopicRecreated, edges.start)
+    } else if log.contains(&offset) && cut_at.is_none_or(|at| offset <= at.max(edges.start)) {
+        // Of a log that was cut there is nothing before the offset that could be read.
         None
     } else {
-        moved(MoveReason::OffsetOutOfRange)
+        // It may have grown beyond the offset again, with other records than those that were cut off.
+        let cut_at = cut_at.filter(|at| log.contains(at) && *at < offset);
+        moved(MoveReason::OffsetOutOfRange, cut_at.unwrap_or(edges.start))
     };
     let is_recreated = moved.as_ref().is_some_and(|moved| moved.reason == MoveReason::TopicRecreated);
     // Without a note nobody knows with how many partitions the group began.
     let initial = note.as_ref().filter(|_| !is_recreated).map_or(0, |note| note.initial);
     let before = note.as_ref().and_then(|note| note.moved.clone());
+    let is_cut = Note::decode_cut(&committed.metadata).is_some();
     let next = Note { topic_id: topic.id.clone(), initial, moved: moved.clone().or(before) };
     Begin {
         offset: moved.as_ref().map_or(offset, |moved| moved.to),
-        is_committed: moved.is_none() && note.as_ref() == Some(&next),
+        is_committed: moved.is_none() && note.as_ref() == Some(&next) && !is_cut,
         note: next,
         moved,
     }

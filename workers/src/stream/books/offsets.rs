@@ -39,6 +39,18 @@ impl Books {
         }
     }
 
+    /// What stands beside each offset of that assignment.
+    pub fn note_of(&self, assignment: Assignment) -> Option<Arc<str>> {
+        self.partitions.get(&assignment)?.note()
+    }
+
+    /// Beside each offset of that assignment stands this from now on, also beside one that is committed.
+    pub fn renote(&mut self, assignment: Assignment, note: Arc<str>) {
+        if let Some(partition) = self.partitions.get_mut(&assignment) {
+            partition.renote(note);
+        }
+    }
+
     /// What the next reader of the partition would have to read, as far as that is known.
     pub fn left_in(&self, name: &TopicPartition) -> Option<Left> {
         let partition = self.partitions.get(&self.current_of(name)?)?;
@@ -76,7 +88,7 @@ impl Books {
     pub fn committed(&mut self, positions: &[Position]) {
         for Position { assignment, offset } in positions {
             if let Some(partition) = self.partitions.get_mut(assignment) {
-                partition.committed(offset.next_offset);
+                partition.committed(offset.next_offset, offset.metadata.as_ref());
                 self.has_progressed = true;
             }
         }

@@ -6,12 +6,14 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::FutureExt;
+use penstock_crds::position::Note;
 use penstock_kafka::TopicPartition;
 
 use super::{Engine, Wake};
 use crate::stream::{
     lookup::{Found, Place, Waiting},
     outbox::Outbox,
+    positions::Cut,
     retry,
     ticket::Assignment,
     world::{Member, World},
@@ -85,10 +87,18 @@ impl<W: World, O: Outbox> Engine<W, O> {
         self.tell_places();
     }
 
-    /// The next record of a partition is not there. What was read of it before is still handled.
-    pub(super) fn strand(&mut self, partition: TopicPartition, reason: String) {
+    /// The next record of a partition is not there. What was read of it before is still handled. That the log may be another one
+    /// is committed at once: whoever begins in it next may find it grown beyond the offset again, and nothing else would tell.
+    pub(super) fn strand(&mut self, partition: TopicPartition, reason: String, cut_at: Option<i64>) {
         let Some(assignment) = self.parts.books.current_of(&partition) else { return };
-        tracing::warn!(%partition, reason, "a partition cannot be read on");
+        tracing::warn!(%partition, reason, cut_at, "a partition cannot be read on");
+        // Where it is not known from where on, all of it may be.
+        let cut_at = cut_at.unwrap_or(0);
+        if let Some(note) = self.parts.books.note_of(assignment).and_then(|note| Note::decode(&note)) {
+            self.parts.lookup.cut(&partition, Cut { at: cut_at, moved: note.moved.clone() });
+            self.parts.books.renote(assignment, note.encode_cut(cut_at).into());
+            self.parts.outbox.moved(false);
+        }
         self.places.stranded.insert(assignment, format!("{partition} is gone: {reason}"));
     }
 
