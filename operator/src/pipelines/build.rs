@@ -17,7 +17,7 @@ use k8s_openapi::{
 };
 use penstock_crds::{
     KafkaTopic, KafkaTopicSpec, name,
-    worker::{ADMIN_PORT_NAME, CONFIG_FILE, GroupProtocol, HTTP_PORT_NAME, PipelineId, WorkerConfig, WorkerSource},
+    worker::{ADMIN_PORT_NAME, CONFIG_FILE, HTTP_PORT_NAME, PipelineId, WorkerConfig, WorkerSource},
 };
 
 use super::{
@@ -176,11 +176,12 @@ fn deployment(pipeline: &ValidatedPipeline, image: &str, config_hash: &str) -> D
 /// pipeline that did. Workers of a consumer group are replaced in batches, since each step costs the whole group two
 /// rebalances; those of an HTTP source one by one, since requests are spread over all of them at any time.
 ///
-/// Workers that hold records back are replaced all at once where they share out the partitions among themselves: in one group
-/// there is one way to do so, and they need another than the rest.
+/// Workers that hold records back are replaced all at once. Which topics a family has may change with the pipeline, and an old worker
+/// knows nothing of those that came: it would handle what should wait behind a record there. Where the workers share out the
+/// partitions among themselves there is moreover one way to do so in a group, and they need another than the rest.
 fn strategy(source: &WorkerSource) -> DeploymentStrategy {
     let surge = match source {
-        WorkerSource::Kafka(input) if !input.held.is_empty() && input.group_protocol == GroupProtocol::Classic => {
+        WorkerSource::Kafka(input) if !input.held.is_empty() => {
             return DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None };
         }
         WorkerSource::Kafka(_) => IntOrString::String("25%".to_owned()),

@@ -101,7 +101,8 @@ fn workers_that_hold_records_back_never_share_a_group_with_others() {
         (json!({}), "RollingUpdate"),
         (json!({"ordering": "None", "retry": delays}), "RollingUpdate"),
         (json!({"retry": delays}), "Recreate"),
-        (json!({"retry": delays, "source": {"kafka": {"groupProtocol": "Consumer"}}}), "RollingUpdate"),
+        (json!({"retry": delays, "source": {"kafka": {"groupProtocol": "Consumer"}}}), "Recreate"),
+        (json!({"ordering": "None", "retry": delays, "source": {"kafka": {"groupProtocol": "Consumer"}}}), "RollingUpdate"),
     ] {
         let built = built(&payments(spec.clone()));
         let deployment = built.iter().find(|manifest| manifest.kind == ChildKind::Deployment).unwrap();
