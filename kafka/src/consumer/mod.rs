@@ -195,7 +195,8 @@ impl Consumer {
         Err(Error::NotReady { code: Code::UnknownMemberId as i32, message: "this consumer is not a member of its group now".to_owned() })
     }
 
-    /// Whether the group has gone on without this member at any time since it was made. Once it has joined again the group takes
+    /// Whether the group has gone on without this member at any time since it was made, or before it was done
+    /// ([`CommitOffsets::let_go_unfinished`]). Once it has joined again the group takes
     /// offsets from it as from any other, also those of partitions that it has lost. Asked after [`Consumer::group_metadata`], it tells
     /// whether that is of a later membership than what was read before a loss.
     pub fn has_lost_partitions(&self) -> bool {

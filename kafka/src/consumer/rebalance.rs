@@ -61,6 +61,10 @@ pub trait CommitOffsets {
     /// # Errors
     /// See [`crate::Consumer::commit`].
     fn commit(&self, offsets: &[GroupOffset]) -> Result<()>;
+
+    /// The partitions go although work on them is still under way: from now on [`crate::Consumer::has_lost_partitions`] says so, as
+    /// if they were lost.
+    fn let_go_unfinished(&self) {}
 }
 
 /// Is told when partitions come and go. Called on the polling thread, one call at a time; a call may block, but the
@@ -109,7 +113,7 @@ pub(super) struct Context {
     pub(super) holding: Option<Holding>,
     listener: Box<dyn RebalanceListener>,
     assignment: Mutex<BTreeSet<TopicPartition>>,
-    /// The group has gone on without this member.
+    /// The group has gone on without this member, or before it was done.
     has_lost: AtomicBool,
 }
 
@@ -213,6 +217,10 @@ struct DuringRebalance<'a> {
 impl CommitOffsets for DuringRebalance<'_> {
     fn commit(&self, offsets: &[GroupOffset]) -> Result<()> {
         commit_blocking(self.consumer, offsets)
+    }
+
+    fn let_go_unfinished(&self) {
+        self.consumer.context().has_lost.store(true, Ordering::Release);
     }
 }
 

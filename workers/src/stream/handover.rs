@@ -98,11 +98,13 @@ impl RebalanceListener for Handover {
         self.assigned(partitions);
     }
 
-    fn on_revoked(&self, partitions: &[TopicPartition], _commits: &dyn CommitOffsets) {
+    fn on_revoked(&self, partitions: &[TopicPartition], commits: &dyn CommitOffsets) {
         let (done, consent) = sync_channel::<()>(0);
         let deadline = self.revoked(partitions, Box::new(done));
         if let Err(RecvTimeoutError::Timeout) = consent.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             tracing::warn!("records were still under way when their partitions had to go: they will be handled again");
+            // A commit that comes later would be one of what another worker has by then.
+            commits.let_go_unfinished();
         }
     }
 
@@ -114,13 +116,21 @@ impl RebalanceListener for Handover {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
     use super::*;
 
-    struct NoCommits;
+    /// Remembers whether it was told to refuse commits.
+    #[derive(Default)]
+    struct NoCommits(AtomicBool);
 
     impl CommitOffsets for NoCommits {
         fn commit(&self, _: &[penstock_kafka::GroupOffset]) -> penstock_kafka::Result<()> {
             Ok(())
+        }
+
+        fn let_go_unfinished(&self) {
+            self.0.store(true, Relaxed);
         }
     }
 
@@ -129,15 +139,19 @@ mod tests {
         let partitions = [TopicPartition::new("t", 0)];
         for (longest, consents) in [(Duration::from_secs(60), true), (Duration::ZERO, false)] {
             let (handover, mut decisions) = Handover::new(Patience::new(longest));
-            let thread = std::thread::spawn(move || handover.on_revoked(&[TopicPartition::new("t", 0)], &NoCommits));
+            let thread = std::thread::spawn(move || {
+                let commits = NoCommits::default();
+                handover.on_revoked(&[TopicPartition::new("t", 0)], &commits);
+                commits.0.into_inner()
+            });
             let Some(Rebalance::Revoked(told, consent)) = decisions.blocking_recv() else { panic!("no revocation") };
             assert_eq!(told, partitions);
             if consents {
                 assert!(!thread.is_finished());
                 drop(consent);
-                thread.join().unwrap();
+                assert!(!thread.join().unwrap());
             } else {
-                thread.join().unwrap();
+                assert!(thread.join().unwrap(), "what is committed later is refused");
                 drop(consent);
             }
         }
@@ -147,7 +161,7 @@ mod tests {
     fn without_a_worker_nobody_waits() {
         let (handover, decisions) = Handover::new(Patience::new(Duration::from_secs(60)));
         drop(decisions);
-        handover.on_revoked(&[TopicPartition::new("t", 0)], &NoCommits);
+        handover.on_revoked(&[TopicPartition::new("t", 0)], &NoCommits::default());
     }
 
     #[test]
