@@ -1,7 +1,7 @@
 //! A dead letter as one JSON object, with the original in it.
 //!
 //! The object is put together field by field: a value that is JSON already is read once, to see that any parser will read it,
-//! and then copied as it is.
+//! and then copied as it is. Of an envelope that dies again the next one has the original, not the envelope.
 
 use std::fmt;
 
@@ -11,8 +11,9 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::value::RawValue;
 
-use super::Death;
+use super::{Death, own};
 
 /// Deeper JSON is embedded as text: many parsers refuse more than about 128 levels, and the envelope adds its own.
 const MAX_DEPTH: usize = 100;
@@ -24,8 +25,11 @@ pub(super) fn json(death: &Death<'_>) -> Vec<u8> {
     object.field("originalTopic", &*event.topic);
     object.field("originalPartition", &event.partition);
     object.field("originalOffset", &event.offset.to_string());
-    object.embed("originalKey", death.key.map(Embedded::text));
-    object.embed("originalValue", death.payload.map(Embedded::value));
+    object.embed("originalKey", death.key.map(|key| Embedded::text(key)));
+    match death.payload.filter(|_| own::is_letter(event)).and_then(|payload| Earlier::read(payload)) {
+        Some(earlier) => object.pass_on(&earlier),
+        None => object.embed("originalValue", death.payload.map(|payload| Embedded::value(payload))),
+    }
     if let Some(words) = &death.dropped {
         object.field("originalValueDropped", words);
     }
@@ -70,9 +74,56 @@ impl Object {
         }
     }
 
+    /// What an earlier envelope says of its original.
+    fn pass_on(&mut self, earlier: &Earlier<'_>) {
+        self.embed("originalValue", Some(Embedded::value(earlier.original_value.get().as_bytes())));
+        let more = [("originalValueEncoding", &earlier.original_value_encoding), ("originalValueDropped", &earlier.original_value_dropped)];
+        for (name, said) in more {
+            if let Some(said) = said {
+                self.field(name, said);
+            }
+        }
+    }
+
     fn end(mut self) -> Vec<u8> {
         self.0.push(b'}');
         self.0
+    }
+}
+
+/// An envelope of ours, as far as the next one is concerned. With a field more or less it is somebody else's.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Earlier<'a> {
+    #[serde(borrow)]
+    original_value: &'a RawValue,
+    original_value_encoding: Option<String>,
+    original_value_dropped: Option<String>,
+    #[serde(rename = "originalTopic")]
+    _topic: String,
+    #[serde(rename = "originalPartition")]
+    _partition: i32,
+    #[serde(rename = "originalOffset")]
+    _offset: String,
+    #[serde(rename = "originalKey")]
+    _key: Option<String>,
+    #[serde(rename = "originalKeyEncoding")]
+    _key_encoding: Option<String>,
+    #[serde(rename = "errorType")]
+    _error_type: String,
+    #[serde(rename = "errorMessage")]
+    _message: String,
+    #[serde(rename = "errorStack")]
+    _stack: String,
+    #[serde(rename = "failedAt")]
+    _failed_at: String,
+    #[serde(rename = "retryCount")]
+    _retries: u16,
+}
+
+impl<'a> Earlier<'a> {
+    fn read(bytes: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
     }
 }
 
@@ -88,14 +139,14 @@ enum Embedded<'a> {
 
 impl<'a> Embedded<'a> {
     /// JSON, where that is what it is; otherwise as [`Embedded::text`].
-    fn value(bytes: &'a Bytes) -> Self {
+    fn value(bytes: &'a [u8]) -> Self {
         match serde_json::from_slice(bytes) {
             Ok(Depth(depth)) if depth <= MAX_DEPTH => Self::Json(bytes.trim_ascii()),
             _ => Self::text(bytes),
         }
     }
 
-    fn text(bytes: &'a Bytes) -> Self {
+    fn text(bytes: &'a [u8]) -> Self {
         std::str::from_utf8(bytes).map_or(Self::Bytes(bytes), Self::Text)
     }
 }

@@ -3,6 +3,7 @@
 use penstock_kafka::Header;
 
 use super::Death;
+use crate::processor::Event;
 
 /// What their names begin with.
 pub const HEADER_PREFIX: &str = "penstock-dlt-";
@@ -27,6 +28,11 @@ pub(super) fn headers(death: &Death<'_>) -> Vec<Header> {
     facts.extend(event.timestamp_ms.map(|ms| ("original-timestamp", ms.to_string())));
     facts.extend(death.dropped.clone().map(|words| ("value-dropped", words)));
     facts.into_iter().map(|(name, value)| super::header(HEADER_PREFIX, name, value)).collect()
+}
+
+/// Whether a record is a dead letter of ours, as far as its headers tell.
+pub(super) fn is_letter(event: &Event) -> bool {
+    event.headers.iter().any(|header| header.name.strip_prefix(HEADER_PREFIX) == Some(FINGERPRINT))
 }
 
 /// The one that an envelope has, whose JSON has no place for it.

@@ -210,6 +210,54 @@ fn a_record_that_dies_again_carries_one_death() {
 }
 
 #[test]
+fn an_envelope_that_dies_again_has_the_original_and_not_the_envelope() {
+    use DeadLetterFormat::Envelope;
+    let values: [Option<&[u8]>; 6] =
+        [Some(br#"{"a":1.10, "b":9007199254740993}"#), Some(b"no JSON"), Some(b"\xff\xfe"), Some(b""), Some(b"null"), None];
+    for value in values {
+        let first = write(&event(value), Envelope, Extent::Whole);
+        let mut letter = first.clone();
+        for _ in 0..3 {
+            letter = write(&redriven(letter), Envelope, Extent::Whole);
+        }
+        assert_eq!(letter.payload, first.payload, "{value:?}");
+    }
+    // What was left out stays named.
+    let pointer = write(&event(Some(b"large")), Envelope, Extent::Pointer);
+    let again = envelope(&redriven(pointer.clone()), Extent::Whole);
+    let said: Value = serde_json::from_slice(pointer.payload.as_ref().unwrap()).unwrap();
+    assert_eq!((&again["originalValue"], &again["originalValueDropped"]), (&Value::Null, &said["originalValueDropped"]));
+}
+
+#[test]
+fn what_only_looks_like_an_envelope_is_a_value_like_any_other() {
+    let letter = write(&event(Some(b"1")), DeadLetterFormat::Envelope, Extent::Whole);
+    let of_ours = redriven(letter);
+    let json: Value = serde_json::from_slice(of_ours.payload.as_ref().unwrap()).unwrap();
+    let without = |name: &str| {
+        let mut json = json.clone();
+        json.as_object_mut().unwrap().remove(name).unwrap();
+        json
+    };
+    let more = json!({"more": 1, "originalValue": 1});
+    for (what, headers, value) in [
+        ("without our header", vec![], json.clone()),
+        ("without a field", of_ours.headers.clone(), without("failedAt")),
+        ("without the value", of_ours.headers.clone(), without("originalValue")),
+        ("with other fields", of_ours.headers.clone(), more),
+    ] {
+        let event = Event { headers, payload: Some(value.to_string().into()), ..of_ours.clone() };
+        assert_eq!(envelope(&event, Extent::Whole)["originalValue"], value, "{what}");
+    }
+    assert_eq!(envelope(&of_ours, Extent::Whole)["originalValue"], 1);
+    // However deep somebody has made what stands in it.
+    let deep = format!("{}{}", "[".repeat(120), "]".repeat(120));
+    let forged = json.to_string().replace("\"originalValue\":1", &format!("\"originalValue\":{deep}"));
+    let event = Event { payload: Some(forged.into()), ..of_ours };
+    assert!(envelope(&event, Extent::Whole)["originalValue"].is_string());
+}
+
+#[test]
 fn what_somebody_else_said_in_a_naming_gives_way_only_where_it_is_written() {
     let died = write_to(&event(None), &target(DeadLetterFormat::Record, &BOTH), Extent::Whole);
     let mut dead = redriven(died);
