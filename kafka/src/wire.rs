@@ -1,9 +1,10 @@
-//! Single requests in Kafka's own protocol, for what librdkafka has no call for: deleting a topic by its id, asking
+//! Single requests in Kafka's own protocol, for what librdkafka has no call for, or none that can be used: who is in the cluster, deleting a topic by its id, asking
 //! a broker which release it runs and who is the controller, moving partitions to other brokers, and asking about many groups or partitions at once.
 //!
 //! Plaintext, bounded in time and size. A request that changes something has a short connection of its own, and says whether it
 //! was sent if it failed. Questions that are asked again and again share a connection for each broker ([`Lines`]).
 
+mod cluster;
 mod coordinators;
 mod groups;
 mod headers;
@@ -33,6 +34,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::topic::{BrokerInfo, TopicId};
+pub(crate) use cluster::{Entrances, cluster};
 pub(crate) use coordinators::{Asking, Coordinators};
 pub(crate) use groups::{KNOWN, LIVE, REBALANCING, commit, in_states, offsets, reading, stable_offsets};
 pub(crate) use lines::Lines;

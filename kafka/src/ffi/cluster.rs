@@ -1,4 +1,4 @@
-//! The brokers of the cluster and the ends of partitions.
+//! The ends of partitions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,37 +12,8 @@ use super::offsets::option_set;
 use super::{array, c_text, text};
 use crate::error::{Error, Result};
 use crate::record::TopicPartition;
-use crate::topic::{BrokerInfo, ClusterDescription};
 
 impl Native {
-    /// Asks a broker for the cluster. The version and the controller are not part of that answer.
-    pub(crate) async fn describe_cluster(&self, timeout: Duration) -> Result<ClusterDescription> {
-        let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER;
-        let send = |call: &Call<'_>| {
-            // SAFETY: all arguments are alive for the call.
-            unsafe { sys::rd_kafka_DescribeCluster(call.rk, call.options, call.queue) };
-            Ok(())
-        };
-        self.request(operation, timeout, send, |event| {
-            let mut count = 0;
-            // SAFETY: the event holds the reply to this operation; what it points to lives as long as it.
-            unsafe {
-                let result = sys::rd_kafka_event_DescribeCluster_result(event.ptr());
-                let nodes = array(sys::rd_kafka_DescribeCluster_result_nodes(result, &mut count), count);
-                let mut brokers: Vec<_> = nodes.iter().map(|node| read_broker(*node)).collect();
-                brokers.sort_by_key(|broker| broker.id);
-                Ok(ClusterDescription {
-                    cluster_id: text(sys::rd_kafka_DescribeCluster_result_cluster_id(result)).unwrap_or_default(),
-                    controller: None,
-                    brokers,
-                    version: None,
-                    named: node_id(sys::rd_kafka_DescribeCluster_result_controller(result)),
-                })
-            }
-        })
-        .await
-    }
-
     /// One of the ends of partitions. A partition that failed carries its error.
     pub(crate) async fn list_offsets(
         &self,
@@ -141,20 +112,6 @@ impl Edge {
         match self {
             Self::StableEnd => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
             Self::Start | Self::End => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
-        }
-    }
-}
-
-/// # Safety
-/// The node belongs to a reply that is alive.
-unsafe fn read_broker(node: *const sys::rd_kafka_Node_t) -> BrokerInfo {
-    // SAFETY: the caller's promise.
-    unsafe {
-        BrokerInfo {
-            id: sys::rd_kafka_Node_id(node),
-            host: text(sys::rd_kafka_Node_host(node)).unwrap_or_default(),
-            port: sys::rd_kafka_Node_port(node),
-            rack: text(sys::rd_kafka_Node_rack(node)).filter(|rack| !rack.is_empty()),
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::ffi::{Edge, Native, Wanted};
 use crate::health::Health;
 use crate::record::TopicPartition;
-use crate::wire::{self, Coordinators, Lines};
+use crate::wire::{self, Coordinators, Entrances, Lines};
 use positions::Groups;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -54,6 +54,7 @@ pub struct TopicAdmin {
     native: Detached<Native>,
     groups: Arc<Groups>,
     lines: Arc<Lines>,
+    entrances: Arc<Entrances>,
     coordinators: Arc<Coordinators>,
     settings: ConnectionSettings,
     timeout: Duration,
@@ -78,6 +79,7 @@ impl TopicAdmin {
             native: Detached::new(native),
             groups: Arc::default(),
             lines: Arc::default(),
+            entrances: Arc::default(),
             coordinators: Arc::default(),
             settings: connection.clone(),
             timeout: DEFAULT_TIMEOUT,
@@ -291,7 +293,7 @@ impl TopicAdmin {
     /// # Errors
     /// See [`TopicAdmin`].
     pub async fn cluster(&self) -> Result<ClusterDescription> {
-        let mut cluster = read(self.native.get()?.describe_cluster(self.timeout).await)?;
+        let mut cluster = self.brokers_up().await?;
         if let Some(broker) = cluster.entry_point() {
             let client_id = self.settings.client_id();
             let (level, leader) = tokio::join!(
@@ -308,6 +310,11 @@ impl TopicAdmin {
             }
         }
         Ok(cluster)
+    }
+
+    /// The cluster without its version and its controller.
+    async fn brokers_up(&self) -> Result<ClusterDescription> {
+        wire::cluster(&self.lines, &self.entrances, self.settings.bootstrap_servers(), self.settings.client_id(), self.timeout).await
     }
 }
 

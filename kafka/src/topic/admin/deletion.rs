@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::{TopicAdmin, read};
+use super::TopicAdmin;
 use crate::error::{Error, Result};
 use crate::topic::request::{Checked, check};
 use crate::topic::{PerTopic, TopicDescription, TopicId};
@@ -36,7 +36,7 @@ impl TopicAdmin {
     }
 
     async fn delete_by_id(&self, topics: &BTreeMap<&str, TopicId>) -> Result<Answers> {
-        let cluster = read(self.native.get()?.describe_cluster(self.timeout).await)?;
+        let cluster = self.brokers_up().await?;
         let broker = cluster.entry_point().ok_or_else(|| Error::Unreachable { reason: "the cluster shows no broker".to_owned() })?;
         let ids: BTreeSet<TopicId> = topics.values().copied().collect();
         let ids: Vec<TopicId> = ids.into_iter().collect();

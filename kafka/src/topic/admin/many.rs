@@ -183,7 +183,7 @@ impl TopicAdmin {
     }
 
     pub(super) async fn brokers(&self) -> Result<Vec<BrokerInfo>> {
-        Ok(read(self.native.get()?.describe_cluster(self.timeout).await)?.brokers)
+        Ok(self.brokers_up().await?.brokers)
     }
 
     pub(super) fn asking<'a>(&'a self, broker: &'a BrokerInfo) -> Asking<'a> {

@@ -94,7 +94,7 @@ impl TopicAdmin {
     async fn of_controller<T, F: Future<Output = Result<T>>>(&self, ask: impl Fn(BrokerInfo) -> F) -> Result<T> {
         let deadline = Instant::now() + self.timeout;
         loop {
-            let cluster = read(self.native.get()?.describe_cluster(self.timeout).await)?;
+            let cluster = self.brokers_up().await?;
             let broker = cluster.entry_point().cloned();
             let broker = broker.ok_or_else(|| Error::Unreachable { reason: "the cluster shows no broker".to_owned() })?;
             match ask(broker).await {
