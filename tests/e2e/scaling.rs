@@ -4,15 +4,16 @@
 
 mod growth;
 mod mistakes;
+mod partly;
 mod renewal;
 mod slow;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::{apps::v1::Deployment, events::v1::Event};
-use kube::api::{ListParams, Patch, PatchParams};
-use penstock_crds::{EventPipeline, pipeline::ScalingStatus};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod, events::v1::Event};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use penstock_crds::{EventPipeline, KafkaTopic, pipeline::ScalingStatus};
 use penstock_kafka::Record;
 use penstock_tests::{
     cluster::Tool,
@@ -80,6 +81,47 @@ async fn decided(scene: &Scene, pipeline: &str, reason: &str, workers: i32) -> R
         let status = scene.api::<EventPipeline>().get(pipeline).await?.status.unwrap_or_default();
         let scaling = status.scaling.ok_or("nothing is decided yet")?;
         if (scaling.reason.as_str(), scaling.desired) == (reason, workers) { Ok(scaling) } else { Err(format!("{scaling:?}").into()) }
+    })
+    .await
+}
+
+/// The sum of a counter's series that have this label.
+fn sum(metrics: &str, name: &str, label: &str) -> f64 {
+    let lines = metrics.lines().filter(|line| line.starts_with(name) && line.contains(label));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+}
+
+/// Sweeps, and requests for what groups have committed that the operator sent.
+async fn asked() -> Result<(f64, f64)> {
+    let system = Scene::at(install::NAMESPACE).await?;
+    let pods = system.api::<Pod>().list(&ListParams::default().labels(install::OPERATOR)).await?.items;
+    let name = pods.first().and_then(|pod| pod.metadata.name.as_deref()).ok_or("no operator")?;
+    let metrics = system.get(name, 8080, "/metrics").await?.body;
+    let text = metrics.as_str().unwrap_or_default();
+    let sweeps = sum(text, "penstock_operator_scaling_sweep_duration_seconds_count", "");
+    Ok((sweeps, sum(text, "penstock_operator_kafka_requests_total", r#"request="OffsetFetch""#)))
+}
+
+/// Waits until so many looks more are done. Those at a Kafka of another test's own are among them.
+async fn more_sweeps(count: u32) -> Result {
+    let (before, _) = asked().await?;
+    until(&format!("{count} more looks"), LIMIT, async || {
+        let (now, _) = asked().await?;
+        if now >= before + f64::from(count) { Ok(()) } else { Err(format!("{}", now - before).into()) }
+    })
+    .await
+}
+
+/// Removes these pipelines and all topics, while there is somebody to ask about them.
+async fn cleared(scene: &Scene, pipelines: &[&str]) -> Result {
+    for pipeline in pipelines {
+        scene.delete::<EventPipeline>(pipeline).await?;
+    }
+    let topics = scene.api::<KafkaTopic>();
+    topics.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+    until("no topics are left", LIMIT, async || {
+        let left = topics.list(&ListParams::default()).await?.items.len();
+        if left == 0 { Ok(()) } else { Err(format!("{left}").into()) }
     })
     .await
 }

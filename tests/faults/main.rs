@@ -9,5 +9,6 @@ mod malformed;
 mod operator;
 mod operator_restart;
 mod replication;
+mod scaling;
 mod strimzi;
 mod worker_killed;

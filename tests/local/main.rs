@@ -26,6 +26,7 @@ mod retry_topics;
 mod series;
 mod shared;
 mod small_topics;
+mod sweeps;
 mod tokens;
 mod topic;
 mod transactions;

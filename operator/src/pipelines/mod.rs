@@ -4,7 +4,7 @@
 //! never taken away because something they need is not ready any more.
 
 mod apply;
-mod autoscaler;
+pub mod autoscaler;
 mod build;
 mod child;
 mod children;

@@ -10,7 +10,7 @@ use penstock_kafka::Record;
 use penstock_tests::scene::{LIMIT, Result, Scene, condition, play, until};
 use serde_json::{Value, json};
 
-use super::{committed, counted, decided, declared, steps, timed_steps, topics, until_declared};
+use super::{committed, counted, decided, declared, more_sweeps, steps, timed_steps, topics, until_declared};
 use crate::handlers::{TOLD, http, little};
 
 /// Longer than the window, which is no shorter than a minute, and two looks.
@@ -129,12 +129,18 @@ async fn mistake_6_what_comes_and_goes_within_the_window_moves_nobody() {
 
         wait_in(scene, 0..2, 100).await?;
         committed(scene, "p", 400).await?;
+        until("it is seen that nothing waits", LIMIT, async || {
+            let lag = scene.api::<EventPipeline>().get("p").await?.status.and_then(|status| status.scaling).and_then(|scaling| scaling.lag);
+            if lag == Some(0) { Ok(()) } else { Err(format!("{lag:?}").into()) }
+        })
+        .await?;
         until("the window since the step is over", LIMIT, async || {
             let steps = timed_steps(scene, "p").await?;
             let since = steps.first().map(|(at, ..)| Timestamp::now().duration_since(*at)).ok_or("no step")?;
             if since > BEYOND_THE_WINDOW { Ok(()) } else { Err(format!("{since:?}").into()) }
         })
         .await?;
+        more_sweeps(3).await?;
         assert_eq!((steps(scene, "p").await?, declared(scene).await?), (vec![(1, 2)], 2));
         Ok(())
     })

@@ -34,17 +34,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    book::Book,
-    clock::Clock,
-    retention::Retentions,
-    sweep::{Answers, sweep},
-};
 pub use self::{
+    answers::{Seen, partitions},
     book::Told,
+    looks::{Look, Looks},
     memory::{ineffective, known, rounded},
     subject::Subject,
+    sweep::{Answers, sweep},
 };
+use self::{book::Book, clock::Clock, retention::Retentions};
 use super::{children::Children, scaled};
 use crate::{
     clusters::{self, ClusterConnection},
@@ -181,7 +179,7 @@ impl Autoscaler {
             if let Some(answers) = &answers {
                 self.book.seen(uid, answers.looks.get(&subject.group).cloned().unwrap_or_default());
             }
-            let seen = answers.as_ref().map(|answers| answers::partitions(subject, answers).all_or_at_least()).unwrap_or_default();
+            let seen = answers.as_ref().map(|answers| partitions(subject, answers).all_or_at_least()).unwrap_or_default();
             // Workers that are not declared any more drain and commit until their pods are gone.
             if workers.is_some_and(|workers| workers.declared > 0) || children.has_workers(&subject.namespace, &subject.name) {
                 self.book.awake(uid, now);

@@ -20,11 +20,13 @@ fn mistake_1_marks_of_transactions_are_no_lag() {
 
 #[test]
 fn mistake_2_neither_a_dead_band_nor_a_division_keeps_from_the_right_number() {
-    for (partitions, come, max, expected) in [(3, 100, 3, 3), (10, 100, 10, 10), (10, 100, 40, 10), (11, 100, 10, 6)] {
-        let mut scene = Scene::new(1, max, 1, partitions);
+    for (partitions, come, max, workers, expected) in
+        [(3, 100, 3, 1, 3), (10, 100, 10, 1, 10), (10, 100, 40, 1, 10), (11, 100, 10, 1, 6), (11, 100, 11, 10, 11)]
+    {
+        let mut scene = Scene::new(1, max, workers, partitions);
         scene.history = with_speed(20.0);
         scene.go(12, |_| come, 100);
-        assert_eq!(scene.workers.declared, expected, "{partitions} partitions, at most {max}");
+        assert_eq!(scene.workers.declared, expected, "{partitions} partitions, from {workers} workers, at most {max}");
     }
 }
 
