@@ -16,6 +16,7 @@ mod import;
 mod likeness;
 mod openapi;
 mod pauses;
+mod peeks;
 mod pipeline;
 mod positions;
 mod readiness;

@@ -84,19 +84,19 @@ async fn forward(mut client: OwnedReadHalf, mut broker: OwnedWriteHalf, counts: 
     }
 }
 
-fn subjects(count: u32) -> Result<Vec<(String, Subject)>> {
+/// A pipeline of a group that reads a topic from its start.
+pub fn subject(topic: &str, group: &str) -> Result<Subject> {
     let bounds = ScalingBounds { min: 0, max: 3, drain_seconds: 30, idle_seconds: 60 };
-    let subject = |n: u32| {
-        let input = json!({
-            "topics": [TOPIC], "group": format!("swept-{n}"), "startFrom": "Earliest", "delivery": "ExactlyOnce", "ordering": "Key",
-            "concurrency": 1, "retry": {"attempts": 1, "initialBackoff": "1s", "maxBackoff": "1s"},
-            "deadLetter": {"topic": "d", "format": "Record"},
-        });
-        let name = format!("p-{n}");
-        let subject = Subject::new(("shop", &name), "default", &serde_json::from_value(input)?, bounds, Duration::from_secs(5));
-        Ok((name, subject))
-    };
-    (0..count).map(subject).collect()
+    let input = json!({
+        "topics": [topic], "group": group, "startFrom": "Earliest", "delivery": "ExactlyOnce", "ordering": "Key", "concurrency": 1,
+        "retry": {"attempts": 1, "initialBackoff": "1s", "maxBackoff": "1s"}, "deadLetter": {"topic": "d", "format": "Record"},
+    });
+    Ok(Subject::new(("shop", group), "default", &serde_json::from_value(input)?, bounds, Duration::from_secs(5)))
+}
+
+fn subjects(count: u32) -> Result<Vec<(String, Subject)>> {
+    let groups = (0..count).map(|n| format!("swept-{n}"));
+    groups.map(|group| Ok((group.clone(), subject(TOPIC, &group)?))).collect()
 }
 
 /// Looks once, and tells of how many groups it was answered.
