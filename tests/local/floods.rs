@@ -1,7 +1,7 @@
 //! A front under attack, as a real worker process with a real broker. Whatever strangers do to its port, who posts at a modest rate
 //! is served about as fast as without them, over a connection that is kept and over new ones, and so is who asks for its health.
 //!
-//! The strangers have the same address as the good client, as behind a proxy or a NodePort.
+//! The strangers have the same address as the good client, as behind a proxy or a NodePort, but for one attack.
 
 use std::{
     collections::VecDeque,
@@ -37,6 +37,12 @@ const FACTOR: u32 = 10;
 const ALLOWED: Duration = Duration::from_secs(1);
 /// More connections than a front lets in by default (`maxConnections`).
 const MANY: usize = 4_300;
+/// More than twice as many as it has places for requests by default (`maxRequests`).
+const BUSY: usize = 600;
+/// How many posts of a good client are accepted at least while as many others wait for a place as there are places, at his address.
+const SHARE: usize = 95;
+/// Another address of this machine.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 const EVENTS: &str = "flooded.events";
 const EVENT: &str = "{\"n\": 1}";
@@ -58,6 +64,10 @@ enum Attack {
     SlowReaders,
     /// New connections as fast as they come.
     Connections,
+    /// Small requests with nothing wrong about them, each as soon as the one before is answered, on many connections.
+    Requests,
+    /// The same from another address.
+    RequestsFromElsewhere,
 }
 
 /// What strangers do; it ends when this is dropped.
@@ -69,6 +79,16 @@ fn head(length: usize) -> String {
 
 async fn connect(port: u16) -> io::Result<TcpStream> {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await
+}
+
+/// Posts one event after the other for as long as they are answered.
+async fn post_on(from: Ipv4Addr, port: u16) -> Result {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    let mut stream = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?;
+    loop {
+        post_again(&mut stream).await?;
+    }
 }
 
 /// Sends the bytes, and then one more every so often, over and over on new connections.
@@ -165,37 +185,65 @@ impl Attack {
                     });
                 }
             }
+            Self::Requests | Self::RequestsFromElsewhere => {
+                let from = if let Self::Requests = self { Ipv4Addr::LOCALHOST } else { ELSEWHERE };
+                for _ in 0..BUSY {
+                    strangers.spawn(async move { while post_on(from, port).await.is_err() {} });
+                }
+            }
         }
         Ok(strangers)
     }
 }
 
-/// Posts on a connection that is kept.
-async fn post_again(kept: &mut TcpStream) -> Result {
+/// Posts on a connection that is kept; the status of the answer.
+async fn post_again(kept: &mut TcpStream) -> Result<u16> {
     kept.write_all(format!("{}{EVENT}", head(EVENT.len())).as_bytes()).await?;
     let mut answer = Vec::new();
-    // An answer of 204 has no body.
-    while !answer.ends_with(b"\r\n\r\n") {
+    loop {
+        if let Some((status, length)) = parse(&answer)
+            && answer.len() >= length
+        {
+            return Ok(status);
+        }
         if kept.read_buf(&mut answer).await? == 0 {
             return Err(format!("the connection ended: {}", String::from_utf8_lossy(&answer)).into());
         }
     }
-    if answer.starts_with(b"HTTP/1.1 204 ") { Ok(()) } else { Err(String::from_utf8_lossy(&answer).into()) }
 }
 
-/// How long 99 in 100 posts of a good client take at most. Each must be accepted.
-async fn p99(port: u16, worker: &WorkerProcess) -> Result<Duration> {
+/// The status of an answer whose head is there, and how long it is with its body.
+fn parse(answer: &[u8]) -> Option<(u16, usize)> {
+    let text = String::from_utf8_lossy(answer);
+    let (head, _) = text.split_once("\r\n\r\n")?;
+    let body = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+    Some((head.split(' ').nth(1)?.parse().ok()?, head.len() + 4 + body))
+}
+
+/// How a good client was served.
+#[derive(Debug)]
+struct Served {
+    /// How many of its posts were accepted. The others were told to try again.
+    accepted: usize,
+    /// How long 99 in 100 took at most.
+    p99: Duration,
+}
+
+/// Posts as a good client does.
+async fn serve(port: u16, worker: &WorkerProcess) -> Result<Served> {
     let mut kept = timeout(PATIENCE, connect(port)).await.map_err(|_| "no connection")??;
-    let mut times = Vec::new();
+    let (mut times, mut accepted) = (Vec::new(), 0);
     for number in 0..POSTS {
         let begun = Instant::now();
-        if number % 2 == 0 {
-            timeout(PATIENCE, post_again(&mut kept)).await.map_err(|_| format!("post {number}: no answer"))??;
+        let status = if number % 2 == 0 {
+            timeout(PATIENCE, post_again(&mut kept)).await.map_err(|_| format!("post {number}: no answer"))??
         } else {
-            let answer = timeout(PATIENCE, post(port, "/events", &[JSON], EVENT)).await??;
-            if answer.status != 204 {
-                return Err(format!("post {number}: {answer:?}").into());
-            }
+            timeout(PATIENCE, post(port, "/events", &[JSON], EVENT)).await??.status
+        };
+        match status {
+            204 => accepted += 1,
+            503 => {}
+            other => return Err(format!("post {number}: {other}").into()),
         }
         times.push(begun.elapsed());
         if number % 40 == 0 {
@@ -206,7 +254,8 @@ async fn p99(port: u16, worker: &WorkerProcess) -> Result<Duration> {
         sleep(PAUSE).await;
     }
     times.sort();
-    times.get(POSTS - 1 - POSTS / 100).copied().ok_or_else(|| "no posts".into())
+    let p99 = times.get(POSTS - 1 - POSTS / 100).copied().ok_or("no posts")?;
+    Ok(Served { accepted, p99 })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -224,10 +273,11 @@ async fn a_good_client_is_served_whatever_others_do() -> Result {
     let worker = WorkerProcess::start(&config, &options)?;
     worker.wait_ready(LIMIT).await?;
 
-    p99(port, &worker).await?;
-    let alone = p99(port, &worker).await?;
-    let allowed = ALLOWED.max(alone * FACTOR);
-    eprintln!("without an attack: p99 {alone:?}");
+    serve(port, &worker).await?;
+    let alone = serve(port, &worker).await?;
+    let allowed = ALLOWED.max(alone.p99 * FACTOR);
+    eprintln!("without an attack: {alone:?}");
+    assert_eq!(alone.accepted, POSTS);
     for attack in [
         Attack::Idle,
         Attack::SlowHeads,
@@ -236,11 +286,16 @@ async fn a_good_client_is_served_whatever_others_do() -> Result {
         Attack::LargeBodies,
         Attack::SlowReaders,
         Attack::Connections,
+        Attack::Requests,
+        Attack::RequestsFromElsewhere,
     ] {
+        let before = answered(&worker).await?;
         let strangers = attack.begin(port).await?;
-        let attacked = p99(port, &worker).await.map_err(|why| format!("{attack:?}: {why}"))?;
-        eprintln!("{attack:?}: p99 {attacked:?}");
-        assert!(attacked <= allowed, "{attack:?}: p99 {attacked:?}, and {alone:?} without");
+        let served = serve(port, &worker).await.map_err(|why| format!("{attack:?}: {why}"))?;
+        eprintln!("{attack:?}: {served:?}, and {} answers to others", answered(&worker).await? - before);
+        assert!(served.p99 <= allowed, "{attack:?}: {served:?}, and {alone:?} without");
+        let enough = if let Attack::Requests = attack { SHARE } else { POSTS };
+        assert!(served.accepted >= enough, "{attack:?}: {served:?}");
         if let Attack::SlowReaders = attack {
             until("nobody holds a connection who does not read", LIMIT, async || few_connections(&worker).await).await?;
         }
@@ -252,6 +307,11 @@ async fn a_good_client_is_served_whatever_others_do() -> Result {
     assert!(count("body_bytes").await? < 1.0, "memory of bodies is not given back");
     worker.process().must_run()?;
     Ok(())
+}
+
+/// How many posts the worker has answered.
+async fn answered(worker: &WorkerProcess) -> Result<f64> {
+    Ok(worker.metric("penstock_worker_http_requests_total").await?.unwrap_or_default())
 }
 
 async fn few_connections(worker: &WorkerProcess) -> std::result::Result<(), Waiting> {

@@ -1,6 +1,7 @@
 //! Lets requests in: first comes the whole body, within bounds of size, time and memory, then a place among the requests in work.
 //!
-//! So a body that comes slowly takes no place of one that is there, and none takes more memory than it has sent.
+//! So a body that comes slowly takes no place of one that is there, and none takes more memory than it has sent. For a place is waited
+//! a moment, and a body that waits gives way to others as one that still comes.
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
@@ -10,15 +11,16 @@ use axum::{
 };
 use bytes::BytesMut;
 use http_body_util::BodyExt;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     connections::{Connection, InWork},
     memory::{BodyCounts, BodyMemory, Displaced, Share},
+    places::{Occupied, Places},
 };
+
+/// How long a request waits for a place.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What requests may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +61,7 @@ impl From<Displaced> for BodyError {
 pub struct Gate {
     bounds: GateBounds,
     memory: Arc<BodyMemory>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 /// The body of a request that is in work for as long as this lasts.
@@ -67,7 +69,7 @@ pub struct Gate {
 pub struct Admitted {
     body: Bytes,
     _share: Share,
-    _place: OwnedSemaphorePermit,
+    _place: Occupied,
     _connection: Option<InWork>,
 }
 
@@ -84,7 +86,7 @@ impl Gate {
     #[must_use]
     pub fn new(bounds: GateBounds, counts: BodyCounts) -> Self {
         let memory = BodyMemory::new(bounds.memory_bytes, counts);
-        Self { bounds, memory, places: Arc::new(Semaphore::new(bounds.requests)) }
+        Self { bounds, memory, places: Places::new(bounds.requests) }
     }
 
     /// How large a body may be, in bytes.
@@ -93,7 +95,7 @@ impl Gate {
         self.bounds.body_bytes
     }
 
-    /// Reads the body of a request and gives the request a place.
+    /// Reads the body of a request and gives the request a place, for which it may have to wait a moment.
     ///
     /// # Errors
     /// See [`BodyError`].
@@ -101,9 +103,15 @@ impl Gate {
         let (parts, body) = request.into_parts();
         let mut share = self.memory.begin();
         let body = self.read(body, &mut share).await?;
+        let connection = parts.extensions.get::<Arc<Connection>>();
+        let place = tokio::select! {
+            biased;
+            place = timeout(PATIENCE, self.places.enter(connection.map(|connection| connection.peer()))) => place.ok().flatten(),
+            () = share.displaced() => None,
+        };
+        let place = place.ok_or(BodyError::Overloaded)?;
         share.arrived()?;
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| BodyError::Overloaded)?;
-        let connection = parts.extensions.get::<Arc<Connection>>().map(|connection| Arc::clone(connection).begin_work());
+        let connection = connection.map(|connection| Arc::clone(connection).begin_work());
         Ok(Admitted { body, _share: share, _place: place, _connection: connection })
     }
 
@@ -179,7 +187,7 @@ mod tests {
             let gate = gate();
             let found = gate.admit(request(parts, ends)).await.map(|body| body.len());
             assert_eq!(found, expected, "{parts:?}");
-            assert_eq!((gate.places.available_permits(), gate.memory.begin().grow(200)), (2, Ok(())), "{parts:?}: all is given back");
+            assert_eq!((gate.places.free(), gate.memory.begin().grow(200)), (2, Ok(())), "{parts:?}: all is given back");
         }
         assert_eq!(gate().admit(Request::new(Body::from(vec![0; 101]))).await.map(drop), Err(BodyError::TooLarge));
     }
@@ -197,8 +205,16 @@ mod tests {
         tokio::task::yield_now().await;
         let first = gate.admit(request(&[(0, 100)], true)).await.unwrap();
         let second = gate.admit(request(&[(0, 1)], true)).await.unwrap();
+        let begun = Instant::now();
         assert_eq!(gate.admit(request(&[(0, 1)], true)).await.map(drop), Err(BodyError::Overloaded), "all places are taken");
+        assert_eq!(begun.elapsed(), PATIENCE);
+        let waiting = {
+            let gate = gate.clone();
+            tokio::spawn(async move { gate.admit(request(&[(0, 1)], true)).await.map(drop) })
+        };
+        tokio::time::sleep(PATIENCE / 2).await;
         drop(second);
+        assert_eq!(waiting.await.unwrap(), Ok(()), "a place was free in time");
         gate.admit(request(&[(0, 1)], true)).await.unwrap();
         drop(first);
         let mut ends = Vec::new();

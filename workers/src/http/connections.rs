@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 /// Where a connection comes from, as far as it is told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Peer(IpAddr);
+pub struct Peer(IpAddr);
 
 impl From<IpAddr> for Peer {
     /// One who has an address of IPv6 has 2^64 of them.
@@ -85,6 +85,7 @@ struct Crowd {
 #[derive(Debug)]
 pub struct Connection {
     id: u64,
+    peer: Peer,
     all: Arc<Connections>,
 }
 
@@ -115,7 +116,7 @@ impl Connections {
         let (end, ended) = oneshot::channel();
         let id = state.add(peer, end);
         self.counts.open.inc();
-        Some((Connection { id, all: Arc::clone(self) }, ended))
+        Some((Connection { id, peer, all: Arc::clone(self) }, ended))
     }
 
     /// Ends the connection that is of the least use, if there is one without a request in work.
@@ -149,6 +150,11 @@ impl Connection {
     /// It is of use right now: a request has come, or was answered.
     pub fn touch(&self) {
         self.all.state().set_idle(self.id, true);
+    }
+
+    /// Where it comes from.
+    pub fn peer(&self) -> Peer {
+        self.peer
     }
 
     /// Its request is in work from now on.

@@ -14,6 +14,7 @@ mod observe;
 pub mod openapi;
 mod options;
 mod patience;
+mod places;
 pub mod problem;
 mod server;
 

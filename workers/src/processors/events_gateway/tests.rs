@@ -371,7 +371,7 @@ async fn a_large_batch_is_handed_over_in_its_order() {
 }
 
 #[tokio::test]
-async fn too_many_requests_at_once_are_refused_at_once() {
+async fn too_many_requests_at_once_are_refused() {
     let bench = bench(&[("maxRequests", "3")]);
     let (hang, go) = (event("1", "hang", "{}"), event("1", "k", "{}"));
     let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(bench.post(&STRUCTURED, &hang))).collect();
