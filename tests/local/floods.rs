@@ -188,7 +188,11 @@ impl Attack {
             Self::Requests | Self::RequestsFromElsewhere => {
                 let from = if let Self::Requests = self { Ipv4Addr::LOCALHOST } else { ELSEWHERE };
                 for _ in 0..BUSY {
-                    strangers.spawn(async move { while post_on(from, port).await.is_err() {} });
+                    strangers.spawn(async move {
+                        while post_on(from, port).await.is_err() {
+                            sleep(PAUSE).await;
+                        }
+                    });
                 }
             }
         }
