@@ -44,24 +44,29 @@ pub struct Call {
 
 /// Emits a record once it has been tried as often as its value says.
 #[derive(Clone, Default)]
-pub struct Stubborn(Arc<Mutex<Vec<Call>>>);
+pub struct Stubborn {
+    calls: Arc<Mutex<Vec<Call>>>,
+    /// How long each call computes.
+    work: Duration,
+}
 
 impl Stubborn {
     /// How often it was called.
     pub fn count(&self) -> usize {
-        self.0.lock().unwrap().len()
+        self.calls.lock().unwrap().len()
     }
 
     /// The calls for the records with this key, by what key each record has.
     pub fn calls(&self, key: &str, of: &BTreeMap<String, String>) -> Vec<Call> {
-        let calls = self.0.lock().unwrap();
+        let calls = self.calls.lock().unwrap();
         calls.iter().filter(|call| of.get(&call.id).is_some_and(|known| known == key)).cloned().collect()
     }
 }
 
 impl Processor for Stubborn {
     async fn process(&self, event: &Event) -> Outcome {
-        self.0.lock().unwrap().push(Call { id: event.id(), attempt: event.attempt, at: Instant::now() });
+        self.calls.lock().unwrap().push(Call { id: event.id(), attempt: event.attempt, at: Instant::now() });
+        std::thread::sleep(self.work);
         let wanted = event.payload.as_deref().and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
         match wanted {
             Some(wanted) if event.attempt >= wanted => {
@@ -137,6 +142,12 @@ impl Pipeline {
         let topics: Vec<_> = pipeline.topics().into_iter().map(|topic| NewTopic::new(topic).with_partitions(PARTITIONS)).collect();
         make(&pipeline.connection, &topics).await?;
         Ok(pipeline)
+    }
+
+    /// The same whose processor computes for that long each time, and lets its thread do nothing else.
+    pub fn computing_for(mut self, work: Duration) -> Self {
+        self.calls.work = work;
+        self
     }
 
     pub fn name(&self, suffix: &str) -> String {

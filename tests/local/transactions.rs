@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use futures::future::try_join_all;
+use penstock_crds::worker::Delivery;
 use penstock_kafka::{
-    CommitError, ConnectionSettings, Error, NewTopic, RecordRef, TopicAdmin, TopicPartition, TransactionSettings, TransactionalProducer,
+    CommitError, ConnectionSettings, Error, NewTopic, Producer, ProducerSettings, Record, RecordRef, TopicAdmin, TopicPartition,
+    TransactionSettings, TransactionalProducer,
 };
 use penstock_tests::{
     local::{BrokerSettings, Brokers},
@@ -11,6 +14,7 @@ use penstock_tests::{
 };
 
 use crate::{
+    pipeline::Pipeline,
     shared,
     topic::{make, read},
 };
@@ -79,5 +83,34 @@ async fn a_transaction_that_lasts_too_long_is_aborted_and_its_producer_fenced() 
     drop(transaction.commit().await?);
     let stored: Vec<_> = read(&connection, TOPIC).await?.into_iter().filter_map(|record| record.payload).collect();
     assert_eq!(stored, ["in time"]);
+    Ok(())
+}
+
+/// Of a batch of records whose processor computes for long, the first are committed long before the last is handled, and the worker
+/// ends when it is told to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_processor_that_computes_for_long_holds_up_neither_commits_nor_the_end() -> Result {
+    const COUNT: usize = 100;
+    let brokers = shared::broker().await?;
+    for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
+        let pipeline = Pipeline::without_delays(&brokers, "busy", delivery).await?.computing_for(Duration::from_millis(100));
+        let producer = Producer::new(&pipeline.connection, &ProducerSettings::default())?;
+        let record = || Record::to(pipeline.name("in")).with_partition(0).with_payload("1");
+        try_join_all((0..COUNT).map(|_| producer.send(record()))).await?;
+        let all = i64::try_from(COUNT)?;
+        let (stop, worker) = pipeline.start("worker-0");
+        until("something is committed", LIMIT, async || {
+            let lag = pipeline.lag().await?;
+            if lag < all { Ok(()) } else { Err(Waiting::from(format!("lag {lag}, {} calls", pipeline.calls.count()))) }
+        })
+        .await?;
+        let calls = pipeline.calls.count();
+        assert!(calls < COUNT / 2, "{delivery:?}: {calls} records were handled before the first was committed");
+        stop.cancel();
+        worker.await??;
+        let calls = pipeline.calls.count();
+        assert!(calls < COUNT, "{delivery:?}: all {calls} records were handled before the worker ended");
+        assert_eq!(pipeline.read("out").await?.len(), calls, "{delivery:?}: what was handled is committed");
+    }
     Ok(())
 }
