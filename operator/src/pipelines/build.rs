@@ -2,7 +2,7 @@
 //!
 //! Nothing of a tenant's reaches a pod but what the API names; selectors never change, since Kubernetes would not let them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     api::{
@@ -17,7 +17,7 @@ use k8s_openapi::{
 };
 use penstock_crds::{
     KafkaTopic, KafkaTopicSpec, name,
-    worker::{ADMIN_PORT_NAME, CONFIG_FILE, HTTP_PORT_NAME, PipelineId, WorkerConfig, WorkerSource},
+    worker::{ADMIN_PORT_NAME, CONFIG_FILE, GroupProtocol, HTTP_PORT_NAME, PipelineId, WorkerConfig, WorkerSource},
 };
 
 use super::{
@@ -26,6 +26,10 @@ use super::{
     validate::ValidatedPipeline,
 };
 
+/// On a Deployment whose workers hold records back: a hash of the topics in which records wait, as far as these workers know.
+const ANNOTATION_WAITING_IN: &str = "penstock.dev/waiting-in";
+/// All old workers go before a new one comes.
+const RECREATE: &str = "Recreate";
 /// How many old ReplicaSets are kept, to look at and roll back to.
 const REVISIONS: i32 = 3;
 /// How long a rollout may make no progress before Kubernetes says so, in seconds.
@@ -46,13 +50,13 @@ pub fn selector_text(pipeline: &str) -> String {
     selector(pipeline).iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",")
 }
 
-/// Every object that runs the workers, in the order in which they are applied.
+/// Every object that runs the workers, in the order in which they are applied. `before`: the Deployment as it is.
 ///
 /// # Errors
 /// When an object cannot be written as JSON.
-pub fn build(pipeline: &ValidatedPipeline, image: &str) -> Result<Vec<Manifest>, serde_json::Error> {
+pub fn build(pipeline: &ValidatedPipeline, image: &str, before: Option<&Deployment>) -> Result<Vec<Manifest>, serde_json::Error> {
     let config = config_file(&pipeline.worker)?;
-    let deployment = deployment(pipeline, image, &name::fingerprint(config.as_bytes()));
+    let deployment = deployment(pipeline, image, &name::fingerprint(config.as_bytes()), before);
     Ok(vec![
         Manifest::new(ChildKind::ServiceAccount, &service_account(pipeline))?,
         Manifest::new(ChildKind::ConfigMap, &config_map(pipeline, config))?,
@@ -159,30 +163,63 @@ fn match_labels(pipeline: &ValidatedPipeline) -> LabelSelector {
     LabelSelector { match_labels: Some(selector(&pipeline.worker.pipeline.name)), ..LabelSelector::default() }
 }
 
-fn deployment(pipeline: &ValidatedPipeline, image: &str, config_hash: &str) -> Deployment {
+fn deployment(pipeline: &ValidatedPipeline, image: &str, config_hash: &str, before: Option<&Deployment>) -> Deployment {
+    let source = &pipeline.worker.source;
     let spec = DeploymentSpec {
         replicas: Some(pipeline.replicas),
         revision_history_limit: Some(REVISIONS),
         progress_deadline_seconds: Some(PROGRESS_DEADLINE),
         selector: match_labels(pipeline),
-        strategy: Some(strategy(&pipeline.worker.source)),
+        strategy: Some(strategy(source, before)),
         template: pod::template(pipeline, image, config_hash),
         ..DeploymentSpec::default()
     };
-    Deployment { metadata: metadata(pipeline), spec: Some(spec), ..Deployment::default() }
+    let annotations = waiting_in(source).map(|topics| BTreeMap::from([(ANNOTATION_WAITING_IN.to_owned(), topics)]));
+    Deployment { metadata: ObjectMeta { annotations, ..metadata(pipeline) }, spec: Some(spec), ..Deployment::default() }
+}
+
+/// Names the topics in which records of workers wait that hold others back behind them; none where they do not.
+fn waiting_in(source: &WorkerSource) -> Option<String> {
+    let WorkerSource::Kafka(input) = source else { return None };
+    let topics = input.tiers.iter().flat_map(|tier| tier.topics.values()).chain(input.held.values());
+    let topics: BTreeSet<&str> = topics.map(String::as_str).collect();
+    let all = topics.into_iter().collect::<Vec<_>>().join(" ");
+    (!input.held.is_empty()).then(|| name::fingerprint(all.as_bytes()))
+}
+
+/// Whether there may be workers that do not know all topics in which records wait: the last Deployment named others, or such are
+/// being replaced just now.
+fn may_not_know(waiting_in: &str, before: &Deployment) -> bool {
+    let named = before.metadata.annotations.as_ref().and_then(|annotations| annotations.get(ANNOTATION_WAITING_IN));
+    named.is_none_or(|named| named != waiting_in) || is_recreating(before)
+}
+
+/// Whether its workers are being replaced all at once.
+fn is_recreating(deployment: &Deployment) -> bool {
+    let spec = deployment.spec.as_ref();
+    let recreates = spec.and_then(|spec| spec.strategy.as_ref()?.type_.as_deref()) == Some(RECREATE);
+    let has_ended = deployment.status.as_ref().is_some_and(|status| {
+        let (all, updated) = (status.replicas.unwrap_or_default(), status.updated_replicas.unwrap_or_default());
+        let wanted = spec.and_then(|spec| spec.replicas).unwrap_or_default();
+        status.observed_generation >= deployment.metadata.generation && all == updated && updated == wanted
+    });
+    recreates && !has_ended
 }
 
 /// No old worker goes before a new one is ready, so that a configuration or image that does not work never stops a
 /// pipeline that did. Workers of a consumer group are replaced in batches, since each step costs the whole group two
 /// rebalances; those of an HTTP source one by one, since requests are spread over all of them at any time.
 ///
-/// Workers that hold records back are replaced all at once. Which topics a family has may change with the pipeline, and an old worker
-/// knows nothing of those that came: it would handle what should wait behind a record there. Where the workers share out the
-/// partitions among themselves there is moreover one way to do so in a group, and they need another than the rest.
-fn strategy(source: &WorkerSource) -> DeploymentStrategy {
+/// Workers that hold records back are replaced all at once where they share out the partitions among themselves: in one group
+/// there is one way to do so, and they need another than the rest. Elsewhere they are while there may be some that do not know all
+/// topics in which records wait: such would handle what has to wait behind a record there.
+fn strategy(source: &WorkerSource, before: Option<&Deployment>) -> DeploymentStrategy {
+    let is_in_doubt = |topics: String| before.is_some_and(|before| may_not_know(&topics, before));
     let surge = match source {
-        WorkerSource::Kafka(input) if !input.held.is_empty() => {
-            return DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None };
+        WorkerSource::Kafka(input)
+            if !input.held.is_empty() && input.group_protocol == GroupProtocol::Classic || waiting_in(source).is_some_and(is_in_doubt) =>
+        {
+            return DeploymentStrategy { type_: Some(RECREATE.to_owned()), rolling_update: None };
         }
         WorkerSource::Kafka(_) => IntOrString::String("25%".to_owned()),
         WorkerSource::Http { .. } => IntOrString::Int(1),

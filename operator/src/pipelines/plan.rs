@@ -43,7 +43,7 @@ pub fn plan(verdict: &Verdict, owned: &[Owned], deployment: Option<&Deployment>,
     let Ok(valid) = &verdict.pipeline else {
         return Ok(Plan { scale: scale(verdict, deployment), ..Plan::default() });
     };
-    let workers = build::build(valid, image)?;
+    let workers = build::build(valid, image, deployment)?;
     let held = verdict.unready.is_some() && !runs_already(&workers, owned);
     let mut desired = derived_topics(valid, verdict)?;
     if !held {

@@ -1,3 +1,4 @@
+use k8s_openapi::api::apps::v1::DeploymentStatus;
 use serde_json::{Value, json};
 
 use super::*;
@@ -10,7 +11,7 @@ use crate::pipelines::{
 const IMAGE: &str = "penstock-worker:0.1.0";
 
 fn built(pipeline: &penstock_crds::EventPipeline) -> Vec<Manifest> {
-    build(&validate(pipeline, &references(example_topics())).pipeline.unwrap(), IMAGE).unwrap()
+    build(&validate(pipeline, &references(example_topics())).pipeline.unwrap(), IMAGE, None).unwrap()
 }
 
 fn bodies(manifests: Vec<Manifest>) -> Vec<Value> {
@@ -101,13 +102,57 @@ fn workers_that_hold_records_back_never_share_a_group_with_others() {
         (json!({}), "RollingUpdate"),
         (json!({"ordering": "None", "retry": delays}), "RollingUpdate"),
         (json!({"retry": delays}), "Recreate"),
-        (json!({"retry": delays, "source": {"kafka": {"groupProtocol": "Consumer"}}}), "Recreate"),
-        (json!({"ordering": "None", "retry": delays, "source": {"kafka": {"groupProtocol": "Consumer"}}}), "RollingUpdate"),
+        (json!({"retry": delays, "source": {"kafka": {"groupProtocol": "Consumer"}}}), "RollingUpdate"),
     ] {
         let built = built(&payments(spec.clone()));
         let deployment = built.iter().find(|manifest| manifest.kind == ChildKind::Deployment).unwrap();
         assert_eq!(deployment.body["spec"]["strategy"]["type"], expected, "{spec}");
     }
+}
+
+#[test]
+fn workers_that_do_not_know_where_records_wait_go_before_those_that_do() {
+    let consumer = |delays: &[&str], more: Value| {
+        let mut spec = json!({"replicas": 2, "retry": {"delays": delays}, "source": {"kafka": {"groupProtocol": "Consumer"}}});
+        more.as_object().unwrap().iter().for_each(|(name, value)| spec[name] = value.clone());
+        validate(&payments(spec), &references(example_topics())).pipeline.unwrap()
+    };
+    let next = |pipeline: &ValidatedPipeline, before: &Deployment| {
+        let built = build(pipeline, IMAGE, Some(before)).unwrap();
+        let mut next: Deployment = serde_json::from_value(built.into_iter().next_back().unwrap().body).unwrap();
+        next.metadata.generation = Some(before.metadata.generation.unwrap_or_default() + 1);
+        next.status.clone_from(&before.status);
+        next
+    };
+    let strategy = |deployment: &Deployment| deployment.spec.clone().unwrap().strategy.unwrap().type_.unwrap();
+    let is_rolled_out = |deployment: Deployment, updated: i32| {
+        let observed_generation = deployment.metadata.generation;
+        let status = DeploymentStatus { observed_generation, replicas: Some(2), updated_replicas: Some(updated), ..Default::default() };
+        Deployment { status: Some(status), ..deployment }
+    };
+    let (none, one, two) = (consumer(&[], json!({})), consumer(&["10s"], json!({})), consumer(&["10s", "1m"], json!({})));
+    let other = consumer(&["10s", "1m"], json!({"concurrency": 3}));
+
+    let before = is_rolled_out(next(&none, &Deployment::default()), 2);
+    assert_eq!(strategy(&before), "RollingUpdate");
+    // Records wait from now on, then in one more topic; until the old ones are gone, whatever changes meanwhile.
+    for (pipeline, changed) in [(&one, &one), (&two, &other)] {
+        let begun = next(pipeline, &before);
+        assert_eq!(strategy(&begun), "Recreate");
+        for (updated, expected) in [(0, "Recreate"), (1, "Recreate"), (2, "RollingUpdate")] {
+            for pipeline in [pipeline, changed] {
+                assert_eq!(strategy(&next(pipeline, &is_rolled_out(begun.clone(), updated))), expected, "{updated}");
+            }
+        }
+        assert_eq!(strategy(&next(pipeline, &begun)), "Recreate", "nobody has looked at it yet");
+    }
+    // The same topics after other delays.
+    let now = is_rolled_out(next(&two, &is_rolled_out(next(&two, &before), 2)), 2);
+    assert_eq!(strategy(&next(&consumer(&["5s", "2m"], json!({})), &now)), "RollingUpdate");
+    // Of a Deployment of before the annotation nobody knows.
+    let mut unknown = now;
+    unknown.metadata.annotations = None;
+    assert_eq!(strategy(&next(&two, &unknown)), "Recreate");
 }
 
 #[test]
@@ -158,7 +203,7 @@ fn what_others_do_to_the_objects_does_not_roll_the_pods() {
     cluster.spec.bootstrap_servers.reverse();
     cluster.state = Err(crate::refusal::Refusal::new(penstock_crds::condition::Reason::ClusterNotReady, "restarts"));
     seen.cluster = Ok(cluster);
-    assert_eq!(build(&validate(&payments(json!({})), &seen).pipeline.unwrap(), IMAGE).unwrap(), before);
+    assert_eq!(build(&validate(&payments(json!({})), &seen).pipeline.unwrap(), IMAGE, None).unwrap(), before);
 }
 
 #[test]

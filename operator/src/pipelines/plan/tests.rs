@@ -12,7 +12,7 @@ const IMAGE: &str = "penstock-worker:0.1.0";
 /// What the cache holds once everything was applied, and Kubernetes has filled in its defaults.
 fn applied(pipeline: &EventPipeline) -> Vec<Owned> {
     let valid = validate(pipeline, &references(example_topics())).pipeline.unwrap();
-    build::build(&valid, IMAGE).unwrap().into_iter().map(|m| live(m, json!({}))).collect()
+    build::build(&valid, IMAGE, None).unwrap().into_iter().map(|m| live(m, json!({}))).collect()
 }
 
 fn live(manifest: Manifest, patch: Value) -> Owned {
