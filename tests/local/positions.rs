@@ -3,7 +3,7 @@
 
 mod pipeline;
 
-use std::{collections::BTreeSet, ops::Range};
+use std::{collections::BTreeSet, fs, ops::Range};
 
 use penstock_crds::{
     position::{MoveReason, Moved, Note},
@@ -11,7 +11,7 @@ use penstock_crds::{
 };
 use penstock_kafka::{ConnectionSettings, Consumer, ConsumerSettings, Held, NewTopic, Producer, ProducerSettings, Record};
 use penstock_tests::{
-    local::Brokers,
+    local::{BrokerSettings, Brokers, Folder},
     scene::{LIMIT, Result, Waiting, until},
 };
 use tokio::time::timeout;
@@ -244,6 +244,35 @@ async fn positions_are_kept_or_told() -> Result {
             )
         };
         cases.await.map_err(|error| format!("{kind:?}: {error}"))?;
+    }
+    Ok(())
+}
+
+/// The broker loses what a worker has read and not handled yet. By the time that the worker begins anew others have written more than
+/// there was, so that its offset is in the log again.
+#[tokio::test]
+async fn what_is_written_in_the_place_of_a_lost_log_is_read() -> Result {
+    let folder = Folder::new("lost-log")?;
+    let data = folder.path().join("data");
+    let brokers = Brokers::start(1, BrokerSettings { data: vec![data.clone()], ..BrokerSettings::default() }).await?;
+    for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
+        let pipeline = Pipeline::new(&brokers, "lost", (delivery, GroupProtocol::Classic), StartFrom::Earliest).await?.patient();
+        // Fewer than a worker has in process at once, so that it takes what comes behind them.
+        pipeline.produce(0, 3, UNIMPORTANT).await?;
+        pipeline.open(false);
+        let worker = pipeline.start()?;
+        worker.is_full().await?;
+        brokers.stop(0).await?;
+        fs::remove_dir_all(pipeline.folder(&data))?;
+        brokers.restart(0).await?;
+        pipeline.notes_a_cut().await?;
+        pipeline.produce(0, 150, "v").await?;
+        pipeline.open(true);
+        pipeline.sees(0, 0..150).await?;
+        let note = pipeline.commits(0, 150).await?;
+        assert_eq!(moved(&note), Some((MoveReason::OffsetOutOfRange, Some(3), 0)), "{delivery:?}");
+        pipeline.tells(&worker, MoveReason::OffsetOutOfRange, 0).await?;
+        worker.stop().await?;
     }
     Ok(())
 }

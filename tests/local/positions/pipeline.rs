@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -137,6 +138,14 @@ impl Pipeline {
         Ok(pipeline)
     }
 
+    /// The same with a session that outlives a restart of its broker.
+    pub fn patient(mut self) -> Self {
+        if let WorkerSource::Kafka(input) = &mut self.config.source {
+            input.session_timeout = LIMIT;
+        }
+        self
+    }
+
     fn group(&self) -> &str {
         let WorkerSource::Kafka(input) = &self.config.source else { return "" };
         &input.group
@@ -219,6 +228,21 @@ impl Pipeline {
             }
         })
         .await
+    }
+
+    /// Waits until it is noted that the partition was found cut.
+    pub async fn notes_a_cut(&self) -> Result {
+        until("the cut is noted", LIMIT, async || {
+            let committed = self.committed(0).await?;
+            let cut = committed.as_ref().and_then(|committed| Note::decode_cut(&committed.metadata));
+            cut.map(drop).ok_or_else(|| Waiting::from(format!("{committed:?}")))
+        })
+        .await
+    }
+
+    /// The folder of its partition, in that of its broker's data.
+    pub fn folder(&self, data: &Path) -> PathBuf {
+        data.join(format!("{}-0", self.topic))
     }
 
     pub async fn commit_by_hand(&self, offset: i64, metadata: String) -> Result {
