@@ -32,6 +32,8 @@ pub enum Bug {
     LetterWithoutHeaders,
     /// Outputs of a key are written in another order.
     KeyOrder,
+    /// Later orders of a key do not wait for one that is tried again.
+    HoldsNothingBack,
     /// After an aborted transaction the consumer goes on where it was.
     NoRewind,
     /// Offsets go into the transaction without the group's generation.
@@ -49,7 +51,9 @@ impl Bug {
     #[must_use]
     pub fn delivery(self) -> Delivery {
         match self {
-            Self::CommitBeforeAck | Self::OffsetPlusTwo | Self::DropOutput | Self::KeyOrder => Delivery::AtLeastOnce,
+            Self::CommitBeforeAck | Self::OffsetPlusTwo | Self::DropOutput | Self::KeyOrder | Self::HoldsNothingBack => {
+                Delivery::AtLeastOnce
+            }
             _ => Delivery::ExactlyOnce,
         }
     }
@@ -75,6 +79,7 @@ impl Bug {
             Self::OffsetPlusTwo => &["Offset", "NoEnd"],
             Self::AlterLetter | Self::LetterWithoutHeaders => &["LetterAltered"],
             Self::KeyOrder => &["OutOfOrder"],
+            Self::HoldsNothingBack => &["Overtaken"],
             Self::ReadUncommitted => &["Stray"],
             Self::UnstableId => &["Effects"],
         }
