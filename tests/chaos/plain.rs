@@ -186,7 +186,8 @@ impl Plain {
 
     /// What follows from the events, in their order.
     fn records(&self, events: &mut [Event]) -> Vec<Record> {
-        let mut lanes: BTreeMap<(Option<Bytes>, usize), Vec<(usize, &mut Event)>> = BTreeMap::new();
+        // By key, and by place where nothing is held back.
+        let mut lanes = BTreeMap::<_, Vec<_>>::new();
         for (place, event) in events.iter_mut().enumerate() {
             let alone = if self.has(Bug::HoldsNothingBack) { place } else { 0 };
             lanes.entry((event.key.clone(), alone)).or_default().push((place, event));
