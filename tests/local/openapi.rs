@@ -1,18 +1,16 @@
 //! The fronts' OpenAPI documents, tried by Schemathesis: every request that a document allows is taken, every other is refused, and
 //! every answer is as the document says. Workers and broker are real.
 
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 
 use futures::future::try_join_all;
-use penstock_crds::worker::{Producing, TokenCheck, WorkerConfig, WorkerSource};
+use penstock_crds::worker::{Producing, WorkerConfig};
 use penstock_kafka::{ConnectionSettings, NewTopic};
 use penstock_tests::{
-    issuer::{AUDIENCE, ISSUER, Issuer, in_seconds},
     local::{Brokers, Folder, Schemathesis, get, ports},
     scene::{LIMIT, Result, Waiting, until},
 };
 use penstock_workers::{error::WorkerError, processors, runtime};
-use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -23,8 +21,6 @@ const SLOW: Duration = Duration::from_secs(300);
 
 const SINK: &str = "openapi.sink";
 const KEYS: &str = "openapi.keys";
-/// The file of the keys that tokens are checked with.
-const KEY_SET: &str = "jwks.json";
 /// References, names that are keywords, numbers, a pattern, and nothing else but what is named.
 const SCHEMA: &str = r##"{
     "$defs": {"name": {"type": "string", "minLength": 1, "pattern": "^[a-z]+$"}},
@@ -44,9 +40,6 @@ const DRAFT_7: &str = r##"{
     "type": "object", "required": ["user_id", "kind"],
     "properties": {"user_id": {"type": "string", "maxLength": 20}, "kind": {"$ref": "#/definitions/kind"}}
 }"##;
-/// As in `examples/events`, and an attribute that only has to be there.
-const ATTRIBUTES: &str =
-    r#"{"required": ["subject", "tenant"], "properties": {"subject": {"pattern": "^[^@\\s]+@[^@\\s]+$"}, "type": {"maxLength": 30}}}"#;
 const BARE: [(&str, &str); 2] = [("defaultType", "order.placed"), ("defaultSource", "/orders")];
 
 struct Front {
@@ -55,57 +48,33 @@ struct Front {
     options: &'static [(&'static str, &'static str)],
     /// What it follows.
     table: &'static [&'static str],
-    /// Whether it asks for a token.
-    guarded: bool,
 }
 
-static FRONTS: [Front; 6] = [
-    Front { name: "orders", builtin: "orders-gateway", options: &[], table: &[SINK], guarded: false },
-    Front {
-        name: "events with a schema of their attributes",
-        builtin: "events-gateway",
-        options: &[("attributeSchema", ATTRIBUTES), ("key", "subject"), ("path", "/user-events")],
-        table: &[],
-        guarded: false,
-    },
-    Front {
-        name: "events for who shows a token",
-        builtin: "events-gateway",
-        options: &[("failureStatus", "500"), BARE[0], BARE[1]],
-        table: &[KEYS],
-        guarded: true,
-    },
+static FRONTS: [Front; 4] = [
+    Front { name: "orders", builtin: "orders-gateway", options: &[], table: &[SINK] },
     Front {
         name: "events without a schema, with keys",
         builtin: "events-gateway",
         options: &[("acceptedStatus", "204"), ("path", "/v1/in")],
         table: &[KEYS],
-        guarded: false,
     },
     Front {
         name: "events and JSON with a schema",
         builtin: "events-gateway",
         options: &[("schema", SCHEMA), ("key", "subject"), BARE[0], BARE[1]],
         table: &[],
-        guarded: false,
     },
     Front {
         name: "JSON with a key and an older schema",
         builtin: "events-gateway",
         options: &[("schema", DRAFT_7), ("dataKey", "/user_id"), ("acceptedStatus", "200"), BARE[0], BARE[1]],
         table: &[],
-        guarded: false,
     },
 ];
 
-type Running = (CancellationToken, JoinHandle<std::result::Result<(), WorkerError>>);
-
 impl Front {
-    fn start(&self, brokers: &Brokers, port: u16, jwks: &Path) -> Result<Running> {
-        let (issuer, audience, jwks) = (ISSUER.to_owned(), AUDIENCE.to_owned(), jwks.display().to_string());
-        let auth = self.guarded.then_some(TokenCheck { issuer, audience, leeway: Duration::ZERO, jwks });
+    fn start(&self, brokers: &Brokers, port: u16) -> Result<(CancellationToken, JoinHandle<std::result::Result<(), WorkerError>>)> {
         let config = WorkerConfig {
-            source: WorkerSource::Http { port, auth },
             table: self.table.iter().map(|topic| (*topic).to_owned()).collect(),
             producer: Producing { linger: Duration::ZERO, ..Producing::default() },
             ..front(brokers, self.builtin, self.options, port, SINK)
@@ -115,21 +84,15 @@ impl Front {
     }
 
     /// How many requests were sent, none of which was answered otherwise than the document says.
-    async fn try_out(&self, brokers: &Brokers, tool: &Schemathesis, folder: &Folder, issuer: &Issuer) -> Result<u64> {
+    async fn try_out(&self, brokers: &Brokers, tool: &Schemathesis, folder: &Folder) -> Result<u64> {
         let port = ports::free(1)?[0];
-        let (shutdown, worker) = self.start(brokers, port, &folder.path().join(KEY_SET))?;
+        let (shutdown, worker) = self.start(brokers, port)?;
         until("the front is healthy", LIMIT, async || match get(port, "/health").await {
             Ok(answer) if answer.status == 200 => Ok(()),
             other => Err(Waiting::NotYet(format!("{other:?}"))),
         })
         .await?;
-        let claims = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "exp": in_seconds(3_600)});
-        let token = format!("Authorization: Bearer {}", issuer.token_with(claims));
-        let mut arguments = vec!["--max-examples", "10"];
-        if self.guarded {
-            arguments.extend(["--header", &token]);
-        }
-        let found = tool.run(port, folder.path(), &arguments, SLOW).await?;
+        let found = tool.run(port, folder.path(), &["--max-examples", "10"], SLOW).await?;
         shutdown.cancel();
         worker.await??;
         match found.faults {
@@ -141,12 +104,11 @@ impl Front {
 
 #[tokio::test]
 async fn schemathesis_finds_no_fault_with_any_front() -> Result {
-    let (tool, folder, issuer) = (Schemathesis::ensure().await?, Folder::new("openapi")?, Issuer::new("1")?);
-    fs::write(folder.path().join(KEY_SET), issuer.set())?;
+    let (tool, folder) = (Schemathesis::ensure().await?, Folder::new("openapi")?);
     let brokers = shared::broker().await?;
     let topics = [SINK, KEYS].map(|name| NewTopic::new(name).with_partitions(3));
     make(&ConnectionSettings::new(brokers.bootstrap())?, &topics).await?;
-    let tried = try_join_all(FRONTS.iter().map(|front| front.try_out(&brokers, &tool, &folder, &issuer))).await?;
+    let tried = try_join_all(FRONTS.iter().map(|front| front.try_out(&brokers, &tool, &folder))).await?;
     for (front, cases) in FRONTS.iter().zip(&tried) {
         println!("{}: {cases} cases, 0 faults", front.name);
         assert!(*cases > 50, "{}: only {cases} cases", front.name);

@@ -115,18 +115,6 @@ impl Intake {
         if violations.is_empty() { self.key.of(event, at).map_err(|fault| vec![fault]) } else { Err(violations) }
     }
 
-    /// Whether an event that is posted as bare JSON can be one that is taken: all have the same attributes, but for id and time.
-    pub fn takes_bare(&self) -> bool {
-        let made = self.bare.as_ref().and_then(|bare| {
-            let mut event = bare.attributes(Uuid::new_v4().to_string(), Timestamp::now());
-            event.attributes.insert(DATA_CONTENT_TYPE.to_owned(), "application/json".to_owned());
-            event.complete().ok()
-        });
-        made.is_some_and(|event| {
-            self.attributes.iter().all(|schema| schema.attribute_violations(&event, |name| Place::Header(name.to_owned())).is_empty())
-        })
-    }
-
     fn mode(&self, headers: &HeaderMap) -> Result<Mode<'_>, Problem> {
         let media = MediaType::of(headers);
         let mode = match (media.essence(), &self.bare) {

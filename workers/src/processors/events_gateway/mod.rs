@@ -6,7 +6,6 @@
 //! An answer of success means that Kafka has acknowledged every event of the request, never less. Nothing of a request is written
 //! unless all of it is in order.
 
-mod asked;
 mod contract;
 mod intake;
 mod key;
