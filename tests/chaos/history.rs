@@ -36,14 +36,6 @@ impl Position {
     pub fn of(record: &ConsumedRecord) -> Self {
         Self { partition: record.partition, offset: record.offset }
     }
-
-    /// Where the record of an event lies, by the event's id.
-    #[must_use]
-    pub fn of_event(id: &str) -> Option<Self> {
-        let mut parts = id.rsplit('/');
-        let (offset, partition) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        Some(Self { partition, offset })
-    }
 }
 
 impl fmt::Display for Position {
@@ -126,8 +118,4 @@ pub struct History {
     pub open: Vec<OpenTransaction>,
     /// How often each order was really paid at the payment service.
     pub effects: BTreeMap<Uuid, u64>,
-    /// When each record was first paid, counted together with the next.
-    pub paid: BTreeMap<Position, u64>,
-    /// When each record that was never paid was first tried for the last time.
-    pub given_up: BTreeMap<Position, u64>,
 }

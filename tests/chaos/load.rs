@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     PATIENCE, Result,
     history::{Attempt, Fate, Position},
-    order::{End, Order, Orders},
+    order::{Order, Orders},
 };
 
 const TICK: Duration = Duration::from_millis(20);
@@ -51,8 +51,6 @@ pub struct Load {
     pub trailing_marks: bool,
     /// While it is true, most orders are poison.
     pub poison: Arc<AtomicBool>,
-    /// How many orders were handed to the producer while that was so, and must end as dead letters.
-    pub poisoned: Arc<AtomicU64>,
 }
 
 impl Load {
@@ -101,12 +99,8 @@ impl Load {
                 next.extend(orders.of_every_key());
             }
             for order in next {
-                let is_poison = orders.poison && order.kind.end() == End::DeadLetter;
                 match producer.enqueue(self.record(&order)).await {
-                    Ok(delivery) => {
-                        self.poisoned.fetch_add(u64::from(is_poison), Ordering::Relaxed);
-                        under_way.push(async move { Attempt { order, fate: fate(delivery.await) } });
-                    }
+                    Ok(delivery) => under_way.push(async move { Attempt { order, fate: fate(delivery.await) } }),
                     Err(error) => {
                         if error.is_fatal() {
                             producer = Producer::new(&connection, &settings)?;

@@ -13,8 +13,6 @@ use uuid::Uuid;
 pub const NUMBER: &str = "chaos-number";
 /// The header that tells the processor what to pretend.
 pub const BEHAVIOUR: &str = "chaos-behaviour";
-/// How often an order is tried that never works: also where it waits between, in all.
-pub const ATTEMPTS: u16 = 4;
 /// Keys are this many: few enough that orders of a key follow one another closely.
 const KEYS: u32 = 48;
 /// More than the dead letter topic of the rig takes in one record.

@@ -15,14 +15,7 @@ use penstock_workers::processor::{DynProcessor, Event, Failure, Header, Outcome,
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-use crate::{
-    history::SOURCE,
-    order::{ATTEMPTS, BEHAVIOUR},
-    stub::IDEMPOTENCY_KEY,
-};
-
-/// The pause before the payment service is told again.
-const AGAIN: Duration = Duration::from_millis(20);
+use crate::{history::SOURCE, order::BEHAVIOUR, stub::IDEMPOTENCY_KEY};
 
 /// The processor.
 pub struct Paying {
@@ -44,12 +37,7 @@ impl Processor for Paying {
         match event.header(BEHAVIOUR).map(AsRef::as_ref) {
             Some(b"flaky") if event.attempt == 1 => return Outcome::Retry(Failure::new("Flaky", "it works the second time")),
             Some(b"late") if event.attempt <= 2 => return Outcome::Retry(Failure::new("Late", "it works the third time")),
-            Some(b"hopeless") => {
-                if event.attempt >= ATTEMPTS {
-                    self.give_up(&event.id()).await;
-                }
-                return Outcome::Retry(Failure::new("Hopeless", "it never works"));
-            }
+            Some(b"hopeless") => return Outcome::Retry(Failure::new("Hopeless", "it never works")),
             Some(b"slow") if self.takes_time => tokio::time::sleep(slowness(event.offset)).await,
             _ => {}
         }
@@ -67,16 +55,6 @@ impl Processor for Paying {
             output.headers.push(Header { name: SOURCE.to_owned(), value: Some(event.id().into()) });
         }
         Outcome::Emit(outputs)
-    }
-}
-
-impl Paying {
-    /// The service notes when an order was tried for the last time: from then on later ones of its key may be paid.
-    async fn give_up(&self, id: &str) {
-        while let Err(error) = self.service.give_up(id).await {
-            tracing::debug!(%error, id, "the payment service was not told; trying again");
-            tokio::time::sleep(AGAIN).await;
-        }
     }
 }
 
@@ -119,20 +97,9 @@ impl Client {
     /// # Errors
     /// See [`CallError`]; the call may be repeated with the same key.
     pub async fn pay(&self, key: &str, order: Uuid) -> Result<(), CallError> {
-        self.post(&format!("/payments/{order}"), key).await
-    }
-
-    /// Tells of an order that is not tried again.
-    ///
-    /// # Errors
-    /// See [`CallError`]; the call may be repeated.
-    pub async fn give_up(&self, key: &str) -> Result<(), CallError> {
-        self.post("/given-up", key).await
-    }
-
-    async fn post(&self, path: &str, key: &str) -> Result<(), CallError> {
         let mut connection = self.connection().await?;
-        let request = Request::post(path).header("host", "payments").header(IDEMPOTENCY_KEY, key).body(String::new())?;
+        let request =
+            Request::post(format!("/payments/{order}")).header("host", "payments").header(IDEMPOTENCY_KEY, key).body(String::new())?;
         connection.ready().await?;
         let answer = connection.send_request(request).await?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);

@@ -38,7 +38,7 @@ use self::clients::{Reader, Writer};
 use crate::{
     Result,
     history::Delivery,
-    order::{ATTEMPTS, OVERSIZE},
+    order::OVERSIZE,
     seeded::Bug,
     worker::{Topics, WorkerSpec},
 };
@@ -47,12 +47,11 @@ use crate::{
 const BATCH: usize = 100;
 /// How long a batch waits for its records.
 const LINGER: Duration = Duration::from_millis(50);
+const ATTEMPTS: u16 = 4;
 /// How long a call of the cluster may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take to end.
 const FAREWELL: Duration = Duration::from_secs(30);
-/// With [`Bug::HoldsNothingBack`]: so that orders of one key come together.
-const LONG_LINGER: Duration = Duration::from_millis(400);
 /// With [`Bug::NoRewind`], every so many batches fail.
 const ONE_FAILS_OF: u64 = 5;
 
@@ -114,7 +113,7 @@ impl Plain {
         }
         let mut batches = 0;
         while !stop.is_cancelled() {
-            let mut events = collect(&reader, if self.has(Bug::HoldsNothingBack) { LONG_LINGER } else { LINGER })?;
+            let mut events = collect(&reader)?;
             if events.is_empty() {
                 continue;
             }
@@ -186,11 +185,9 @@ impl Plain {
 
     /// What follows from the events, in their order.
     fn records(&self, events: &mut [Event]) -> Vec<Record> {
-        // By key, and by place where nothing is held back.
-        let mut lanes = BTreeMap::<_, Vec<_>>::new();
+        let mut lanes: BTreeMap<Option<Bytes>, Vec<(usize, &mut Event)>> = BTreeMap::new();
         for (place, event) in events.iter_mut().enumerate() {
-            let alone = if self.has(Bug::HoldsNothingBack) { place } else { 0 };
-            lanes.entry((event.key.clone(), alone)).or_default().push((place, event));
+            lanes.entry(event.key.clone()).or_default().push((place, event));
         }
         let all = lanes.into_values().map(|lane| async {
             let mut written = Vec::new();
@@ -272,8 +269,8 @@ fn abort(writer: &Writer, records: &[Record]) -> Result {
 }
 
 /// Records of partitions that are still this worker's.
-fn collect(reader: &Reader, linger: Duration) -> Result<Vec<Event>> {
-    let deadline = Instant::now() + linger;
+fn collect(reader: &Reader) -> Result<Vec<Event>> {
+    let deadline = Instant::now() + LINGER;
     let mut events: Vec<Event> = Vec::with_capacity(BATCH);
     while events.len() < BATCH && Instant::now() < deadline {
         let polled = reader.client.poll(LINGER / 5);

@@ -3,10 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -20,7 +17,7 @@ use crate::{
     collect,
     fault::{Fault, Planned},
     fleet::Fleet,
-    history::{Attempt, Delivery, Fate, History, Position},
+    history::{Attempt, Delivery, Fate, History},
     inflict::Scene,
     load::Load,
     proxy::Api,
@@ -240,7 +237,7 @@ impl Making<'_> {
         let (over, heal, stop) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         // However this ends, nothing goes on.
         let _ends = (stop.clone().drop_guard(), heal.clone().drop_guard());
-        let (poison, poisoned) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let poison = Arc::new(AtomicBool::new(false));
         let load = Load {
             bootstrap: self.rig.direct(),
             topic: self.topics.orders.clone(),
@@ -248,7 +245,6 @@ impl Making<'_> {
             rate: self.plan.rate,
             trailing_marks: self.plan.subject == Subject::Penstock && self.plan.delivery == Delivery::ExactlyOnce,
             poison: Arc::clone(&poison),
-            poisoned: Arc::clone(&poisoned),
         };
         let scene = Scene {
             rig: Arc::clone(self.rig),
@@ -256,7 +252,6 @@ impl Making<'_> {
             topics: self.topics.clone(),
             delivery: self.plan.delivery,
             poison,
-            poisoned,
             over: over.clone(),
             heal: heal.clone(),
             pause: self.plan.pause(),
@@ -360,11 +355,7 @@ impl Making<'_> {
             sleep(LOOK).await;
             open = collect::open_transactions(&brokers).await?;
         }
-        let (topics, delivery, effects, firsts) = (self.topics.clone(), self.plan.delivery, self.service.effects(), self.service.firsts());
-        let by_position = |firsts: BTreeMap<String, u64>| {
-            firsts.into_iter().filter_map(|(id, first)| Some((Position::of_event(&id)?, first))).collect::<BTreeMap<_, _>>()
-        };
-        let (paid, given_up) = (by_position(firsts.paid), by_position(firsts.given_up));
+        let (topics, delivery, effects) = (self.topics.clone(), self.plan.delivery, self.service.effects());
         let read = tokio::task::spawn_blocking(move || {
             let mut stable = Vec::new();
             for topic in topics.all() {
@@ -380,8 +371,6 @@ impl Making<'_> {
                 stable,
                 open,
                 effects,
-                paid,
-                given_up,
             })
         });
         read.await?

@@ -32,8 +32,6 @@ pub enum Bug {
     LetterWithoutHeaders,
     /// Outputs of a key are written in another order.
     KeyOrder,
-    /// Later orders of a key do not wait for one that is tried again.
-    HoldsNothingBack,
     /// After an aborted transaction the consumer goes on where it was.
     NoRewind,
     /// Offsets go into the transaction without the group's generation.
@@ -51,9 +49,7 @@ impl Bug {
     #[must_use]
     pub fn delivery(self) -> Delivery {
         match self {
-            Self::CommitBeforeAck | Self::OffsetPlusTwo | Self::DropOutput | Self::KeyOrder | Self::HoldsNothingBack => {
-                Delivery::AtLeastOnce
-            }
+            Self::CommitBeforeAck | Self::OffsetPlusTwo | Self::DropOutput | Self::KeyOrder => Delivery::AtLeastOnce,
             _ => Delivery::ExactlyOnce,
         }
     }
@@ -79,7 +75,6 @@ impl Bug {
             Self::OffsetPlusTwo => &["Offset", "NoEnd"],
             Self::AlterLetter | Self::LetterWithoutHeaders => &["LetterAltered"],
             Self::KeyOrder => &["OutOfOrder"],
-            Self::HoldsNothingBack => &["Overtaken"],
             Self::ReadUncommitted => &["Stray"],
             Self::UnstableId => &["Effects"],
         }

@@ -31,29 +31,6 @@ struct Ledger {
     keys: BTreeSet<String>,
     effects: BTreeMap<Uuid, u64>,
     calls: u64,
-    firsts: Firsts,
-}
-
-/// When something was done first for an order, by the id of its event: the count of all such until then.
-#[derive(Clone, Debug, Default)]
-pub struct Firsts {
-    count: u64,
-    /// It was paid.
-    pub paid: BTreeMap<String, u64>,
-    /// It was tried for the last time, though it was not paid.
-    pub given_up: BTreeMap<String, u64>,
-}
-
-impl Firsts {
-    fn pay(&mut self, key: &str) {
-        self.count += 1;
-        self.paid.entry(key.to_owned()).or_insert(self.count);
-    }
-
-    fn give_up(&mut self, key: &str) {
-        self.count += 1;
-        self.given_up.entry(key.to_owned()).or_insert(self.count);
-    }
 }
 
 impl Ledger {
@@ -65,7 +42,6 @@ impl Ledger {
         }
         if self.keys.insert(key.to_owned()) {
             *self.effects.entry(order).or_default() += 1;
-            self.firsts.pay(key);
             if place == Some(1) {
                 return StatusCode::INTERNAL_SERVER_ERROR;
             }
@@ -108,7 +84,7 @@ impl PaymentService {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let ledger = Shared::default();
-        let routes = Router::new().route("/payments/{order}", post(pay)).route("/given-up", post(give_up)).with_state(Arc::clone(&ledger));
+        let routes = Router::new().route("/payments/{order}", post(pay)).with_state(Arc::clone(&ledger));
         let task = tokio::spawn(async move {
             // It ends with the run, never by itself.
             let _ = axum::serve(listener, routes).await;
@@ -128,12 +104,6 @@ impl PaymentService {
         lock(&self.ledger).effects.clone()
     }
 
-    /// What came first.
-    #[must_use]
-    pub fn firsts(&self) -> Firsts {
-        lock(&self.ledger).firsts.clone()
-    }
-
     /// How often it was called.
     #[must_use]
     pub fn calls(&self) -> u64 {
@@ -148,24 +118,10 @@ impl Drop for PaymentService {
 }
 
 async fn pay(State(ledger): State<Shared>, Path(order): Path<Uuid>, headers: HeaderMap) -> StatusCode {
-    match key_of(&headers) {
+    match headers.get(IDEMPOTENCY_KEY).and_then(|key| key.to_str().ok()) {
         Some(key) => lock(&ledger).pay(key, order),
         None => StatusCode::BAD_REQUEST,
     }
-}
-
-async fn give_up(State(ledger): State<Shared>, headers: HeaderMap) -> StatusCode {
-    match key_of(&headers) {
-        Some(key) => {
-            lock(&ledger).firsts.give_up(key);
-            StatusCode::NO_CONTENT
-        }
-        None => StatusCode::BAD_REQUEST,
-    }
-}
-
-fn key_of(headers: &HeaderMap) -> Option<&str> {
-    headers.get(IDEMPOTENCY_KEY)?.to_str().ok()
 }
 
 #[cfg(test)]
@@ -199,11 +155,5 @@ mod tests {
         while client.pay("orders/0/1", order).await.is_err() {}
         client.pay("orders/0/1", order).await.unwrap();
         assert_eq!(service.effects(), BTreeMap::from([(order, 1)]));
-        for key in ["orders/0/2", "orders/0/3", "orders/0/2"] {
-            client.give_up(key).await.unwrap();
-        }
-        let Firsts { paid, given_up, .. } = service.firsts();
-        assert_eq!(paid, BTreeMap::from([("orders/0/1".to_owned(), 1)]));
-        assert_eq!(given_up, BTreeMap::from([("orders/0/2".to_owned(), 2), ("orders/0/3".to_owned(), 3)]));
     }
 }

@@ -94,14 +94,6 @@ pub enum Anomaly {
         /// The order that was paid first.
         came_after: Position,
     },
-    /// An order was paid before an earlier one of its key, which ends as a dead letter, was tried for the last time.
-    #[error("{paid_before} was paid while {first}, an earlier one of its key, was still to be tried again")]
-    Overtaken {
-        /// The order that came first.
-        first: Position,
-        /// The order that did not wait for it.
-        paid_before: Position,
-    },
     /// The payment service was made to pay too often, or not at all.
     #[error("order {order} was paid {times} times at the payment service, expected {expected}")]
     Effects {
@@ -146,7 +138,6 @@ impl Anomaly {
             Self::PaymentAltered { .. } => "PaymentAltered",
             Self::LetterAltered { .. } => "LetterAltered",
             Self::OutOfOrder { .. } => "OutOfOrder",
-            Self::Overtaken { .. } => "Overtaken",
             Self::Effects { .. } => "Effects",
             Self::Offset { .. } => "Offset",
             Self::Unstable(_) => "Unstable",

@@ -28,7 +28,6 @@ pub fn check(history: &History) -> Vec<Anomaly> {
     let ends = Ends::read(history, &sent, &mut anomalies);
     anomalies.extend(ends.counts(history.delivery, &sent));
     anomalies.extend(order_within_keys(history, &sent));
-    anomalies.extend(overtaken(history, &sent));
     anomalies.extend(effects(history, &sent));
     anomalies.extend(offsets(history));
     anomalies
@@ -88,7 +87,9 @@ impl Ends {
 /// The record that a payment is for.
 fn source(payment: &ConsumedRecord) -> Option<Position> {
     let value = payment.header(SOURCE)?.value.as_ref()?;
-    Position::of_event(std::str::from_utf8(value).ok()?)
+    let mut parts = std::str::from_utf8(value).ok()?.rsplit('/');
+    let (offset, partition) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some(Position { partition, offset })
 }
 
 fn altered_payment(payment: &ConsumedRecord, of: Position, sent: &Sent<'_>) -> Option<Anomaly> {
@@ -119,31 +120,6 @@ fn order_within_keys(history: &History, sent: &Sent<'_>) -> Vec<Anomaly> {
             && before.offset > position.offset
         {
             anomalies.push(Anomaly::OutOfOrder { first: position, came_after: before });
-        }
-    }
-    anomalies
-}
-
-/// Nothing of a key is paid before an earlier order, which never works, was tried for the last time. What comes again after a crash
-/// may come later: the first time counts.
-fn overtaken(history: &History, sent: &Sent<'_>) -> Vec<Anomaly> {
-    let mut lanes: BTreeMap<(i32, &Bytes), Vec<Position>> = BTreeMap::new();
-    for (position, order) in sent.orders() {
-        lanes.entry((position.partition, &order.key)).or_default().push(position);
-    }
-    let mut anomalies = Vec::new();
-    for mut lane in lanes.into_values() {
-        lane.sort_unstable();
-        // Of those that were given up, the last to be: whatever is paid then must come before it.
-        let mut latest: Option<(u64, Position)> = None;
-        for position in lane {
-            if let Some(given_up) = history.given_up.get(&position) {
-                latest = latest.max(Some((*given_up, position)));
-            } else if let (Some((given_up, first)), Some(paid)) = (latest, history.paid.get(&position))
-                && *paid < given_up
-            {
-                anomalies.push(Anomaly::Overtaken { first, paid_before: position });
-            }
         }
     }
     anomalies

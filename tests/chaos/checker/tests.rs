@@ -65,8 +65,6 @@ fn clean(format: DeadLetterFormat) -> History {
         stable: vec![Stable { topic: "payments".into(), partition: 0, stable: 9, end: 9 }],
         open: vec![],
         effects: BTreeMap::new(),
-        paid: BTreeMap::new(),
-        given_up: BTreeMap::new(),
     };
     for number in 0..COUNT {
         let order = orders.next();
@@ -84,10 +82,8 @@ fn clean(format: DeadLetterFormat) -> History {
             if order.kind.end() == End::Payment {
                 history.payments.push(payment(&record, order.id, offset));
                 history.effects.insert(order.id, 1);
-                history.paid.insert(Position::of(&record), number);
             } else {
                 history.letters.push(letter(&record, format, offset));
-                history.given_up.insert(Position::of(&record), number);
             }
             history.orders.push(record);
         }
@@ -166,24 +162,6 @@ fn every_kind_of_anomaly_is_found() {
         let found = check(&history);
         assert_eq!(found.iter().map(Anomaly::name).collect::<Vec<_>>(), expected, "{what}: {found:?}");
     }
-}
-
-#[test]
-fn what_does_not_wait_for_an_order_that_never_works_is_found() {
-    let clean = clean(DeadLetterFormat::Record);
-    let lane: Vec<&ConsumedRecord> = clean.orders.iter().filter(|record| record.key == clean.letters[0].key).collect();
-    let first = *clean.given_up.keys().next().unwrap();
-    let later: Vec<Position> = lane.iter().map(|record| Position::of(record)).filter(|position| *position > first).collect();
-    let paid: Vec<Position> = later.into_iter().filter(|position| clean.paid.contains_key(position)).collect();
-    assert!(!paid.is_empty());
-    let mut history = clean.clone();
-    // It was tried for the last time when all others were paid.
-    history.given_up.insert(first, 2 * COUNT);
-    let expected: Vec<Anomaly> = paid.iter().map(|paid_before| Anomaly::Overtaken { first, paid_before: *paid_before }).collect();
-    assert_eq!(check(&history), expected);
-    // Only they tell: what was paid again, or another key, waits for nobody.
-    history.paid.retain(|position, _| !paid.contains(position));
-    assert_eq!(check(&history), []);
 }
 
 #[test]
