@@ -6,12 +6,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, LogParams};
 use penstock_crds::{EventPipeline, KafkaTopic};
 use penstock_kafka::{ConsumedRecord, Record};
-use penstock_tests::scene::{LIMIT, Result, Scene, play, until};
+use penstock_tests::scene::{HANDLER, LIMIT, Result, Scene, little, play, until};
 use serde_json::{Value, json};
 
 const EVENT: &str = "application/cloudevents+json";
-/// The handler of `tests/handler`.
-pub(crate) const TOLD: &str = "penstock/test-handler:dev";
 
 fn header(record: &ConsumedRecord, name: &str) -> String {
     let value = record.header(name).and_then(|header| header.value.clone()).unwrap_or_default();
@@ -57,10 +55,6 @@ pub(crate) fn http(image: &str, timeout: &str) -> Value {
     json!({"image": image, "port": 8081, "timeout": timeout, "resources": little()})
 }
 
-pub(crate) fn little() -> Value {
-    json!({"requests": {"cpu": "10m", "memory": "32Mi"}})
-}
-
 /// A pipeline from `in` to `out` with the handler that does as it is told, and what else its spec says.
 async fn told(scene: &Scene, more: Value) -> Result {
     let one = json!({"partitions": 1, "replicationFactor": 1});
@@ -72,7 +66,7 @@ async fn told(scene: &Scene, more: Value) -> Result {
     scene.apply::<KafkaTopic>("dlt", dead_letters).await?;
     let mut spec = json!({
         "source": {"kafka": {"topics": ["in"]}},
-        "processor": {"http": http(TOLD, "2s")},
+        "processor": {"http": http(HANDLER, "2s")},
         "resources": little(),
         "sink": {"kafka": {"topic": "out"}},
         "deadLetter": {"topic": "dlt"},
@@ -213,7 +207,7 @@ async fn a_handler_gets_as_many_records_at_once_as_the_pipeline_says() {
 #[tokio::test]
 async fn a_worker_that_is_stopped_finishes_its_record_before_its_handler_ends() {
     play("stopped", async |scene| {
-        told(scene, json!({"processor": {"http": http(TOLD, "20s")}})).await?;
+        told(scene, json!({"processor": {"http": http(HANDLER, "20s")}})).await?;
         let pod = scene.ready_workers("told", 1).await?.remove(0);
         scene.produce(order(scene, "k", "slow", &["slow:4"])).await?;
         until("the handler has the record", LIMIT, async || {

@@ -4,38 +4,8 @@ use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::api::ListParams;
 use penstock_crds::EventPipeline;
 use penstock_kafka::Record;
-use penstock_tests::scene::{LIMIT, Result, Scene, install, play, until};
-use serde_json::{Value, json};
-
-/// The handler of `tests/handler`.
-const HANDLER: &str = "penstock/test-handler:dev";
-/// Where the one listens that all workers share.
-const SHARED_PORT: u16 = 9000;
-
-/// What a container asks for where others wait for what is left.
-fn little() -> Value {
-    json!({"requests": {"cpu": "10m", "memory": "32Mi"}})
-}
-
-/// Starts what workers share, such as a database, and gives its address.
-async fn shared(scene: &Scene) -> Result<String> {
-    let spec = json!({
-        "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [{
-            "name": "shared", "image": HANDLER, "imagePullPolicy": "Never", "resources": little(),
-            "env": [{"name": "PORT", "value": SHARED_PORT.to_string()}],
-            "readinessProbe": {"tcpSocket": {"port": SHARED_PORT}, "periodSeconds": 1},
-            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
-        }],
-    });
-    scene.apply::<Pod>("shared", spec).await?;
-    until("what is shared is ready", LIMIT, async || {
-        let status = scene.api::<Pod>().get("shared").await?.status.unwrap_or_default();
-        let is_ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
-        status.pod_ip.as_ref().filter(|_| is_ready).map(|ip| format!("{ip}:{SHARED_PORT}")).ok_or_else(|| format!("{status:?}").into())
-    })
-    .await
-}
+use penstock_tests::scene::{HANDLER, LIMIT, Result, Scene, install, little, play, until};
+use serde_json::json;
 
 /// Waits until `status.scaling` has this reason and number, and the Deployment that number.
 async fn decided(scene: &Scene, reason: &str, workers: i32) -> Result<Deployment> {
@@ -63,7 +33,7 @@ async fn mistake_5_a_step_that_did_not_help_is_not_taken_again_by_the_next_opera
     play("restart-scaling", async |scene| {
         let three = json!({"partitions": 3, "replicationFactor": 1, "config": {"retention.ms": "3600000"}});
         scene.topic("in", three).await?;
-        let share = json!({"id": "it", "do": [format!("share:{}:0.4", shared(scene).await?)]}).to_string();
+        let share = json!({"id": "it", "do": [format!("share:{}:0.4", scene.shared_handler().await?)]}).to_string();
         let spec = json!({
             "source": {"kafka": {"topics": ["in"]}}, "delivery": "AtLeastOnce", "concurrency": 1,
             "processor": {"http": {"image": HANDLER, "port": 8081, "timeout": "5s", "resources": little()}},

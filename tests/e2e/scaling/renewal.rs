@@ -9,12 +9,11 @@ use penstock_crds::{
 use penstock_kafka::{GroupOffset, GroupProtocol, Record};
 use penstock_tests::{
     cluster::KafkaSize,
-    scene::{LIMIT, OwnKafka, Result, Scene, Waiting, play, until},
+    scene::{LIMIT, OwnKafka, Result, Scene, Waiting, little, play, until},
 };
 use serde_json::json;
 
 use super::{cleared, committed, counted, decided};
-use crate::handlers::little;
 
 /// The least that it can be set to, and how often it is looked at.
 const FORGETFUL: [(&str, &str); 2] = [("offsets.retention.minutes", "1"), ("offsets.retention.check.interval.ms", "5000")];

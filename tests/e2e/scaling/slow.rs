@@ -4,25 +4,21 @@
 use std::ops::Range;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
 use penstock_crds::EventPipeline;
 use penstock_kafka::Record;
-use penstock_tests::scene::{LIMIT, Result, Scene, condition, play, until};
+use penstock_tests::scene::{HANDLER, LIMIT, Result, Scene, condition, little, play, until};
 use serde_json::{Value, json};
 
 use super::{committed, counted, decided, declared, more_sweeps, steps, timed_steps, topics, until_declared};
-use crate::handlers::{TOLD, http, little};
+use crate::handlers::http;
 
 /// Longer than the window, which is no shorter than a minute, and two looks.
 const BEYOND_THE_WINDOW: SignedDuration = SignedDuration::from_secs(70);
 
-/// Where the handler listens that all share.
-const SHARED_PORT: u16 = 9000;
-
 pub fn slow(scaling: Value) -> Value {
     json!({
         "source": {"kafka": {"topics": ["in"]}}, "delivery": "AtLeastOnce", "concurrency": 1,
-        "processor": {"http": http(TOLD, "5s")}, "resources": little(), "scaling": scaling,
+        "processor": {"http": http(HANDLER, "5s")}, "resources": little(), "scaling": scaling,
     })
 }
 
@@ -72,33 +68,13 @@ async fn mistakes_2_4_and_5_slow_workers_get_one_for_each_partition_with_work_an
     .await;
 }
 
-/// Starts what workers share, such as a database, and gives its address.
-async fn shared(scene: &Scene) -> Result<String> {
-    let spec = json!({
-        "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [{
-            "name": "shared", "image": TOLD, "imagePullPolicy": "Never", "resources": little(),
-            "env": [{"name": "PORT", "value": SHARED_PORT.to_string()}],
-            "readinessProbe": {"tcpSocket": {"port": SHARED_PORT}, "periodSeconds": 1},
-            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
-        }],
-    });
-    scene.apply::<Pod>("shared", spec).await?;
-    until("what is shared is ready", LIMIT, async || {
-        let status = scene.api::<Pod>().get("shared").await?.status.unwrap_or_default();
-        let is_ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
-        status.pod_ip.as_ref().filter(|_| is_ready).map(|ip| format!("{ip}:{SHARED_PORT}")).ok_or_else(|| format!("{status:?}").into())
-    })
-    .await
-}
-
 /// Three workers do no more than one, since what they call lets in one at a time.
 #[tokio::test]
 async fn mistake_5_workers_that_did_not_help_are_taken_back() {
     play("scaling-m5", async |scene| {
         topics(scene, 3).await?;
         // Long beside all else that a worker does for a record, which three of them do at the same time.
-        let share = format!("share:{}:0.4", shared(scene).await?);
+        let share = format!("share:{}:0.4", scene.shared_handler().await?);
         scene.apply::<EventPipeline>("p", slow(json!({"maxReplicas": 3}))).await?;
         scene.ready::<EventPipeline>("p").await?;
         told_in(scene, 0..1, 800, &share).await?;

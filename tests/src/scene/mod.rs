@@ -4,6 +4,7 @@
 pub mod example;
 mod faults;
 mod forward;
+mod handler;
 pub mod install;
 mod manifests;
 mod objects;
@@ -27,6 +28,7 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 
+pub use handler::{HANDLER, little};
 pub use objects::{condition, refusal};
 pub use own_kafka::OwnKafka;
 pub use prometheus::Prometheus;
