@@ -38,13 +38,19 @@ async fn described(scene: &Scene, name: &str) -> Result<TopicDescription> {
 }
 
 /// Waits until it is ready, and says where its copies are: so many of each partition, all in sync, with nothing left of how they came there.
+/// Each broker answers from what it has heard of the controller, and may be behind the one that the operator has asked.
 async fn has(scene: &Scene, name: &str, copies: usize) -> Result<Vec<Vec<i32>>> {
     let ready = scene.ready::<KafkaTopic>(name).await?;
     assert_eq!((status(&ready)?.reassignment.as_ref(), ready.finalizers().len()), (None, 0));
-    let seen = described(scene, name).await?;
-    assert!(seen.partitions.iter().all(|partition| partition.replicas.len() == copies && partition.isr.len() == copies), "{seen:?}");
-    assert_eq!(throttles(scene, name).await?, BTreeMap::new());
-    Ok(seen.partitions.into_iter().map(|partition| partition.replicas).collect())
+    until(&format!("{copies} copies in sync, and no throttle"), LIMIT, async || {
+        let (seen, throttles) = (described(scene, name).await?, throttles(scene, name).await?);
+        let whole = seen.partitions.iter().all(|partition| partition.replicas.len() == copies && partition.isr.len() == copies);
+        if !whole || !throttles.is_empty() {
+            return Err(format!("{seen:?}, {throttles:?}").into());
+        }
+        Ok(seen.partitions.into_iter().map(|partition| partition.replicas).collect())
+    })
+    .await
 }
 
 /// What throttles the topic in Kafka: on it, and on all brokers.
@@ -102,8 +108,12 @@ async fn slow_and_cancelled(scene: &Scene, own: &OwnKafka) -> Result {
     let told = moves(scene, "slow").await?;
     assert_eq!((told.from, told.to, told.partitions, told.remaining), (1, 3, 2, 2));
     let throttled = told.throttle.ok_or("no throttle is told")?;
-    let found = throttles(scene, "slow").await?;
-    assert_eq!((found.len(), found.get(RATES[0]).map(String::as_str)), (4, Some("1000")), "{found:?}");
+    let found = until("two rates and two lists of replicas", LIMIT, async || {
+        let found = throttles(scene, "slow").await?;
+        if found.len() == 4 { Ok(found) } else { Err(format!("{found:?}").into()) }
+    })
+    .await?;
+    assert_eq!(found.get(RATES[0]).map(String::as_str), Some("1000"), "{found:?}");
     assert_eq!(found.get("leader.replication.throttled.replicas"), Some(&throttled.leader_replicas));
 
     // Whoever comes after an operator that dies goes on with it, and takes everything away in the end.

@@ -3,6 +3,7 @@
 //! Everything that changes the books happens here, one thing after the other, so there is no lock and no order but the one
 //! that is written down. A processor that answers at once costs neither a task nor a wake-up.
 
+mod batch;
 mod delivery;
 mod places;
 mod running;
@@ -13,7 +14,7 @@ use std::{collections::VecDeque, future::Future, panic::AssertUnwindSafe, sync::
 
 use futures::{FutureExt, future::BoxFuture, stream::FuturesUnordered};
 use penstock_crds::worker::{Ordering, RetryPolicy};
-use penstock_kafka::{Error, Received, TopicPartition};
+use penstock_kafka::{Error, TopicPartition};
 use tokio::{
     sync::mpsc::UnboundedReceiver,
     time::{Instant, timeout_at},
@@ -44,6 +45,7 @@ use crate::{
     metrics::{OutcomeKind, RebalanceKind},
     processor::{DynProcessor, Failure, Outcome},
 };
+use batch::Batch;
 use places::Places;
 use running::{Ended, Running};
 use waiting::Happened;
@@ -126,14 +128,6 @@ pub(crate) struct Engine<W: World, O> {
     is_behind: bool,
     /// What is looked at first.
     turn: u8,
-}
-
-/// What is received and not looked at yet.
-#[derive(Default)]
-struct Batch {
-    rest: VecDeque<Received>,
-    /// More records were waiting to be received.
-    has_more: bool,
 }
 
 impl<W: World, O: Outbox> Engine<W, O> {
@@ -321,60 +315,6 @@ impl<W: World, O: Outbox> Engine<W, O> {
         self.called.saturating_duration_since(begun) >= SPELL
     }
 
-    async fn received(&mut self, received: Result<Vec<Received>, Error>) -> Result<(), Breakdown> {
-        let batch = match received {
-            Ok(batch) => batch,
-            Err(error) if error.is_fatal() => return Err(Breakdown::Consume(error)),
-            Err(error) => {
-                self.parts.needs.source.missing(error.to_string());
-                return Ok(());
-            }
-        };
-        self.parts.needs.source.met();
-        self.batch = Batch { has_more: batch.len() >= BATCH, rest: batch.into() };
-        self.take_batch().await;
-        Ok(())
-    }
-
-    /// Takes what was received, until the spell is over.
-    async fn take_batch(&mut self) {
-        let begun = Instant::now();
-        while !self.is_over(begun)
-            && let Some(received) = self.batch.rest.pop_front()
-        {
-            let record = match received {
-                Received::Record(record) => record,
-                Received::End { partition, offset } => {
-                    if !self.parked.holds_up(&partition) {
-                        self.parts.books.reach_end(&partition, offset);
-                    }
-                    continue;
-                }
-                Received::OutOfRange { partition, reason, cut_at } => {
-                    self.strand(partition, reason, cut_at);
-                    continue;
-                }
-            };
-            if self.stands_still(&record) {
-                continue;
-            }
-            self.parts.counters.consumed(&record.topic, record.partition);
-            if let Some(ticket) = self.parts.books.take(record, &self.parts.addresses.tiers) {
-                self.start(ticket).await;
-            }
-        }
-        self.parts.counters.flush();
-        self.parts.outbox.moved(self.batch.has_more || !self.batch.rest.is_empty());
-    }
-
-    /// What was received of these partitions counts no more.
-    fn drop_received(&mut self, partitions: &[TopicPartition]) {
-        self.batch.rest.retain(|received| match received {
-            Received::Record(record) => !partitions.iter().any(|gone| gone.partition == record.partition && gone.topic == *record.topic),
-            Received::End { partition, .. } | Received::OutOfRange { partition, .. } => !partitions.contains(partition),
-        });
-    }
-
     /// Gives a record to the processor, or puts it off while too many are in process or too much is decided.
     async fn start(&mut self, ticket: Ticket) {
         if self.running.len() >= self.parts.concurrency || !self.parts.books.may_start(ticket) {
@@ -483,7 +423,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
 
     /// Nothing more of these partitions starts.
     fn close(&mut self, partitions: &[TopicPartition]) -> Vec<Assignment> {
-        self.drop_received(partitions);
+        self.batch.forget(partitions);
         self.holds.revoke(partitions);
         let closed = self.parts.books.close(partitions);
         self.end_unbegun(Some(&closed));

@@ -86,7 +86,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
         if !self.parked.release(&spot) {
             return;
         }
-        self.drop_received(std::slice::from_ref(&spot.partition));
+        self.batch.forget(std::slice::from_ref(&spot.partition));
         let member = Arc::clone(&self.parts.member);
         let resumed = async move {
             if let Err(error) = member.resume(&spot.partition).await {

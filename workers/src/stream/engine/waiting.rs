@@ -44,7 +44,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
             let mut poll = |place| match (*turn + place) % SOURCES {
                 0 => filled(running.poll_next_unpin(cx)).map(Happened::Ended),
                 1 => filled(pauses.poll_next_unpin(cx)).map(Happened::Woken),
-                2 if may_take && !batch.rest.is_empty() => Poll::Ready(Happened::Unfinished),
+                2 if may_take && !batch.is_taken() => Poll::Ready(Happened::Unfinished),
                 2 if may_take => received.poll_unpin(cx).map(Happened::Received),
                 3 => answered.poll_unpin(cx).map(|()| Happened::Answered),
                 4 if *is_behind => Poll::Ready(Happened::Behind),
