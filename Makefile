@@ -60,10 +60,13 @@ demo: ## from nothing to a paid order: cluster, Kafka, operator, examples/orders
 	@$(call need,$(PLATFORM))
 	began=$$(date +%s)
 	echo "==> compiling the harness (the first time some minutes)"
+	trap 'echo "RESULT accepted=0 completed=0 failed=0 rejected=0 poison=0 lost=0 seconds=$$(($$(date +%s) - began))"' EXIT
 	$(CARGO) build --quiet -p penstock-tests --bins
 	$(CLUSTER) up
 	$(CLUSTER) kafka up
 	$(CLUSTER) build
+	# From here on it is the program that says so.
+	trap - EXIT
 	$(CLUSTER) exec -- $(CARGO) run --quiet -p penstock-tests --bin demo -- --began "$$began"
 
 demo-down: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)

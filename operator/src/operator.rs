@@ -1,6 +1,9 @@
 //! The whole operator: starts the watches, the reconcilers and the HTTP server, and ends them in order.
 
-use std::sync::Arc;
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, bail};
 use kube::{Client, runtime::watcher};
@@ -22,12 +25,20 @@ use crate::{
     topics::{self, kafka_name},
 };
 
+/// Listens there, for IPv4 and IPv6; on a node without IPv6, for IPv4.
+async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await,
+        bound => bound,
+    }
+}
+
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When the operator could not start, or when a part of it ended by itself.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(settings.http_addr).await.with_context(|| format!("cannot listen on {}", settings.http_addr))?;
+    let listener = listen(settings.http_addr).await.with_context(|| format!("cannot listen on {}", settings.http_addr))?;
     let client = Client::try_default().await.context("cannot find the apiserver: run in a pod, or set KUBECONFIG")?;
     let context = context(client, settings);
     let shutdown = CancellationToken::new();

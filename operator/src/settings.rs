@@ -21,8 +21,8 @@ pub struct Settings {
     /// Which log lines are written: a level, or directives such as `info,penstock_operator=debug`.
     #[arg(long, env = "PENSTOCK_LOG_LEVEL", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     pub log_level: EnvFilter,
-    /// Where `/livez`, `/readyz` and `/metrics` are served.
-    #[arg(long, env = "PENSTOCK_HTTP_ADDR", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    /// Where `/livez`, `/readyz` and `/metrics` are served. Where there is no IPv6, `[::]` means `0.0.0.0`.
+    #[arg(long, env = "PENSTOCK_HTTP_ADDR", value_name = "ADDRESS", default_value = "[::]:8080")]
     pub http_addr: SocketAddr,
     /// How often each topic is compared with what stands in Kafka, to find drift (1s to 1h).
     #[arg(long, env = "PENSTOCK_RESYNC", value_name = "DURATION", default_value = "30s", value_parser = resync)]

@@ -11,7 +11,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
 use penstock_crds::{EventPipeline, KafkaTopic};
 use penstock_kafka::{Record, TopicPartition};
@@ -227,7 +227,13 @@ async fn a_named_dead_letter_topic_replaces_the_derived_one() {
         assert_eq!(ready.status.unwrap().dead_letter_topic, Some(scene.kafka_name("mine")));
         let kept = scene.kafka_name("in.DLT");
         assert!(scene.admin.describe(&[&kept]).await?[&kept].is_ok(), "{kept} is gone");
-        Ok(())
+
+        // What another version of the operator may have left goes, too.
+        let mut other = scene.api::<ConfigMap>().get("p").await?;
+        let ObjectMeta { labels, owner_references, .. } = other.metadata;
+        other.metadata = ObjectMeta { name: Some("p-other".into()), labels, owner_references, ..ObjectMeta::default() };
+        scene.api::<ConfigMap>().create(&PostParams::default(), &other).await?;
+        scene.gone::<ConfigMap>("p-other").await
     })
     .await;
 }

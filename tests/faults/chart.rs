@@ -152,6 +152,13 @@ async fn an_upgrade_rolls_the_operator_and_renews_the_definitions_and_nothing_el
             let log = log_of_the_operator(scene).await?;
             let is_json = |line: &str| serde_json::from_str::<Value>(line).is_ok();
             assert!(log.contains("started") && !log.lines().any(is_json), "this is no text for people: {log}");
+
+            let clusters: Api<KafkaCluster> = Api::namespaced(scene.client.clone(), install::NAMESPACE);
+            let uid = clusters.get("default").await?.uid();
+            install::install(&scene.cluster, &["kafkaCluster.topicLimits.maxPartitions=900"]).await?;
+            let limited = clusters.get("default").await?;
+            let limits = limited.spec.topic_limits.as_ref().and_then(|limits| limits.max_partitions);
+            assert_eq!((limited.uid(), limits), (uid, Some(900)), "values do not reach the object that is there");
             Ok(())
         })
         .await

@@ -53,6 +53,8 @@ async fn while_kafka_is_away(scene: &Scene, gateways: &[String]) -> Result {
         assert!((500..600).contains(&reply.status), "{reply:?}");
         assert!(begin.elapsed() < ANSWER_WITHIN, "answered after {:?}", begin.elapsed());
     }
+    // Callers reach them through the Service still, and are told.
+    assert_eq!(scene.ready_workers(example::GATEWAY, 2).await?, gateways);
     cluster_is_ready(scene, "False").await
 }
 

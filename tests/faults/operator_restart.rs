@@ -7,14 +7,20 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Service, ServiceAccount},
     policy::v1::PodDisruptionBudget,
 };
-use kube::api::DeleteParams;
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use penstock_crds::{EventPipeline, KafkaTopic};
 use penstock_kafka::{ConfigDelta, Record};
-use penstock_tests::scene::{LIMIT, Result, Scene, play, until};
+use penstock_tests::scene::{LIMIT, Result, Scene, Waiting, play, until, until_every};
 use serde_json::{Value, json};
 
 /// How long after a change the operator dies: at once, and at moments while it works on it.
 const MOMENTS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(120)];
+
+/// What a look finds.
+type Probe = std::result::Result<(), Waiting>;
 
 /// Makes a change and kills the operator a moment later.
 async fn interrupted(scene: &Scene, moment: Duration, change: impl AsyncFnOnce() -> Result) -> Result {
@@ -22,6 +28,14 @@ async fn interrupted(scene: &Scene, moment: Duration, change: impl AsyncFnOnce()
     change().await?;
     // The moment is the fault that is injected, not a wait for anything.
     tokio::time::sleep(moment).await;
+    scene.kill_operator(operator).await
+}
+
+/// Makes a change and kills the operator as soon as the first thing that follows from it is seen.
+async fn interrupted_once(scene: &Scene, change: impl AsyncFnOnce() -> Result, seen: impl AsyncFnMut() -> Probe) -> Result {
+    let operator = scene.doomed_operator().await?;
+    change().await?;
+    until_every(Duration::from_millis(5), "the operator has begun", LIMIT, seen).await?;
     scene.kill_operator(operator).await
 }
 
@@ -60,7 +74,13 @@ async fn a_topic_lives_its_life_though_the_operator_dies_at_every_change() {
         for moment in MOMENTS {
             live_of_a_topic(scene, moment).await?;
         }
-        Ok(())
+        let apply = async || scene.apply::<KafkaTopic>("t", topic(scene, 1, json!({}))).await.map(drop).map_err(Into::into);
+        let has_begun = async || {
+            let begun = !scene.api::<KafkaTopic>().get("t").await?.finalizers().is_empty();
+            if begun { Ok(()) } else { Err("it has no finalizer".into()) }
+        };
+        interrupted_once(scene, apply, has_begun).await?;
+        scene.ready::<KafkaTopic>("t").await.map(drop)
     })
     .await;
 }
@@ -158,11 +178,15 @@ async fn a_pipeline_lives_its_life_though_the_operator_dies_at_every_change() {
             }
             Ok(())
         };
-        interrupted(scene, MOMENTS[2], topics).await?;
+        interrupted_once(scene, topics, async || Ok(scene.api::<ServiceAccount>().get("p").await.map(drop)?)).await?;
         scene.ready::<EventPipeline>("p").await?;
         let first = scene.ready_workers("p", 1).await?;
 
-        interrupted(scene, MOMENTS[1], async || apply(pipeline(2, "1")).await).await?;
+        let scale = async || {
+            let two = Patch::Merge(json!({"spec": {"replicas": 2}}));
+            scene.api::<EventPipeline>().patch_scale("p", &PatchParams::default(), &two).await.map(drop).map_err(Into::into)
+        };
+        interrupted(scene, MOMENTS[1], scale).await?;
         let scaled = scene.ready_workers("p", 2).await?;
         assert!(scaled.contains(&first[0]), "scaling replaced a worker");
 

@@ -12,7 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// Where Docker and a container registry answer, the cluster is a stock `kind create cluster`; elsewhere (as root on Debian) a daemon and
 /// the node image are made from packages, which takes about 20 minutes the first time and half a minute after that.
-/// Costly things are kept in a cache outside the checkout. `down` leaves nothing but the cache.
+/// Costly things are kept in a cache outside the checkout. `down` leaves nothing but the cache and, in a Docker daemon that was
+/// there before, images.
 #[derive(Parser)]
 #[command(
     name = "cluster",

@@ -30,6 +30,14 @@ pub(crate) fn remove(folder: &Path) -> Result<()> {
     }
 }
 
+/// Removes a file; one that is not there is as good.
+pub(crate) fn remove_file(file: &Path) -> Result<()> {
+    match std::fs::remove_file(file) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(at("remove", file)(e)),
+        _ => Ok(()),
+    }
+}
+
 /// All files below a folder, sorted, so that a hash over them does not depend on the file system.
 pub(crate) fn below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();

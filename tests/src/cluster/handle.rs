@@ -112,12 +112,12 @@ impl Cluster {
         self.site.command(program)
     }
 
-    /// The tags of the operator's and the worker's image that were built last. Another build has other tags.
+    /// The tags of the operator's and the worker's image that the cluster got last. Another build has other tags.
     ///
     /// # Errors
     /// They were not built.
-    pub async fn image_tags(&self) -> Result<(String, String)> {
-        let mut tags = images::tags(&self.site).await?.into_iter();
+    pub fn image_tags(&self) -> Result<(String, String)> {
+        let mut tags = images::tags(&self.site)?.into_iter();
         Ok((tags.next().unwrap_or_default(), tags.next().unwrap_or_default()))
     }
 

@@ -34,7 +34,7 @@ const HANDLERS: [Handler; 3] = [
 /// The step that failed, with its log; [`HarnessError::Down`] when there is no cluster to load into.
 pub async fn build(site: &Site) -> Result<()> {
     let _mine = lock::acquire(&site.instance.lock(), &format!("cluster {}", site.instance.name())).await?;
-    if !kind::is_healthy(site).await {
+    if !kind::becomes_healthy(site).await {
         return Err(HarnessError::Down { name: site.instance.name().to_owned() });
     }
     for handler in &HANDLERS {

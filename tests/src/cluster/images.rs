@@ -69,17 +69,15 @@ pub(crate) const PRODUCTS: [Product; 3] = [
     },
 ];
 
-/// The tags of the two images that were built last: operator and worker.
+/// The tags of the two images that were loaded into this cluster last: operator and worker. The daemon may have built others since, for
+/// another cluster.
 ///
 /// # Errors
-/// [`HarnessError::Input`] when they were not built.
-pub(crate) async fn tags(site: &Site) -> Result<Vec<String>> {
-    let mut tags = Vec::new();
-    for product in PRODUCTS.iter().take(2) {
-        let recipe = image::recipe_in_daemon(site, &product.latest()).await;
-        tags.push(recipe.ok_or_else(|| HarnessError::Input(format!("{} is not built: run `cluster build`", product.latest())))?);
-    }
-    Ok(tags)
+/// [`HarnessError::Input`] when none were.
+pub(crate) fn tags(site: &Site) -> Result<Vec<String>> {
+    let noted = std::fs::read_to_string(site.instance.tags());
+    let noted = noted.map_err(|_| HarnessError::Input("the operator's image is not built: run `cluster build`".into()))?;
+    Ok(noted.split_whitespace().map(str::to_owned).collect())
 }
 
 const SCRATCH: &str = "scratch";
@@ -96,7 +94,7 @@ const NONROOT: u32 = 65532;
 /// The step that failed, with its log; [`HarnessError::Down`] when there is no cluster to load into.
 pub async fn build(site: &Site) -> Result<()> {
     let _mine = lock::acquire(&site.instance.lock(), &format!("cluster {}", site.instance.name())).await?;
-    if !kind::is_healthy(site).await {
+    if !kind::becomes_healthy(site).await {
         return Err(HarnessError::Down { name: site.instance.name().to_owned() });
     }
     let binaries: Vec<_> = PRODUCTS.iter().map(|product| product.binary).collect();
@@ -105,6 +103,7 @@ pub async fn build(site: &Site) -> Result<()> {
     let context = site.instance.root().join("context");
     let base = base(site).await;
     stage(base.as_deref(), &binaries, &context).await?;
+    let mut tags = Vec::new();
     for product in &PRODUCTS {
         let recipe = recipe(base.as_deref(), product, &context)?;
         if image::recipe_in_daemon(site, &product.latest()).await.as_deref() != Some(&recipe) {
@@ -116,8 +115,10 @@ pub async fn build(site: &Site) -> Result<()> {
         }
         let size = image::size(site, &product.latest()).await.unwrap_or_default();
         note(&format!("{}: {:.1} MB", product.tagged(&recipe), megabytes(size)));
+        tags.push(recipe);
     }
-    Ok(())
+    tags.truncate(2);
+    files::write(&site.instance.tags(), &tags.join("\n"))
 }
 
 /// Bytes as the megabytes that `docker images` shows.

@@ -53,7 +53,7 @@ impl KafkaSize {
 /// [`HarnessError::Down`] without a cluster, else the step that failed.
 pub async fn kafka_up(site: &Site, size: KafkaSize) -> Result<()> {
     let _mine = lock::acquire(&site.instance.lock(), &format!("cluster {}", site.instance.name())).await?;
-    if !kind::is_healthy(site).await {
+    if !kind::becomes_healthy(site).await {
         return Err(HarnessError::Down { name: site.instance.name().to_owned() });
     }
     let image = prepare_image(site).await?;
@@ -73,7 +73,7 @@ pub async fn kafka_up(site: &Site, size: KafkaSize) -> Result<()> {
 /// [`HarnessError::Down`] without a cluster, else the command that failed.
 pub async fn kafka_down(site: &Site) -> Result<()> {
     let _mine = lock::acquire(&site.instance.lock(), &format!("cluster {}", site.instance.name())).await?;
-    if !kind::is_healthy(site).await {
+    if !kind::becomes_healthy(site).await {
         return Err(HarnessError::Down { name: site.instance.name().to_owned() });
     }
     remove(site).await

@@ -1,6 +1,6 @@
 //! The kind cluster itself: create, delete, and whether it is well.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::command::{logged, output, succeeds};
 use super::error::Result;
@@ -8,12 +8,28 @@ use super::layout::repository;
 use super::site::Site;
 
 const SHORT: Duration = Duration::from_secs(15);
+/// For how long a cluster that is there may seem unwell.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether the apiserver answers and every node is ready.
 pub(crate) async fn is_healthy(site: &Site) -> bool {
     let mut ready = site.command("kubectl");
     ready.args(["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=5s"]);
     site.instance.kubeconfig().exists() && succeeds(&mut ready, SHORT).await
+}
+
+/// Whether it is well, or becomes so while its node is there: a busy machine may be slow to answer, a cluster that is replaced is lost.
+pub(crate) async fn becomes_healthy(site: &Site) -> bool {
+    let began = Instant::now();
+    loop {
+        if is_healthy(site).await {
+            return true;
+        }
+        if began.elapsed() > PATIENCE || !nodes(site).await.is_ok_and(|nodes| !nodes.is_empty()) {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// Creates the cluster, and waits until its node is ready and names resolve in it.
@@ -39,6 +55,12 @@ pub(crate) async fn delete(site: &Site) -> Result<()> {
     let mut command = site.command("kind");
     command.args(["delete", "cluster", "--name", site.instance.name()]);
     logged("kind delete cluster", command, &site.instance.log("kind-delete")).await
+}
+
+/// Whether the daemon has containers of a cluster of this name, whoever made it.
+pub(crate) async fn is_in(site: &Site) -> bool {
+    let label = format!("label=io.x-k8s.kind.cluster={}", site.instance.name());
+    output(site.docker().args(["ps", "--all", "--quiet", "--filter", &label]), SHORT).await.is_ok_and(|found| !found.trim().is_empty())
 }
 
 /// The names of the cluster's nodes; each is a container.

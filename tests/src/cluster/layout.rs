@@ -105,6 +105,11 @@ impl Instance {
         self.root.join("ground")
     }
 
+    /// The tags of the images that the cluster has.
+    pub(crate) fn tags(&self) -> PathBuf {
+        self.root.join("tags")
+    }
+
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.root.join("log").join(format!("{name}.log"))
     }

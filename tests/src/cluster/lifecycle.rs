@@ -1,6 +1,6 @@
 //! Up and down as a whole. Both are idempotent; `up` replaces what is broken, `down` removes whatever it finds.
 
-use super::error::{Result, at};
+use super::error::{HarnessError, Result, at};
 use super::ground::{self, Ground};
 use super::lock;
 use super::progress::note;
@@ -14,7 +14,7 @@ use super::{daemon, files, kind, node_image, orphans, packages, tools};
 /// Whatever step failed, with its log. What was started so far stays for a look; `up` again replaces it.
 pub async fn up(site: &Site, began: &mut bool) -> Result<()> {
     let _mine = lock::acquire(&site.instance.lock(), &format!("cluster {}", site.instance.name())).await?;
-    if ground::recorded(&site.instance)?.is_some() && kind::is_healthy(site).await {
+    if ground::recorded(&site.instance)?.is_some() && kind::becomes_healthy(site).await {
         note(&format!("cluster {} is up already", site.instance.name()));
         return Ok(());
     }
@@ -38,6 +38,7 @@ pub async fn up(site: &Site, began: &mut bool) -> Result<()> {
         note("the cluster that is there is not well: replacing it");
         kind::delete(site).await?;
     }
+    files::remove_file(&site.instance.tags())?;
     kind::create(site, node_image.as_deref()).await
 }
 
@@ -59,6 +60,11 @@ pub async fn down(site: &Site) -> Result<()> {
         Ground::Stock => {
             if ground::recorded(&site.instance)?.is_some() {
                 kind::delete(site).await?;
+            } else if kind::is_in(site).await {
+                let name = site.instance.name();
+                return Err(HarnessError::Input(format!(
+                    "a kind cluster {name} is there, but no note that it was made by this. If it may go: docker rm -f -v {name}-control-plane"
+                )));
             }
         }
     }

@@ -16,15 +16,8 @@ use super::site::Site;
 pub(crate) type Need = (&'static str, &'static str);
 
 /// What compiling needs: rdkafka's C code, its vendored OpenSSL, and `kind.sh tools`.
-const BUILD: &[Need] = &[
-    ("gcc", "gcc"),
-    ("g++", "g++"),
-    ("make", "make"),
-    ("perl", "perl"),
-    ("/usr/include/stdio.h", "libc6-dev"),
-    ("jq", "jq"),
-    ("/etc/ssl/certs/ca-certificates.crt", "ca-certificates"),
-];
+const BUILD: &[Need] =
+    &[("gcc", "gcc"), ("g++", "g++"), ("make", "make"), ("perl", "perl"), ("/usr/include/stdio.h", "libc6-dev"), ("jq", "jq")];
 
 /// What the daemon and the node image need besides.
 const LOCAL: &[Need] = &[
@@ -37,6 +30,8 @@ const LOCAL: &[Need] = &[
     ("nsenter", "util-linux"),
     ("umount", "mount"),
     ("python3", "python3"),
+    // Images from scratch get them.
+    ("/etc/ssl/certs/ca-certificates.crt", "ca-certificates"),
 ];
 
 /// What the project asks of every machine and never installs.

@@ -10,10 +10,12 @@ use super::command::quiet_with;
 use super::error::{HarnessError, Result, at};
 use super::files;
 use super::layout::Cache;
-use super::lock;
 use super::progress::Step;
+use super::{lock, packages};
 
 const PACKAGE: &str = "prometheus";
+/// What helps where its package cannot be unpacked.
+const INSTEAD: &str = "apt-get install prometheus, or put the program on the PATH";
 
 /// Where the program is.
 ///
@@ -23,10 +25,11 @@ pub fn program() -> Result<PathBuf> {
     let cached = unpacked(&Cache::from_env()?);
     let path = env::var_os("PATH").unwrap_or_default();
     let own = env::split_paths(&path).map(|folder| folder.join(PACKAGE));
-    [cached].into_iter().chain(own).find(|program| program.is_file()).ok_or_else(|| HarnessError::Missing {
-        what: PACKAGE.to_owned(),
-        install: "apt-get install prometheus, or put the program on the PATH".to_owned(),
-    })
+    [cached]
+        .into_iter()
+        .chain(own)
+        .find(|program| program.is_file())
+        .ok_or_else(|| HarnessError::Missing { what: PACKAGE.to_owned(), install: INSTEAD.to_owned() })
 }
 
 /// Unpacks Debian's package, unless there is a program already.
@@ -39,6 +42,7 @@ pub async fn ensure() -> Result<()> {
     if program().is_ok() {
         return Ok(());
     }
+    packages::require(&[("apt-get", INSTEAD), ("dpkg-deb", INSTEAD)])?;
     let step = Step::start("prometheus from its Debian package");
     let aside = cache.root().join("prometheus.aside");
     files::fresh(&aside)?;

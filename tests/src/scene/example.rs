@@ -28,7 +28,8 @@ pub async fn applied() -> Result<Scene> {
     let scene = Scene::at(NAMESPACE).await?;
     install::once(&scene.cluster).await?;
     let mut apply = scene.cluster.tool(Tool::Kubectl);
-    apply.args(["apply", "--server-side", "-f"]).arg(scene.cluster.repository().join("examples/orders"));
+    // Whoever has followed the example has changed it: `kubectl scale`, `kubectl patch`.
+    apply.args(["apply", "--server-side", "--force-conflicts", "-f"]).arg(scene.cluster.repository().join("examples/orders"));
     install::run(apply).await?;
     for pipeline in [GATEWAY, PAYMENTS] {
         scene.ready::<EventPipeline>(pipeline).await?;

@@ -49,7 +49,7 @@ pub async fn install_from(cluster: &Cluster, chart: &Path, values: &[&str]) -> R
     let namespaces = Api::<Namespace>::all(cluster.client().await?);
     namespaces.patch(NAMESPACE, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(namespace)).await?;
     let bootstrap = format!("kafkaCluster.bootstrapServers={{{}}}", cluster.brokers().await?.internal);
-    let (operator, worker) = cluster.image_tags().await?;
+    let (operator, worker) = cluster.image_tags()?;
     let (operator, worker) = (format!("image.tag={operator}"), format!("workerImage.tag={worker}"));
     let mut command = cluster.tool(Tool::Helm);
     command.args(["upgrade", "--install", RELEASE]).arg(chart).args(["--namespace", NAMESPACE, "--wait", "--timeout", "120s"]).args([
