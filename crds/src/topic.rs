@@ -255,6 +255,9 @@ pub struct KafkaTopicStatus {
     /// The topic's id in Kafka (KIP-516): another id means another topic, whatever its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_id: Option<String>,
+    /// Whether the topic was made by this object, brought to what it declares, or seen so. One that was only looked at stays in Kafka when the object is deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken_over: bool,
     /// The partitions that the topic has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<i32>,

@@ -42,6 +42,7 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
     let drifted = drift::among(&topic, found.plan.differences());
     let mut topic = remember(context, topic, desired, &found.plan).await?;
     let (history, none) = (history(&topic), BTreeMap::new());
+    let mut has_acted = false;
     for action in &found.plan.actions {
         if let (TopicAction::Reassign(assignment), Some(copies)) = (action, &found.copies) {
             let config = found.observed.as_ref().map_or(&none, |observed| &observed.config);
@@ -53,7 +54,7 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
             }
         }
         match apply(&found.connection, &desired.name, action).await {
-            Ok(Applied::Done) => {}
+            Ok(Applied::Done) => has_acted = true,
             Ok(Applied::MadeByOthers) => {
                 // What an earlier attempt asked for may have been made since.
                 let Some(lost) = lost.filter(|_| before.recreation.is_none()) else { return Ok(Next::Backoff) };
@@ -63,13 +64,17 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
             Err(error) => {
                 let managed = managed_before(desired, &history);
                 let knowledge = match &found.observed {
-                    Some(observed) => Knowledge::Seen { observed, managed },
+                    Some(observed) => Knowledge::Seen { observed, managed, takes_over: has_acted },
                     // Where it may have been made all the same, the next look must not take it for somebody else's.
                     None if before.recreation.is_none() && was_not_done(&error) => Knowledge::Missing { lost, recreation: None, managed },
                     None => Knowledge::Missing { lost: None, recreation: history.recreation.clone(), managed },
                 };
                 context.connections.failed(&found.cluster.name, &error);
-                return hold(context, &topic, knowledge, &refused(action, &error), drifted).await;
+                let next = hold(context, &topic, knowledge, &refused(action, &error), drifted).await?;
+                if is_adoption && has_acted {
+                    tell_of_adoption(context, &topic, &found).await;
+                }
+                return Ok(next);
             }
         }
         let cause = cause(action, &drifted);
@@ -106,14 +111,22 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
             context.events.publish::<KafkaTopic>(&topic.metadata, "AddPartitions", notice::begun(&groups)).await;
         }
     }
-    let next = conclude(context, &topic, desired, &found, drifted).await?;
+    let is_as_declared = found.plan.actions.is_empty() && found.plan.refusal.is_none();
+    let takes_over = (has_acted || is_as_declared) && !found.plan.is_of_another_topic();
+    let next = conclude(context, &topic, desired, &found, takes_over, drifted).await?;
     if found.observed.is_some() {
         made.forget(&uid);
     }
-    if let (true, Some(adopted), Next::AwaitChange | Next::After(_)) = (is_adoption, &found.observed, next) {
-        context.events.publish::<KafkaTopic>(&topic.metadata, "Adopt", notice::adopted(adopted)).await;
+    if is_adoption && takes_over {
+        tell_of_adoption(context, &topic, &found).await;
     }
     Ok(next)
+}
+
+async fn tell_of_adoption(context: &Context, topic: &KafkaTopic, found: &Found) {
+    if let Some(adopted) = &found.observed {
+        context.events.publish::<KafkaTopic>(&topic.metadata, "Adopt", notice::adopted(adopted)).await;
+    }
 }
 
 fn cause(action: &TopicAction, drifted: &[PlannedChange]) -> Cause {
@@ -139,6 +152,7 @@ async fn conclude(
     topic: &KafkaTopic,
     desired: &ValidatedTopic,
     found: &Found,
+    takes_over: bool,
     drifted: Vec<PlannedChange>,
 ) -> Result<Next, Error> {
     let history = history(topic);
@@ -154,7 +168,7 @@ async fn conclude(
             }
             None => Knowledge::Nothing,
         },
-        Some(observed) => Knowledge::Seen { observed, managed: managed_after(desired, &history, observed) },
+        Some(observed) => Knowledge::Seen { observed, managed: managed_after(desired, &history, observed), takes_over },
         None => Knowledge::Missing { lost: None, recreation: history.recreation.clone(), managed: managed_before(desired, &history) },
     };
     if !found.plan.actions.is_empty() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use penstock_crds::{KafkaTopic, condition::Reason, topic::DeletionPolicy};
 use penstock_kafka::TopicId;
 
-use super::ownership::Claim;
+use super::{ownership::Claim, status::history};
 use crate::{events::Notice, refusal::Refusal};
 
 /// What becomes of the topic.
@@ -42,6 +42,13 @@ pub fn decide(topic: &KafkaTopic, owned: Option<TopicId>, owner: Option<&Claim>,
     }
     match owned {
         Some(id) => Departure::Delete(id),
+        None if history(topic).topic_id.is_some() => Departure::Leave(Some(Notice::warning(
+            "Left",
+            format!(
+                "this object has only looked at the topic `{}`, and was never seen to have it as declared: nothing was deleted in Kafka",
+                topic.kafka_name()
+            ),
+        ))),
         // The operator may have died between making the topic and saying so.
         None => Departure::Leave(Some(Notice::warning(
             "Left",
@@ -119,6 +126,16 @@ mod tests {
                 (Departure::Leave(Some(notice)), Some(Some(reason))) => assert_eq!(notice.reason, reason, "{name}"),
                 (Departure::Leave(None), None) => {}
                 (departure, _) => panic!("{name}: {departure:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn why_a_topic_is_left_is_told() {
+        for (seen, words) in [(Some(ID), "has only looked at the topic `orders`"), (None, "was never seen to own a topic")] {
+            match decide(&topic("Delete", false, seen), None, None, None) {
+                Departure::Leave(Some(left)) => assert!(left.reason == "Left" && left.message.contains(words), "{}", left.message),
+                departure => panic!("{seen:?}: {departure:?}"),
             }
         }
     }

@@ -54,8 +54,10 @@ pub enum TopicAction {
 /// What we know to have done to the topic before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// The topic that we own.
+    /// The topic that is the object's; until it is taken over it was only looked at.
     pub topic_id: Option<TopicId>,
+    /// Whether the topic was made by us, changed, or seen as declared.
+    pub is_taken_over: bool,
     /// The configuration keys that we set, or were about to.
     pub managed_config: BTreeSet<String>,
     /// What we asked for in place of a topic that was lost, if we do not know yet what came of it.
@@ -73,13 +75,13 @@ impl History {
     #[must_use]
     pub fn owned(&self, made: Option<TopicId>) -> Option<TopicId> {
         let is_lost = |id: &TopicId| self.recreation.as_ref().is_some_and(|recreation| recreation.lost == *id);
-        self.topic_id.or(made.filter(|made| !is_lost(made)))
+        self.topic_id.filter(|_| self.is_taken_over).or(made.filter(|made| !is_lost(made)))
     }
 
-    /// Whether a topic that is there becomes ours only now. `made` as above.
+    /// Whether a topic that is there, and that others have made, is not taken over yet. `made` as above.
     #[must_use]
     pub fn adopts(&self, there: TopicId, made: Option<TopicId>) -> bool {
-        self.last_topic_id().is_none() && made != Some(there)
+        !self.is_taken_over && self.recreation.is_none() && made != Some(there)
     }
 }
 

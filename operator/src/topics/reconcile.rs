@@ -187,7 +187,7 @@ async fn await_approval(context: &Context, topic: &KafkaTopic, found: &Found) ->
 fn observed_only<'a>(topic: &KafkaTopic, found: &'a Found) -> Knowledge<'a> {
     match &found.observed {
         Some(_) if found.plan.is_of_another_topic() => Knowledge::Nothing,
-        Some(observed) => Knowledge::Seen { observed, managed: history(topic).managed_config },
+        Some(observed) => Knowledge::Seen { observed, managed: history(topic).managed_config, takes_over: false },
         None => Knowledge::Awaited,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use penstock_crds::{
     KafkaTopic, KafkaTopicStatus, Text,
     condition::{ConditionType, Reason, Statement, conditions},
@@ -24,6 +24,8 @@ pub enum Knowledge<'a> {
         observed: &'a ObservedTopic,
         /// The configuration keys that are ours.
         managed: BTreeSet<String>,
+        /// Whether it is taken over by now.
+        takes_over: bool,
     },
     /// The topic is ours and was seen to be missing.
     Missing {
@@ -55,6 +57,7 @@ pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statemen
         observed_generation: generation,
         topic_name: Some(topic.kafka_name().to_owned()),
         drift,
+        taken_over: is_taken_over(&before) && !matches!(knowledge, Knowledge::NotOurs),
         // What was begun stays known until nothing of it is left in Kafka; of a topic that is not ours, until we slow it down no more.
         reassignment: before.reassignment.clone().filter(|begun| !matches!(knowledge, Knowledge::NotOurs) || begun.throttle.is_some()),
         conditions,
@@ -69,8 +72,9 @@ pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statemen
         after.conditions.extend(before.conditions.iter().filter(|told| told.type_ == ConditionType::Drifted.as_str()).cloned());
     }
     match knowledge {
-        Knowledge::Seen { observed, managed } => KafkaTopicStatus {
+        Knowledge::Seen { observed, managed, takes_over } => KafkaTopicStatus {
             topic_id: Some(observed.id.to_string()),
+            taken_over: after.taken_over || takes_over,
             partitions: Some(observed.partitions),
             replication_factor: observed.replication_factors.first().copied(),
             config: observed.config.iter().map(|(key, value)| (key.into(), value.into())).collect(),
@@ -89,6 +93,7 @@ pub fn status(topic: &KafkaTopic, knowledge: Knowledge<'_>, statement: &Statemen
         Knowledge::Nothing => KafkaTopicStatus {
             observed_generation: after.observed_generation,
             topic_name: after.topic_name,
+            taken_over: after.taken_over,
             plan: after.plan,
             health: after.health,
             conditions: after.conditions,
@@ -104,9 +109,18 @@ pub fn history(topic: &KafkaTopic) -> History {
     let Some(status) = &topic.status else { return History::default() };
     History {
         topic_id: status.topic_id.as_ref().and_then(|id| id.parse().ok()),
+        is_taken_over: is_taken_over(status),
         managed_config: status.managed_config.iter().map(ToString::to_string).collect(),
         recreation: status.recreation.as_ref().and_then(|told| Recreation::read(topic.kafka_name(), told)),
     }
+}
+
+/// Whether the topic was taken over. Older statuses tell it only by the condition.
+fn is_taken_over(status: &KafkaTopicStatus) -> bool {
+    let is_as_declared = |told: &Condition| {
+        told.type_ == ConditionType::Ready.as_str() && told.status == "True" && told.reason == Reason::AsDeclared.as_str()
+    };
+    status.taken_over || status.conditions.iter().any(is_as_declared)
 }
 
 /// Whether the topic was seen as this generation of the object declares it, when it was last looked at.
@@ -188,7 +202,7 @@ mod tests {
 
     fn seen() -> KafkaTopicStatus {
         let managed = BTreeSet::from(["a".to_owned()]);
-        status(&topic(None), Knowledge::Seen { observed: &observed(), managed }, &as_declared(), &at(1))
+        status(&topic(None), Knowledge::Seen { observed: &observed(), managed, takes_over: true }, &as_declared(), &at(1))
     }
 
     #[test]
@@ -197,7 +211,7 @@ mod tests {
         assert_eq!(
             serde_json::to_value(&seen).unwrap(),
             json!({
-                "observedGeneration": 2, "topicName": "orders", "topicId": ID, "partitions": 3, "replicationFactor": 2,
+                "observedGeneration": 2, "topicName": "orders", "topicId": ID, "takenOver": true, "partitions": 3, "replicationFactor": 2,
                 "config": {"a": "1", "foreign": "2"}, "managedConfig": ["a"],
                 "conditions": [{
                     "type": "Ready", "status": "True", "reason": "AsDeclared", "message": "the topic is as declared",
@@ -230,7 +244,7 @@ mod tests {
     fn conditions_keep_their_order() {
         let change = PlannedChange { what: "config.a".into(), from: Some("2".into()), to: Some("1".into()) };
         let look = |before: &KafkaTopic, changes: Vec<PlannedChange>| {
-            let knowledge = Knowledge::Seen { observed: &observed(), managed: BTreeSet::new() };
+            let knowledge = Knowledge::Seen { observed: &observed(), managed: BTreeSet::new(), takes_over: false };
             let status = status(before, knowledge, &as_declared(), &at(2));
             let drift = drift::of(before, changes, Fate::Reverted, &at(2));
             drift::told(status, before, drift, Fate::Reverted, &at(2))
@@ -248,7 +262,7 @@ mod tests {
         let mut before = KafkaTopicStatus { reassignment: serde_json::from_value(begun).unwrap(), ..seen() };
         let down = Refusal::new(Reason::KafkaUnreachable, "nobody answers").not_ready();
         let (observed, lost) = (observed(), Knowledge::Missing { lost: None, recreation: None, managed: BTreeSet::new() });
-        let seen = Knowledge::Seen { observed: &observed, managed: BTreeSet::new() };
+        let seen = Knowledge::Seen { observed: &observed, managed: BTreeSet::new(), takes_over: false };
         for knowledge in [seen, lost, Knowledge::Awaited, Knowledge::Nothing, Knowledge::NotOurs] {
             let name = format!("{knowledge:?}");
             assert_eq!(status(&topic(Some(&before)), knowledge, &down, &at(2)).reassignment, before.reassignment, "{name}");
@@ -268,6 +282,30 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_is_taken_over_once_and_for_all() {
+        let ready = |status: &str, reason: &str| json!([{"type": "Ready", "status": status, "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        let down = Refusal::new(Reason::KafkaUnreachable, "nobody answers").not_ready();
+        for (name, before, takes_over, taken_over) in [
+            ("new", json!({}), true, true),
+            ("only looked at", json!({"topicId": ID, "conditions": ready("True", "Suspended")}), false, false),
+            ("approved", json!({"topicId": ID, "conditions": ready("False", "AwaitingApproval")}), true, true),
+            ("taken over", json!({"topicId": ID, "takenOver": true, "conditions": ready("False", "AwaitingApproval")}), false, true),
+            ("as declared, and told by an older operator", json!({"topicId": ID, "conditions": ready("True", "AsDeclared")}), false, true),
+        ] {
+            let before = topic(Some(&serde_json::from_value(before).unwrap()));
+            let observed = observed();
+            let seen = Knowledge::Seen { observed: &observed, managed: BTreeSet::new(), takes_over };
+            assert_eq!(status(&before, seen, &down, &at(2)).taken_over, taken_over, "{name}");
+            let missing = || Knowledge::Missing { lost: None, recreation: None, managed: BTreeSet::new() };
+            for knowledge in [missing(), Knowledge::Awaited, Knowledge::Nothing] {
+                let after = topic(Some(&status(&before, knowledge, &down, &at(2))));
+                assert_eq!(history(&after).is_taken_over, history(&before).is_taken_over, "{name}");
+            }
+            assert!(!status(&before, Knowledge::NotOurs, &down, &at(2)).taken_over, "{name}");
+        }
+    }
+
+    #[test]
     fn a_topic_that_is_awaited_keeps_its_id() {
         let suspended = Statement::new(ConditionType::Ready, Some(false), Reason::Suspended, "suspended; create it");
         let before = seen();
@@ -282,7 +320,7 @@ mod tests {
         let creating = Statement::new(ConditionType::Ready, Some(false), Reason::Progressing, "creating");
         let asked = Recreation { lost: ID.parse().unwrap(), asked: NewTopic::new("orders").with_partitions(3).with_config("a", "1") };
         for (topic_id, recreation) in [(None, None), (Some(ID.parse().unwrap()), None), (None, Some(asked))] {
-            let expected = History { topic_id, managed_config: managed.clone(), recreation: recreation.clone() };
+            let expected = History { topic_id, is_taken_over: true, managed_config: managed.clone(), recreation: recreation.clone() };
             let knowledge = Knowledge::Missing { lost: topic_id, recreation, managed: managed.clone() };
             let after = topic(Some(&status(&topic(Some(&seen())), knowledge, &creating, &at(2))));
             assert_eq!(history(&after), expected);
@@ -290,7 +328,7 @@ mod tests {
             for knowledge in [Knowledge::Awaited, Knowledge::Nothing] {
                 assert_eq!(history(&topic(Some(&status(&after, knowledge, &creating, &at(3))))), expected);
             }
-            let knowledge = Knowledge::Seen { observed: &observed(), managed: managed.clone() };
+            let knowledge = Knowledge::Seen { observed: &observed(), managed: managed.clone(), takes_over: false };
             assert_eq!(status(&after, knowledge, &as_declared(), &at(3)).recreation, None);
         }
     }

@@ -45,7 +45,7 @@ fn observed(partitions: i32, factors: &[i16], config: &[(&str, &str)]) -> Observ
 }
 
 fn history(topic_id: Option<&str>, managed: &[&str]) -> History {
-    History { topic_id: topic_id.map(id), managed_config: keys(managed), recreation: None }
+    History { topic_id: topic_id.map(id), is_taken_over: topic_id.is_some(), managed_config: keys(managed), recreation: None }
 }
 
 fn delta(set: &[(&str, &str)], unset: &[&str], found: &[(&str, &str)]) -> TopicAction {
@@ -231,7 +231,10 @@ fn what_stands_in_place_of_a_lost_topic_is_ours_only_if_it_is_what_was_asked_for
 fn what_was_made_is_ours_before_that_is_written_down() {
     let asked = NewTopic::new("orders");
     let lost = History { recreation: Some(Recreation { lost: id(OTHER_ID), asked }), ..history(None, &[]) };
+    let looked_at = History { is_taken_over: false, ..history(Some(ID), &[]) };
     for (name, history, made, owned, adopts) in [
+        ("only looked at", looked_at.clone(), None, None, true),
+        ("only looked at, gone, and made", looked_at, Some(ID), Some(ID), false),
         ("written down", history(Some(ID), &[]), None, Some(ID), false),
         ("made", history(None, &[]), Some(ID), Some(ID), false),
         ("made by others", history(None, &[]), None, None, true),
