@@ -121,10 +121,12 @@ fn time_left(context: &Context, topic: &KafkaTopic) -> Option<Duration> {
 
 async fn remove(context: &Context, topic: &KafkaTopic, id: TopicId) -> Result<(), Refusal> {
     let cluster = cluster(context, topic)?;
+    // The servers may lead to another Kafka by now: what that says of the topic is no word on ours.
+    cluster.state.clone()?;
     let deleted = async {
         let connection = context.connections.to(&cluster.name, &cluster.spec.bootstrap_servers)?;
         if let Some(lasts) = protection::lasts(topic, &cluster.spec)
-            && let Some(held) = protection::held(&connection, topic.kafka_name(), lasts, Timestamp::now()).await?
+            && let Some(held) = protection::held(&connection, topic.kafka_name(), id, lasts, Timestamp::now()).await?
         {
             return Ok(Err(held));
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use penstock_crds::{KafkaClusterSpec, KafkaTopic, condition::Reason, name};
-use penstock_kafka::Error;
+use penstock_kafka::{Error, TopicId};
 
 use super::notice;
 use crate::{clusters::ClusterConnection, refusal::Refusal};
@@ -24,11 +24,20 @@ pub fn lasts(topic: &KafkaTopic, cluster: &KafkaClusterSpec) -> Option<Duration>
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }
 
-/// Why the topic is not deleted now, if it is still in use.
+/// Why the topic with this id is not deleted now, if it is still in use.
 ///
 /// # Errors
-/// Kafka does not answer, or refuses to tell.
-pub async fn held(connection: &ClusterConnection, topic: &str, lasts: Duration, now: Timestamp) -> Result<Option<Refusal>, Error> {
+/// `TopicIdMismatch` when another topic has the name: nobody is asked who uses that one. Kafka does not answer, or refuses to tell.
+pub async fn held(
+    connection: &ClusterConnection,
+    topic: &str,
+    id: TopicId,
+    lasts: Duration,
+    now: Timestamp,
+) -> Result<Option<Refusal>, Error> {
+    if let Some(actual) = connection.topics.describe(topic).await?.map(|found| found.id).filter(|found| *found != id) {
+        return Err(Error::TopicIdMismatch { topic: topic.to_owned(), expected: id, actual });
+    }
     let admin = &connection.admin;
     let since = now.as_millisecond().saturating_sub(i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX));
     let groups = connection.look("ListGroups", admin.groups_reading(topic)).await?;

@@ -40,6 +40,10 @@ pub(super) async fn release(context: &Context, topic: KafkaTopic) -> Result<Rele
         Ok(cluster) => cluster,
         Err(refusal) => return Ok(Released { topic, done: Err(refusal) }),
     };
+    // What was set stands in the Kafka that the KafkaCluster was seen to be.
+    if let Err(refusal) = cluster.state {
+        return Ok(Released { topic, done: Err(refusal) });
+    }
     let Outcome { topic, done } = from(context, &cluster, topic).await?;
     let done = done.map_err(|error| {
         context.connections.failed(&cluster.name, &error);

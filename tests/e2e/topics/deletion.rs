@@ -2,11 +2,11 @@
 
 use kube::api::{DeleteParams, Patch, PatchParams};
 use penstock_crds::KafkaTopic;
-use penstock_kafka::{Consumer, ConsumerSettings, GroupOffset, Record};
+use penstock_kafka::{Consumer, ConsumerSettings, GroupOffset, NewTopic, Record};
 use penstock_tests::{cluster::KafkaSize, scene::play};
 use serde_json::json;
 
-use super::{described, event, events, goes, is_absent, message, spec, status, with_cluster};
+use super::{described, event, events, goes, is_absent, make, message, spec, status, with_cluster};
 
 #[tokio::test]
 async fn a_deleted_object_leaves_its_topic_or_takes_it_along() {
@@ -122,6 +122,53 @@ async fn a_kafka_that_refuses_or_does_not_answer_keeps_no_object_for_ever() {
                 event(scene, "t", "could not be deleted").await.map(drop)
             })
             .await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_leads_elsewhere_by_now_lets_the_object_go_and_tells_that_the_topic_is_left() {
+    play("t-astray", async |scene| {
+        scene
+            .beside_own_kafka(KafkaSize::One, &[], async |own| {
+                let declared = json!({"partitions": 1, "deletionPolicy": "Delete", "clusterRef": {"name": own.cluster}});
+                let made = status(scene.topic("t", spec(scene, declared)).await?)?;
+                own.apply(json!({"bootstrapServers": [scene.cluster.brokers().await?.internal]})).await?;
+                let astray = scene.told::<KafkaTopic>("t", "Ready", "False", Some("ClusterNotReady")).await?;
+                assert!(message(&astray).contains("ClusterIdChanged") || message(&astray).contains("not checked"), "{}", message(&astray));
+                scene.api::<KafkaTopic>().delete("t", &DeleteParams::background()).await?;
+                scene.gone::<KafkaTopic>("t").await?;
+                event(scene, "t", "Left: ").await?;
+                let left = described(&own.scene, &scene.kafka_name("t")).await?;
+                assert_eq!(Some(left.id.to_string()), made.topic_id);
+                Ok(())
+            })
+            .await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_uses_the_topic_of_others_holds_no_object() {
+    play("t-others", async |scene| {
+        let name = scene.kafka_name("t");
+        let declared = json!({"partitions": 1, "deletionPolicy": "Delete", "deletionProtectionSeconds": 3600});
+        let made = status(scene.topic("t", spec(scene, declared.clone())).await?)?;
+        // Suspended, so that it is not the operator that makes it again.
+        let mut suspended = declared.clone();
+        suspended["suspend"] = json!(true);
+        scene.topic("t", spec(scene, suspended)).await?;
+        let id = made.topic_id.ok_or("no id")?.parse()?;
+        scene.admin.delete(&[(&name, id)]).await?.remove(&name).ok_or("no answer")??;
+        goes(scene, &name).await?;
+        let other = make(scene, NewTopic::new(name.clone()).with_partitions(1).with_replication_factor(1), 1).await?.id;
+        scene.apply::<KafkaTopic>("t", spec(scene, declared)).await?;
+        scene.told::<KafkaTopic>("t", "Ready", "False", Some("TopicRecreated")).await?;
+        scene.delete::<KafkaTopic>("t").await?;
+        event(scene, "t", "Left: ").await?;
+        assert_eq!(described(scene, &name).await?.id, other);
+        assert_eq!(scene.records(&name).await?.len(), 1);
+        Ok(())
     })
     .await;
 }
