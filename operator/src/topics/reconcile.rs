@@ -125,12 +125,15 @@ async fn tell_of_rivals(context: &Context, topic: &KafkaTopic, rivals: &[Claim])
     }
 }
 
-/// Refuses an object that may not keep its topic. What was set for partitions that move is taken away: nobody would tend it.
+/// Refuses an object that may not keep its topic. What was set for partitions that move is taken away, unless it is suspended: nobody would
+/// tend it.
 async fn turn_away(context: &Context, topic: KafkaTopic, knowledge: Knowledge<'_>, refusal: &Refusal) -> Result<Next, Error> {
-    let Released { mut topic, done } = release(context, topic).await?;
+    let released = if topic.spec.suspend { Released { topic, done: Ok(()) } } else { release(context, topic).await? };
+    let Released { mut topic, done } = released;
     let next = match done {
         Ok(()) if matches!(knowledge, Knowledge::NotOurs) => {
-            topic = finalizer::set(context, topic, false).await?;
+            let is_throttled = reassignment::is_throttled(&topic);
+            topic = finalizer::set(context, topic, is_throttled).await?;
             Next::AwaitChange
         }
         Ok(()) => Next::AwaitChange,
