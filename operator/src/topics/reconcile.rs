@@ -71,6 +71,8 @@ async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
             let is_throttled = reassignment::is_throttled(&topic);
             finalizer::set(context, topic, is_throttled).await?
         }
+        // Whatever may be in the way below: the topic goes with the object.
+        DeletionPolicy::Delete if history(&topic).is_taken_over => finalizer::set(context, topic, true).await?,
         DeletionPolicy::Delete => topic,
     };
     let cluster = match cluster(context, &topic) {
