@@ -107,10 +107,11 @@ pub fn news(topic: &KafkaTopic, observed: &ObservedTopic, now: &Time) -> Option<
     (!is_same && waited >= CALM).then_some(if trouble < before { News::Better } else { News::Other })
 }
 
-/// Those of the topics that were looked at together that are told of now, the most urgent ones. The others have their turn with later looks.
+/// Those of the topics that were looked at together that are told of now: the most urgent ones, but behind them any that was asked to tell
+/// before, that often, and did not. The others have their turn with later looks.
 #[must_use]
-pub fn in_turn<T>(mut topics: Vec<(News, T)>) -> Vec<T> {
-    topics.sort_by_key(|(news, _)| *news);
+pub fn in_turn<T>(mut topics: Vec<((u32, News), T)>) -> Vec<T> {
+    topics.sort_by_key(|(turn, _)| *turn);
     topics.into_iter().take(TOLD_AT_ONCE).map(|(_, topic)| topic).collect()
 }
 

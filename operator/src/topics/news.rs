@@ -7,8 +7,10 @@ use penstock_crds::{
     KafkaTopic, KafkaTopicStatus, Text,
     condition::{ConditionType, Reason},
 };
+use penstock_kafka::Error as KafkaError;
 
 use super::observe::ObservedTopic;
+use crate::refusal::Refusal;
 
 /// Whether looking at the topic can show anything that its reconciler would act on. Objects that own nothing wait for a change of
 /// theirs, of others, or for the next attempt.
@@ -43,6 +45,14 @@ pub fn differs(topic: &KafkaTopic, observed: Option<&ObservedTopic>) -> bool {
                 || !is_told(&told.config, &observed.config)
         }
     }
+}
+
+/// Whether Kafka refuses to tell of the topic, for another reason than the status tells. What passes by itself is none.
+#[must_use]
+pub fn is_refused_anew(topic: &KafkaTopic, error: &KafkaError) -> bool {
+    let told = topic.status.iter().flat_map(|status| &status.conditions).find(|told| told.type_ == ConditionType::Ready.as_str());
+    let is_told = told.is_some_and(|told| told.reason == Refusal::from(error).reason.as_str());
+    !error.is_retriable() && !error.is_fatal() && !is_told
 }
 
 fn is_told(told: &BTreeMap<Text, Text>, seen: &BTreeMap<String, String>) -> bool {
@@ -110,6 +120,23 @@ mod tests {
             ("come", json!({}), Some(observed(ID, 3, 2, "1")), true),
         ] {
             assert_eq!(differs(&topic(status), seen.as_ref()), news, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_news_once() {
+        let message = || "no".to_owned();
+        for (told, error, news) in [
+            ("AsDeclared", KafkaError::Authorization { message: message() }, true),
+            ("KafkaUnauthorized", KafkaError::Authorization { message: message() }, false),
+            ("AsDeclared", KafkaError::NotReady { code: 5, message: message() }, false),
+            ("AsDeclared", KafkaError::Unreachable { reason: message() }, false),
+            ("AsDeclared", KafkaError::Closed, false),
+        ] {
+            let topic = topic(json!({"topicId": ID, "conditions": [{
+                "type": "Ready", "status": "True", "reason": told, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]}));
+            assert_eq!(is_refused_anew(&topic, &error), news, "{told} {error:?}");
         }
     }
 

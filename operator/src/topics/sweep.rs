@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     health::{self, Place, Trouble},
-    news::{differs, is_followed},
+    news::{differs, is_followed, is_refused_anew},
     observe::{ObservedTopic, observe_many},
 };
 use crate::{context::Context, controller::Triggers, watch::Guarded};
@@ -146,21 +146,33 @@ async fn compare(
     let mut seen = observe_many(&connection, &names).await?;
     let (now, mut unwell) = (Time(Timestamp::now()), Vec::new());
     for (object, topic) in topics {
-        // What Kafka cannot tell at present is looked at the next time.
-        let Some(Ok(observed)) = seen.get_mut(topic.kafka_name()) else { continue };
         let latest = context.watches.topics.store().get(&object);
         let readable = latest.as_deref().and_then(|latest| latest.0.as_ref().ok());
         let Some(latest) = readable.filter(|latest| is_followed(latest)) else { continue };
+        let observed = match seen.get_mut(topic.kafka_name()) {
+            Some(Ok(observed)) => observed,
+            Some(Err(error)) if is_refused_anew(latest, error) => {
+                let _ = found.send(object);
+                continue;
+            }
+            // What Kafka cannot tell at present is looked at the next time.
+            _ => continue,
+        };
         let lasting = note_health(context, cluster_name, latest, observed.as_ref());
         if differs(latest, observed.as_ref()) {
             // Nobody listens: the operator ends.
             let _ = found.send(object);
         } else if let Some(observed) = observed.as_mut().filter(|observed| is_own(latest, observed)) {
             observed.lasting = lasting;
-            unwell.extend(health::news(latest, observed, &now).map(|news| (news, object)));
+            let asked = context.health_of_topics.asked(cluster_name, &place_of(latest));
+            match health::news(latest, observed, &now) {
+                Some(news) => unwell.push(((asked, news), object)),
+                None => context.health_of_topics.has_told(cluster_name, &place_of(latest)),
+            }
         }
     }
     for object in health::in_turn(unwell) {
+        context.health_of_topics.ask(cluster_name, (object.namespace.clone().unwrap_or_default(), object.name.clone()));
         let _ = found.send(object);
     }
     Ok(())

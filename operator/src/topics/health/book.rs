@@ -26,6 +26,8 @@ pub struct HealthBook(Mutex<HashMap<String, Cluster>>);
 #[derive(Default)]
 struct Cluster {
     unwell: HashMap<Place, Entry>,
+    /// How often in a row an object was asked to tell how its topic is, and did not: something else is in its way.
+    asked: HashMap<Place, u32>,
     /// Whether every topic was looked at, so that the sum says something.
     is_whole: bool,
 }
@@ -65,10 +67,31 @@ impl HealthBook {
         clusters.get(cluster).and_then(|cluster| cluster.unwell.get(object)).map_or(Trouble::None, |entry| entry.lasting(now))
     }
 
+    /// How often in a row an object was asked to tell how its topic is, and did not.
+    #[must_use]
+    pub fn asked(&self, cluster: &str, object: &Place) -> u32 {
+        self.lock().get(cluster).and_then(|cluster| cluster.asked.get(object)).copied().unwrap_or_default()
+    }
+
+    /// An object is asked to tell how its topic is.
+    pub fn ask(&self, cluster: &str, object: Place) {
+        let mut clusters = self.lock();
+        let asked = clusters.entry(cluster.to_owned()).or_default().asked.entry(object).or_default();
+        *asked = asked.saturating_add(1);
+    }
+
+    /// An object tells how its topic is.
+    pub fn has_told(&self, cluster: &str, object: &Place) {
+        if let Some(cluster) = self.lock().get_mut(cluster) {
+            cluster.asked.remove(object);
+        }
+    }
+
     /// Drops the topics of a cluster that are not wanted any more.
     pub fn keep(&self, cluster: &str, wanted: impl Fn(&Place) -> bool) {
         if let Some(cluster) = self.lock().get_mut(cluster) {
             cluster.unwell.retain(|object, _| wanted(object));
+            cluster.asked.retain(|object, _| wanted(object));
         }
     }
 
@@ -146,6 +169,20 @@ mod tests {
         }
         assert_eq!(book.note("default", &object, None, begin), Trouble::None);
         assert!(book.unwell().is_empty());
+    }
+
+    #[test]
+    fn it_is_known_how_often_an_object_was_asked_in_vain() {
+        let (book, object) = (HealthBook::default(), ("shop".to_owned(), "orders".to_owned()));
+        for (asks, expected) in [(0, 0), (2, 2), (1, 3)] {
+            (0..asks).for_each(|_| book.ask("default", object.clone()));
+            assert_eq!((book.asked("default", &object), book.asked("other", &object)), (expected, 0));
+        }
+        book.has_told("default", &object);
+        assert_eq!(book.asked("default", &object), 0);
+        book.ask("default", object.clone());
+        book.keep("default", |_| false);
+        assert_eq!(book.asked("default", &object), 0);
     }
 
     #[test]

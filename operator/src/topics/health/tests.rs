@@ -109,16 +109,27 @@ fn a_look_says_why_something_is_to_be_told() {
 fn of_many_topics_the_most_urgent_have_their_turn() {
     let worse = |trouble| News::Worse(Reverse(trouble));
     let mut all = vec![
-        (News::First, 99),
-        (News::Other, 100),
-        (News::Better, 101),
-        (worse(Trouble::UnderReplicated), 102),
-        (worse(Trouble::Offline), 103),
+        ((0, News::First), 99),
+        ((0, News::Other), 100),
+        ((0, News::Better), 101),
+        ((0, worse(Trouble::UnderReplicated)), 102),
+        ((0, worse(Trouble::Offline)), 103),
+        ((1, worse(Trouble::Offline)), 104),
     ];
-    assert_eq!(in_turn(all.clone()), [103, 102, 101, 100, 99]);
-    all.extend((0..30).map(|number| (News::Better, number)));
+    assert_eq!(in_turn(all.clone()), [103, 102, 101, 100, 99, 104]);
+    all.extend((0..30).map(|number| ((0, News::Better), number)));
     let told = in_turn(all);
     assert_eq!((told.len(), &told[..3]), (TOLD_AT_ONCE, &[103, 102, 101][..]));
+}
+
+#[test]
+fn objects_that_cannot_tell_leave_others_their_turn() {
+    let mut asked = [0; 3 * TOLD_AT_ONCE];
+    for _ in 0..3 {
+        let all = asked.iter().enumerate().map(|(object, asked)| ((*asked, News::Better), object)).collect();
+        in_turn(all).into_iter().for_each(|object| asked[object] += 1);
+    }
+    assert_eq!(asked, [1; 3 * TOLD_AT_ONCE]);
 }
 
 #[test]
