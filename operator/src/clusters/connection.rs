@@ -13,7 +13,7 @@ use std::{
 use penstock_kafka::{ClientState, ConnectionSettings, Error, Health, TopicAdmin};
 use tokio::sync::broadcast;
 
-use super::{racks::Racks, requests::TopicRequests};
+use super::{outage::Outage, racks::Racks, requests::TopicRequests};
 use crate::metrics::KafkaRequests;
 
 /// The name that brokers log and count the operator under.
@@ -30,6 +30,8 @@ pub struct ClusterConnection {
     pub topics: TopicRequests,
     /// The racks of its brokers, of those too that are down.
     pub racks: Racks,
+    /// Whether it stays away.
+    pub outage: Outage,
     requests: KafkaRequests,
 }
 
@@ -107,7 +109,8 @@ impl ClusterConnections {
         let settings = ConnectionSettings::new(bootstrap_servers)?.with_client_id(CLIENT_ID)?;
         let admin = TopicAdmin::new(&settings)?.with_timeout(self.timeout);
         let topics = TopicRequests::start(&admin, &self.requests);
-        let connection = ClusterConnection { admin, topics, racks: Racks::default(), requests: self.requests.clone() };
+        let connection =
+            ClusterConnection { admin, topics, racks: Racks::default(), outage: Outage::default(), requests: self.requests.clone() };
         connections.insert(cluster.to_owned(), connection.clone());
         self.follow(cluster.to_owned(), &connection);
         Ok(connection)

@@ -1,10 +1,12 @@
 //! `KafkaCluster`: keeps one connection to each Kafka cluster, tells how it is, and says who may use it.
 //!
-//! A cluster is asked on an interval, and at once when its connection comes or goes.
+//! A cluster is asked on an interval, and at once when its connection comes or goes. One that was ready is told to be away only once it stays
+//! away.
 
 mod connection;
 mod identity;
 mod observe;
+mod outage;
 mod racks;
 mod requests;
 mod resolve;
@@ -19,7 +21,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use penstock_crds::{KafkaCluster, KafkaClusterStatus, condition::Reason};
 use penstock_kafka::{ClusterDescription, Error as KafkaError};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::{sync::broadcast::error::RecvError, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use connection::{ClusterConnection, ClusterConnections};
@@ -29,6 +31,7 @@ pub use resolve::{ResolvedCluster, changed_uses, find, matches, resolve};
 
 use self::{
     observe::observe,
+    resolve::state,
     validate::{ValidatedCluster, validate},
 };
 pub use crate::refusal::Refusal as ClusterRefusal;
@@ -68,8 +71,9 @@ async fn check(cluster: &KafkaCluster, context: &Context) -> Result<Next, writte
         Ok(valid) => valid,
         Err(refusal) => return report(context, cluster, Err(&refusal)).await.map(|()| Next::AwaitChange),
     };
-    let (seen, interval) = match ask(context, &valid).await {
-        Ok(seen) => (identity::identify(cluster, &seen).map(|()| seen), CHECK_INTERVAL),
+    let (seen, interval) = match ask(context, cluster, &valid).await {
+        Ok(None) => return Ok(Next::After(with_jitter(OUTAGE_INTERVAL, &mut rand::rng()))),
+        Ok(Some(seen)) => (identity::identify(cluster, &seen).map(|()| seen), CHECK_INTERVAL),
         Err(error) => (Err(unanswered(&valid, &error)), OUTAGE_INTERVAL),
     };
     report(context, cluster, seen.as_ref()).await?;
@@ -81,18 +85,28 @@ fn unanswered(cluster: &ValidatedCluster<'_>, error: &KafkaError) -> Refusal {
     Refusal { message: format!("{} (spec.bootstrapServers: {})", refusal.message, cluster.bootstrap_servers.join(", ")), ..refusal }
 }
 
-async fn ask(context: &Context, cluster: &ValidatedCluster<'_>) -> Result<ClusterDescription, KafkaError> {
-    let connection = context.connections.to(cluster.name, cluster.bootstrap_servers)?;
-    let seen = observe(&connection).await;
-    if let Ok(seen) = &seen {
-        connection.racks.seen(&seen.brokers);
+/// Asks the cluster. None: it did not answer now, and its status stays until that lasts.
+async fn ask(context: &Context, cluster: &KafkaCluster, valid: &ValidatedCluster<'_>) -> Result<Option<ClusterDescription>, KafkaError> {
+    let connection = context.connections.to(valid.name, valid.bootstrap_servers)?;
+    let begun = Instant::now();
+    match observe(&connection).await {
+        Ok(seen) => {
+            connection.outage.ends();
+            connection.racks.seen(&seen.brokers);
+            Ok(Some(seen))
+        }
+        Err(error) => {
+            if error.is_fatal() {
+                context.connections.forget(valid.name);
+            }
+            let stays_away = connection.outage.goes_on(begun, Instant::now());
+            if !stays_away && error.is_retriable() && state(cluster).is_ok() {
+                tracing::info!(%error, cluster = valid.name, "the Kafka cluster does not answer; it is asked again");
+                return Ok(None);
+            }
+            Err(error)
+        }
     }
-    if let Err(error) = &seen
-        && error.is_fatal()
-    {
-        context.connections.forget(cluster.name);
-    }
-    seen
 }
 
 /// Writes the status, and publishes an event when the cluster came, went, or has another trouble than before.

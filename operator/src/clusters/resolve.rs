@@ -116,7 +116,7 @@ fn id(object: &Guarded<KafkaCluster>) -> Option<&str> {
 }
 
 /// Only what was seen at the servers that the spec names now counts.
-fn state(cluster: &KafkaCluster) -> Result<(), ClusterRefusal> {
+pub(super) fn state(cluster: &KafkaCluster) -> Result<(), ClusterRefusal> {
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
     let refuse = |message| Err(ClusterRefusal { reason: Reason::ClusterNotReady, message });
     let status = cluster.status.as_ref();
