@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
-use penstock_kafka::{CommittedOffset, Error, GroupOffset, PerPartition, TopicId, TopicPartition};
+use penstock_kafka::{CommittedOffset, Error, GroupOffset, NewTopic, PerPartition, TopicId, TopicPartition};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -50,6 +50,18 @@ pub async fn apply(connection: &ClusterConnection, topic: &str, action: &TopicAc
         TopicAction::CancelReassignment { partitions, .. } => reassignment::cancel(connection, topic, partitions).await,
     }
     .map(|()| Applied::Done)
+}
+
+/// Asks whether a topic would be made, and makes none. One that somebody else has made by now is for the next look to tell of.
+///
+/// # Errors
+/// Kafka's refusal; or that no answer came.
+pub async fn would_create(connection: &ClusterConnection, new: &NewTopic) -> Result<(), Error> {
+    let mut answers = connection.look("CreateTopics", connection.admin.validate_create(std::slice::from_ref(new))).await?;
+    match answers.remove(&new.name) {
+        None | Some(Ok(()) | Err(Error::TopicExists { .. })) => Ok(()),
+        Some(refused) => refused,
+    }
 }
 
 /// Deletes the topic with this id. One that is gone already is as good as deleted.

@@ -12,7 +12,7 @@ use penstock_crds::{
 use penstock_kafka::Error as KafkaError;
 
 use super::{
-    apply::{Applied, apply, begin_new_partitions, readers},
+    apply::{Applied, apply, begin_new_partitions, readers, would_create},
     approval,
     drift::{self, Fate},
     found::{Found, tend},
@@ -40,6 +40,17 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
     let lost = before.last_topic_id().filter(|_| found.observed.is_none());
     // From the object as it is before anything is written down.
     let drifted = drift::among(&topic, found.plan.differences());
+    if lost.is_some()
+        && before.recreation.is_none()
+        && tells_of_refusal(&topic)
+        && let Some(TopicAction::Create(new)) = found.plan.actions.first()
+        && let Err(error) = would_create(&found.connection, new).await
+    {
+        // Nothing is to be written down for what would be refused as the status tells already.
+        context.connections.failed(&found.cluster.name, &error);
+        let knowledge = Knowledge::Missing { lost, recreation: None, managed: managed_before(desired, &before) };
+        return hold(context, &topic, knowledge, &refused(&TopicAction::Create(new.clone()), &error), drifted).await;
+    }
     let mut topic = remember(context, topic, desired, &found.plan).await?;
     let (history, none) = (history(&topic), BTreeMap::new());
     let mut has_acted = false;
@@ -215,6 +226,11 @@ async fn remember(context: &Context, topic: KafkaTopic, desired: &ValidatedTopic
         return Ok(topic);
     };
     Ok(written::write(context, &topic, topic.status.as_ref(), &status).await?.unwrap_or(topic))
+}
+
+/// Whether the status tells that what this generation asks for was refused.
+fn tells_of_refusal(topic: &KafkaTopic) -> bool {
+    topic.status.as_ref().is_some_and(|told| told.observed_generation == topic.metadata.generation && is_refused(&told.conditions))
 }
 
 fn is_refused(told: &[Condition]) -> bool {

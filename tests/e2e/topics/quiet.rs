@@ -1,6 +1,6 @@
 //! What the operator leaves undone while nothing changes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -9,7 +9,7 @@ use penstock_crds::KafkaTopic;
 use penstock_tests::scene::{LIMIT, Result, Scene, install, play, until};
 use serde_json::json;
 
-use super::{DAY, meddle, overrides, spec};
+use super::{DAY, goes, meddle, overrides, spec};
 
 #[tokio::test]
 async fn a_topic_at_rest_is_not_written_and_drift_of_foreign_keys_is_told() {
@@ -34,6 +34,28 @@ async fn a_topic_at_rest_is_not_written_and_drift_of_foreign_keys_is_told() {
         let after = swept("3000000").await?;
         assert_eq!(after.resource_version(), before.resource_version(), "written for nothing");
         Ok(())
+    })
+    .await;
+}
+
+/// Attempts follow each other after 1, 2 and 4 seconds, or sooner.
+const ATTEMPTS: Duration = Duration::from_secs(8);
+
+#[tokio::test]
+async fn a_lost_topic_that_kafka_does_not_make_again_is_told_once() {
+    play("t-lost-refused", async |scene| {
+        let name = scene.kafka_name("t");
+        let id = scene.topic("t", spec(scene, json!({"partitions": 1}))).await?.status.and_then(|status| status.topic_id).ok_or("no id")?;
+        scene.topic("t", spec(scene, json!({"partitions": 1, "suspend": true}))).await?;
+        scene.admin.delete(&[(&name, id.parse()?)]).await?.remove(&name).ok_or("no answer")??;
+        goes(scene, &name).await?;
+        scene.apply::<KafkaTopic>("t", spec(scene, json!({"partitions": 1, "config": {"no.such.key": "1"}}))).await?;
+        let before = scene.told::<KafkaTopic>("t", "Ready", "False", Some("InvalidConfig")).await?;
+        tokio::time::sleep(ATTEMPTS).await;
+        let after = scene.api::<KafkaTopic>().get("t").await?;
+        assert_eq!(after.resource_version(), before.resource_version(), "written for nothing");
+        assert_eq!(after.status.and_then(|status| status.topic_id), Some(id), "what was lost is not known any more");
+        scene.topic("t", spec(scene, json!({"partitions": 1}))).await.map(drop)
     })
     .await;
 }
