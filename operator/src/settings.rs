@@ -25,7 +25,7 @@ pub struct Settings {
     #[arg(long, env = "PENSTOCK_HTTP_ADDR", value_name = "ADDRESS", default_value = "[::]:8080")]
     pub http_addr: SocketAddr,
     /// How often each topic is compared with what stands in Kafka, to find drift (1s to 1h).
-    #[arg(long, env = "PENSTOCK_RESYNC", value_name = "DURATION", default_value = "30s", value_parser = resync)]
+    #[arg(long, env = "PENSTOCK_RESYNC", value_name = "DURATION", default_value = "25s", value_parser = resync)]
     pub resync: Duration,
     /// How often it is looked at what waits for pipelines with `scaling` (1s to 5m).
     #[arg(long, env = "PENSTOCK_SCALING_INTERVAL", value_name = "DURATION", default_value = "5s", value_parser = timeout)]
