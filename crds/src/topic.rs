@@ -85,7 +85,7 @@ pub struct KafkaTopicSpec {
     /// What happens to the topic in Kafka when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// With `deletionPolicy: Delete`, the topic is not deleted while a consumer group with members has committed something of it, or while it has records of the last so many seconds. 0: it is deleted at once. Default: the cluster's `topicDefaults`, else 0.
+    /// With `deletionPolicy: Delete`, the topic is not deleted while a group with members reads it, or while it has records of the last so many seconds. 0: it is deleted at once. Default: the cluster's `topicDefaults`, else 0.
     #[schemars(range(min = 0, max = 31_536_000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_protection_seconds: Option<i32>,

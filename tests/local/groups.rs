@@ -62,6 +62,8 @@ async fn only_members_commit_while_there_are_any_and_only_in_partitions_that_exi
 
     for (group, protocol) in [("classic", GroupProtocol::Classic), ("consumer", GroupProtocol::Consumer)] {
         let both = members(&connection, &admin, group, protocol).await?;
+        assert_eq!(admin.groups_reading(TOPIC).await?, [group.to_owned()].into(), "it has committed nothing yet");
+        assert!(admin.groups_reading("another").await?.is_empty());
         let refused = commit(&admin, group, 0).await;
         assert!(matches!(refused, Err(Error::Fenced { .. })), "{group} has members: {refused:?}");
         are_left(&admin, group, protocol, both).await?;

@@ -47,7 +47,7 @@ pub(crate) async fn offsets(
 ///
 /// # Errors
 /// What one of them has committed cannot be told: it is never taken for nothing.
-pub(crate) async fn reading(asking: &Asking<'_>, coordinators: &Coordinators, groups: &[&str], topic: &str) -> Result<BTreeSet<String>> {
+pub(super) async fn reading(asking: &Asking<'_>, coordinators: &Coordinators, groups: &[&str], topic: &str) -> Result<BTreeSet<String>> {
     let (brokers, without) = coordinators.find(asking, groups).await?;
     let mut answers = offsets_from(asking, coordinators, &brokers).await;
     answers.extend(without.into_iter().map(|(group, error)| (group, Err(error))));
@@ -162,14 +162,19 @@ fn committed(group: OffsetFetchResponseGroup) -> Result<PerPartition<CommittedOf
 
 /// The groups in one of these states. All brokers must be asked: each tells of those that it coordinates.
 pub(crate) async fn in_states(asking: &Asking<'_>, brokers: &[BrokerInfo], states: &[&'static str]) -> Result<BTreeSet<String>> {
+    Ok(listed(asking, brokers, states).await?.into_keys().collect())
+}
+
+/// The same, with the protocol of each.
+pub(super) async fn listed(asking: &Asking<'_>, brokers: &[BrokerInfo], states: &[&'static str]) -> Result<BTreeMap<String, String>> {
     let states = states.iter().map(|state| StrBytes::from_static_str(state)).collect();
     let question = &ListGroupsRequest::default().with_states_filter(states);
     let answers = join_all(brokers.iter().map(|broker| async move { asking.ask(broker, LIST, question).await })).await;
-    let mut groups = BTreeSet::new();
+    let mut groups = BTreeMap::new();
     for answer in answers {
         let answer: ListGroupsResponse = decode(&mut answer?, LIST.1)?;
         outcome(answer.error_code, None)?;
-        groups.extend(answer.groups.into_iter().map(|group| group.group_id.to_string()));
+        groups.extend(answer.groups.into_iter().map(|group| (group.group_id.to_string(), group.protocol_type.to_string())));
     }
     Ok(groups)
 }

@@ -14,9 +14,9 @@ use crate::error::{Error, Result};
 use crate::record::TopicPartition;
 use crate::topic::BrokerInfo;
 
-const CLASSIC: (ApiKey, i16) = (ApiKey::DescribeGroups, 5);
+pub(super) const CLASSIC: (ApiKey, i16) = (ApiKey::DescribeGroups, 5);
 /// KIP-848.
-const CONSUMER: (ApiKey, i16) = (ApiKey::ConsumerGroupDescribe, 0);
+pub(super) const CONSUMER: (ApiKey, i16) = (ApiKey::ConsumerGroupDescribe, 0);
 
 /// The members of a group of that protocol.
 pub(crate) async fn members(
@@ -51,7 +51,7 @@ async fn classic(asking: &Asking<'_>, broker: &BrokerInfo, group: &str) -> Resul
 
 /// What a member of a classic group was given, as the members themselves write it down: a version, then the assignment. Empty
 /// while they have not agreed.
-fn assigned(mut assignment: Bytes) -> Result<Vec<TopicPartition>> {
+pub(super) fn assigned(mut assignment: Bytes) -> Result<Vec<TopicPartition>> {
     if assignment.len() < 2 {
         return Ok(Vec::new());
     }

@@ -63,17 +63,14 @@ impl TopicAdmin {
         wire::in_states(&self.asking(first(&brokers)?), &brokers, &wire::KNOWN).await
     }
 
-    /// The groups that have members and have committed something of a topic.
+    /// The groups with members that read a topic: they have committed something of it, or members have subscribed to it or were given
+    /// it. Share groups are among them.
     ///
     /// # Errors
-    /// A broker did not answer, so that those that it coordinates are not known; or what a group with members has committed cannot
-    /// be told.
+    /// A broker did not answer, so that those that it coordinates are not known; or what a group with members reads cannot be told.
     pub async fn groups_reading(&self, topic: &str) -> Result<BTreeSet<String>> {
         let brokers = self.brokers().await?;
-        let asking = self.asking(first(&brokers)?);
-        let live = wire::in_states(&asking, &brokers, &wire::LIVE).await?;
-        let live: Vec<&str> = live.iter().map(String::as_str).collect();
-        wire::reading(&asking, &self.coordinators, &live, topic).await
+        wire::live_readers(&self.asking(first(&brokers)?), &self.coordinators, &brokers, topic).await
     }
 
     /// Whether a topic has records that are not older than this, in milliseconds since 1970.
