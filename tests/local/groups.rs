@@ -48,11 +48,13 @@ async fn are_left(admin: &TopicAdmin, group: &str, protocol: GroupProtocol, memb
 
 #[tokio::test]
 async fn only_members_commit_while_there_are_any_and_only_in_partitions_that_exist() -> Result {
-    let properties = [("offsets.retention.minutes".to_owned(), RETENTION.0.to_owned())].into();
+    let properties =
+        [("offsets.retention.minutes", RETENTION.0), ("num.partitions", "5")].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let brokers = Brokers::start(1, BrokerSettings { properties, ..BrokerSettings::default() }).await?;
     let connection = ConnectionSettings::new(brokers.bootstrap())?;
     let admin = TopicAdmin::new(&connection)?;
     assert_eq!(admin.offsets_retention().await?, RETENTION.1);
+    assert_eq!(admin.default_partitions().await?, Some(5));
     for (_, created) in admin.create(&[NewTopic::new(TOPIC).with_partitions(2)]).await? {
         created?;
     }

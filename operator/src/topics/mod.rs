@@ -6,6 +6,7 @@
 mod apply;
 mod approval;
 mod carry_out;
+mod default_partitions;
 mod deletion;
 mod depart;
 mod drift;

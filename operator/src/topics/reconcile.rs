@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::{
     approval,
     carry_out::carry_out,
+    default_partitions,
     depart::{depart, take_back},
     drift::{self, Fate},
     finalizer,
@@ -98,6 +99,14 @@ async fn keep(context: &Context, topic: KafkaTopic) -> Result<Next, Error> {
     let (connection, observed) = match look(context, &cluster, &topic, &desired.name).await {
         Ok(found) => found,
         Err(error) => return fail(context, &topic, &cluster, Knowledge::Nothing, &error).await,
+    };
+    let desired = match observed {
+        Some(_) => desired,
+        None => match default_partitions::named(&connection, desired, &cluster.spec).await {
+            Ok(Ok(named)) => named,
+            Ok(Err(refusal)) => return refuse(context, &topic, Knowledge::Nothing, &refusal, Next::Backoff).await,
+            Err(error) => return fail(context, &topic, &cluster, Knowledge::Nothing, &error).await,
+        },
     };
     let plan = plan(&desired, &history(&topic), observed.as_ref());
     let mut found = Found::new(cluster, connection, observed, plan);

@@ -87,8 +87,7 @@ pub fn validate(topic: &KafkaTopic, cluster: &KafkaClusterSpec) -> Result<Valida
     if let Some(factor) = valid.initial_replication_factor.filter(|f| *f < 1) {
         return Err(too_few("replicationFactor", factor.into()));
     }
-    let limit = cluster.topic_limits.as_ref().and_then(|limits| limits.max_partitions);
-    if let (Some(limit), Some(partitions)) = (limit, valid.initial_partitions)
+    if let (Some(limit), Some(partitions)) = (max_partitions(cluster), valid.initial_partitions)
         && partitions > limit
     {
         let message = match spec.partitions {
@@ -102,6 +101,12 @@ pub fn validate(topic: &KafkaTopic, cluster: &KafkaClusterSpec) -> Result<Valida
         return Err(Refusal::new(Reason::LimitExceeded, message));
     }
     Ok(valid)
+}
+
+/// How many partitions a topic may have at most.
+#[must_use]
+pub fn max_partitions(cluster: &KafkaClusterSpec) -> Option<i32> {
+    cluster.topic_limits.as_ref()?.max_partitions
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! `KafkaCluster`s as their topics meet them: unknown, dead, closed, with defaults and limits.
 
 use penstock_crds::{KafkaCluster, KafkaTopic};
-use penstock_tests::scene::{Result, Scene, condition, install, play};
+use penstock_tests::{
+    cluster::KafkaSize,
+    scene::{Result, Scene, condition, install, play},
+};
 use serde_json::json;
 
 use super::{message, spec, status, with_cluster};
@@ -92,6 +95,29 @@ async fn a_cluster_has_defaults_and_limits() {
             if message(&refused).contains('3') { Ok(()) } else { Err(message(&refused).into()) }
         })
         .await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_limit_counts_for_what_brokers_make_by_default_too() {
+    play("t-unnamed", async |scene| {
+        scene
+            .beside_own_kafka(KafkaSize::One, &[("num.partitions", "4")], async |own| {
+                own.declare(json!({"topicLimits": {"maxPartitions": 3}})).await?;
+                let mut declared = spec(scene, json!({"clusterRef": {"name": own.cluster}}));
+                scene.apply::<KafkaTopic>("t", declared.clone()).await?;
+                let refused = scene.told::<KafkaTopic>("t", "Ready", "False", Some("LimitExceeded")).await?;
+                assert!(message(&refused).contains("name spec.partitions"), "{}", message(&refused));
+                declared["partitions"] = json!(3);
+                assert_eq!(status(scene.topic("t", declared).await?)?.partitions, Some(3));
+
+                own.declare(json!({"topicLimits": {"maxPartitions": 4}})).await?;
+                let unnamed = json!({"topicName": scene.kafka_name("u"), "clusterRef": {"name": own.cluster}});
+                assert_eq!(status(scene.topic("u", unnamed).await?)?.partitions, Some(4));
+                Ok(())
+            })
+            .await
     })
     .await;
 }

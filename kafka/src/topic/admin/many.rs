@@ -179,6 +179,16 @@ impl TopicAdmin {
         least.ok_or_else(|| Error::Unreachable { reason: "the cluster shows no broker".to_owned() })
     }
 
+    /// How many partitions a topic gets for which none are named, as a broker tells (`num.partitions`); none: it does not.
+    ///
+    /// # Errors
+    /// Kafka refuses or does not answer.
+    pub async fn default_partitions(&self) -> Result<Option<i32>> {
+        let brokers = self.brokers().await?;
+        let told = wire::broker_setting(&self.lines, self.settings.client_id(), first(&brokers)?, "num.partitions", self.timeout).await?;
+        Ok(told.and_then(|value| value.parse().ok()))
+    }
+
     pub(super) async fn brokers(&self) -> Result<Vec<BrokerInfo>> {
         Ok(self.brokers_up().await?.brokers)
     }
