@@ -90,8 +90,10 @@ async fn from_kafka(arguments: &FromKafka) -> anyhow::Result<Imported> {
         _ => None,
     };
     let spec = declared.unwrap_or_else(|| read::bare(&arguments.bootstrap));
-    let found = read::kafka(&spec.bootstrap_servers, &arguments.patterns).await?;
-    Ok(existing::imported(&found, &spec, arguments.cluster.as_deref(), arguments.into.as_deref()))
+    let (found, unread) = read::kafka(&spec.bootstrap_servers, &arguments.patterns).await?;
+    let mut imported = existing::imported(&found, &spec, arguments.cluster.as_deref(), arguments.into.as_deref());
+    imported.notes.extend(unread);
+    Ok(imported)
 }
 
 /// A suspended object of that name.

@@ -9,10 +9,11 @@ use kube::{
     discovery,
 };
 use penstock_crds::{KafkaCluster, KafkaClusterSpec};
-use penstock_kafka::{ConnectionSettings, TopicAdmin, TopicPartition};
+use penstock_kafka::{ConnectionSettings, Error as KafkaError, TopicAdmin, TopicConfig, TopicDescription, TopicPartition};
 use serde_json::Value;
 
 use super::{
+    Note,
     existing::Existing,
     strimzi::{GROUP, KIND},
 };
@@ -86,8 +87,8 @@ pub fn bare(servers: &[String]) -> KafkaClusterSpec {
     KafkaClusterSpec { bootstrap_servers: servers.to_vec(), ..KafkaClusterSpec::default() }
 }
 
-/// The topics of a Kafka cluster whose names fit one of the patterns.
-pub async fn kafka(servers: &[String], patterns: &[String]) -> anyhow::Result<Vec<Existing>> {
+/// The topics of a Kafka cluster whose names fit one of the patterns, and what is told of those that cannot be read.
+pub async fn kafka(servers: &[String], patterns: &[String]) -> anyhow::Result<(Vec<Existing>, Vec<Note>)> {
     let settings = ConnectionSettings::new(servers)?.with_client_id("penstock-import")?;
     let admin = TopicAdmin::new(&settings)?.with_timeout(PATIENCE);
     let listed = admin.list().await.with_context(|| format!("the topics at {} cannot be listed", servers.join(",")))?;
@@ -97,7 +98,7 @@ pub async fn kafka(servers: &[String], patterns: &[String]) -> anyhow::Result<Ve
     if wanted.is_empty() {
         bail!("no topic at {} has a name like {}", servers.join(","), patterns.join(" or "));
     }
-    let mut found = Vec::new();
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
     for chunk in wanted.chunks(usize::try_from(AT_ONCE)?) {
         let partitions = chunk.iter().flat_map(|(name, count)| (0..*count).map(move |partition| TopicPartition::new(name, partition)));
         let partitions: Vec<TopicPartition> = partitions.collect();
@@ -107,11 +108,42 @@ pub async fn kafka(servers: &[String], patterns: &[String]) -> anyhow::Result<Ve
         let chunk: Vec<&str> = chunk.iter().map(|(name, _)| name.as_str()).collect();
         let (described, mut configured) = tokio::try_join!(admin.describe(&chunk), admin.describe_configs_in_brief(&chunk))?;
         for (name, topic) in described {
-            let unread = || format!("the topic `{name}` cannot be read");
-            let config = configured.remove(&name).with_context(unread)?.with_context(unread)?;
             let is_moving = moving.contains(name.as_str());
-            found.push(Existing { topic: topic.with_context(unread)?, config, is_moving });
+            match read(topic, configured.remove(&name)) {
+                Ok((topic, config)) => found.push(Existing { topic, config, is_moving }),
+                Err(error) => unread.push(Note { says: format!("it cannot be read and is left out: {error}"), about: name }),
+            }
         }
     }
-    Ok(found)
+    Ok((found, unread))
+}
+
+/// What is known of one topic; it may have gone since it was listed, or may not be seen.
+fn read(
+    topic: Result<TopicDescription, KafkaError>,
+    config: Option<Result<TopicConfig, KafkaError>>,
+) -> Result<(TopicDescription, TopicConfig), KafkaError> {
+    let untold = || KafkaError::NotReady { code: 0, message: "Kafka does not tell its configuration".to_owned() };
+    Ok((topic?, config.ok_or_else(untold)??))
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_kafka::TopicId;
+
+    use super::*;
+
+    #[test]
+    fn only_what_kafka_tells_in_full_is_read() {
+        let topic = || Ok(TopicDescription::new("t", TopicId::from_bytes([1; 16])));
+        let gone = || KafkaError::UnknownTopic { topic: "t".to_owned() };
+        for (name, topic, config, is_read) in [
+            ("all of it", topic(), Some(Ok(TopicConfig::default())), true),
+            ("gone since it was listed", Err(gone()), Some(Err(gone())), false),
+            ("its configuration may not be seen", topic(), Some(Err(KafkaError::Authorization { message: "no".to_owned() })), false),
+            ("nothing of its configuration", topic(), None, false),
+        ] {
+            assert_eq!(read(topic, config).is_ok(), is_read, "{name}");
+        }
+    }
 }
