@@ -216,6 +216,7 @@ mod tests {
     use kafka_protocol::messages::find_coordinator_response::Coordinator;
     use kafka_protocol::messages::offset_fetch_response::{OffsetFetchResponsePartitions, OffsetFetchResponseTopics};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
 
     use super::*;
     use crate::wire::Lines;
@@ -340,13 +341,13 @@ mod tests {
         let asking = Asking { lines: &lines, client_id: "t", broker: &nobody, limit };
         let known = Coordinators::default();
         let unknown = offsets(&asking, &known, &["g"]).await.unwrap_err();
-        known.lock().insert("g".to_owned(), nobody.clone());
+        known.learn([("g".to_owned(), nobody.clone())], Instant::now());
         let fetched = offsets(&asking, &known, &["g"]).await.unwrap().remove("g").unwrap().unwrap_err();
-        known.lock().insert("g".to_owned(), nobody.clone());
-        known.lock().insert("g".to_owned(), nobody.clone());
+        known.learn([("g".to_owned(), nobody.clone())], Instant::now());
+        known.learn([("g".to_owned(), nobody.clone())], Instant::now());
         let partition = TopicPartition::new("t", 0);
         let stable = stable_offsets(&asking, &known, "g", Some(std::slice::from_ref(&partition))).await.unwrap_err();
-        known.lock().insert("g".to_owned(), nobody.clone());
+        known.learn([("g".to_owned(), nobody.clone())], Instant::now());
         let offset = GroupOffset { metadata: Some("note".into()), ..GroupOffset::new("t", 0, 7) };
         let committed = commit(&asking, &known, "g", &[offset]).await.unwrap_err();
         let listed = in_states(&asking, std::slice::from_ref(&nobody), &REBALANCING).await.unwrap_err();

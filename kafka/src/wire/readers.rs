@@ -174,6 +174,7 @@ mod tests {
     use kafka_protocol::messages::share_group_describe_response::Member as ShareMember;
     use kafka_protocol::messages::{TopicName, consumer_protocol_assignment};
     use kafka_protocol::protocol::{Encodable, StrBytes};
+    use tokio::time::Instant;
 
     use super::*;
     use crate::error::Error;
@@ -254,10 +255,10 @@ mod tests {
         let asking = Asking { lines: &lines, client_id: "t", broker: &nobody, limit: Duration::from_secs(5) };
         for kind in [Kind::Classic, Kind::Consumer, Kind::Share] {
             let known = Coordinators::default();
-            known.lock().insert("g".to_owned(), nobody.clone());
+            known.learn([("g".to_owned(), nobody.clone())], Instant::now());
             let asked = described(&asking, &known, kind, &["g"], "t").await;
             assert!(matches!(asked, Err(Error::Unreachable { .. })), "{kind:?}: {asked:?}");
-            assert!(known.lock().is_empty(), "its coordinator is asked for anew");
+            assert!(!known.knows("g"), "its coordinator is asked for anew");
         }
     }
 }
