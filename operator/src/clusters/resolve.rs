@@ -34,6 +34,12 @@ impl ResolvedCluster {
     pub fn is_ready(&self) -> bool {
         self.state.is_ok()
     }
+
+    /// How many bytes of copies each broker may send and take in a second, where the `KafkaCluster` says so.
+    #[must_use]
+    pub fn throttle(&self) -> Option<i64> {
+        self.spec.reassignment.as_ref()?.throttle_bytes_per_second
+    }
 }
 
 /// Finds the cluster `cluster_name` for an object in `for_namespace`.

@@ -59,7 +59,7 @@ impl Found {
             self.copies = None;
             return Ok(());
         };
-        self.copies = reassignment::look(&self.connection, topic, desired, rate(&self.cluster), observed).await?;
+        self.copies = reassignment::look(&self.connection, topic, desired, self.cluster.throttle(), observed).await?;
         if let Some(copies) = &self.copies {
             let differs = |declared| Some(approval::replication_factor(copies.replication.other_than(declared)?, declared));
             self.plan = std::mem::take(&mut self.plan).with(&copies.step, desired.replication_factor.and_then(differs));
@@ -109,14 +109,8 @@ impl Found {
     /// Where partitions move.
     #[must_use]
     pub fn ground<'a>(&'a self, context: &'a Context) -> Ground<'a> {
-        Ground { context, connection: &self.connection, rate: rate(&self.cluster) }
+        Ground { context, connection: &self.connection, rate: reassignment::shared_rate(context, &self.cluster) }
     }
-}
-
-/// How fast copies may be made there, where the `KafkaCluster` says so.
-#[must_use]
-pub fn rate(cluster: &ResolvedCluster) -> Option<i64> {
-    cluster.spec.reassignment.as_ref()?.throttle_bytes_per_second
 }
 
 /// Sees to it that partitions that move are throttled, and takes everything away that was set for it once they do not any more.

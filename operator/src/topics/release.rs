@@ -6,7 +6,6 @@ use penstock_crds::KafkaTopic;
 use penstock_kafka::Error as KafkaError;
 
 use super::{
-    found::rate,
     observe::observe,
     plan::foreign_to,
     reassignment::{self, Ground, Outcome},
@@ -63,6 +62,6 @@ async fn from(context: &Context, cluster: &ResolvedCluster, topic: KafkaTopic) -
         Err(error) => return Ok(Outcome { topic, done: Err(error) }),
     };
     let mut own = observed.filter(|observed| foreign_to(&history(&topic), observed).is_none());
-    let ground = Ground { context, connection: &connection, rate: rate(cluster) };
+    let ground = Ground { context, connection: &connection, rate: reassignment::shared_rate(context, cluster) };
     reassignment::unthrottle(ground, topic, own.as_mut().map(|own| &mut own.config)).await
 }

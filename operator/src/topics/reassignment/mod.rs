@@ -24,6 +24,7 @@ pub use self::{
     decide::{Assignment, Step},
     end::{abandon, end, unthrottle},
     look::{Seen, look},
+    rate::shared_rate,
     throttle::REPLICAS,
     throttled::Throttled,
     words::{abandoned, begun, cancelled, holds, pending, pending_cancel},

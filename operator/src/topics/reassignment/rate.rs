@@ -7,7 +7,24 @@ use penstock_crds::KafkaTopic;
 use penstock_kafka::Error;
 
 use super::{Ground, is_throttled, record, throttle};
-use crate::{clusters::ClusterIds, context::Context};
+use crate::{
+    clusters::{self, ClusterIds, ResolvedCluster},
+    context::Context,
+};
+
+/// The rate that counts for topics of a `KafkaCluster` with a throttle: of several that lead to one Kafka, the least of those for whose topics
+/// something is throttled now. Each object comes to the same, so that none overwrites what another has set.
+#[must_use]
+pub fn shared_rate(context: &Context, cluster: &ResolvedCluster) -> Option<i64> {
+    let own = cluster.throttle()?;
+    let (store, namespace) = (context.watches.clusters.store(), context.settings.namespace.as_str());
+    let ids = ClusterIds::known(&store, namespace);
+    let throttled = context.watches.topics.select(is_throttled);
+    let names: BTreeSet<&str> = throttled.iter().filter_map(|object| Some(object.0.as_ref().ok()?.cluster_name())).collect();
+    let same = names.into_iter().filter(|name| ids.are_same(name, &cluster.name));
+    let others = same.filter_map(|name| clusters::find(&store, namespace, name).ok()?.throttle());
+    others.chain([own]).min()
+}
 
 /// The rates that objects tell to have set on the Kafka cluster of this one.
 pub(super) struct Rates {
