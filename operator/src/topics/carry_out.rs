@@ -17,6 +17,7 @@ use super::{
     drift::{self, Fate},
     found::{Found, tend},
     growth,
+    memory::Asked,
     notice::{self, Cause},
     plan::{Plan, Recreation, TopicAction, managed_after, managed_before, new_topic},
     reassignment::{self, Outcome, Step},
@@ -38,6 +39,7 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
     let (made, uid) = (&context.memory_of_topics.made, topic.uid().unwrap_or_default());
     let is_adoption = found.observed.as_ref().is_some_and(|observed| before.adopts(observed.id, made.get(&uid)));
     let lost = before.last_topic_id().filter(|_| found.observed.is_none());
+    let late = tell_of_unanswered(context, &topic, &found).await;
     // From the object as it is before anything is written down.
     let drifted = drift::among(&topic, found.plan.differences());
     if lost.is_some()
@@ -81,6 +83,10 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
                     None => Knowledge::Missing { lost: None, recreation: history.recreation.clone(), managed },
                 };
                 context.connections.failed(&found.cluster.name, &error);
+                if error.outcome_unknown() {
+                    let asked = Asked { generation: topic.metadata.generation, action: action.clone(), cause: cause(action, &drifted) };
+                    context.memory_of_topics.unanswered.note(&uid, asked);
+                }
                 let next = hold(context, &topic, knowledge, &refused(action, &error), drifted).await?;
                 if is_adoption && has_acted {
                     tell_of_adoption(context, &topic, &found).await;
@@ -88,16 +94,7 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
                 return Ok(next);
             }
         }
-        let cause = cause(action, &drifted);
-        let mut done = notice::done(action, cause);
-        if matches!(action, TopicAction::AddPartitions { .. }) {
-            done = notice::read_by(done, readers(&found.connection, &desired.name).await.as_ref());
-        }
-        if notice::is_routine(action, cause) {
-            context.events.publish_routine::<KafkaTopic>(&topic.metadata, notice::verb(action), done).await;
-        } else {
-            context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), done).await;
-        }
+        tell_of(context, &topic, &found, action, cause(action, &drifted)).await;
     }
     let done = found.plan.clone();
     if !done.actions.is_empty() {
@@ -115,6 +112,7 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
             return hold(context, &topic, Knowledge::Nothing, &Refusal::from(&error), drifted).await;
         }
     }
+    let done = Plan { actions: late.into_iter().chain(done.actions).collect(), ..done };
     if let Some(grown) = growth::grown(&done, &desired.name, found.observed.as_ref()) {
         let pipelines = context.watches.pipelines.select(|_| true);
         let groups = begin_new_partitions(&found.connection, &growth::groups(&topic, &pipelines), grown).await;
@@ -132,6 +130,27 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
         tell_of_adoption(context, &topic, &found).await;
     }
     Ok(next)
+}
+
+/// Tells what was done.
+async fn tell_of(context: &Context, topic: &KafkaTopic, found: &Found, action: &TopicAction, cause: Cause) {
+    let mut done = notice::done(action, cause);
+    if matches!(action, TopicAction::AddPartitions { .. }) {
+        done = notice::read_by(done, readers(&found.connection, topic.kafka_name()).await.as_ref());
+    }
+    if notice::is_routine(action, cause) {
+        context.events.publish_routine::<KafkaTopic>(&topic.metadata, notice::verb(action), done).await;
+    } else {
+        context.events.publish::<KafkaTopic>(&topic.metadata, notice::verb(action), done).await;
+    }
+}
+
+/// Tells what was asked for in vain, as it seemed, and is there now.
+async fn tell_of_unanswered(context: &Context, topic: &KafkaTopic, found: &Found) -> Option<TopicAction> {
+    let asked = context.memory_of_topics.unanswered.take(&topic.uid().unwrap_or_default())?;
+    let asked = Some(asked).filter(|asked| found.observed.is_some() && asked.has_come(topic.metadata.generation, &found.plan))?;
+    tell_of(context, topic, found, &asked.action, asked.cause).await;
+    Some(asked.action)
 }
 
 async fn tell_of_adoption(context: &Context, topic: &KafkaTopic, found: &Found) {

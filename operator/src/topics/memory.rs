@@ -8,7 +8,11 @@ use std::{
 use penstock_kafka::TopicId;
 use tokio::time::Instant;
 
-use super::reassignment::Throttled;
+use super::{
+    notice::{self, Cause},
+    plan::{Plan, TopicAction},
+    reassignment::Throttled,
+};
 
 /// What is known of objects.
 #[derive(Debug, Default)]
@@ -17,6 +21,8 @@ pub struct Memory {
     pub failing: ByUid<Instant>,
     /// The topic that was made for the object, until its status tells so.
     pub made: ByUid<TopicId>,
+    /// What was asked for last without an answer.
+    pub unanswered: ByUid<Asked>,
     /// Which objects have let go of the throttle of their Kafka cluster.
     pub throttled: Throttled,
     /// The younger objects for the topic of this one that it was told of.
@@ -28,6 +34,7 @@ impl Memory {
     pub fn forget(&self, uid: &str) -> Option<TopicId> {
         self.failing.forget(uid);
         self.throttled.forget(uid);
+        self.unanswered.forget(uid);
         self.rivals.forget(uid);
         self.made.take(uid)
     }
@@ -41,6 +48,27 @@ impl Memory {
             self.rivals.note(uid, rivals.clone());
         }
         is_news
+    }
+}
+
+/// What was asked for without an answer.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The generation of the object that asked for it.
+    pub generation: Option<i64>,
+    /// What it was.
+    pub action: TopicAction,
+    /// Why.
+    pub cause: Cause,
+}
+
+impl Asked {
+    /// Whether that has come to be, by what is planned of a topic that is there. Who has made a topic is not known.
+    #[must_use]
+    pub fn has_come(&self, generation: Option<i64>, plan: &Plan) -> bool {
+        let is_planned = plan.actions.iter().any(|planned| notice::verb(planned) == notice::verb(&self.action));
+        let is_creation = matches!(self.action, TopicAction::Create(_));
+        generation == self.generation && !is_planned && !is_creation && !plan.is_of_another_topic()
     }
 }
 
@@ -87,6 +115,10 @@ impl<T: Clone> ByUid<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use penstock_kafka::{ConfigDelta, NewTopic};
+
     use super::*;
 
     #[test]
@@ -107,6 +139,23 @@ mod tests {
         }
         memory.forget("owner");
         assert!(memory.note_rivals("owner", &["a".to_owned()].into()), "another object is told anew");
+    }
+
+    #[test]
+    fn what_is_not_planned_any_more_has_come() {
+        let grow = |total| TopicAction::AddPartitions { from: 1, total };
+        let set = || TopicAction::SetConfig { delta: ConfigDelta::default(), found: BTreeMap::new() };
+        for (name, action, generation, planned, has_come) in [
+            ("it is there", grow(3), 2, vec![], true),
+            ("another thing is to be done", grow(3), 2, vec![set()], true),
+            ("it is still to be done", grow(3), 2, vec![grow(3)], false),
+            ("the object asks for something else", grow(3), 3, vec![], false),
+            ("a topic", TopicAction::Create(NewTopic::new("orders")), 2, vec![], false),
+        ] {
+            let asked = Asked { generation: Some(2), action, cause: Cause::Declared };
+            let plan = Plan { actions: planned, ..Plan::default() };
+            assert_eq!(asked.has_come(Some(generation), &plan), has_come, "{name}");
+        }
     }
 
     #[test]
