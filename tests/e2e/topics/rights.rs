@@ -26,6 +26,7 @@ const TOPIC: i8 = 2;
 const ANY: i8 = 1;
 const LITERAL: i8 = 3;
 const ALL: i8 = 2;
+const DESCRIBE: i8 = 8;
 const ALTER_CONFIGS: i8 = 11;
 const DENY: i8 = 2;
 const ALLOW: i8 = 3;
@@ -38,8 +39,8 @@ fn broker(scene: &Scene) -> Result<&str> {
     Ok(scene.kafka.bootstrap_servers().first().ok_or("no broker")?)
 }
 
-/// Everybody may do everything with the topic but change its configuration.
-async fn forbid(scene: &Scene, topic: &str) -> Result {
+/// Everybody may do everything with the topic but this.
+async fn forbid(scene: &Scene, topic: &str, operation: i8) -> Result {
     let rule = |operation, permission| {
         AclCreation::default()
             .with_resource_type(TOPIC)
@@ -50,7 +51,7 @@ async fn forbid(scene: &Scene, topic: &str) -> Result {
             .with_operation(operation)
             .with_permission_type(permission)
     };
-    let request = CreateAclsRequest::default().with_creations(vec![rule(ALL, ALLOW), rule(ALTER_CONFIGS, DENY)]);
+    let request = CreateAclsRequest::default().with_creations(vec![rule(ALL, ALLOW), rule(operation, DENY)]);
     let answer: CreateAclsResponse = ask(broker(scene)?, ApiKey::CreateAcls, 3, &request).await?;
     let refused: Vec<_> = answer.results.iter().filter(|result| result.error_code != 0).collect();
     if refused.is_empty() { Ok(()) } else { Err(format!("{refused:?}").into()) }
@@ -104,7 +105,7 @@ async fn what_brokers_forbid_or_put_off_is_told_and_done_once_they_let_it() {
                 scene.topic("first", declared("first", DAY)).await?;
                 scene.topic("second", declared("second", DAY)).await?;
 
-                forbid(scene, &first).await?;
+                forbid(scene, &first, ALTER_CONFIGS).await?;
                 scene.apply::<KafkaTopic>("first", declared("first", HOUR)).await?;
                 let told = scene.told::<KafkaTopic>("first", "Ready", "False", Some("KafkaUnauthorized")).await?;
                 assert!(message(&told).to_lowercase().contains("authorization"), "{}", message(&told));
@@ -112,6 +113,12 @@ async fn what_brokers_forbid_or_put_off_is_told_and_done_once_they_let_it() {
                 permit(scene, &first).await?;
                 scene.ready::<KafkaTopic>("first").await?;
                 assert_eq!(overrides(scene, &first).await?, map(&[("retention.ms", HOUR)]));
+
+                // Nothing concerns the object then: the sweep finds it.
+                forbid(scene, &first, DESCRIBE).await?;
+                scene.told::<KafkaTopic>("first", "Ready", "False", Some("KafkaUnauthorized")).await?;
+                permit(scene, &first).await?;
+                scene.ready::<KafkaTopic>("first").await?;
 
                 // One partition is a hundred seconds of this quota.
                 mutations_a_second(scene, Some(0.01)).await?;
