@@ -81,7 +81,7 @@ pub(crate) struct Parts<W: World, O> {
 struct Attempt {
     ticket: Ticket,
     number: u16,
-    begun: Instant,
+    took: Duration,
     answer: Result<Outcome, String>,
 }
 
@@ -122,8 +122,8 @@ pub(crate) struct Engine<W: World, O> {
     pauses: FuturesUnordered<BoxFuture<'static, Wake>>,
     /// What was received and not looked at yet.
     batch: Batch,
-    /// When the processor was called last.
-    called: Instant,
+    /// The clock as it was read last, which is whenever the processor has answered.
+    clock: Instant,
     /// Something may start, but the spell was over.
     is_behind: bool,
     /// What is looked at first.
@@ -143,7 +143,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
             running: FuturesUnordered::new(),
             pauses: FuturesUnordered::new(),
             batch: Batch::default(),
-            called: Instant::now(),
+            clock: Instant::now(),
             is_behind: false,
             turn: 0,
         }
@@ -228,10 +228,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
     async fn react(&mut self, happened: Happened) -> Result<(), Breakdown> {
         match happened {
             Happened::Received(received) => self.received(received).await,
-            Happened::Unfinished => {
-                self.take_batch().await;
-                Ok(())
-            }
+            Happened::Unfinished => self.take_batch().await,
             Happened::Ended(Ended::Tried(attempt)) => {
                 self.tried(attempt);
                 Ok(())
@@ -273,6 +270,7 @@ impl<W: World, O: Outbox> Engine<W, O> {
     /// Starts what may start, writes what may be written, and takes in what Kafka answered.
     async fn work(&mut self) -> Result<(), Breakdown> {
         let begun = Instant::now();
+        self.clock = begun;
         self.start_waiting(begun).await;
         let answers = self.parts.outbox.take_in(&mut self.parts.books)?;
         self.take_in(answers)?;
@@ -310,9 +308,9 @@ impl<W: World, O: Outbox> Engine<W, O> {
         has_started
     }
 
-    /// Whether the spell that has begun then is over, as far as that is known without a look at the clock.
+    /// Whether the spell that has begun then is over.
     fn is_over(&self, begun: Instant) -> bool {
-        self.called.saturating_duration_since(begun) >= SPELL
+        self.clock.saturating_duration_since(begun) >= SPELL
     }
 
     /// Gives a record to the processor, or puts it off while too many are in process or too much is decided.
@@ -328,22 +326,28 @@ impl<W: World, O: Outbox> Engine<W, O> {
         if start == Start::HoldBack {
             return self.decide(ticket, Verdict::Wait { at: Station::Held, not_before: None });
         }
-        let (number, begun) = (event.attempt, Instant::now());
-        self.called = begun;
+        let (number, begun) = (event.attempt, self.clock);
         let mut answer = AssertUnwindSafe(Arc::clone(&self.parts.processor).handle(event)).catch_unwind();
-        match futures::poll!(&mut answer) {
-            Poll::Ready(answer) => self.tried(Attempt { ticket, number, begun, answer: answer.map_err(words_of) }),
+        let polled = futures::poll!(&mut answer);
+        self.clock = Instant::now();
+        match polled {
+            Poll::Ready(answer) => {
+                self.tried(Attempt { ticket, number, took: self.clock - begun, answer: answer.map_err(words_of) });
+            }
             Poll::Pending => {
                 self.parts.books.hold_lane(ticket);
-                let attempt = async move { Attempt { ticket, number, begun, answer: answer.await.map_err(words_of) } };
+                let attempt = async move {
+                    let answer = answer.await.map_err(words_of);
+                    Attempt { ticket, number, took: begun.elapsed(), answer }
+                };
                 self.running.push(Running::new(ticket, attempt));
             }
         }
     }
 
     /// Decides what follows from an attempt.
-    fn tried(&mut self, Attempt { ticket, number, begun, answer }: Attempt) {
-        self.parts.counters.processing.observe(begun.elapsed().as_secs_f64());
+    fn tried(&mut self, Attempt { ticket, number, took, answer }: Attempt) {
+        self.parts.counters.processing.observe(took.as_secs_f64());
         let outcome = match answer {
             Ok(outcome) => {
                 self.parts.counters.outcome(OutcomeKind::of(&outcome));

@@ -8,6 +8,9 @@ use tokio::time::Instant;
 use super::{BATCH, Engine};
 use crate::stream::{outbox::Outbox, session::Breakdown, world::World};
 
+/// After how many records what follows from them is written. The allocator of glibc keeps seven pieces of a size at hand.
+const RUN: usize = 4;
+
 /// What is received and not looked at yet.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -46,13 +49,17 @@ impl<W: World, O: Outbox> Engine<W, O> {
         };
         self.parts.needs.source.met();
         self.batch = Batch::new(batch);
-        self.take_batch().await;
-        Ok(())
+        self.take_batch().await
     }
 
     /// Takes what was received, until the spell is over.
-    pub(super) async fn take_batch(&mut self) {
+    ///
+    /// What follows is written every few records: so few outputs at once are in memory that the allocator gives, and takes back, from
+    /// its list of those that the processor's caches hold still.
+    pub(super) async fn take_batch(&mut self) -> Result<(), Breakdown> {
         let begun = Instant::now();
+        self.clock = begun;
+        let mut unwritten = 0;
         while !self.is_over(begun)
             && let Some(received) = self.batch.rest.pop_front()
         {
@@ -75,9 +82,15 @@ impl<W: World, O: Outbox> Engine<W, O> {
             self.parts.counters.consumed(&record.topic, record.partition);
             if let Some(ticket) = self.parts.books.take(record, &self.parts.addresses.tiers) {
                 self.start(ticket).await;
+                unwritten += 1;
+            }
+            if unwritten >= RUN {
+                self.write().await?;
+                (unwritten, self.clock) = (0, Instant::now());
             }
         }
         self.parts.counters.flush();
         self.parts.outbox.moved(self.batch.has_more || !self.batch.is_taken());
+        Ok(())
     }
 }
