@@ -29,7 +29,7 @@ use crate::{
 /// How many workers a run has.
 const WORKERS: usize = 3;
 /// How long load goes on, beyond the length of the run, for a fault that waits for its moment.
-const EXTRA: Duration = Duration::from_secs(45);
+const EXTRA: Duration = Duration::from_secs(120);
 /// How long faults may take to end once everything is to be well.
 const HEALING: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_millis(500);
