@@ -2,6 +2,7 @@
 
 mod approval;
 mod clusters;
+mod copies;
 mod deletion;
 mod drift;
 mod importing;

@@ -1,6 +1,7 @@
 //! What an end-to-end test stands on: a namespace and topic names of its own on a cluster that is up, ways to act like a
 //! user, waiting on conditions, and a report of everything a reader needs when the test fails.
 
+mod copies;
 pub mod example;
 mod faults;
 mod forward;
@@ -28,6 +29,7 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 
+pub use copies::RATES;
 pub use handler::{HANDLER, little};
 pub use objects::{condition, refusal};
 pub use own_kafka::OwnKafka;
