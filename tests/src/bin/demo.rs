@@ -205,15 +205,13 @@ async fn letter(scene: &Scene, key: &str) -> Result<Value> {
 }
 
 async fn print_tables(scene: &Scene) -> Result {
-    for kind in ["kafkaclusters", "kafkatopics", "eventpipelines", "pods"] {
+    for arguments in [vec!["get", "penstock", "-A"], vec!["get", "pods", "-n", &scene.namespace]] {
         let mut get = scene.cluster.tool(Tool::Kubectl);
-        let namespace = if kind == "kafkaclusters" { install::NAMESPACE } else { &scene.namespace };
-        get.args(["get", kind, "-n", namespace]);
-        println!("\n$ kubectl get {kind} -n {namespace}\n{}", install::run(get).await?.trim_end());
+        get.args(&arguments);
+        println!("\n$ kubectl {}\n{}", arguments.join(" "), install::run(get).await?.trim_end());
     }
     println!(
         "\nLook around: `make shell` opens a shell beside the cluster. There:\n\
-         \x20 kubectl get penstock -A\n\
          \x20 kubectl -n {ns} describe eventpipeline {gateway}\n\
          \x20 kubectl -n {ns} logs -l penstock.dev/pipeline={payments} --prefix\n\
          \x20 kubectl -n {ns} port-forward service/{gateway} {port} &   then   curl localhost:{port}/health\n\
