@@ -17,7 +17,7 @@ use super::{
     drift::{self, Fate},
     found::{Found, tend},
     growth,
-    memory::Asked,
+    memory::{Asked, Upshot},
     notice::{self, Cause},
     plan::{Plan, Recreation, TopicAction, managed_after, managed_before, new_topic},
     reassignment::{self, Outcome, Step},
@@ -39,7 +39,7 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
     let (made, uid) = (&context.memory_of_topics.made, topic.uid().unwrap_or_default());
     let is_adoption = found.observed.as_ref().is_some_and(|observed| before.adopts(observed.id, made.get(&uid)));
     let lost = before.last_topic_id().filter(|_| found.observed.is_none());
-    let late = tell_of_unanswered(context, &topic, &found).await;
+    tell_of_unanswered(context, &topic, desired, &found).await;
     // From the object as it is before anything is written down.
     let drifted = drift::among(&topic, found.plan.differences());
     if lost.is_some()
@@ -112,14 +112,7 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
             return hold(context, &topic, Knowledge::Nothing, &Refusal::from(&error), drifted).await;
         }
     }
-    let done = Plan { actions: late.into_iter().chain(done.actions).collect(), ..done };
-    if let Some(grown) = growth::grown(&done, &desired.name, found.observed.as_ref()) {
-        let pipelines = context.watches.pipelines.select(|_| true);
-        let groups = begin_new_partitions(&found.connection, &growth::groups(&topic, &pipelines), grown).await;
-        if !groups.is_empty() {
-            context.events.publish::<KafkaTopic>(&topic.metadata, "AddPartitions", notice::begun(&groups)).await;
-        }
-    }
+    begin_where_grown(context, &topic, desired, &found, &done.actions).await;
     let is_as_declared = found.plan.actions.is_empty() && found.plan.refusal.is_none();
     let takes_over = (has_acted || is_as_declared) && !found.plan.is_of_another_topic();
     let next = conclude(context, &topic, desired, &found, takes_over, drifted).await?;
@@ -146,11 +139,28 @@ async fn tell_of(context: &Context, topic: &KafkaTopic, found: &Found, action: &
 }
 
 /// Tells what was asked for in vain, as it seemed, and is there now.
-async fn tell_of_unanswered(context: &Context, topic: &KafkaTopic, found: &Found) -> Option<TopicAction> {
-    let asked = context.memory_of_topics.unanswered.take(&topic.uid().unwrap_or_default())?;
-    let asked = Some(asked).filter(|asked| found.observed.is_some() && asked.has_come(topic.metadata.generation, &found.plan))?;
-    tell_of(context, topic, found, &asked.action, asked.cause).await;
-    Some(asked.action)
+async fn tell_of_unanswered(context: &Context, topic: &KafkaTopic, desired: &ValidatedTopic, found: &Found) {
+    let (unanswered, uid) = (&context.memory_of_topics.unanswered, topic.uid().unwrap_or_default());
+    let Some(asked) = unanswered.get(&uid).filter(|_| found.observed.is_some()) else { return };
+    match asked.upshot(topic.metadata.generation, &found.plan) {
+        Upshot::Open => return,
+        Upshot::Unknown => {}
+        Upshot::Done => {
+            tell_of(context, topic, found, &asked.action, asked.cause).await;
+            begin_where_grown(context, topic, desired, found, std::slice::from_ref(&asked.action)).await;
+        }
+    }
+    unanswered.forget(&uid);
+}
+
+/// Lets groups begin with the partitions that came by that.
+async fn begin_where_grown(context: &Context, topic: &KafkaTopic, desired: &ValidatedTopic, found: &Found, done: &[TopicAction]) {
+    let Some(grown) = growth::grown(done, &desired.name, found.observed.as_ref()) else { return };
+    let pipelines = context.watches.pipelines.select(|_| true);
+    let groups = begin_new_partitions(&found.connection, &growth::groups(topic, &pipelines), grown).await;
+    if !groups.is_empty() {
+        context.events.publish::<KafkaTopic>(&topic.metadata, "AddPartitions", notice::begun(&groups)).await;
+    }
 }
 
 async fn tell_of_adoption(context: &Context, topic: &KafkaTopic, found: &Found) {

@@ -18,10 +18,7 @@ use penstock_crds::{
 };
 use penstock_kafka::{CommittedOffset, Error, GroupOffset, PerPartition, TopicId};
 
-use super::{
-    observe::ObservedTopic,
-    plan::{Plan, TopicAction},
-};
+use super::{observe::ObservedTopic, plan::TopicAction};
 use crate::{pipelines, watch::Guarded};
 
 /// The groups that read a topic and would skip what it holds where they have no offset.
@@ -63,9 +60,9 @@ pub struct Grown<'a> {
 
 /// How the topic has grown by what was done; none: it has not, or that is not seen yet.
 #[must_use]
-pub fn grown<'a>(plan: &Plan, topic: &'a str, seen: Option<&ObservedTopic>) -> Option<Grown<'a>> {
+pub fn grown<'a>(done: &[TopicAction], topic: &'a str, seen: Option<&ObservedTopic>) -> Option<Grown<'a>> {
     let seen = seen?;
-    let from = plan.actions.iter().find_map(|action| match action {
+    let from = done.iter().find_map(|action| match action {
         TopicAction::AddPartitions { from, .. } => Some(*from),
         _ => None,
     })?;

@@ -62,13 +62,28 @@ pub struct Asked {
     pub cause: Cause,
 }
 
+/// What a plan says of what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upshot {
+    /// It is to be done still.
+    Open,
+    /// It has come to be.
+    Done,
+    /// That cannot be known.
+    Unknown,
+}
+
 impl Asked {
-    /// Whether that has come to be, by what is planned of a topic that is there. Who has made a topic is not known.
+    /// What has become of it, by what is planned of a topic that is there. Who has made a topic is not known, nor what has begun to move
+    /// and may be where it was to go.
     #[must_use]
-    pub fn has_come(&self, generation: Option<i64>, plan: &Plan) -> bool {
+    pub fn upshot(&self, generation: Option<i64>, plan: &Plan) -> Upshot {
+        let shows = matches!(self.action, TopicAction::AddPartitions { .. } | TopicAction::SetConfig { .. });
+        if !shows || generation != self.generation || plan.refusal.is_some() || plan.is_of_another_topic() {
+            return Upshot::Unknown;
+        }
         let is_planned = plan.actions.iter().any(|planned| notice::verb(planned) == notice::verb(&self.action));
-        let is_creation = matches!(self.action, TopicAction::Create(_));
-        generation == self.generation && !is_planned && !is_creation && !plan.is_of_another_topic()
+        if is_planned { Upshot::Open } else { Upshot::Done }
     }
 }
 
@@ -117,9 +132,11 @@ impl<T: Clone> ByUid<T> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use penstock_crds::condition::Reason;
     use penstock_kafka::{ConfigDelta, NewTopic};
 
     use super::*;
+    use crate::refusal::Refusal;
 
     #[test]
     fn an_owner_is_told_once_of_each_rival() {
@@ -142,19 +159,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_planned_any_more_has_come() {
+    fn what_is_not_planned_any_more_is_done() {
         let grow = |total| TopicAction::AddPartitions { from: 1, total };
         let set = || TopicAction::SetConfig { delta: ConfigDelta::default(), found: BTreeMap::new() };
-        for (name, action, generation, planned, has_come) in [
-            ("it is there", grow(3), 2, vec![], true),
-            ("another thing is to be done", grow(3), 2, vec![set()], true),
-            ("it is still to be done", grow(3), 2, vec![grow(3)], false),
-            ("the object asks for something else", grow(3), 3, vec![], false),
-            ("a topic", TopicAction::Create(NewTopic::new("orders")), 2, vec![], false),
+        let cancel = TopicAction::CancelReassignment { partitions: vec![0], from: 3, to: 1 };
+        for (name, action, generation, planned, upshot) in [
+            ("it is there", grow(3), 2, vec![], Upshot::Done),
+            ("another thing is to be done", grow(3), 2, vec![set()], Upshot::Done),
+            ("it is still to be done", grow(3), 2, vec![grow(3)], Upshot::Open),
+            ("the object asks for something else", grow(3), 3, vec![], Upshot::Unknown),
+            ("a topic", TopicAction::Create(NewTopic::new("orders")), 2, vec![], Upshot::Unknown),
+            ("what has moved may have come where it was to go", cancel, 2, vec![], Upshot::Unknown),
         ] {
             let asked = Asked { generation: Some(2), action, cause: Cause::Declared };
             let plan = Plan { actions: planned, ..Plan::default() };
-            assert_eq!(asked.has_come(Some(generation), &plan), has_come, "{name}");
+            assert_eq!(asked.upshot(Some(generation), &plan), upshot, "{name}");
+            let refused = Plan { refusal: Some(Refusal::new(Reason::NotEnoughBrokers, "no")), ..plan };
+            assert_eq!(asked.upshot(Some(generation), &refused), Upshot::Unknown, "{name}, and something is refused");
         }
     }
 

@@ -275,9 +275,11 @@ impl<W: World, O: Outbox> Engine<W, O> {
         let answers = self.parts.outbox.take_in(&mut self.parts.books)?;
         self.take_in(answers)?;
         self.write().await?;
+        self.clock = Instant::now();
         // What was written may make room for more.
         while self.start_waiting(begun).await {
             self.write().await?;
+            self.clock = Instant::now();
         }
         self.parts.outbox.commit_if_due(&mut self.parts.books);
         self.let_go_on();

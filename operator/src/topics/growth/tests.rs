@@ -90,12 +90,12 @@ fn a_topic_has_grown_once_that_is_seen() {
         health: ReplicaHealth::default(),
         lasting: Trouble::None,
     };
-    let plan = |actions| Plan { actions, ..Plan::default() };
-    let growth = plan(vec![TopicAction::AddPartitions { from: 2, total: 4 }]);
-    let found = |plan: &Plan, seen: Option<ObservedTopic>| grown(plan, "orders", seen.as_ref()).map(|grown| (grown.from, grown.to));
+    let growth = [TopicAction::AddPartitions { from: 2, total: 4 }];
+    let found =
+        |done: &[TopicAction], seen: Option<ObservedTopic>| grown(done, "orders", seen.as_ref()).map(|grown| (grown.from, grown.to));
     assert_eq!(found(&growth, Some(seen(4))), Some((2, 4)));
     assert_eq!(found(&growth, None), None);
-    assert_eq!(found(&plan(vec![]), Some(seen(4))), None);
+    assert_eq!(found(&[], Some(seen(4))), None);
 }
 
 #[test]
