@@ -191,7 +191,7 @@ async fn break_everything(runs: &Runs) -> Result<bool> {
             delivery,
             subject: runs.worker.subject(),
             schedule,
-            drain: Duration::from_secs(120),
+            drain: Duration::from_secs(300),
         };
         let report = run(&rig, plan).await?;
         println!("run {}/{} {report}", number + 1, runs.runs);
