@@ -11,7 +11,7 @@ fn main() {
     println!("cargo::rerun-if-changed=../.cargo/link.rs");
     let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
     let is_for_here = std::env::var("HOST").is_ok_and(|host| is("TARGET", &host));
-    // Places to relocate are kept as a bitmap: a program is 1.3 MB smaller, and so is what each process has read of it.
+    // Places to relocate are kept as a bitmap: a program is 1.3 MB smaller.
     if is("CARGO_CFG_TARGET_ENV", "gnu") && is_for_here && glibc().is_some_and(|here| here >= KNOWS) {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }

@@ -151,6 +151,7 @@ fn consumer(group: &ConsumerGroup, topic: &str) -> Reads {
     })))
 }
 
+/// The same of types of its own.
 fn share(group: &ShareGroup, topic: &str) -> Reads {
     if group.error_code == GROUP_ID_NOT_FOUND {
         return Ok(None);
