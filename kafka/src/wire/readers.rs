@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::{
     ApiKey, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, ConsumerProtocolSubscription, DescribeGroupsRequest,
-    DescribeGroupsResponse, ShareGroupDescribeRequest, ShareGroupDescribeResponse,
+    DescribeGroupsResponse, ShareGroupDescribeRequest, ShareGroupDescribeResponse, TopicName,
     consumer_group_describe_response::DescribedGroup as ConsumerGroup, describe_groups_response::DescribedGroup as ClassicGroup,
     share_group_describe_response::DescribedGroup as ShareGroup,
 };
+use kafka_protocol::protocol::StrBytes;
 
 use super::coordinators::{Asking, Coordinators, no_coordinator};
 use super::groups::{LIVE, group_id, listed, reading};
@@ -141,26 +142,28 @@ fn subscribed(mut metadata: Bytes) -> Result<Vec<String>> {
 }
 
 fn consumer(group: &ConsumerGroup, topic: &str) -> Reads {
-    if group.error_code == GROUP_ID_NOT_FOUND {
-        return Ok(None);
-    }
-    outcome(group.error_code, group.error_message.as_ref().map(ToString::to_string))?;
-    Ok(Some(group.members.iter().any(|member| {
+    let named = group.members.iter().flat_map(|member| {
         let given = member.assignment.topic_partitions.iter().map(|given| &given.topic_name);
-        given.chain(&member.subscribed_topic_names).any(|name| &***name == topic)
-    })))
+        given.chain(&member.subscribed_topic_names)
+    });
+    names(group.error_code, group.error_message.as_ref(), named, topic)
 }
 
-/// The same of types of its own.
 fn share(group: &ShareGroup, topic: &str) -> Reads {
-    if group.error_code == GROUP_ID_NOT_FOUND {
+    let named = group.members.iter().flat_map(|member| {
+        let given = member.assignment.topic_partitions.iter().map(|given| &given.topic_name);
+        given.chain(&member.subscribed_topic_names)
+    });
+    names(group.error_code, group.error_message.as_ref(), named, topic)
+}
+
+/// Whether the topic is among those that the members of a group have subscribed to or were given.
+fn names<'a>(code: i16, message: Option<&StrBytes>, mut named: impl Iterator<Item = &'a TopicName>, topic: &str) -> Reads {
+    if code == GROUP_ID_NOT_FOUND {
         return Ok(None);
     }
-    outcome(group.error_code, group.error_message.as_ref().map(ToString::to_string))?;
-    Ok(Some(group.members.iter().any(|member| {
-        let given = member.assignment.topic_partitions.iter().map(|given| &given.topic_name);
-        given.chain(&member.subscribed_topic_names).any(|name| &***name == topic)
-    })))
+    outcome(code, message.map(ToString::to_string))?;
+    Ok(Some(named.any(|name| &***name == topic)))
 }
 
 #[cfg(test)]
@@ -171,10 +174,10 @@ mod tests {
     use kafka_protocol::messages::consumer_group_describe_response::{
         Assignment, Member as ConsumerMember, TopicPartitions as ConsumerPartitions,
     };
+    use kafka_protocol::messages::consumer_protocol_assignment;
     use kafka_protocol::messages::describe_groups_response::DescribedGroupMember;
     use kafka_protocol::messages::share_group_describe_response::Member as ShareMember;
-    use kafka_protocol::messages::{TopicName, consumer_protocol_assignment};
-    use kafka_protocol::protocol::{Encodable, StrBytes};
+    use kafka_protocol::protocol::Encodable;
     use tokio::time::Instant;
 
     use super::*;
@@ -185,7 +188,7 @@ mod tests {
         StrBytes::from_string(text.to_owned())
     }
 
-    fn names(topics: &[&str]) -> Vec<TopicName> {
+    fn named(topics: &[&str]) -> Vec<TopicName> {
         topics.iter().map(|topic| TopicName(text(topic))).collect()
     }
 
@@ -209,9 +212,9 @@ mod tests {
     }
 
     fn of_consumers(subscribed: &[&str], given: &[&str]) -> ConsumerGroup {
-        let given = names(given).into_iter().map(|name| ConsumerPartitions::default().with_topic_name(name).with_partitions(vec![0]));
+        let given = named(given).into_iter().map(|name| ConsumerPartitions::default().with_topic_name(name).with_partitions(vec![0]));
         let member = ConsumerMember::default()
-            .with_subscribed_topic_names(names(subscribed))
+            .with_subscribed_topic_names(named(subscribed))
             .with_assignment(Assignment::default().with_topic_partitions(given.collect()));
         ConsumerGroup::default().with_members(vec![member])
     }
@@ -236,7 +239,7 @@ mod tests {
             ("KIP-848, gone", consumer(&ConsumerGroup::default().with_error_code(GROUP_ID_NOT_FOUND), "t"), None),
             (
                 "shares",
-                share(&ShareGroup::default().with_members(vec![ShareMember::default().with_subscribed_topic_names(names(&["t"]))]), "t"),
+                share(&ShareGroup::default().with_members(vec![ShareMember::default().with_subscribed_topic_names(named(&["t"]))]), "t"),
                 Some(true),
             ),
             ("no shares", share(&ShareGroup::default().with_error_code(GROUP_ID_NOT_FOUND), "t"), None),
