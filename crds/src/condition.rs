@@ -180,6 +180,8 @@ reasons! {
     AtPartitions,
     /// One partition is more than a worker can handle.
     HotPartition,
+    /// Partitions with much to do have met at one worker: another number of workers shares them out anew.
+    Crowded,
     /// More workers did not do more: the last step up was taken back.
     ScaleUpIneffective,
     /// What waits could not be read: the number of workers stays.

@@ -24,7 +24,7 @@ mod stub;
 mod wire;
 mod worker;
 
-use std::{io, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
@@ -219,7 +219,7 @@ async fn find_mistakes(rig: &Arc<Rig>, runs: &Runs, seed: u64, tally: &mut Tally
         delivery,
         subject,
         schedule: fault.into_iter().map(|fault| Planned { at: SEEDED_FAULT, fault }).collect(),
-        drain: Duration::from_secs(40),
+        drain: Duration::from_secs(90),
     };
     let mut controls = vec![(Delivery::AtLeastOnce, None), (Delivery::ExactlyOnce, None)];
     for lit in chosen.iter().map(|bug| (bug.delivery(), bug.light())) {
@@ -255,6 +255,9 @@ fn complain(rig: &Rig, report: &RunReport) {
     if report.is_well() {
         return;
     }
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    report.anomalies.iter().for_each(|anomaly| *kinds.entry(anomaly.name()).or_default() += 1);
+    kinds.iter().for_each(|(kind, count)| println!("    {count} of {kind}"));
     report.anomalies.iter().take(20).for_each(|anomaly| println!("    {}: {anomaly}", anomaly.name()));
     if report.anomalies.len() > 20 {
         println!("    and {} more", report.anomalies.len() - 20);

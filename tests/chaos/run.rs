@@ -73,8 +73,6 @@ impl RunPlan {
 
     fn spec(&self, rig: &Rig, service: &PaymentService) -> WorkerSpec {
         let is = |fault: Fault| self.schedule.iter().any(|planned| planned.fault == fault);
-        // A mistake in fencing shows only while the transaction of the one who stood still is still open.
-        let pauses = self.schedule.iter().any(|planned| matches!(planned.fault, Fault::PausedAt(_)));
         let is_plain = matches!(self.subject, Subject::Plain(_));
         WorkerSpec {
             subject: self.subject,
@@ -91,8 +89,15 @@ impl RunPlan {
             service: service.address(),
             admin_port: 0,
             session_timeout_ms: 6_000,
-            transaction_timeout_ms: if pauses && is_plain { 60_000 } else { 10_000 },
+            transaction_timeout: self.transaction_timeout(),
         }
+    }
+
+    /// When Kafka gives up a transaction of a worker that does nothing more.
+    fn transaction_timeout(&self) -> Duration {
+        // A mistake in fencing shows only while the transaction of the one who stood still is still open.
+        let pauses = self.schedule.iter().any(|planned| matches!(planned.fault, Fault::PausedAt(_)));
+        Duration::from_secs(if pauses && matches!(self.subject, Subject::Plain(_)) { 60 } else { 10 })
     }
 }
 
@@ -349,12 +354,15 @@ impl Making<'_> {
     async fn history(&self, attempts: Vec<Attempt>) -> Result<History> {
         let brokers = self.rig.direct();
         // A transaction of a worker that was killed ends with its time.
-        let deadline = Instant::now() + PATIENCE * 3;
-        let mut open = collect::open_transactions(&brokers).await?;
-        while !open.is_empty() && Instant::now() < deadline {
-            sleep(LOOK).await;
-            open = collect::open_transactions(&brokers).await?;
-        }
+        let deadline = Instant::now() + self.plan.transaction_timeout() + PATIENCE * 3;
+        let open = loop {
+            match collect::open_transactions(&brokers, &self.plan.name).await {
+                Ok(open) if open.is_empty() || Instant::now() >= deadline => break open,
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                // A coordinator may still be loading what it knows.
+                Ok(_) | Err(_) => sleep(LOOK).await,
+            }
+        };
         let (topics, delivery, effects) = (self.topics.clone(), self.plan.delivery, self.service.effects());
         let read = tokio::task::spawn_blocking(move || {
             let mut stable = Vec::new();

@@ -54,7 +54,7 @@ pub struct WorkerSpec {
     /// How long the group waits for a worker that is silent, in milliseconds.
     pub session_timeout_ms: u64,
     /// How long a transaction may take, in milliseconds.
-    pub transaction_timeout_ms: u64,
+    pub transaction_timeout: Duration,
 }
 
 /// The topics of a run.
@@ -122,7 +122,7 @@ impl WorkerSpec {
             service: nowhere,
             admin_port: nowhere.port(),
             session_timeout_ms: 6_000,
-            transaction_timeout_ms: 10_000,
+            transaction_timeout: Duration::from_secs(10),
         }
     }
 

@@ -91,15 +91,19 @@ fn sum(metrics: &str, name: &str, label: &str) -> f64 {
     lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }
 
-/// Sweeps, and requests for what groups have committed that the operator sent.
-async fn asked() -> Result<(f64, f64)> {
+/// What the operator's metrics say.
+async fn operator_metrics() -> Result<String> {
     let system = Scene::at(install::NAMESPACE).await?;
     let pods = system.api::<Pod>().list(&ListParams::default().labels(install::OPERATOR)).await?.items;
     let name = pods.first().and_then(|pod| pod.metadata.name.as_deref()).ok_or("no operator")?;
-    let metrics = system.get(name, 8080, "/metrics").await?.body;
-    let text = metrics.as_str().unwrap_or_default();
-    let sweeps = sum(text, "penstock_operator_scaling_sweep_duration_seconds_count", "");
-    Ok((sweeps, sum(text, "penstock_operator_kafka_requests_total", r#"request="OffsetFetch""#)))
+    Ok(system.get(name, 8080, "/metrics").await?.body.as_str().unwrap_or_default().to_owned())
+}
+
+/// Sweeps, and requests for what groups have committed that the operator sent.
+async fn asked() -> Result<(f64, f64)> {
+    let metrics = operator_metrics().await?;
+    let sweeps = sum(&metrics, "penstock_operator_scaling_sweep_duration_seconds_count", "");
+    Ok((sweeps, sum(&metrics, "penstock_operator_kafka_requests_total", r#"request="OffsetFetch""#)))
 }
 
 /// Waits until so many looks more are done. Those at a Kafka of another test's own are among them.
@@ -255,6 +259,16 @@ async fn a_dry_run_only_tells() {
         let said = condition(&status.conditions, "ScalingActive").map(|c| c.message.clone()).unwrap_or_default();
         assert!(said.starts_with("dry run"), "{said}");
         assert_eq!(declared(scene).await?, 2);
+        let own = format!(r#"namespace="{}",pipeline="p""#, scene.namespace);
+        let metrics = operator_metrics().await?;
+        let told: Vec<&str> = metrics.lines().filter(|line| line.contains(&own) && line.contains("_scaling_")).collect();
+        for line in [
+            format!("penstock_operator_scaling_desired_workers{{{own}}} 0"),
+            format!("penstock_operator_scaling_lag_records{{{own}}} 0"),
+            format!(r#"penstock_operator_scaling_decision{{{own},reason="Asleep",limited_by=""}} 1"#),
+        ] {
+            assert!(told.contains(&line.as_str()), "{line} is missing among {told:#?}");
+        }
         Ok(())
     })
     .await;

@@ -1,15 +1,21 @@
 //! What brokers tell of groups, and what they take from somebody who is no member: what the operator's scaling builds on.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError, mpsc},
+    time::Duration,
+};
 
 use penstock_kafka::{
-    ConnectionSettings, Consumer, ConsumerSettings, Error, GroupOffset, GroupProtocol, NewTopic, Producer, ProducerSettings, Record,
-    TopicAdmin, TopicPartition,
+    CommitOffsets, ConnectionSettings, Consumer, ConsumerSettings, Error, GroupOffset, GroupProtocol, NewTopic, Producer, ProducerSettings,
+    RebalanceListener, Record, TopicAdmin, TopicPartition,
 };
 use penstock_tests::{
     local::{BrokerSettings, Brokers},
     scene::{LIMIT, Result, Waiting, until},
 };
+
+use crate::topic::make;
 
 const TOPIC: &str = "grows";
 /// What the broker is set to: not what it would be without.
@@ -33,6 +39,50 @@ async fn members(connection: &ConnectionSettings, admin: &TopicAdmin, group: &st
     })
     .await?;
     Ok(both)
+}
+
+/// Waits, before it lets partitions go, until it is told that it may.
+struct Patient(Mutex<mpsc::Receiver<()>>);
+
+impl RebalanceListener for Patient {
+    fn on_revoked(&self, _: &[TopicPartition], _: &dyn CommitOffsets) {
+        // Whoever ends the other side wants no more waiting.
+        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).recv();
+    }
+}
+
+#[tokio::test]
+async fn a_group_that_shares_its_partitions_out_anew_is_listed_as_long_as_it_does() -> Result {
+    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
+    let connection = ConnectionSettings::new(brokers.bootstrap())?;
+    make(&connection, &[NewTopic::new(TOPIC).with_partitions(2)]).await?;
+    let admin = TopicAdmin::new(&connection)?;
+    let all = admin.live_brokers().await?;
+    for (group, protocol) in [("classic", GroupProtocol::Classic), ("consumer", GroupProtocol::Consumer)] {
+        let mut settings = ConsumerSettings::new(group);
+        settings.group_protocol = protocol;
+        let (done, waits) = mpsc::channel();
+        let first = Consumer::subscribe(&connection, &settings, &[TOPIC], Patient(Mutex::new(waits)))?;
+        let is_listed = async |expected: bool| {
+            until(&format!("{group} is listed: {expected}"), LIMIT, async || {
+                let listed = admin.rebalancing_groups(&all).await?;
+                if listed.contains(group) == expected { Ok(()) } else { Err(Waiting::from(format!("{listed:?}"))) }
+            })
+            .await
+        };
+        until("the first has both", LIMIT, async || {
+            let held = first.assignment().len();
+            if held == 2 { Ok(()) } else { Err(Waiting::from(format!("{held}"))) }
+        })
+        .await?;
+        is_listed(false).await?;
+        let second = Consumer::subscribe(&connection, &settings, &[TOPIC], ())?;
+        is_listed(true).await?;
+        drop(done);
+        is_listed(false).await?;
+        are_left(&admin, group, protocol, vec![first, second]).await?;
+    }
+    Ok(())
 }
 
 async fn are_left(admin: &TopicAdmin, group: &str, protocol: GroupProtocol, members: Vec<Consumer>) -> Result {

@@ -14,13 +14,14 @@ use penstock_kafka::{ConnectionSettings, NewTopic, Producer, ProducerSettings, R
 use penstock_operator::{
     clusters::{ClusterConnection, ClusterConnections},
     metrics::KafkaRequests,
-    pipelines::autoscaler::{Looks, Subject, sweep},
+    pipelines::autoscaler::{Looks, Subject, partitions, sweep},
+    scaling::lag,
 };
 use penstock_tests::{
     local::{BrokerSettings, Brokers, ports},
     scene::{LIMIT, Result, Waiting, until},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
     net::{
@@ -86,10 +87,15 @@ async fn forward(mut client: OwnedReadHalf, mut broker: OwnedWriteHalf, counts: 
 
 /// A pipeline of a group that reads a topic from its start.
 pub fn subject(topic: &str, group: &str) -> Result<Subject> {
+    subject_with(topic, group, &json!([]))
+}
+
+/// The same with topics in which records wait for another attempt.
+fn subject_with(topic: &str, group: &str, tiers: &Value) -> Result<Subject> {
     let bounds = ScalingBounds { min: 0, max: 3, drain_seconds: 30, idle_seconds: 60 };
     let input = json!({
         "topics": [topic], "group": group, "startFrom": "Earliest", "delivery": "ExactlyOnce", "ordering": "Key", "concurrency": 1,
-        "retry": {"attempts": 1, "initialBackoff": "1s", "maxBackoff": "1s"}, "deadLetter": {"topic": "d", "format": "Record"},
+        "retry": {"attempts": 1, "initialBackoff": "1s", "maxBackoff": "1s"}, "deadLetter": {"topic": "d", "format": "Record"}, "tiers": tiers,
     });
     Ok(Subject::new(("shop", group), "default", &serde_json::from_value(input)?, bounds, Duration::from_secs(5)))
 }
@@ -138,6 +144,39 @@ async fn mistake_10_many_groups_take_as_many_requests_as_few() -> Result {
     for kind in [ApiKey::ListGroups, ApiKey::OffsetFetch, ApiKey::ListOffsets, ApiKey::Fetch] {
         let requests = asked[1].get(&kind).copied().unwrap_or_default();
         assert!((1..=FEW).contains(&requests), "{kind:?}: {asked:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn retries_count_once_they_are_due() -> Result {
+    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
+    let settings = ConnectionSettings::new(brokers.bootstrap())?;
+    let retries = ["some", "none", "asked-for-later"];
+    let topics: Vec<NewTopic> = [TOPIC].iter().chain(&retries).map(|name| NewTopic::new(*name)).collect();
+    make(&settings, &topics).await?;
+    let now = jiff::Timestamp::now().as_millisecond();
+    let (old, hour) = (now - 120_000, 3_600_000);
+    let later = (now + hour).to_string();
+    let producer = Producer::new(&settings, &ProducerSettings::default())?;
+    let record = |topic: &str, at| Record::to(topic).with_payload("v").with_timestamp_ms(at);
+    for record in [
+        record("some", old),
+        record("some", now),
+        record("none", now),
+        record("asked-for-later", old).with_header("penstock-retry-not-before", later),
+    ] {
+        producer.send(record).await?;
+    }
+    let connections = ClusterConnections::new(KafkaRequests::default(), LIMIT);
+    let connection = connections.to("default", &brokers.bootstrap())?;
+    for (topic, due) in [("some", 1), ("none", 0), ("asked-for-later", 0)] {
+        let tiers = json!([{"delay": "1m", "topics": {TOPIC: topic}}]);
+        let subjects = vec![("uid".to_owned(), subject_with(TOPIC, "waits", &tiers)?)];
+        let answers = sweep(&connection, &subjects, |_| Looks::new()).await?;
+        let seen = partitions(&subjects[0].1, &answers);
+        let lag: Vec<(&str, u64)> = seen.partitions.iter().map(|found| (found.key.topic.as_str(), lag::standing(found).lag)).collect();
+        assert_eq!((seen.whole, lag), (true, vec![(TOPIC, 0), (topic, due)]));
     }
     Ok(())
 }

@@ -152,6 +152,7 @@ fn reason(reason: scaling::Reason) -> Reason {
         Decided::AtMaximum => Reason::AtMaximum,
         Decided::AtPartitions => Reason::AtPartitions,
         Decided::HotPartition => Reason::HotPartition,
+        Decided::Crowded => Reason::Crowded,
         Decided::ScaleUpIneffective => Reason::ScaleUpIneffective,
         Decided::LagUnknown => Reason::LagUnknown,
         Decided::RollingOut => Reason::RollingOut,
@@ -191,6 +192,7 @@ fn words(decision: &Decision) -> String {
         Decided::AtMaximum => "as many as maxReplicas has room for, and not enough to handle what comes within drainSeconds".to_owned(),
         Decided::AtPartitions => "more would have no partition of their own: add partitions, or make the processor faster".to_owned(),
         Decided::HotPartition => hot(&decision.hot),
+        Decided::Crowded => "partitions with much to do have met at one worker, and another number shares them out anew".to_owned(),
         Decided::ScaleUpIneffective => {
             "more of them did not do more, so the last step up was taken back: look at what they wait for".to_owned()
         }

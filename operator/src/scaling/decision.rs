@@ -38,6 +38,8 @@ pub enum Reason {
     AtPartitions,
     /// A partition, or several, is more than a worker can do; others do not help.
     HotPartition,
+    /// Partitions with much to do have met at one worker: another number shares them out anew.
+    Crowded,
     /// More workers did no more: the last step was taken back.
     ScaleUpIneffective,
     /// What waits could not be read.
@@ -164,6 +166,9 @@ fn choose(history: &History, policy: &Policy, now: Duration, known: bool) -> Cho
     if let Some(choice) = more(history, policy, now) {
         return choice;
     }
+    if let Some(workers) = apart(history, policy, now) {
+        return (Some(workers), Reason::Crowded, None);
+    }
     if history.is_being_measured() {
         return (None, Reason::Measuring, None);
     }
@@ -226,6 +231,12 @@ fn more(history: &History, policy: &Policy, now: Duration) -> Option<Choice> {
     Some((Some(need.workers), Reason::Behind, limit(&need, policy).map(|(_, limit)| limit)))
 }
 
+/// How many workers to try where they would be enough if partitions were shared out by load; none: they may be, or no others are allowed.
+fn apart(history: &History, policy: &Policy, now: Duration) -> Option<u32> {
+    let most = ceiling(history, policy, now).unwrap_or(u32::MAX).min(policy.max);
+    history.apart().filter(|workers| *workers <= most && !history.effect.is_on_trial(now))
+}
+
 /// What keeps workers from being as many as it takes.
 fn limit(need: &Need, policy: &Policy) -> Option<(Reason, Limit)> {
     if !need.hot.is_empty() {
@@ -253,7 +264,8 @@ fn fewer(history: &History, policy: &Policy, now: Duration) -> Choice {
     if history.effect.since_change(now).is_some_and(|since| since < window) {
         return (None, Reason::Waiting, limit);
     }
-    if !calm::pays(declared - enough, window, history.effect.cost()) {
+    let lasted = history.needs.since_fewer(now).unwrap_or(window);
+    if !calm::pays(declared - enough, lasted, history.effect.cost()) {
         return (None, Reason::TooCostly, limit);
     }
     (Some(enough), Reason::FewerEnough, None)

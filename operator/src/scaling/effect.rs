@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::{
+    need::surely_busy,
     observation::Workers,
     rates::Throughput,
     span::{LONG, Span},
@@ -19,6 +20,11 @@ const WORTH: f64 = 0.25;
 /// How long a step that did not help is remembered, the first time; twice as long each further time.
 const REMEMBERED: Duration = Duration::from_secs(600);
 const REMEMBERED_AT_MOST: Duration = Duration::from_secs(7_200);
+/// How long a number of workers is remembered that was wrong so many times before.
+pub fn remembered_for(failures: u32) -> Duration {
+    REMEMBERED.saturating_mul(2_u32.saturating_pow(failures.min(8))).min(REMEMBERED_AT_MOST)
+}
+
 /// By how much more must be done than when the step did not help, before it is tried again.
 const OTHER_TIMES: f64 = 1.3;
 /// How long new workers may take to become ready before they are given up.
@@ -38,12 +44,14 @@ struct Step {
     after: Span,
     /// Lots in which more waited than could be worked off, at each look since.
     backlogged: usize,
+    /// How many there are to share out.
+    partitions: u32,
 }
 
 impl Step {
-    /// How many of the workers that it led to had enough to do all the time.
+    /// How many of the workers that it led to had enough to do all the time, however partitions were shared out.
     fn busy(&self) -> u32 {
-        self.to.min(u32::try_from(self.backlogged).unwrap_or(u32::MAX))
+        surely_busy(self.backlogged, self.partitions, self.to)
     }
 }
 
@@ -94,17 +102,18 @@ impl Effect {
         // One step with the last one, where the workers of that have not shown anything yet.
         let pending = self.step.take().filter(|step| step.to == from && step.after.looks() == 0).map(|step| (step.from, step.before));
         let before = pending.or(self.last.filter(|(workers, _)| *workers == from)).filter(|_| to > from);
-        self.step = before.map(|(from, before)| Step { at, from, to, before, after: Span::default(), backlogged: usize::MAX });
+        self.step =
+            before.map(|(from, before)| Step { at, from, to, before, after: Span::default(), backlogged: usize::MAX, partitions: 0 });
         self.forget();
     }
 
     /// Takes in an interval in which nothing but records moved.
-    pub fn undisturbed(&mut self, at: Duration, workers: Workers, seen: &Throughput, partitions: usize) {
+    pub fn undisturbed(&mut self, at: Duration, workers: Workers, seen: &Throughput, partitions: u32) {
         if self.losing > 0.0 {
             self.cost = (self.cost + self.losing) / 2.0;
             self.losing = 0.0;
         }
-        let enough = usize::try_from(workers.ready).unwrap_or(usize::MAX).min(partitions);
+        let enough = usize::try_from(workers.ready.min(partitions)).unwrap_or(usize::MAX);
         if seen.backlogged > 0 && seen.backlogged >= enough {
             self.span.add(seen.records, seen.over, workers.ready);
             if let Some(span) = self.span.take_if_enough() {
@@ -115,13 +124,17 @@ impl Effect {
             self.forget();
         }
         let Some(step) = self.step.as_mut() else { return };
-        step.backlogged = step.backlogged.min(seen.backlogged);
+        (step.backlogged, step.partitions) = (step.backlogged.min(seen.backlogged), partitions);
         if step.busy() <= step.from {
             // No more of them are busy than there were before: that is no proof of anything.
             self.step = None;
             return;
         }
         if workers.ready < step.to {
+            if at.saturating_sub(step.at) >= START {
+                // They do not become ready, so that nothing will be shown.
+                self.step = None;
+            }
             return;
         }
         step.after.add(seen.records, seen.over, workers.ready);
@@ -173,9 +186,9 @@ impl Effect {
             return;
         }
         let failures = self.ceiling.map_or(0, |ceiling| ceiling.failures);
-        let lasts = REMEMBERED.saturating_mul(2_u32.saturating_pow(failures.min(8))).min(REMEMBERED_AT_MOST);
         let total = step.before.max(after);
-        self.ceiling = Some(Ceiling { workers: step.from, until: at + lasts, total, failures: failures.saturating_add(1) });
+        self.ceiling =
+            Some(Ceiling { workers: step.from, until: at + remembered_for(failures), total, failures: failures.saturating_add(1) });
     }
 
     /// Whether a step is still on trial.
@@ -216,7 +229,7 @@ mod tests {
         let over = second(5);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative, and few")]
         let records = (total * over.as_secs_f64()) as u64;
-        Throughput { records, over, busy: None, backlogged }
+        Throughput { records, over, busy: None, is_sure: true, backlogged }
     }
 
     fn stepped(before: f64, after: f64, backlogged: usize) -> Effect {
@@ -248,6 +261,34 @@ mod tests {
             let effect = stepped(100.0, after, backlogged);
             assert_eq!(effect.ceiling(second(30)), ceiling, "{name}");
             assert!(!effect.is_on_trial(second(30)), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_at_one_worker_is_no_proof() {
+        // (partitions with enough to do of six, workers before, after, those that did not help)
+        for (backlogged, from, to, ceiling) in [(2, 1, 2, None), (3, 1, 2, None), (4, 1, 2, Some(1)), (2, 1, 6, Some(1)), (2, 2, 3, None)] {
+            let mut effect = Effect::default();
+            let workers = |ready| Workers { declared: ready, ready, ..Workers::default() };
+            effect.undisturbed(second(0), workers(from), &seen(100.0, 6), 6);
+            effect.declared(second(5), from, to);
+            for at in [10, 15, 20] {
+                effect.undisturbed(second(at), workers(to), &seen(100.0, backlogged), 6);
+            }
+            assert_eq!(effect.ceiling(second(30)), ceiling, "{backlogged} partitions, from {from} to {to}");
+            assert!(!effect.is_on_trial(second(30)), "{backlogged} partitions, from {from} to {to}");
+        }
+    }
+
+    #[test]
+    fn workers_that_do_not_become_ready_end_the_trial() {
+        let mut effect = Effect::default();
+        let workers = |ready| Workers { declared: 6, ready, ..Workers::default() };
+        effect.undisturbed(second(0), workers(2), &seen(100.0, 6), 6);
+        effect.declared(second(5), 2, 6);
+        for (at, is_on_trial) in [(60, true), (120, true), (125, false)] {
+            effect.undisturbed(second(at), workers(5), &seen(200.0, 6), 6);
+            assert_eq!(effect.is_on_trial(second(at)), is_on_trial, "{at}");
         }
     }
 

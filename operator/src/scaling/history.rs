@@ -7,9 +7,10 @@ use std::{
 
 use super::{
     calm::Needs,
+    crowd::{Crowd, Share},
     effect::{Ceiling, Effect},
     lag::{held_counts, standing},
-    need::{Demand, Need, need, next_smaller},
+    need::{Demand, Need, need, next_larger, next_smaller, surely_busy},
     observation::{Observation, PartitionKey, PartitionOffsets, Role, Workers},
     policy::Policy,
     rates::{Speed, throughput},
@@ -51,6 +52,7 @@ pub struct History {
     partly: Option<Duration>,
     speed: Speed,
     standstill: Standstill,
+    crowd: Crowd,
     pub(super) effect: Effect,
     pub(super) needs: Needs,
     pub(super) quiet: Quiet,
@@ -70,6 +72,8 @@ impl History {
         self.co_partitioned = policy.co_partitioned;
         if self.read.is_some() && seen.workers.declared != before.declared {
             self.effect.declared(seen.at, before.declared, seen.workers.declared);
+            let needed = self.need(policy, seen.at).map(|need| need.workers);
+            self.crowd.declared(seen.at, before.declared, seen.workers.declared, needed);
         }
         self.partly = Some(seen.at).filter(|_| seen.partitions.is_none() && seen.at_least > 0);
         let Some(partitions) = seen.partitions else {
@@ -84,14 +88,14 @@ impl History {
         }
         let moved = self.follow(seen.at, since.unwrap_or_default(), &partitions);
         match since.filter(|since| !since.is_zero()) {
-            Some(since) => self.measure(seen.at, since, before, failed || is_long),
+            Some(since) => self.measure(policy, seen.at, since, before, failed || is_long),
             // Whether they do anything shows at the next look.
             None if self.does_nothing() => self.standstill.goes_on(Duration::ZERO),
             None => {}
         }
         let work = moved || self.lag() > 0 || self.is_adrift();
         self.quiet.look(seen.at, work);
-        self.needs.push(seen.at, self.enough(policy, seen.at), policy.window());
+        self.needs.push(seen.at, self.enough(policy, seen.at), policy.window(), seen.workers.declared);
     }
 
     /// Takes in where partitions are. True: something came.
@@ -120,7 +124,7 @@ impl History {
     }
 
     /// `has_gap`: nobody has looked for a part of the time.
-    fn measure(&mut self, at: Duration, since: Duration, before: Workers, has_gap: bool) {
+    fn measure(&mut self, policy: &Policy, at: Duration, since: Duration, before: Workers, has_gap: bool) {
         let ready = self.workers.ready;
         let lots = self.lots().into_iter().map(|lot| lot.into_iter().map(|(_, track)| track).collect());
         let seen = throughput(lots, ready, since);
@@ -132,7 +136,11 @@ impl History {
             false => self.standstill = Standstill::default(),
         }
         if has_gap || !same {
-            self.speed.interrupt();
+            match before.rolling_out && !self.workers.rolling_out {
+                true => self.speed.replaced(),
+                false => self.speed.interrupt(),
+            }
+            self.crowd.disturbed();
             self.effect.disturbed();
             // Neither a failure of Kafka nor a rollout is the cost of a step.
             if !has_gap && !before.rolling_out && !self.workers.rolling_out {
@@ -144,11 +152,38 @@ impl History {
             // Workers that do nothing at all are broken, not slow.
             self.effect.interrupt();
             self.speed.interrupt();
+            self.crowd.disturbed();
             return;
         }
         self.speed.look(&seen, ready);
         let sources = self.sources();
-        self.effect.undisturbed(at, self.workers, &seen, usize::try_from(sources).unwrap_or(usize::MAX));
+        self.effect.undisturbed(at, self.workers, &seen, sources);
+        let most = u32::try_from(seen.backlogged).unwrap_or(u32::MAX).min(ready);
+        match self.speed.per_worker().filter(|_| surely_busy(seen.backlogged, sources, ready) < most) {
+            Some(speed) => {
+                let shares = self.shares(policy, at);
+                self.crowd.undisturbed(since, speed, &shares);
+            }
+            // None of those that have enough to do have met, or nobody knows what one can do.
+            None => self.crowd.disturbed(),
+        }
+    }
+
+    /// What partitions of the source got since the last look, and what they need.
+    fn shares(&self, policy: &Policy, now: Duration) -> Vec<Share> {
+        let share = |lot: Lot<'_>| {
+            let key = lot.first()?.0.clone();
+            let is_backlogged = lot.iter().any(|(_, track)| track.is_backlogged());
+            let worked_off = lot.iter().map(|(_, track)| track.worked_off).sum();
+            let needed = lot.iter().map(|(_, track)| risk(track, policy, now)).sum();
+            Some(Share { key, is_backlogged, worked_off, needed })
+        };
+        self.lots().into_iter().filter(is_of_source).filter_map(share).collect()
+    }
+
+    /// The next number of workers, where partitions with much to do have met at one; none: they have not, or all are alone.
+    pub(super) fn apart(&self) -> Option<u32> {
+        next_larger(self.workers.declared, self.sources()).filter(|_| self.crowd.is_found())
     }
 
     /// How many workers there must be so that what comes does not wait, with room to spare, and what waits is done in time.
@@ -176,7 +211,7 @@ impl History {
     fn enough(&self, policy: &Policy, now: Duration) -> u32 {
         let idle = self.lag() == 0 && self.arrival() <= 0.0;
         match self.need(policy, now) {
-            Some(need) => need.workers,
+            Some(need) => self.crowd.at_least(now, need.workers),
             None if idle => 1,
             // Whoever has always kept up has not shown how fast it is: a step down shows it.
             None if self.keeps_up() => next_smaller(self.workers.declared, self.sources()),

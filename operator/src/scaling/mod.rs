@@ -12,11 +12,13 @@
 //! | `rates`, `span` | how fast a worker is, and by how many looks that is told |
 //! | `standstill` | whether workers that have work do nothing |
 //! | `need` | how many workers that takes, and whether one partition is too much for any of them |
+//! | `crowd` | whether partitions with much to do have met at one worker |
 //! | `effect` | whether the last step up helped, what a step costs |
 //! | `calm`, `zero` | when fewer are enough; when none are, and when the offsets of those that sleep are renewed |
 //! | [`decision`] | the answer, and why |
 
 mod calm;
+mod crowd;
 pub mod decision;
 mod effect;
 mod history;

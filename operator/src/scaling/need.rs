@@ -62,6 +62,19 @@ fn counts(partitions: u32) -> impl Iterator<Item = u32> {
     (1..=partitions.max(1)).filter(move |count| snapped(*count, partitions) == *count)
 }
 
+/// How many workers have enough to do at least, where partitions of which so many have are shared out by number among so many workers.
+#[must_use]
+pub fn surely_busy(backlogged: usize, partitions: u32, workers: u32) -> u32 {
+    let backlogged = u32::try_from(backlogged).unwrap_or(u32::MAX);
+    backlogged.div_ceil(share(partitions, workers)).min(workers)
+}
+
+/// The next larger number of workers that makes a difference; none: there are as many as partitions.
+#[must_use]
+pub fn next_larger(workers: u32, partitions: u32) -> Option<u32> {
+    counts(partitions).find(|count| *count > workers)
+}
+
 /// The next number of workers that makes a difference, if there are so many now; one at least.
 #[must_use]
 pub fn next_smaller(workers: u32, partitions: u32) -> u32 {
@@ -170,6 +183,24 @@ mod tests {
             [(10, 3, 3), (3, 3, 2), (2, 3, 1), (1, 3, 1), (6, 6, 3), (5, 6, 3), (3, 6, 2), (9, 0, 1), (1, 0, 1), (10, 10, 5)]
         {
             assert_eq!(next_smaller(workers, partitions), expected, "{workers} on {partitions}");
+        }
+    }
+
+    #[test]
+    fn the_next_larger_number_makes_a_difference() {
+        for (workers, partitions, expected) in
+            [(1, 6, Some(2)), (2, 6, Some(3)), (3, 6, Some(6)), (4, 6, Some(6)), (6, 6, None), (0, 0, Some(1))]
+        {
+            assert_eq!(next_larger(workers, partitions), expected, "{workers} on {partitions}");
+        }
+    }
+
+    #[test]
+    fn partitions_with_enough_to_do_may_all_be_at_the_same_workers() {
+        for (backlogged, partitions, workers, expected) in
+            [(2, 6, 2, 1), (3, 6, 2, 1), (4, 6, 2, 2), (2, 6, 6, 2), (6, 6, 4, 3), (1, 6, 3, 1), (0, 6, 3, 0), (6, 6, 9, 6)]
+        {
+            assert_eq!(surely_busy(backlogged, partitions, workers), expected, "{backlogged} of {partitions} at {workers}");
         }
     }
 

@@ -6,6 +6,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
+    need::surely_busy,
     span::Span,
     track::{Track, per_second, sorted},
 };
@@ -24,6 +25,8 @@ pub struct Throughput {
     pub over: Duration,
     /// Records of those workers that had enough to do, and how many they were; none: none had.
     pub busy: Option<(u64, u32)>,
+    /// Whether they were so many, however partitions were shared out; else they are as many at most.
+    pub is_sure: bool,
     /// Lots in which more waited in partitions of the source than could be worked off.
     pub backlogged: usize,
 }
@@ -37,8 +40,9 @@ impl Throughput {
 
 /// What so many workers did in an interval of that length. `lots`: partitions that go to one worker together.
 pub fn throughput<'a>(lots: impl Iterator<Item = Vec<&'a Track>>, ready: u32, over: Duration) -> Throughput {
-    let (mut records, mut behind, mut backlogged) = (0, 0, 0_usize);
+    let (mut records, mut behind, mut backlogged, mut sources) = (0, 0, 0_usize, 0_u32);
     for lot in lots {
+        sources += u32::from(lot.iter().any(|track| track.is_source));
         let worked_off = lot.iter().map(|track| track.worked_off).sum::<u64>();
         records += worked_off;
         if lot.iter().any(|track| track.is_backlogged()) {
@@ -52,7 +56,8 @@ pub fn throughput<'a>(lots: impl Iterator<Item = Vec<&'a Track>>, ready: u32, ov
         // Each of these lots is at another worker, at best.
         (busy, _) => Some((behind, busy)),
     };
-    Throughput { records, over, busy, backlogged }
+    let is_sure = busy.is_none_or(|(_, busy)| surely_busy(backlogged, sources, ready) >= busy);
+    Throughput { records, over, busy, is_sure, backlogged }
 }
 
 /// How fast a worker is.
@@ -63,6 +68,8 @@ pub struct Speed {
     busy: Span,
     /// What those that keep up have done.
     keeping_up: Span,
+    /// Whether it was measured of workers that there are no more.
+    is_old: bool,
 }
 
 impl Speed {
@@ -73,6 +80,10 @@ impl Speed {
 
     /// Takes in an interval in which nothing but records moved.
     pub fn look(&mut self, seen: &Throughput, ready: u32) {
+        if seen.busy.is_some() && !seen.is_sure && self.per_worker().is_some() {
+            // One worker may have done what two are taken for.
+            return self.interrupt();
+        }
         if let Some((records, workers)) = seen.busy {
             self.keeping_up = Span::default();
             self.busy.add(records, seen.over, workers);
@@ -99,7 +110,16 @@ impl Speed {
         (self.busy, self.keeping_up) = (Span::default(), Span::default());
     }
 
+    /// Takes in that other workers have taken the place of those that were measured: what is known counts until the first measurement.
+    pub fn replaced(&mut self) {
+        self.interrupt();
+        self.is_old = true;
+    }
+
     fn push(&mut self, rate: f64) {
+        if std::mem::take(&mut self.is_old) {
+            self.measured.clear();
+        }
         self.measured.push_back(rate);
         if self.measured.len() > MEASUREMENTS {
             self.measured.pop_front();
@@ -161,8 +181,39 @@ mod tests {
         assert_eq!((together.busy, together.backlogged), (Some((150, 1)), 1), "one worker has both");
     }
 
+    #[test]
+    fn two_partitions_may_be_at_one_worker() {
+        let quiet = || track(0, 0, 0);
+        for (name, tracks, ready, is_sure) in [
+            ("two of four, with two workers", vec![track(900, 100, 800), track(900, 100, 800), quiet(), quiet()], 2, false),
+            ("with four", vec![track(900, 100, 800), track(900, 100, 800), quiet(), quiet()], 4, true),
+            ("three of four, with two", vec![track(900, 100, 800), track(900, 100, 800), track(900, 100, 800), quiet()], 2, true),
+            ("one", vec![track(900, 100, 800), quiet(), quiet(), quiet()], 2, true),
+            ("none", vec![quiet(), quiet()], 1, true),
+        ] {
+            assert_eq!(throughput(tracks.iter().map(|track| vec![track]), ready, INTERVAL).is_sure, is_sure, "{name}");
+        }
+        let unsure = Throughput { busy: Some((500, 2)), is_sure: false, ..busy(500) };
+        let mut speed = Speed::default();
+        (0..9).for_each(|_| speed.look(&unsure, 2));
+        assert_eq!(speed.per_worker(), Some(50.0), "better than nothing");
+        let mut speed = Speed::known(100.0);
+        (0..9).for_each(|_| speed.look(&unsure, 2));
+        assert_eq!(speed.per_worker(), Some(100.0));
+    }
+
+    #[test]
+    fn other_workers_are_measured_anew() {
+        let mut speed = Speed::known(100.0);
+        (0..5).for_each(|_| speed.look(&busy(500), 1));
+        speed.replaced();
+        assert_eq!(speed.per_worker(), Some(100.0), "until the first measurement");
+        speed.look(&busy(250), 1);
+        assert_eq!(speed.per_worker(), Some(50.0));
+    }
+
     fn busy(records: u64) -> Throughput {
-        Throughput { records, over: INTERVAL, busy: Some((records, 1)), backlogged: 1 }
+        Throughput { records, over: INTERVAL, busy: Some((records, 1)), is_sure: true, backlogged: 1 }
     }
 
     fn keeps_up(records: u64) -> Throughput {

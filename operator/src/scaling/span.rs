@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// What is enough to tell a rate by: so many records, or as many as there are after so long.
-const RECORDS: u64 = 20;
+pub const RECORDS: u64 = 20;
 pub const LONG: Duration = Duration::from_secs(60);
 
 /// Records, and how long they took.
@@ -29,6 +29,11 @@ impl Span {
     /// At how many looks that was.
     pub fn looks(&self) -> usize {
         self.looks
+    }
+
+    /// How long that took.
+    pub fn over(&self) -> Duration {
+        self.over
     }
 
     /// Whether it is enough to tell a rate by. Nothing at all is none: it counts as a part of the time that the next record took.

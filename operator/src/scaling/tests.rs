@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 
+mod crowded;
 mod mistakes;
 mod told;
 
@@ -60,13 +61,39 @@ impl Scene {
         for _ in 0..looks {
             let total = per_worker * i64::from(self.workers.ready);
             let mut left = total;
-            for (index, partition) in self.partitions.iter_mut().enumerate() {
+            let mut least_first: Vec<&mut PartitionOffsets> = self.partitions.iter_mut().collect();
+            least_first.sort_by_key(|partition| waiting(partition));
+            for partition in least_first {
                 // One worker at a time has a partition.
-                let done = (partition.end - partition.committed.unwrap_or_default()).min(left).min(per_worker);
+                let done = waiting(partition).min(left).min(per_worker);
                 partition.committed = partition.committed.map(|committed| committed + done);
                 left -= done;
-                partition.end += come(index);
             }
+            self.partitions.iter_mut().enumerate().for_each(|(index, partition)| partition.end += come(index));
+            self.look(true);
+        }
+        self.decide()
+    }
+
+    /// The same where partitions are shared out by number (`range`), and each worker divides its time between its own.
+    fn go_by_range(&mut self, looks: usize, come: impl Fn(usize) -> i64, per_worker: i64) -> Decision {
+        for _ in 0..looks {
+            let workers = usize::try_from(self.workers.ready).unwrap();
+            let (each, more) = (self.partitions.len() / workers, self.partitions.len() % workers);
+            let mut rest = self.partitions.as_mut_slice();
+            for worker in 0..workers {
+                let (own, after) = rest.split_at_mut(each + usize::from(worker < more));
+                let mut least_first: Vec<&mut PartitionOffsets> = own.iter_mut().collect();
+                least_first.sort_by_key(|partition| waiting(partition));
+                let (mut left, mut others) = (per_worker, i64::try_from(least_first.len()).unwrap());
+                for partition in least_first {
+                    let done = waiting(partition).min(left / others);
+                    partition.committed = partition.committed.map(|committed| committed + done);
+                    (left, others) = (left - done, others - 1);
+                }
+                rest = after;
+            }
+            self.partitions.iter_mut().enumerate().for_each(|(index, partition)| partition.end += come(index));
             self.look(true);
         }
         self.decide()
@@ -97,6 +124,11 @@ impl Scene {
     fn numbers(&self) -> Vec<u32> {
         self.steps.iter().map(|(_, workers, _)| *workers).collect()
     }
+}
+
+/// Records that wait in a partition.
+fn waiting(partition: &PartitionOffsets) -> i64 {
+    partition.end - partition.committed.unwrap_or_default()
 }
 
 fn with_speed(per_worker: f64) -> History {

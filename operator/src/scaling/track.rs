@@ -102,10 +102,14 @@ impl Track {
         if self.standing.lag == 0 {
             return None;
         }
-        let told = self.told_age.map(|(at, age)| age + now.saturating_sub(at));
-        let came = |mark: &Mark| if mark.end <= self.standing.position { mark.last } else { mark.first };
-        let seen = self.marks.front().map(|mark| now.saturating_sub(came(mark)));
-        told.or(seen)
+        let since = |at: Duration| now.saturating_sub(at);
+        let is_before = |mark: &&Mark| mark.end <= self.standing.position;
+        let at_most = self.marks.front().filter(is_before).map(|mark| since(mark.last));
+        let at_least = self.marks.iter().find(|mark| !is_before(mark)).map(|mark| since(mark.first));
+        let told = self.told_age.map(|(at, age)| age + since(at));
+        // A clock that is wrong, or a time that is not that of writing, tells no more than what was seen.
+        let told = told.map(|told| told.min(at_most.unwrap_or(told)).max(at_least.unwrap_or_default()));
+        told.or(at_most).or(at_least)
     }
 }
 
@@ -165,6 +169,15 @@ mod tests {
         let mut track = seen(&[(0, 10)]);
         track.update(Duration::from_secs(5), Duration::from_secs(5), standing(0, 10), Some(Duration::from_secs(600)));
         assert_eq!(track.age(Duration::from_secs(15)), Some(Duration::from_secs(610)), "the record's own timestamp counts");
+        for (name, readings, told, age) in [
+            ("a time that is not that of writing", &[(0, 0), (0, 0), (0, 10)][..], 9_000, 5),
+            ("a clock that is ahead", &[(0, 0), (0, 10), (0, 10)], 0, 5),
+            ("nobody looked before it came", &[(0, 10), (0, 10), (0, 10)], 9_000, 9_000),
+        ] {
+            let mut track = seen(readings);
+            track.told_age = Some((Duration::from_secs(10), Duration::from_secs(told)));
+            assert_eq!(track.age(Duration::from_secs(10)), Some(Duration::from_secs(age)), "{name}");
+        }
         let many: Vec<(i64, i64)> = (0..500).map(|end| (0, end)).collect();
         assert!(seen(&many).marks.len() <= MARKS);
         assert_eq!(seen(&many).age(Duration::from_secs(2495)), Some(Duration::from_secs(2495)));

@@ -152,7 +152,7 @@ impl Writer {
         if spec.delivery == Delivery::ExactlyOnce {
             config
                 .set("transactional.id", format!("{}-{}", topics.group, spec.number))
-                .set("transaction.timeout.ms", spec.transaction_timeout_ms.to_string());
+                .set("transaction.timeout.ms", spec.transaction_timeout.as_millis().to_string());
         }
         Ok(Self { client: config.create_with_context(Mishaps::default())? })
     }

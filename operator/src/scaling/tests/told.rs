@@ -69,6 +69,23 @@ fn a_partition_that_is_done_in_time_is_not_hot() {
 }
 
 #[test]
+fn a_step_is_judged_before_the_next_one() {
+    let mut scene = Scene::new(1, 6, 1, 6);
+    scene.history = with_speed(20.0);
+    scene.policy.drain = Duration::from_secs(300);
+    scene.partitions.iter_mut().for_each(|partition| partition.end = 1_300);
+    scene.obeys = false;
+    scene.go(2, |_| 0, 100);
+    scene.obeys = true;
+    scene.go(1, |_| 0, 100);
+    assert_eq!(scene.numbers(), [2]);
+    scene.partitions.iter_mut().for_each(|partition| partition.end += 5_000);
+    let reasons: Vec<Reason> = (0..4).map(|_| scene.go(1, |_| 0, 100).reason).collect();
+    assert_eq!(reasons[..3], [Reason::OnTrial; 3], "{reasons:?}");
+    assert_eq!(scene.numbers(), [2, 6]);
+}
+
+#[test]
 fn workers_that_do_nothing_get_no_others_beside_them() {
     let mut scene = Scene::new(1, 6, 1, 6);
     scene.history = with_speed(20.0);

@@ -17,7 +17,7 @@ pub struct Report {
 impl Report {
     /// The table.
     pub fn table(&self) -> String {
-        let mut table = "| pipelines | time per sweep, ms | requests per sweep | operator's memory, MiB | CPU, millicores |\n\
+        let mut table = "| pipelines | time per sweep, ms | what a sweep asks, with all else that the operator asks meanwhile | operator's memory, MiB | CPU, millicores |\n\
                          |---:|---:|---|---:|---:|\n"
             .to_owned();
         for (count, seen) in &self.watched {
@@ -43,7 +43,7 @@ impl Report {
         let mut line = "RESULT".to_owned();
         if let Some((count, seen)) = self.watched.last() {
             let all: f64 = seen.requests.values().sum();
-            let _ = write!(line, " pipelines={count} sweep_ms={:.1} requests_per_sweep={all:.1}", seen.sweep_seconds * 1e3);
+            let _ = write!(line, " pipelines={count} sweep_ms={:.1} questions_per_sweep={all:.1}", seen.sweep_seconds * 1e3);
             let names: BTreeSet<&String> = self.watched.iter().flat_map(|(_, seen)| seen.requests.keys()).collect();
             for name in names {
                 let _ = write!(line, " {name}={:.1}", seen.requests.get(name).copied().unwrap_or_default());
@@ -51,7 +51,7 @@ impl Report {
             let _ = write!(line, " rss_mib={:.0} cpu_millicores={:.0}", mebibytes(seen.rss), seen.cores * 1e3);
         }
         if let Some((_, seen)) = self.watched.first() {
-            let _ = write!(line, " requests_per_sweep_of_few={:.1}", seen.requests.values().sum::<f64>());
+            let _ = write!(line, " questions_per_sweep_of_few={:.1}", seen.requests.values().sum::<f64>());
         }
         if let Some(p50) = self.p50() {
             let _ = write!(line, " wake_p50_s={p50:.2}");
@@ -85,8 +85,8 @@ mod tests {
         let report = Report { watched: vec![(20, seen(1.0)), (200, seen(1.5))], wakes: vec![2.0, 3.5, 9.0] };
         assert_eq!(
             report.result(),
-            "RESULT pipelines=200 sweep_ms=12.4 requests_per_sweep=2.5 Fetch=1.5 OffsetFetch=1.0 rss_mib=52 cpu_millicores=31 \
-             requests_per_sweep_of_few=2.0 wake_p50_s=3.50"
+            "RESULT pipelines=200 sweep_ms=12.4 questions_per_sweep=2.5 Fetch=1.5 OffsetFetch=1.0 rss_mib=52 cpu_millicores=31 \
+             questions_per_sweep_of_few=2.0 wake_p50_s=3.50"
         );
         assert!(report.table().contains("| 200 | 12.4 | Fetch 1.5, OffsetFetch 1.0 | 52 | 31 |"), "{}", report.table());
         assert_eq!(Report::default().result(), "RESULT");

@@ -8,11 +8,12 @@ use serde::Deserialize;
 /// How often the operator looks, in seconds.
 pub const SWEEP: u64 = 5;
 /// The traces that are built in.
-pub const BUILT_IN: [(&str, &str); 8] = [
+pub const BUILT_IN: [(&str, &str); 9] = [
     ("steady", include_str!("traces/steady.yaml")),
     ("burst", include_str!("traces/burst.yaml")),
     ("daily-wave", include_str!("traces/daily-wave.yaml")),
     ("hot-partition", include_str!("traces/hot-partition.yaml")),
+    ("uneven", include_str!("traces/uneven.yaml")),
     ("slow-processor", include_str!("traces/slow-processor.yaml")),
     ("on-off", include_str!("traces/on-off.yaml")),
     ("shared-limit", include_str!("traces/shared-limit.yaml")),

@@ -1,0 +1,174 @@
+//! Whether partitions that are more than one worker can do together have met at one.
+//!
+//! Groups share partitions out by number, not by load: two with much to do may be at one worker while another has none of them. Nobody
+//! is asked who has which. A partition that gets clearly less than it needs, and less than a worker can do, has others beside it. With
+//! another number of workers they are shared out anew, and with one for each partition all are alone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    effect::remembered_for,
+    observation::PartitionKey,
+    span::{RECORDS, Span},
+};
+
+/// The part of what a partition needs, or of what a worker can do, below which it gets too little.
+const SHORT: f64 = 0.75;
+/// How many looks that takes at least.
+const LOOKS: usize = 3;
+
+/// A partition of the source, or several that go to one worker together, at a look.
+#[derive(Clone, Debug)]
+pub struct Share {
+    /// The first of them.
+    pub key: PartitionKey,
+    /// Whether more waited than could be worked off.
+    pub is_backlogged: bool,
+    /// Records that were worked off.
+    pub worked_off: u64,
+    /// Records a second that must be.
+    pub needed: f64,
+}
+
+/// A number of workers that did what a smaller one did not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Floor {
+    /// For so many as it would have taken if partitions were shared out by load, or more.
+    needed: u32,
+    workers: u32,
+    /// When fewer may be tried again.
+    until: Duration,
+    failures: u32,
+}
+
+/// What is known of it.
+#[derive(Clone, Debug, Default)]
+pub struct Crowd {
+    /// What was done in those with more than that, since the last time that it was enough to tell by.
+    done: BTreeMap<PartitionKey, Span>,
+    /// Those that get too little.
+    short: BTreeSet<PartitionKey>,
+    floor: Option<Floor>,
+}
+
+impl Crowd {
+    /// Takes in an interval in which nothing but records moved. `speed`: of a worker.
+    pub fn undisturbed(&mut self, over: Duration, speed: f64, shares: &[Share]) {
+        for share in shares {
+            if !share.is_backlogged {
+                self.done.remove(&share.key);
+                self.short.remove(&share.key);
+                continue;
+            }
+            let done = self.done.entry(share.key.clone()).or_default();
+            done.add(share.worked_off, over, 1);
+            if done.looks() < LOOKS || speed * done.over().as_secs_f64() < RECORDS as f64 {
+                continue;
+            }
+            let is_short = std::mem::take(done).total() < SHORT * share.needed.min(speed);
+            if is_short {
+                self.short.insert(share.key.clone())
+            } else {
+                self.short.remove(&share.key)
+            };
+        }
+    }
+
+    /// Takes in that something else than records moved, or that partitions cannot have met.
+    pub fn disturbed(&mut self) {
+        self.done.clear();
+        self.short.clear();
+    }
+
+    /// Whether some get too little.
+    pub fn is_found(&self) -> bool {
+        !self.short.is_empty()
+    }
+
+    /// Takes in that another number of workers was declared, where `needed` would do if partitions were shared out by load.
+    pub fn declared(&mut self, at: Duration, from: u32, to: u32, needed: Option<u32>) {
+        if let Some(needed) = needed.filter(|needed| self.is_found() && to > from && *needed <= from) {
+            // Found again while it holds: it goes on to a larger number.
+            let failures = self.floor.map_or(0, |floor| if at < floor.until { floor.failures } else { floor.failures.saturating_add(1) });
+            self.floor = Some(Floor { needed, workers: to, until: at + remembered_for(failures), failures });
+        }
+        self.disturbed();
+    }
+
+    /// How many workers it takes, where so many would do if partitions were shared out by load.
+    pub fn at_least(&self, now: Duration, needed: u32) -> u32 {
+        let floor = self.floor.filter(|floor| now < floor.until && needed >= floor.needed);
+        floor.map_or(needed, |floor| needed.max(floor.workers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn share(partition: i32, worked_off: u64, needed: f64) -> Share {
+        let key = PartitionKey { topic: "orders".to_owned(), partition };
+        Share { key, is_backlogged: true, worked_off, needed }
+    }
+
+    #[test]
+    fn a_partition_that_gets_too_little_has_others_beside_it() {
+        let drained = || Share { is_backlogged: false, ..share(0, 250, 90.0) };
+        // A worker does 100 records a second, 500 from look to look.
+        for (name, looks, found) in [
+            ("half of what it needs", vec![share(0, 250, 90.0); 3], true),
+            ("not for long enough", vec![share(0, 250, 90.0); 2], false),
+            ("all that it needs", vec![share(0, 250, 50.0); 3], false),
+            ("all that a worker can do, and more is needed", vec![share(0, 500, 900.0); 3], false),
+            ("half of that", vec![share(0, 250, 900.0); 3], true),
+            ("it was drained meanwhile", vec![share(0, 250, 90.0), share(0, 250, 90.0), drained(), share(0, 250, 90.0)], false),
+            ("it was short, and is no more", [vec![share(0, 250, 90.0); 3], vec![share(0, 450, 90.0); 3]].concat(), false),
+            ("it was short, and is drained", [vec![share(0, 250, 90.0); 3], vec![drained()]].concat(), false),
+        ] {
+            let mut crowd = Crowd::default();
+            looks.iter().for_each(|look| crowd.undisturbed(second(5), 100.0, std::slice::from_ref(look)));
+            assert_eq!(crowd.is_found(), found, "{name}");
+        }
+    }
+
+    #[test]
+    fn slow_workers_take_longer_to_tell() {
+        // One record in 20 s, of which this partition gets none.
+        let mut crowd = Crowd::default();
+        for look in 1..=80 {
+            crowd.undisturbed(second(5), 0.05, &[share(0, 0, 1.0)]);
+            assert_eq!(crowd.is_found(), look == 80, "{look}");
+        }
+    }
+
+    #[test]
+    fn what_was_enough_is_remembered() {
+        let found = |crowd: &mut Crowd| (0..3).for_each(|_| crowd.undisturbed(second(5), 100.0, &[share(0, 250, 90.0)]));
+        let mut crowd = Crowd::default();
+        crowd.declared(second(0), 2, 3, Some(2));
+        assert_eq!(crowd.at_least(second(1), 2), 2, "nothing was found");
+        found(&mut crowd);
+        crowd.declared(second(10), 2, 3, Some(2));
+        assert!(!crowd.is_found());
+        for (at, needed, workers) in [(11, 2, 3), (11, 1, 1), (11, 6, 6), (609, 2, 3), (610, 2, 2)] {
+            assert_eq!(crowd.at_least(second(at), needed), workers, "{needed} at {at}");
+        }
+        found(&mut crowd);
+        crowd.declared(second(700), 2, 3, Some(2));
+        assert_eq!([1_899, 1_900].map(|at| crowd.at_least(second(at), 2)), [3, 2], "twice as long");
+        found(&mut crowd);
+        crowd.declared(second(710), 3, 6, Some(2));
+        assert_eq!(crowd.at_least(second(711), 2), 6, "as many did not do");
+        found(&mut crowd);
+        crowd.declared(second(720), 3, 2, Some(2));
+        crowd.declared(second(730), 2, 6, Some(6));
+        assert_eq!(crowd.at_least(second(731), 2), 6, "neither a step down nor one that was needed anyway counts");
+    }
+}
