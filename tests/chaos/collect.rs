@@ -130,15 +130,14 @@ fn progress_in(client: &BaseConsumer, topic: &str) -> Result<BTreeMap<(String, i
     progress.collect()
 }
 
-/// The transactions of a run that are neither committed nor aborted: each of its workers has the run's name in its own.
+/// All transactions that are neither committed nor aborted.
 ///
 /// # Errors
 /// A broker does not answer.
-pub async fn open_transactions(brokers: &[String], run: &str) -> Result<Vec<OpenTransaction>> {
+pub async fn open_transactions(brokers: &[String]) -> Result<Vec<OpenTransaction>> {
     let mut open = Vec::new();
     for broker in brokers {
         open.extend(wire::open_transactions(broker).await?);
     }
-    open.retain(|transaction: &OpenTransaction| transaction.transactional_id.contains(run));
     Ok(open)
 }

@@ -17,7 +17,7 @@ use crate::{
     collect,
     fault::{Fault, Planned},
     fleet::Fleet,
-    history::{Attempt, Delivery, Fate, History},
+    history::{Attempt, Delivery, Fate, History, OpenTransaction},
     inflict::Scene,
     load::Load,
     proxy::Api,
@@ -355,8 +355,12 @@ impl Making<'_> {
         let brokers = self.rig.direct();
         // A transaction of a worker that was killed ends with its time.
         let deadline = Instant::now() + self.plan.transaction_timeout() + PATIENCE * 3;
+        // Each of its workers has the run's name in that of its transactions.
+        let own = |open: Vec<OpenTransaction>| -> Vec<_> {
+            open.into_iter().filter(|transaction| transaction.transactional_id.contains(&self.plan.name)).collect()
+        };
         let open = loop {
-            match collect::open_transactions(&brokers, &self.plan.name).await {
+            match collect::open_transactions(&brokers).await.map(own) {
                 Ok(open) if open.is_empty() || Instant::now() >= deadline => break open,
                 Err(error) if Instant::now() >= deadline => return Err(error),
                 // A coordinator may still be loading what it knows.

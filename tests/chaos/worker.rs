@@ -2,7 +2,7 @@
 //!
 //! Either Penstock's own runtime, or a plain loop written by hand that can be told to make a mistake.
 
-use std::{fs, net::SocketAddr, path::Path, sync::Arc};
+use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use penstock_crds::worker::WorkerConfig;
 use penstock_workers::{
@@ -53,7 +53,7 @@ pub struct WorkerSpec {
     pub admin_port: u16,
     /// How long the group waits for a worker that is silent, in milliseconds.
     pub session_timeout_ms: u64,
-    /// How long a transaction may take, in milliseconds.
+    /// How long a transaction may take.
     pub transaction_timeout: Duration,
 }
 

@@ -39,3 +39,22 @@ pub fn result(replayed: &[Replayed]) -> String {
         replayed.len(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::BUILT_IN;
+
+    #[test]
+    fn the_line_has_the_sums() {
+        let run = |n: u64| Run { over_goal: n, worker_seconds: 10 * n, steps: 100 * n, ..Run::default() };
+        let replayed = [1, 2].map(|n| Replayed {
+            name: "t".to_owned(),
+            trace: Trace::parse(BUILT_IN[0].1).unwrap(),
+            runs: [run(n), run(3 * n), run(5 * n)],
+        });
+        let expected = "RESULT traces=2 ours_over_goal_s=3 keda_over_goal_s=9 numaflow_over_goal_s=15 ours_worker_s=30 keda_worker_s=90 \
+                        numaflow_worker_s=150 ours_steps=300 keda_steps=900";
+        assert_eq!(result(&replayed), expected);
+    }
+}
