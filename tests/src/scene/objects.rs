@@ -141,7 +141,7 @@ impl Scene {
         .await
     }
 
-    /// Deletes an object and waits until it is gone.
+    /// Deletes an object and waits until it is gone. Somebody else may have made another of that name since.
     ///
     /// # Errors
     /// It cannot be deleted, or stays.
@@ -149,8 +149,9 @@ impl Scene {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
     {
+        let uid = self.api::<K>().get(name).await?.uid();
         self.api::<K>().delete(name, &DeleteParams::background()).await?;
-        self.gone::<K>(name).await
+        self.until_gone::<K>(name, |object| object.uid() != uid).await
     }
 
     /// Waits until there is no such object.
@@ -161,9 +162,16 @@ impl Scene {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
     {
+        self.until_gone::<K>(name, |_| false).await
+    }
+
+    async fn until_gone<K>(&self, name: &str, is_another: impl Fn(&K) -> bool) -> Result
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
         until(&format!("{} {name} is gone", K::kind(&())), LIMIT, async || match self.api::<K>().get_opt(name).await? {
-            None => Ok(()),
-            Some(object) => Err(Waiting::NotYet(format!("finalizers {:?}", object.finalizers()))),
+            Some(object) if !is_another(&object) => Err(Waiting::NotYet(format!("finalizers {:?}", object.finalizers()))),
+            None | Some(_) => Ok(()),
         })
         .await
     }
