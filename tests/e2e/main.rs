@@ -13,6 +13,7 @@ mod custom_worker;
 mod events;
 mod handlers;
 mod idempotency;
+mod kafka_package;
 mod orders;
 mod pipelines;
 mod scaling;

@@ -1,55 +1,25 @@
 //! The examples of the kafka crate against a real broker, as one would start them.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    process::Stdio,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use penstock_kafka::{ConnectionSettings, TopicAdmin};
 use penstock_tests::{
-    local::{self, BrokerSettings, Brokers, Folder, Process},
+    local::{BrokerSettings, Brokers, Examples, Folder, Process},
     scene::{LIMIT, Result, Waiting, until},
 };
-use tokio::{process::Command, time::timeout};
 
 use crate::shared;
 
 const RECORDS: usize = 20;
 
-struct Examples {
-    folder: PathBuf,
-    brokers: Arc<Brokers>,
-}
-
-impl Examples {
-    async fn new(brokers: Arc<Brokers>) -> Result<Self> {
-        Ok(Self { folder: local::examples().await?, brokers })
-    }
-
-    fn bootstrap(&self) -> String {
-        self.brokers.bootstrap().join(",")
-    }
-
-    /// Runs one to its end; what it has printed.
-    async fn run(&self, arguments: &str) -> Result<String> {
-        let mut words = arguments.split(' ');
-        let mut command = Command::new(self.folder.join(words.next().unwrap_or_default()));
-        command.args(words).env("KAFKA_BOOTSTRAP", self.bootstrap()).stdin(Stdio::null()).kill_on_drop(true);
-        let ended = timeout(LIMIT, command.output()).await.map_err(|_| format!("{arguments}: it does not end"))??;
-        let printed = String::from_utf8_lossy(&ended.stdout).into_owned();
-        if ended.status.success() {
-            return Ok(printed);
-        }
-        Err(format!("{arguments}: {}\n{printed}{}", ended.status, String::from_utf8_lossy(&ended.stderr)).into())
-    }
+async fn examples(brokers: &Brokers) -> Result<Examples> {
+    Ok(Examples::compiled(brokers.bootstrap().join(",")).await?)
 }
 
 #[tokio::test]
 async fn each_does_what_it_says() -> Result {
-    let examples = Examples::new(shared::broker().await?).await?;
+    let brokers = shared::broker().await?;
+    let examples = examples(&brokers).await?;
     for (arguments, line, lines) in [
         ("manage_topics create orders --partitions 3 --config retention.ms=60000", "retention.ms", 0),
         ("manage_topics create copies --partitions 1", "copies", 1),
@@ -80,9 +50,10 @@ async fn says(process: &Process, words: &str) -> Result<String> {
 
 #[tokio::test]
 async fn a_service_from_a_file_survives_its_broker_and_stops_in_good_order() -> Result {
-    let examples = Examples::new(Arc::new(Brokers::start(1, BrokerSettings::default()).await?)).await?;
+    let brokers = Brokers::start(1, BrokerSettings::default()).await?;
+    let examples = examples(&brokers).await?;
     let folder = Folder::new("from-config")?;
-    let mut command = std::process::Command::new(examples.folder.join("from_config"));
+    let mut command = std::process::Command::new(examples.program("from_config"));
     command.arg("--config").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../kafka/examples/app.yaml")).args(["--every", "10"]);
     command.env_remove("RUST_LOG").env("PENSTOCK_KAFKA_CONNECTION_BOOTSTRAP_SERVERS", examples.bootstrap());
     for (field, value) in [
@@ -96,10 +67,10 @@ async fn a_service_from_a_file_survives_its_broker_and_stops_in_good_order() -> 
     let service = Process::start("from_config", &command, &folder.path().join("log"), None)?;
     says(&service, "orders/").await?;
 
-    examples.brokers.kill(0)?;
+    brokers.kill(0)?;
     says(&service, "the circuit opens").await?;
     says(&service, "not sent: the circuit is open").await?;
-    examples.brokers.restart(0).await?;
+    brokers.restart(0).await?;
     let log = says(&service, "the circuit closes").await?;
 
     // What it writes is read on, too.
@@ -117,7 +88,7 @@ async fn a_service_from_a_file_survives_its_broker_and_stops_in_good_order() -> 
     assert!(status.success(), "{log}");
     assert!(log.lines().last().is_some_and(|line| line.ends_with("handled and committed")), "{log}");
     // Everything that it has handled is committed: nobody would handle it again.
-    let admin = TopicAdmin::new(&ConnectionSettings::new(examples.brokers.bootstrap())?)?;
+    let admin = TopicAdmin::new(&ConnectionSettings::new(brokers.bootstrap())?)?;
     let mut committed = 0;
     for offset in admin.group_offsets("service").await?.into_values() {
         committed += offset?.offset;

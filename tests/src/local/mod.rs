@@ -22,7 +22,7 @@ mod usage;
 mod worker;
 
 pub use brokers::{BrokerSettings, Brokers};
-pub use examples::examples;
+pub use examples::Examples;
 pub use folder::Folder;
 pub use http::{Answer, get, post};
 pub use keeper::{cores, pin};
