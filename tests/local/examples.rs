@@ -38,6 +38,37 @@ async fn each_does_what_it_says() -> Result {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_topic_is_made_changed_filled_from_a_pipe_read_and_deleted() -> Result {
+    let brokers = shared::broker().await?;
+    let examples = examples(&brokers).await?;
+    let printed = examples.run("manage_topics cluster").await?;
+    assert!(printed.contains("running Kafka") && printed.contains("broker 0 at"), "{printed}");
+    // (program, what it reads, what it prints, what is told of the topic then)
+    for (arguments, input, said, told) in [
+        ("manage_topics create scratch --partitions 1 --config retention.ms=3600000", "", &["scratch id"][..], "with 1 partitions"),
+        ("manage_topics grow scratch 2", "", &["scratch: done"], "with 2 partitions"),
+        (
+            "manage_topics configure scratch --set retention.bytes=7 --unset retention.ms",
+            "",
+            &["done"],
+            "topic: {\"retention.bytes\": \"7\"}",
+        ),
+        ("produce --topic scratch", "anna:{\"n\":1}\nbert:{\"n\":2}\n", &["stored in partition", "at offset"], "scratch id"),
+        ("consume --topic scratch --group scratch-demo --count 2", "", &["key=Some(\"anna\")", "key=Some(\"bert\")"], "scratch id"),
+        ("manage_topics delete scratch", "", &["scratch: done"], "does not exist"),
+    ] {
+        let printed = examples.run_with(arguments, input).await?;
+        assert!(said.iter().all(|words| printed.contains(words)), "{arguments}: {printed}");
+        until(told, LIMIT, async || {
+            let printed = examples.run("manage_topics describe scratch").await.map_err(|error| Waiting::from(error.to_string()))?;
+            if printed.contains(told) { Ok(()) } else { Err(Waiting::from(printed)) }
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 /// Waits until a program has logged or printed a line with these words; all that it has by then.
 async fn says(process: &Process, words: &str) -> Result<String> {
     until(words, LIMIT, async || {
