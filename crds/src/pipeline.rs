@@ -84,6 +84,7 @@ use crate::{clients::Producer, topic::ClusterRef};
     validation = crate::processor::rules::sink_of_handlers(),
     validation = crate::processor::rules::table_of_answers(),
     validation = crate::processor::rules::table_of_keys(),
+    validation = crate::processor::rules::keys_beside_a_table(),
     validation = Rule::new("!has(self.source.kafka) || !has(self.sink) || !(self.sink.kafka.topic in self.source.kafka.topics)")
         .message("sink.kafka.topic must not be among source.kafka.topics: the pipeline would handle its own output for ever"),
     validation = Rule::new("!has(self.source.kafka) || !has(self.deadLetter) || !has(self.deadLetter.topic) || !(self.deadLetter.topic in self.source.kafka.topics)")
@@ -202,10 +203,26 @@ pub struct KafkaSink {
 /// Topics that every worker follows as a whole.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.keys) || !(self.keys in self.topics)")
+        .message("table.keys must not be among table.topics: nothing but idempotency keys is kept there"),
+)]
 pub struct Table {
     /// Names of `KafkaTopic` objects in the same namespace. A worker is ready once it has read them to their end.
     #[schemars(schema_with = "crate::schema::topic_refs")]
     pub topics: Vec<String>,
+    /// The name of another `KafkaTopic` object in the same namespace, in which a front that answers from `topics` keeps idempotency
+    /// keys. Workers follow it as well. Absent: a key is known once the order that came with it has been read.
+    #[schemars(schema_with = "crate::schema::object_name")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<String>,
+}
+
+impl Table {
+    /// Every topic that is followed.
+    pub fn followed(&self) -> impl Iterator<Item = &String> {
+        self.topics.iter().chain(&self.keys)
+    }
 }
 
 /// The port for health and metrics.

@@ -64,7 +64,7 @@ pub enum Need {
 /// What a processor does with `spec.table`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableUse {
-    /// It answers from its topics: there must be one, and that of `spec.sink` is among them.
+    /// It answers from its topics: there must be one, and that of `spec.sink` is among them. It may keep idempotency keys in another.
     Answers,
     /// It keeps idempotency keys in its one topic, which is not that of `spec.sink`. There may be none.
     Keys,

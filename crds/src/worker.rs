@@ -59,6 +59,9 @@ pub struct WorkerConfig {
     /// The topics that it follows as a whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub table: Vec<String>,
+    /// The topic in which idempotency keys are kept beside the table. It is followed, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<String>,
     /// How it writes.
     #[serde(default)]
     pub producer: Producing,
@@ -313,6 +316,7 @@ mod tests {
             processor: Choice::builtin("payments", BTreeMap::new()),
             sink: Some("payments".into()),
             table: vec![],
+            keys: None,
             producer: Producing::default(),
             admin_port: 3002,
             drain_timeout: DRAIN_TIMEOUT,

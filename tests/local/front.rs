@@ -14,6 +14,7 @@ pub fn front(brokers: &Brokers, builtin: &str, options: &[(&str, &str)], port: u
         processor: Choice::builtin(builtin, options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()),
         sink: Some(sink.to_owned()),
         table: vec![],
+        keys: None,
         producer: Producing::default(),
         admin_port: 0,
         drain_timeout: Duration::from_secs(10),

@@ -203,6 +203,7 @@ async fn with_broker(name: &str, pipeline: &Pipeline, given: Given, brokers: &Br
         processor: Choice::Image { options: BTreeMap::new() },
         sink: pipeline.sink.clone(),
         table: vec![],
+        keys: None,
         producer: Producing::default(),
         admin_port,
         drain_timeout: DRAIN_TIMEOUT,

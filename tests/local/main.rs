@@ -15,6 +15,7 @@ mod idempotency;
 mod import;
 mod likeness;
 mod openapi;
+mod orders;
 mod pauses;
 mod peeks;
 mod pipeline;

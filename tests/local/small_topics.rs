@@ -74,6 +74,7 @@ pub fn config(brokers: &Brokers, name: &str, source: WorkerSource, sink: String)
         processor: Choice::builtin("payments", BTreeMap::new()),
         sink: Some(sink),
         table: vec![],
+        keys: None,
         producer: Producing { linger: Duration::from_millis(20), compression: Compression::Snappy, ..Producing::default() },
         admin_port: 0,
         drain_timeout: Duration::from_secs(10),

@@ -43,7 +43,7 @@ pub fn check(config: &WorkerConfig) -> Result<(), ConfigError> {
     if config.admin_port == 0 {
         problems.push("adminPort must be from 1 to 65535".to_owned());
     }
-    for topic in config.table.iter().chain(&config.sink) {
+    for topic in config.table.iter().chain(&config.keys).chain(&config.sink) {
         check_topic(topic, &mut problems);
     }
     match &config.source {
@@ -132,6 +132,9 @@ fn check_processor(config: &WorkerConfig, problems: &mut Vec<String>) {
             let verb = if given { "takes no" } else { "needs a" };
             problems.push(format!("{part}: {name} {verb} {part}"));
         }
+    }
+    if config.keys.is_some() && shape.table != TableUse::Answers {
+        problems.push(format!("keys: {name} takes no keys beside a table"));
     }
     if let Err(error) = choice.with_every_option(&config.pipeline.name) {
         problems.push(format!("processor: {error}"));

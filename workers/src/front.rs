@@ -23,9 +23,9 @@ pub trait Front: Send + 'static {
         None
     }
 
-    /// Whether the front writes to the topic that it follows: then there is one, and [`FrontContext::keys`] writes to it.
-    fn keeps_keys(&self) -> bool {
-        false
+    /// The topic in which the front keeps idempotency keys, one of those that it follows: [`FrontContext::keys`] writes to it.
+    fn key_topic(&self) -> Option<&str> {
+        None
     }
 
     /// How long [`Publish::publish`] may take; after it a record that is not on its way yet is not sent any more.
@@ -49,7 +49,7 @@ pub struct FrontContext {
     pub port: u16,
     /// Writes to the pipeline's sink.
     pub sink: Arc<dyn Publish>,
-    /// Writes to the topic that the front follows, where it does so.
+    /// Writes to [`Front::key_topic`], where there is one.
     pub keys: Option<Arc<dyn Publish>>,
     /// Where Kafka is, for a front that writes transactions of its own.
     pub connection: ConnectionSettings,

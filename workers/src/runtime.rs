@@ -229,9 +229,9 @@ impl Worker {
         }
     }
 
-    /// What writes to the topic that the front follows, where it does so.
+    /// What writes to the topic in which the front keeps keys, where it does so.
     fn keys(&self, front: &dyn Front) -> Result<Option<Arc<dyn Publish>>, penstock_kafka::Error> {
-        let Some(topic) = self.config.table.first().filter(|_| front.keeps_keys()) else { return Ok(None) };
+        let Some(topic) = front.key_topic() else { return Ok(None) };
         let (longest, need) = (front.publish_timeout(), self.readiness.need_at_start("keys"));
         let settings = clients::front(&self.config.producer, longest);
         let sink = Sink::new(&self.connection, topic, settings, longest, need, self.metrics.clone())?;
@@ -239,7 +239,7 @@ impl Worker {
     }
 
     fn follower(&self, front: &dyn Front) -> Result<Option<TableFollower>, ConfigError> {
-        let topics = self.config.table.clone();
+        let topics: Vec<String> = self.config.table.iter().chain(&self.config.keys).cloned().collect();
         match front.table() {
             None if topics.is_empty() => Ok(None),
             None => Err(ConfigError::invalid("table: the processor follows no topics")),

@@ -11,6 +11,13 @@ const SERVICE_NAME: OptionSpec = OptionSpec {
     fallback: Fallback::PipelineName,
 };
 
+const IDEMPOTENCY_WINDOW: OptionSpec = OptionSpec {
+    name: "idempotencyWindow",
+    summary: "how long an Idempotency-Key counts, where spec.table names the topic in which keys are kept",
+    kind: OptionKind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(7 * 86_400) },
+    fallback: Fallback::Value("24h"),
+};
+
 /// Every built-in processor, by name.
 pub const BUILTINS: &[Builtin] = &[
     Builtin {
@@ -106,12 +113,7 @@ pub const BUILTINS: &[Builtin] = &[
                 kind: OptionKind::OneOf(&["500", "503"]),
                 fallback: Fallback::Value("503"),
             },
-            OptionSpec {
-                name: "idempotencyWindow",
-                summary: "how long an Idempotency-Key counts, where spec.table names the topic in which keys are kept",
-                kind: OptionKind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(7 * 86_400) },
-                fallback: Fallback::Value("24h"),
-            },
+            IDEMPOTENCY_WINDOW,
             MAX_BODY_BYTES,
             BODY_TIMEOUT,
             BODY_IDLE_TIMEOUT,
@@ -169,6 +171,7 @@ pub const BUILTINS: &[Builtin] = &[
         table: TableUse::Answers,
         options: &[
             SERVICE_NAME,
+            IDEMPOTENCY_WINDOW,
             MAX_BODY_BYTES,
             BODY_TIMEOUT,
             BODY_IDLE_TIMEOUT,

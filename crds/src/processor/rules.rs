@@ -66,6 +66,17 @@ pub(crate) fn table_of_keys() -> Rule {
     Rule::new(rule).message(message.as_str())
 }
 
+/// Who answers from topics may keep keys beside them; who only keeps keys names their topic as its table.
+pub(crate) fn keys_beside_a_table() -> Rule {
+    let answering = names(|b| b.table == TableUse::Answers);
+    let rule = format!(
+        "!has(self.table) || !has(self.table.keys) || !has(self.processor.builtin) || self.processor.builtin in {}",
+        list(&answering)
+    );
+    Rule::new(rule)
+        .message(format!("table.keys goes with {}: what else keeps keys has their topic in table.topics", answering.join(", ")).as_str())
+}
+
 fn no_table_of(table: TableUse) -> String {
     let of = names(|b| b.table == table);
     format!("!has(self.table) || !has(self.sink) || !has(self.processor.builtin) || !(self.processor.builtin in {})", list(&of))

@@ -176,7 +176,7 @@ pub fn find(spec: &EventPipelineSpec, around: Surroundings<'_>) -> FoundTopics {
 /// Every object name that stands in a spec, each once.
 pub fn named(spec: &EventPipelineSpec) -> impl Iterator<Item = &str> {
     let sources = spec.source.kafka.iter().flat_map(|s| &s.topics);
-    let tables = spec.table.iter().flat_map(|t| &t.topics);
+    let tables = spec.table.iter().flat_map(Table::followed);
     let sink = spec.sink.iter().map(|s| &s.kafka.topic);
     let dead_letter = spec.dead_letter.iter().filter_map(|d| d.topic.as_ref());
     let mut names: Vec<&str> = vec![];

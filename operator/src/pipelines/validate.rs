@@ -146,6 +146,7 @@ fn parse(
         processor,
         sink,
         table: kafka_names(topics, spec.table.iter().flat_map(|t| &t.topics))?,
+        keys: spec.table.iter().find_map(|t| t.keys.as_ref()).map(|name| kafka_name(topics, name)).transpose()?,
         producer: producing(spec.producer.as_ref())?,
         admin_port,
         drain_timeout: worker::DRAIN_TIMEOUT,
@@ -207,6 +208,10 @@ fn check_shape(spec: &EventPipelineSpec, choice: &Choice) -> Result<(), Refusal>
         }
         (TableUse::Keys, Some(table)) if table.topics.len() != 1 || written.is_some_and(|topic| table.topics.contains(topic)) => {
             problems.push("one topic in table.topics, and not that of sink.kafka.topic: it keeps idempotency keys there");
+        }
+        (TableUse::Keys, Some(table)) if table.keys.is_some() => problems.push("no table.keys: its table is the topic of keys"),
+        (TableUse::Answers, Some(table)) if table.keys.as_ref().is_some_and(|keys| table.topics.contains(keys)) => {
+            problems.push("a topic of its own in table.keys: nothing but idempotency keys is kept there");
         }
         (TableUse::Nothing, Some(_)) => problems.push("no table: it answers nothing"),
         _ => {}

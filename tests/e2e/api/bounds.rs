@@ -190,6 +190,7 @@ fn pipeline_bounds() -> Vec<BoundCase> {
         number(KIND, "spec.source.http.port", front(), 1024, 65535),
         topic_refs(KIND, "spec.source.kafka.topics", reader()),
         topic_refs(KIND, "spec.table.topics", changed(front(), &json!({"sink": {"kafka": {"topic": "t0"}}}))),
+        object_name(KIND, "spec.table.keys", front()),
         choice(KIND, "spec.processor.builtin", reader(), &["enrich", "payments"]),
         choice(KIND, "spec.delivery", reader(), &["AtLeastOnce", "ExactlyOnce"]),
         number(KIND, "spec.transaction.records", exactly(), 1, 100_000),

@@ -232,6 +232,22 @@ fn pipeline_rules() -> Vec<RuleCase> {
         rule(
             KIND,
             "spec",
+            "table.keys goes with orders-gateway",
+            changed(front(), &json!({"table": {"keys": "keys"}})),
+            vec![json!({"table": {"keys": null}})],
+            vec![json!({"processor": {"builtin": "events-gateway"}, "table": {"topics": ["more"]}})],
+        ),
+        rule(
+            KIND,
+            "spec.table",
+            "table.keys must not be among table.topics",
+            front(),
+            vec![json!({"table": {"keys": "keys"}})],
+            vec![json!({"table": {"keys": "out"}})],
+        ),
+        rule(
+            KIND,
+            "spec",
             "processor.byType needs a sink where",
             changed(changed(reader(), &by_type(&[log("a")])), &json!({"sink": null})),
             vec![changed(by_type(&[log("a"), json!({"type": "b", "builtin": "payments"})]), &json!({"sink": {"kafka": {"topic": "out"}}}))],

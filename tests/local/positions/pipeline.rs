@@ -128,6 +128,7 @@ impl Pipeline {
             processor: Choice::builtin("payments", BTreeMap::new()),
             sink: None,
             table: vec![],
+            keys: None,
             producer: Producing::default(),
             admin_port: 0,
             drain_timeout: Duration::from_secs(10),

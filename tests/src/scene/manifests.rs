@@ -107,6 +107,7 @@ mod tests {
                     // Only that worker knows its options: its own tests read them.
                     continue;
                 }
+                let (table, keys) = spec.table.map(|table| (table.topics, table.keys)).unwrap_or_default();
                 let config = WorkerConfig {
                     pipeline: PipelineId { namespace: "n".into(), name: name.clone() },
                     bootstrap_servers: vec!["localhost:9092".into()],
@@ -114,7 +115,8 @@ mod tests {
                     source: WorkerSource::Http { port: 3000, auth: None },
                     processor,
                     sink: spec.sink.map(|sink| sink.kafka.topic),
-                    table: spec.table.map(|table| table.topics).unwrap_or_default(),
+                    table,
+                    keys,
                     producer: Producing::default(),
                     admin_port: 8080,
                     drain_timeout: DRAIN_TIMEOUT,

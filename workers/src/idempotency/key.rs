@@ -72,6 +72,12 @@ impl Request {
         Self(Uuid::from_bytes(digest([&b"request"[..], body].into_iter().chain(said))))
     }
 
+    /// A request of which nothing counts but these parts.
+    #[must_use]
+    pub fn of(parts: &[String]) -> Self {
+        Self(Uuid::from_bytes(digest([&b"parts"[..]].into_iter().chain(parts.iter().map(String::as_bytes)))))
+    }
+
     /// The id of an event that brings none: the same for the same request with the same key.
     #[must_use]
     pub fn event_id(&self, key: KeyId) -> Uuid {

@@ -8,6 +8,7 @@
 
 mod claims;
 mod counting;
+mod kept;
 mod key;
 mod keys;
 mod ledger;
@@ -15,7 +16,8 @@ mod notes;
 mod once;
 
 pub use self::{
+    kept::Kept,
     key::{HEADER, KeyId, Request, key_of, parameter_schema, problem},
     keys::Keys,
-    once::{Once, OnceSettings, Refusal},
+    once::{Once, OnceSettings, Refusal, Stored},
 };

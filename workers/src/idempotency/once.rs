@@ -60,6 +60,15 @@ pub struct OnceSettings {
     pub metrics: Metrics,
 }
 
+/// Which request has written what came with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// This one.
+    Now,
+    /// One before it.
+    Before,
+}
+
 /// Why nothing, or maybe nothing, was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -121,7 +130,7 @@ impl Once {
     ///
     /// # Errors
     /// See [`Refusal`].
-    pub async fn write<H>(self: &Arc<Self>, key: KeyId, request: Request, events: Vec<Output>, held: H) -> Result<(), Refusal>
+    pub async fn write<H>(self: &Arc<Self>, key: KeyId, request: Request, events: Vec<Output>, held: H) -> Result<Stored, Refusal>
     where
         H: Send + 'static,
     {
@@ -144,9 +153,9 @@ impl Once {
         self.work.wait().await;
     }
 
-    async fn work_on(&self, key: KeyId, request: Request, events: &[Output]) -> Result<(), Refusal> {
+    async fn work_on(&self, key: KeyId, request: Request, events: &[Output]) -> Result<Stored, Refusal> {
         let came = now();
-        let Some(after) = self.vacancy(key, request).await? else { return Ok(()) };
+        let Some(after) = self.vacancy(key, request).await? else { return Ok(Stored::Before) };
         if self.readiness.lacks(TABLE) {
             return Err(Refusal::NotCaughtUp);
         }
@@ -165,7 +174,7 @@ impl Once {
             Ok(false) => {
                 self.ledger.give_back(writer);
                 match self.vacancy(key, request).await? {
-                    None => Ok(()),
+                    None => Ok(Stored::Before),
                     Some(_) => Err(Refusal::InUse),
                 }
             }
@@ -221,7 +230,7 @@ impl Once {
         claim: Uuid,
         request: Request,
         (events, came): (&[Output], i64),
-    ) -> Result<(), Refusal> {
+    ) -> Result<Stored, Refusal> {
         let done = Note::Done { claim, request };
         let record = done.about(key).ok_or_else(|| Refusal::Refused("the note cannot be written".to_owned()))?;
         match self.ledger.commit(writer, events, &record).await {
@@ -229,7 +238,7 @@ impl Once {
                 self.counting.written(events, writer.stored(), came, now());
                 self.ledger.give_back(writer);
                 self.keys.take(key, done, now());
-                Ok(())
+                Ok(Stored::Now)
             }
             Ending::Nothing(error, writer) => {
                 if let Some(writer) = writer {

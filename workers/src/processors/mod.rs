@@ -101,6 +101,7 @@ mod tests {
             processor: Choice::builtin(builtin, BTreeMap::new()),
             sink: Some("orders".into()),
             table: if builtin == "orders-gateway" { vec!["orders".into(), "payments".into()] } else { vec![] },
+            keys: None,
             producer: Producing::default(),
             admin_port: 8080,
             drain_timeout: Duration::from_secs(25),

@@ -81,6 +81,12 @@ fn a_spec_that_makes_no_sense_is_refused() {
             Reason::ProcessorMismatch,
             "needs the topic of sink.kafka.topic in table.topics",
         ),
+        (gateway(json!({"table": {"keys": "payments"}})), Reason::ProcessorMismatch, "needs a topic of its own in table.keys"),
+        (
+            gateway(json!({"table": {"topics": ["payments"], "keys": "keys"}, "processor": {"builtin": "events-gateway"}})),
+            Reason::ProcessorMismatch,
+            "needs no table.keys: its table is the topic of keys",
+        ),
         (gateway(json!({"processor": {"builtin": "payments"}})), Reason::ProcessorMismatch, "needs source.kafka"),
         (
             gateway(json!({"processor": {"options": {"corsOrigin": "shop.example"}}})),
@@ -154,6 +160,15 @@ fn an_option_that_may_be_absent_is_not_in_the_worker_s_file() {
         let given = ["defaultType", "schema"].map(|name| options_of(&worker.processor).contains_key(name));
         assert_eq!((given, options_of(&worker.processor).contains_key("path")), (expected, true), "{options}");
     }
+}
+
+#[test]
+fn the_topic_of_the_keys_is_followed_beside_the_table() {
+    let pipeline = gateway(json!({"table": {"topics": ["orders"], "keys": "payments"}}));
+    let worker = validate(&pipeline, &references(example_topics())).pipeline.unwrap().worker;
+    assert_eq!((worker.table, worker.keys.as_deref()), (vec!["orders".to_owned()], Some("payments")));
+    let problem = validate(&pipeline, &references(only(example_topics(), &["orders"]))).pipeline.unwrap_err();
+    assert_eq!(problem.reason, Reason::TopicNotFound, "{problem}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use penstock_crds::{
     processor::Options,
-    worker::{PipelineId, Producing, WorkerConfig},
+    worker::{PipelineId, WorkerConfig},
 };
 use prometheus_client::registry::Registry;
 use tower_http::cors::AllowHeaders;
@@ -29,7 +29,7 @@ use crate::{
     error::{ConfigError, WorkerError},
     front::{Front, FrontContext, Publish},
     http::{Auth, Frame, Gate, Guard, HttpOptions, Problem, Traffic, cors, serve},
-    idempotency::{Keys, Once, OnceSettings},
+    idempotency::{Kept, Once},
     processor::BoxFuture,
     runtime,
     table::TableSink,
@@ -48,24 +48,12 @@ pub struct EventsGateway {
     guard: Option<Guard>,
 }
 
-/// Where keys are kept.
-#[derive(Debug)]
-struct Kept {
-    topic: String,
-    keys: Arc<Keys>,
-    producing: Producing,
-}
-
-impl Kept {
-    fn new(options: &Options, config: &WorkerConfig) -> Result<Option<Self>, ConfigError> {
-        let topic = match config.table.as_slice() {
-            [] => return Ok(None),
-            [topic] if config.sink.as_ref() != Some(topic) => topic.clone(),
-            _ => return Err(ConfigError::invalid("table: name the one topic in which idempotency keys are kept, and nothing else is")),
-        };
-        let window = options.duration("idempotencyWindow").ok_or_else(|| ConfigError::invalid("option idempotencyWindow is missing"))?;
-        let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
-        Ok(Some(Self { topic, keys: Arc::new(Keys::new(window)), producing: config.producer }))
+/// Where keys are kept: the table is their topic.
+fn kept(options: &Options, config: &WorkerConfig) -> Result<Option<Kept>, ConfigError> {
+    match config.table.as_slice() {
+        [] => Ok(None),
+        [topic] if config.sink.as_ref() != Some(topic) => Kept::new(topic, options, config).map(Some),
+        _ => Err(ConfigError::invalid("table: name the one topic in which idempotency keys are kept, and nothing else is")),
     }
 }
 
@@ -76,7 +64,7 @@ impl EventsGateway {
     /// When there is no sink, or an option cannot be used, such as a schema that is none.
     pub fn new(options: &Options, config: &WorkerConfig) -> Result<Self, ConfigError> {
         let sink = config.sink.clone().ok_or_else(|| ConfigError::invalid("events-gateway needs a sink: the topic of the events"))?;
-        let (pipeline, kept) = (config.pipeline.clone(), Kept::new(options, config)?);
+        let (pipeline, kept) = (config.pipeline.clone(), kept(options, config)?);
         let service = options.text("serviceName").unwrap_or_default().to_owned();
         let (http, events) = (HttpOptions::new(options)?, EventsOptions::new(options)?);
         let guard = Guard::of(&config.source);
@@ -96,11 +84,11 @@ impl EventsGateway {
 
 impl Front for EventsGateway {
     fn table(&self) -> Option<Arc<dyn TableSink>> {
-        self.kept.as_ref().map(|kept| Arc::clone(&kept.keys) as Arc<dyn TableSink>)
+        self.kept.as_ref().map(Kept::table)
     }
 
-    fn keeps_keys(&self) -> bool {
-        self.kept.is_some()
+    fn key_topic(&self) -> Option<&str> {
+        self.kept.as_ref().map(Kept::topic)
     }
 
     fn publish_timeout(&self) -> Duration {
@@ -110,7 +98,7 @@ impl Front for EventsGateway {
     fn register_metrics(&mut self, registry: &mut Registry) {
         self.traffic.register(registry);
         if let Some(kept) = &self.kept {
-            kept.keys.register(registry);
+            kept.register(registry);
         }
         if let Some(guard) = &self.guard {
             guard.register(registry);
@@ -119,26 +107,13 @@ impl Front for EventsGateway {
 
     fn serve(mut self: Box<Self>, context: FrontContext) -> BoxFuture<'static, Result<(), WorkerError>> {
         Box::pin(async move {
-            let FrontContext { port, sink, keys, connection, metrics, readiness, health, shutdown } = context;
+            let once = self.kept.as_ref().and_then(|kept| kept.once(&self.sink, self.http.produce_timeout, &context));
+            let FrontContext { port, sink, readiness, health, shutdown, .. } = context;
             let auth = match self.guard.take() {
                 Some(guard) => Some(guard.start(&readiness, shutdown.clone()).await),
                 None => None,
             };
             let listener = runtime::listen(port).await?;
-            let once = self.kept.as_ref().zip(keys).map(|(kept, publish)| {
-                Arc::new(Once::new(OnceSettings {
-                    connection,
-                    producing: kept.producing,
-                    pipeline: format!("{}/{}", self.pipeline.namespace, self.pipeline.name),
-                    sink: self.sink.clone(),
-                    topic: kept.topic.clone(),
-                    publish,
-                    keys: Arc::clone(&kept.keys),
-                    readiness,
-                    limit: self.http.produce_timeout,
-                    metrics,
-                }))
-            });
             let (bounds, counts) = (self.http.server, self.traffic.connections.clone());
             serve(listener, self.app(sink, once.clone(), health, auth), bounds, counts, shutdown).await;
             if let Some(once) = once {

@@ -87,7 +87,7 @@ impl Desk {
     ) -> Result<Vec<String>, Problem> {
         let ids = events.iter().map(|taken| taken.event.id().to_owned()).collect();
         let outputs = events.into_iter().map(|Taken { event, key }| event.into_output(key)).collect();
-        once.write(key, request, outputs, admitted).await.map(|()| ids).map_err(|why| {
+        once.write(key, request, outputs, admitted).await.map(|_| ids).map_err(|why| {
             tracing::warn!(?why, "a request with a key was not written");
             problem::of_key(&why, self.events.failure)
         })

@@ -74,6 +74,7 @@ fn config(options: &[(&str, &str)]) -> WorkerConfig {
         ),
         sink: Some("events".into()),
         table: vec![],
+        keys: None,
         producer: Producing::default(),
         admin_port: 8080,
         drain_timeout: Duration::from_secs(25),

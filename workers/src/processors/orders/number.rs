@@ -39,6 +39,13 @@ impl<'a> Number<'a> {
         }
     }
 
+    /// Its value in one form: those of two numbers are equal exactly where the numbers are.
+    #[must_use]
+    pub fn normal(&self) -> String {
+        let Decimal { negative, whole, fraction, exponent } = Decimal::of(self.0.get());
+        format!("{}{whole}{fraction}e{exponent}", if negative { "-" } else { "" })
+    }
+
     /// Whether it is whole and small enough that every reader of JSON holds it exactly. `2.0` and `2e3` are whole.
     #[must_use]
     pub fn is_safe_integer(&self) -> bool {
@@ -174,7 +181,8 @@ mod tests {
             ("1", "-1", false),
             ("0.1", "0.1000000000000000055511151231257827", false),
         ] {
-            assert_eq!(number(a) == number(b), equal, "{a} {b}");
+            let (a, b) = (number(a).unwrap(), number(b).unwrap());
+            assert_eq!((a == b, a.normal() == b.normal()), (equal, equal), "{a} {b}");
         }
     }
 
@@ -186,6 +194,7 @@ mod tests {
             prop_assert_eq!(plain.sign(), n.cmp(&0));
             prop_assert!(plain.is_safe_integer());
             prop_assert_eq!(plain, number(&shifted).unwrap());
+            prop_assert_eq!(plain.normal(), number(&shifted).unwrap().normal());
         }
     }
 }

@@ -36,3 +36,14 @@ pub struct Item<'a> {
     /// The price of one; 0 or more.
     pub price: Number<'a>,
 }
+
+impl Order<'_> {
+    /// All that it says, part by part in one form: those of two orders are equal exactly where the orders are.
+    #[must_use]
+    pub fn parts(&self) -> Vec<String> {
+        let Self { order_id, user_id, amount, currency, items } = self;
+        let head = [order_id.to_string(), user_id.to_string(), amount.normal(), currency.to_string()];
+        let item = |Item { product_id, quantity, price }: &Item<'_>| [product_id.to_string(), quantity.normal(), price.normal()];
+        head.into_iter().chain(items.iter().flat_map(item)).collect()
+    }
+}

@@ -14,7 +14,10 @@ use crate::{
         Fault, Problem,
         problem::{Kind, NOT_CAUGHT_UP, NOT_SENT, RECORD_TOO_LARGE, UNACKNOWLEDGED, UNSUPPORTED_MEDIA_TYPE},
     },
-    idempotency::problem::{KEY_IN_USE, KEY_REUSED},
+    idempotency::{
+        Refusal,
+        problem::{KEY_IN_USE, KEY_REUSED},
+    },
 };
 
 /// Fields break the rules of an order.
@@ -66,13 +69,30 @@ pub fn key_reused() -> Problem {
     Problem::new(&KEY_REUSED, "another order was accepted with this Idempotency-Key; nothing was written")
 }
 
+/// A request with this key is under way.
+fn key_in_use() -> Problem {
+    let detail = "nothing was written by this request; send the same order with the same key again to learn what came of the other";
+    Problem::new(&KEY_IN_USE, detail).with_retry_after(1)
+}
+
+/// An order that came with a key was not written, or maybe not.
+pub fn of_key(order_id: Uuid, why: &Refusal) -> Problem {
+    match why {
+        Refusal::Reused => key_reused(),
+        Refusal::InUse => key_in_use(),
+        Refusal::NotCaughtUp => not_caught_up(),
+        Refusal::NotSent(_) => Problem::new(&NOT_SENT, "the order was not sent, since Kafka does not answer; try again"),
+        Refusal::Paused(pause) => not_sent(*pause),
+        Refusal::Unacknowledged(_) => unacknowledged(order_id),
+        Refusal::TooLarge(_) => record_too_large(),
+        Refusal::Refused(_) => Problem::internal(),
+    }
+}
+
 /// Another request still has this.
 pub fn under_way(taken: Mark) -> Problem {
     match taken {
-        Mark::Key(_) => {
-            let detail = "nothing was written by this request; send the same order with the same key again to learn what came of the other";
-            Problem::new(&KEY_IN_USE, detail).with_retry_after(1)
-        }
+        Mark::Key(_) => key_in_use(),
         Mark::Order(order_id) => unacknowledged(order_id),
     }
 }

@@ -4,7 +4,8 @@
 //! value) is answered with 202 from the table and not produced a second time, another order with a known id with 409. An order that
 //! comes with an `Idempotency-Key` carries it in a header of its record; then no other order is accepted with that key.
 //!
-//! Requests with one id or one key wait for one another. Two replicas that get one id before either has read what the other produced
+//! Requests with one id or one key wait for one another. Where keys are kept, what comes with one is written once on all replicas
+//! together ([`Once`]). Apart from that, two replicas that get one id before either has read what the other produced
 //! may both produce it; it is paid once all the same, since the payment depends on the id alone. What is on its way to Kafka cannot be
 //! called back: a client that goes away leaves its order to be decided, and those that come after it wait for that.
 
@@ -37,7 +38,7 @@ use super::{
 use crate::{
     front::{Publish, PublishError},
     http::{Gate, MediaType, Problem, Subject, is_compressed},
-    idempotency::{KeyId, key_of},
+    idempotency::{self, KeyId, Once, Stored, key_of},
     processor::Output,
     readiness::Readiness,
 };
@@ -57,6 +58,8 @@ pub struct Desk {
     pub topic: Arc<str>,
     /// Writes to it.
     pub sink: Arc<dyn Publish>,
+    /// Writes what comes with a key, where keys are kept.
+    pub once: Option<Arc<Once>>,
     /// Whether everything has been read, and Kafka is there.
     pub readiness: Readiness,
     /// Lets orders in.
@@ -92,7 +95,9 @@ async fn place(State(desk): State<Arc<Desk>>, request: Request) -> Result<Respon
         Some(_) => return Err(problem::taken(order_id)),
         None => {
             let output = created(&order, key)?;
-            desk.produce(order_id, output, (pass, body)).await?;
+            let keyed =
+                key.zip(desk.once.clone()).map(|(key, once)| Keyed { once, key, request: idempotency::Request::of(&order.parts()) });
+            desk.produce(order_id, output, keyed, (pass, body)).await?;
         }
     }
     let answer = json!({"message": "Order accepted for processing", "orderId": order_id});
@@ -111,25 +116,39 @@ async fn show(State(desk): State<Arc<Desk>>, id: Result<Path<String>, PathReject
 
 impl Desk {
     /// Produces an order. `held` is what it takes, which is let go once it is decided, whether or not the client still waits.
-    async fn produce<H: Send + 'static>(self: &Arc<Self>, order_id: Uuid, output: Output, held: H) -> Result<(), Problem> {
+    async fn produce<H>(self: &Arc<Self>, order_id: Uuid, output: Output, keyed: Option<Keyed>, held: H) -> Result<(), Problem>
+    where
+        H: Send + 'static,
+    {
         let this = Arc::clone(self);
         let work = async move {
-            let ended = this.write(order_id, output).await;
+            let ended = this.write(order_id, output, keyed).await;
             drop(held);
             ended
         };
         tokio::spawn(work.in_current_span()).await.unwrap_or_else(|panic| Err(internal("produce the order", &panic)))
     }
 
-    async fn write(&self, order_id: Uuid, output: Output) -> Result<(), Problem> {
-        match self.sink.publish(output.clone()).await {
+    async fn write(&self, order_id: Uuid, output: Output, keyed: Option<Keyed>) -> Result<(), Problem> {
+        let stored = match keyed {
+            Some(keyed) => keyed.write(order_id, output.clone()).await?,
+            None => self.publish(order_id, output.clone()).await?,
+        };
+        // What was written before has a time of its own: it is taken from its record.
+        if stored == Stored::Now {
+            // The record is in Kafka and this replica will read it again, to no effect; until then it need not deny the order.
+            let Output { key, payload, headers } = &output;
+            let content = Content { key: key.as_deref(), payload: payload.as_deref(), headers, timestamp_ms: None };
+            self.orders.take(&self.topic, content);
+        }
+        Ok(())
+    }
+
+    async fn publish(&self, order_id: Uuid, output: Output) -> Result<Stored, Problem> {
+        match self.sink.publish(output).await {
             Ok(position) => {
                 tracing::info!(%order_id, partition = position.partition, offset = position.offset, "order accepted");
-                // The record is in Kafka and this replica will read it again, to no effect; until then it need not deny the order.
-                let Output { key, payload, headers } = &output;
-                let content = Content { key: key.as_deref(), payload: payload.as_deref(), headers, timestamp_ms: None };
-                self.orders.take(&self.topic, content);
-                Ok(())
+                Ok(Stored::Now)
             }
             Err(PublishError::TooLarge(_)) => Err(problem::record_too_large()),
             Err(why @ PublishError::Unavailable(_)) => {
@@ -138,6 +157,28 @@ impl Desk {
             }
             Err(PublishError::NotSent(pause)) => Err(problem::not_sent(pause)),
             Err(why @ PublishError::Refused(_)) => Err(internal("produce the order", &why)),
+        }
+    }
+}
+
+/// An order that came with a key, where keys are kept.
+struct Keyed {
+    once: Arc<Once>,
+    key: KeyId,
+    request: idempotency::Request,
+}
+
+impl Keyed {
+    async fn write(self, order_id: Uuid, output: Output) -> Result<Stored, Problem> {
+        match self.once.write(self.key, self.request, vec![output], ()).await {
+            Ok(stored) => {
+                tracing::info!(%order_id, ?stored, "order accepted with a key");
+                Ok(stored)
+            }
+            Err(why) => {
+                tracing::warn!(%order_id, ?why, "an order with a key was not written");
+                Err(problem::of_key(order_id, &why))
+            }
         }
     }
 }

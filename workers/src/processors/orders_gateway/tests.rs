@@ -70,6 +70,7 @@ fn bench_with(sink: Broken, origin: &str) -> Bench {
         orders: Arc::clone(&orders),
         topic: "orders".into(),
         sink: Arc::new(sink),
+        once: None,
         readiness: readiness.clone(),
         gate: Gate::new(options.gate, Traffic::default().bodies),
         under_way: Arc::default(),
