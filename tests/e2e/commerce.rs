@@ -169,9 +169,21 @@ async fn raw_events_are_enriched_and_keyed_by_type() {
             let config = scene.admin.describe_configs(&[&name]).await?.remove(&name).ok_or("no answer")??.overrides();
             assert_eq!((described.partitions.len(), config.get("retention.ms")), (partitions, Some(&retention)), "{topic}");
         }
-        let producer = ["acks=-1 ", "enable.idempotence=true ", "batch.size=16384 ", "linger.ms=5 ", "compression.type=snappy "];
-        let consumer =
-            ["session.timeout.ms=30000 ", "enable.auto.commit=false ", "isolation.level=read_committed ", "fetch.max.bytes=1048576 "];
+        let producer = [
+            "acks=-1 ",
+            "enable.idempotence=true ",
+            "message.send.max.retries=2147483647 ",
+            "batch.size=16384 ",
+            "linger.ms=5 ",
+            "compression.type=snappy ",
+        ];
+        let consumer = [
+            "session.timeout.ms=30000 ",
+            "enable.auto.commit=false ",
+            "isolation.level=read_committed ",
+            "fetch.max.bytes=1048576 ",
+            "fetch.message.max.bytes=1048576 ",
+        ];
         let breaker = ["circuit_breaker.failures=5 ", "circuit_breaker.pause=10s "];
         for (pod, client, expected) in [
             (&example.collector, "producer", &breaker[..]),

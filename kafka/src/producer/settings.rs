@@ -92,13 +92,14 @@ impl Default for ProducerSettings {
 }
 
 /// The library's settings that are told when a producer starts.
-pub(crate) const TOLD: [&str; 8] = [
+pub(crate) const TOLD: [&str; 9] = [
     "acks",
     "enable.idempotence",
     "transactional.id",
     "batch.size",
     "linger.ms",
     "compression.type",
+    "message.send.max.retries",
     "delivery.timeout.ms",
     "message.max.bytes",
 ];
@@ -144,6 +145,8 @@ impl ProducerSettings {
         config
             .set("acks", "all")
             .set("enable.idempotence", "true")
+            // The time is what ends it.
+            .set("message.send.max.retries", i32::MAX.to_string())
             .set("partitioner", "murmur2_random")
             .set("linger.ms", self.linger.as_millis().to_string())
             .set("batch.size", self.batch_bytes.to_string())
@@ -179,6 +182,7 @@ mod tests {
         for (property, expected) in [
             ("acks", "all"),
             ("enable.idempotence", "true"),
+            ("message.send.max.retries", "2147483647"),
             ("linger.ms", "50"),
             ("batch.size", "16384"),
             ("compression.type", "snappy"),
