@@ -162,6 +162,8 @@ async fn raw_events_are_enriched_and_keyed_by_type() {
         let letters = example.has(QUEUE, 1).await?;
         assert_eq!(letters[0].payload.as_deref(), Some(&b"poison"[..]));
 
+        scene.told::<EventPipeline>("enricher", "ScalingActive", "True", None).await?;
+
         let days = |days: u64| (days * 24 * 60 * 60 * 1_000).to_string();
         for (topic, partitions, retention) in [(RAW, 3, days(7)), (ENRICHED, 3, days(30)), (QUEUE, 1, days(90))] {
             let name = scene.kafka_name(topic);
@@ -241,6 +243,9 @@ async fn each_alert_fires_when_it_should_and_not_before() {
         example.has(QUEUE, 1).await?;
         let rate = format!("penstock:events:per_second{{{queue},direction=\"written\"}}");
         reaches(&prometheus, &rate, f64::MIN_POSITIVE..1.0).await?;
+        // A rate is an estimate: it is a little more than what was seen within the minute.
+        let errors = "penstock:errors:per_minute{pipeline=\"enricher\"}";
+        reaches(&prometheus, errors, 0.9..1.5).await?;
 
         // Below one in a hundred, then above.
         let (raw, good) = (scene.kafka_name(RAW), event("u-1", "view").to_string());
@@ -248,6 +253,7 @@ async fn each_alert_fires_when_it_should_and_not_before() {
         let well = (0..1_500).map(|n| Record::to(&raw).with_key(format!("u-{n}")).with_payload(good.clone()));
         scene.produce_all(well.chain(poison(11))).await?;
         example.has(QUEUE, 12).await?;
+        reaches(&prometheus, errors, 10.5..14.0).await?;
         reaches(&prometheus, "penstock:error_rate:ratio_rate5m{pipeline=\"enricher\"}", 0.006..0.0099).await?;
         assert!(!prometheus.is_active("PenstockErrorRate").await?, "not at 0.8 %");
         scene.produce_all(poison(12)).await?;
