@@ -140,7 +140,8 @@ impl ProducerSettings {
     }
 
     pub(crate) fn apply(&self, config: &mut ClientConfig) {
-        // One request may take a third of the time, so that a lost one leaves time for another try.
+        // A broker may wait for its replicas for a third of the time, so that there is time for another try where they are slow. The
+        // client itself waits for the broker until the record's time is over: one that says nothing is not asked again.
         let request = (self.delivery_timeout / 3).min(Duration::from_secs(30));
         config
             .set("acks", "all")
