@@ -218,6 +218,7 @@ async fn each_alert_fires_when_it_should_and_not_before() {
                 ("penstock:consumer_lag:records", "enricher"),
                 ("penstock:events:per_second", "enricher"),
                 ("penstock:errors:per_minute", "enricher"),
+                ("penstock:errors:per_minute", "collector"),
                 ("penstock:error_rate:ratio_rate5m", "enricher"),
                 ("penstock:producer_send_failures:per_minute", "collector"),
             ] {
@@ -276,6 +277,7 @@ async fn each_alert_fires_when_it_should_and_not_before() {
         example.post_large(8).await?;
         reaches(&prometheus, "penstock:producer_send_failures:per_minute{pipeline=\"collector\"}", 8.0..8.1).await?;
         assert!(!prometheus.is_active("PenstockProducerSendFailures").await?, "not at 8 a minute");
+        reaches(&prometheus, "penstock:errors:per_minute{pipeline=\"collector\"}", 0.0..f64::MIN_POSITIVE).await?;
         example.post_large(12).await?;
         fires(scene, &prometheus, "PenstockProducerSendFailures", "collector").await?;
         example.configure(RAW, "max.message.bytes", "1048588").await?;
