@@ -169,9 +169,10 @@ async fn a_front_refuses_at_once_while_its_circuit_is_open_and_goes_on_when_kafk
     let (failures, pause) = (3, Duration::from_secs(4));
     let brokers = Brokers::start(1, BrokerSettings::default()).await?;
     make(&ConnectionSettings::new(brokers.bootstrap())?, &[NewTopic::new(EVENTS).with_partitions(1)]).await?;
-    let port = ports::free(1)?[0];
+    let [port, admin_port] = ports::free(2)?[..] else { return Err("no ports".into()) };
     let options = [("defaultType", "bare"), ("defaultSource", "/local"), ("produceTimeout", "1s")];
     let mut config = front(&brokers, "events-gateway", &options, port, EVENTS);
+    config.admin_port = admin_port;
     config.producer.circuit_breaker = Some(Breaking { failures, pause });
     let (shutdown, worker) = start(config)?;
     let send = async || -> Result<Answer> { Ok(post(port, "/events", &[JSON], "{}").await?) };
@@ -180,6 +181,10 @@ async fn a_front_refuses_at_once_while_its_circuit_is_open_and_goes_on_when_kafk
         other => Err(Waiting::NotYet(format!("{other:?}"))),
     })
     .await?;
+
+    let told = async || -> Result<Vec<(String, f64)>> { series(admin_port, "penstock_worker_circuit_open").await };
+    let of_events = |open: f64| vec![(format!("topic=\"{EVENTS}\""), open)];
+    assert_eq!(told().await?, of_events(0.0));
 
     brokers.kill(0)?;
     for _ in 0..failures {
@@ -194,6 +199,7 @@ async fn a_front_refuses_at_once_while_its_circuit_is_open_and_goes_on_when_kafk
     })
     .await?;
     assert!(refused.status == 503 && after < Duration::from_millis(500), "{refused:?} after {after:?}");
+    assert_eq!(told().await?, of_events(1.0));
     // After the pause one is tried; it fails, and the pause begins anew.
     let tried = until("one is let through", pause * 3, async || {
         let answer = send().await?;
@@ -214,6 +220,7 @@ async fn a_front_refuses_at_once_while_its_circuit_is_open_and_goes_on_when_kafk
     })
     .await?;
     assert_eq!((send().await?.status, send().await?.status), (202, 202));
+    assert_eq!(told().await?, of_events(0.0));
     shutdown.cancel();
     worker.await??;
     Ok(())

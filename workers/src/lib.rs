@@ -45,6 +45,7 @@
 //! without notice.
 
 mod admin;
+mod circuits;
 mod clients;
 pub mod cloudevents;
 #[doc(hidden)]

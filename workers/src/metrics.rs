@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{processor::Outcome, stream::progress::Progress};
+use crate::{circuits::Circuits, processor::Outcome, stream::progress::Progress};
 
 /// What all names begin with.
 pub const PREFIX: &str = "penstock_worker";
@@ -169,6 +169,8 @@ pub struct Metrics {
     pub table_records_lost: Counter,
     /// How far it has come in each partition.
     pub(crate) progress: Progress,
+    /// Whether it sends what it shall write.
+    pub(crate) circuits: Circuits,
 }
 
 impl OutcomeKind {
@@ -208,6 +210,7 @@ impl Metrics {
             table_records: Family::default(),
             table_records_lost: Counter::default(),
             progress: Progress::default(),
+            circuits: Circuits::default(),
         };
         let m = metrics.clone();
         registry.register("records_consumed", "Records taken from the source", m.consumed);
@@ -230,6 +233,7 @@ impl Metrics {
         registry.register("table_records", "Records read into the table", m.table_records);
         registry.register("table_records_lost", "Times that records of the table were deleted unread", m.table_records_lost);
         registry.register_collector(Box::new(m.progress));
+        registry.register_collector(Box::new(m.circuits));
         metrics
     }
 

@@ -179,6 +179,7 @@ impl Worker {
         let producer = self.readiness.need_at_start("producer");
         let settings = clients::front(&self.config.producer, front.publish_timeout());
         let sink = Arc::new(Sink::new(&self.connection, topic, settings, front.publish_timeout(), producer, self.metrics.clone())?);
+        self.metrics.circuits.watch(topic, &sink, Sink::has_open_circuit);
         // What the front has begun may need what it follows, until it is done.
         let (end, served) = (CancellationToken::new(), CancellationToken::new());
         let context = FrontContext {
@@ -235,7 +236,9 @@ impl Worker {
         let (longest, need) = (front.publish_timeout(), self.readiness.need_at_start("keys"));
         let settings = clients::front(&self.config.producer, longest);
         let sink = Sink::new(&self.connection, topic, settings, longest, need, self.metrics.clone())?;
-        Ok(Some(Arc::new(sink.uncounted())))
+        let sink = Arc::new(sink.uncounted());
+        self.metrics.circuits.watch(topic, &sink, Sink::has_open_circuit);
+        Ok(Some(sink))
     }
 
     fn follower(&self, front: &dyn Front) -> Result<Option<TableFollower>, ConfigError> {

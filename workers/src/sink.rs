@@ -62,6 +62,13 @@ impl Sink {
         Self { counted: false, ..self }
     }
 
+    /// Whether its circuit is open; none without a circuit breaker.
+    pub fn has_open_circuit(&self) -> Option<bool> {
+        let current = self.current();
+        current.settings.circuit_breaker?;
+        Some(current.producer.circuit() != CircuitState::Closed)
+    }
+
     /// Waits for what is on its way.
     pub async fn flush(&self, longest: Duration) -> Result<(), Error> {
         let producer = self.current().producer.clone();
