@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
     time::{Duration, Instant},
 };
 
@@ -17,7 +18,12 @@ use penstock_tests::{
     scene::{LIMIT, Result, Waiting, until},
 };
 use penstock_workers::{error::WorkerError, processors, runtime};
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+    time::{interval, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,6 +34,7 @@ use crate::{
 };
 
 const EVENTS: &str = "posted.events";
+const SLOW: &str = "posted.slow";
 const DEAD: &str = "posted.dead";
 const SCHEMA: &str = r#"{"type": "object", "required": ["n"]}"#;
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -161,6 +168,55 @@ async fn posted_events_are_records_to_the_byte_and_poison_is_a_dead_letter() -> 
         shutdown.cancel();
         worker.await??;
     }
+    Ok(())
+}
+
+/// What is answered to a request whose body comes byte by byte, and stops after so many.
+async fn answer_to_slow_body(port: u16, bytes: usize) -> Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    let (mut from, mut to) = stream.split();
+    let trickle = async {
+        let head =
+            "POST /events HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 90000\r\n\r\n";
+        let mut open = to.write_all(head.as_bytes()).await.is_ok();
+        let mut ticks = interval(Duration::from_millis(100));
+        for _ in 0..bytes {
+            ticks.tick().await;
+            open = open && to.write_all(b" ").await.is_ok();
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut answer = String::new();
+    tokio::select! {
+        read = timeout(LIMIT, from.read_to_string(&mut answer)) => drop(read??),
+        () = trickle => {}
+    }
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_in_or_stops_is_given_up_in_time() -> Result {
+    let brokers = shared::broker().await?;
+    make(&ConnectionSettings::new(brokers.bootstrap())?, &[NewTopic::new(SLOW).with_partitions(1)]).await?;
+    // A byte each 100 ms would take hours for the whole body; each of the two bounds ends one of the requests by itself.
+    for (body_timeout, idle_timeout, bytes) in [("1s", "60s", 90_000), ("5m", "500ms", 1)] {
+        let port = ports::free(1)?[0];
+        let options = [("defaultType", "t"), ("defaultSource", "/local"), ("bodyTimeout", body_timeout), ("bodyIdleTimeout", idle_timeout)];
+        let (shutdown, worker) = start(front(&brokers, "events-gateway", &options, port, SLOW))?;
+        until("the front is healthy", LIMIT, async || match get(port, "/health").await {
+            Ok(answer) if answer.status == 200 => Ok(()),
+            other => Err(Waiting::NotYet(format!("{other:?}"))),
+        })
+        .await?;
+        let answer = answer_to_slow_body(port, bytes).await?;
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("no answer: {answer}"))?;
+        assert!(head.starts_with("HTTP/1.1 408 ") && head.contains("content-type: application/problem+json"), "{answer}");
+        let problem: serde_json::Value = serde_json::from_str(body)?;
+        assert_eq!((problem["type"].as_str(), &problem["status"]), (Some("tag:penstock.dev,2026:body-timeout"), &408.into()), "{answer}");
+        shutdown.cancel();
+        worker.await??;
+    }
+    assert_eq!(read(&ConnectionSettings::new(brokers.bootstrap())?, SLOW).await?.len(), 0, "nothing is written");
     Ok(())
 }
 
