@@ -1,16 +1,18 @@
 //! The fronts' OpenAPI documents, tried by Schemathesis: every request that a document allows is taken, every other is refused, and
 //! every answer is as the document says. Workers and broker are real.
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 use futures::future::try_join_all;
-use penstock_crds::worker::{Producing, WorkerConfig};
+use penstock_crds::worker::{Producing, TokenCheck, WorkerConfig, WorkerSource};
 use penstock_kafka::{ConnectionSettings, NewTopic};
 use penstock_tests::{
+    issuer::{AUDIENCE, ISSUER, Issuer, in_seconds},
     local::{Brokers, Folder, Schemathesis, get, ports},
     scene::{LIMIT, Result, Waiting, until},
 };
 use penstock_workers::{error::WorkerError, processors, runtime};
+use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +42,8 @@ const DRAFT_7: &str = r##"{
     "type": "object", "required": ["user_id", "kind"],
     "properties": {"user_id": {"type": "string", "maxLength": 20}, "kind": {"$ref": "#/definitions/kind"}}
 }"##;
+/// What no schema in a document says: so an event that the document allows may be refused.
+const ATTRIBUTES: &str = r#"{"required": ["subject"], "properties": {"type": {"pattern": "^order[.]"}}}"#;
 const BARE: [(&str, &str); 2] = [("defaultType", "order.placed"), ("defaultSource", "/orders")];
 
 struct Front {
@@ -48,33 +52,53 @@ struct Front {
     options: &'static [(&'static str, &'static str)],
     /// What it follows.
     table: &'static [&'static str],
+    /// Whether it asks for tokens.
+    guarded: bool,
+    /// The checks that are not made.
+    unchecked: &'static [&'static str],
 }
 
-static FRONTS: [Front; 4] = [
-    Front { name: "orders", builtin: "orders-gateway", options: &[], table: &[SINK] },
+/// What a front is but for what it says.
+const PLAIN: Front = Front { name: "", builtin: "events-gateway", options: &[], table: &[], guarded: false, unchecked: &[] };
+
+static FRONTS: [Front; 6] = [
+    Front { name: "orders", builtin: "orders-gateway", table: &[SINK], ..PLAIN },
     Front {
         name: "events without a schema, with keys",
-        builtin: "events-gateway",
         options: &[("acceptedStatus", "204"), ("path", "/v1/in")],
         table: &[KEYS],
+        ..PLAIN
     },
-    Front {
-        name: "events and JSON with a schema",
-        builtin: "events-gateway",
-        options: &[("schema", SCHEMA), ("key", "subject"), BARE[0], BARE[1]],
-        table: &[],
-    },
+    Front { name: "events and JSON with a schema", options: &[("schema", SCHEMA), ("key", "subject"), BARE[0], BARE[1]], ..PLAIN },
     Front {
         name: "JSON with a key and an older schema",
-        builtin: "events-gateway",
         options: &[("schema", DRAFT_7), ("dataKey", "/user_id"), ("acceptedStatus", "200"), BARE[0], BARE[1]],
-        table: &[],
+        ..PLAIN
+    },
+    Front { name: "orders with tokens", builtin: "orders-gateway", table: &[SINK], guarded: true, ..PLAIN },
+    Front {
+        name: "events with a schema of their attributes",
+        options: &[("attributeSchema", ATTRIBUTES), ("failureStatus", "500")],
+        unchecked: &["positive_data_acceptance"],
+        ..PLAIN
     },
 ];
 
 impl Front {
-    fn start(&self, brokers: &Brokers, port: u16) -> Result<(CancellationToken, JoinHandle<std::result::Result<(), WorkerError>>)> {
+    fn start(
+        &self,
+        brokers: &Brokers,
+        port: u16,
+        jwks: &Path,
+    ) -> Result<(CancellationToken, JoinHandle<std::result::Result<(), WorkerError>>)> {
+        let check = TokenCheck {
+            issuer: ISSUER.into(),
+            audience: AUDIENCE.into(),
+            leeway: Duration::from_secs(30),
+            jwks: jwks.display().to_string(),
+        };
         let config = WorkerConfig {
+            source: WorkerSource::Http { port, auth: self.guarded.then_some(check) },
             table: self.table.iter().map(|topic| (*topic).to_owned()).collect(),
             producer: Producing { linger: Duration::ZERO, ..Producing::default() },
             ..front(brokers, self.builtin, self.options, port, SINK)
@@ -85,14 +109,24 @@ impl Front {
 
     /// How many requests were sent, none of which was answered otherwise than the document says.
     async fn try_out(&self, brokers: &Brokers, tool: &Schemathesis, folder: &Folder) -> Result<u64> {
-        let port = ports::free(1)?[0];
-        let (shutdown, worker) = self.start(brokers, port)?;
+        let (port, issuer) = (ports::free(1)?[0], Issuer::new("1")?);
+        let jwks = folder.path().join(format!("{port}-jwks.json"));
+        fs::write(&jwks, issuer.set())?;
+        let (shutdown, worker) = self.start(brokers, port, &jwks)?;
         until("the front is healthy", LIMIT, async || match get(port, "/health").await {
             Ok(answer) if answer.status == 200 => Ok(()),
             other => Err(Waiting::NotYet(format!("{other:?}"))),
         })
         .await?;
-        let found = tool.run(port, folder.path(), &["--max-examples", "10"], SLOW).await?;
+        // Good for longer than it is tried.
+        let token = issuer.token_with(json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "tester", "exp": in_seconds(3_600)}));
+        let header = format!("Authorization: Bearer {token}");
+        let mut arguments = vec!["--max-examples", "10"];
+        if self.guarded {
+            arguments.extend(["--header", &header]);
+        }
+        arguments.extend(self.unchecked.iter().flat_map(|check| ["--exclude-checks", check]));
+        let found = tool.run(port, folder.path(), &arguments, SLOW).await?;
         shutdown.cancel();
         worker.await??;
         match found.faults {
