@@ -125,7 +125,7 @@ impl Front {
         if self.guarded {
             arguments.extend(["--header", &header]);
         }
-        arguments.extend(self.unchecked.iter().flat_map(|check| ["--exclude-checks", check]));
+        arguments.extend(self.unchecked.iter().flat_map(|check| ["--exclude-checks", *check]));
         let found = tool.run(port, folder.path(), &arguments, SLOW).await?;
         shutdown.cancel();
         worker.await??;

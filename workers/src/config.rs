@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use penstock_crds::{
-    processor::{Choice, Need, SourceKind},
+    processor::{Choice, Need, SourceKind, TableUse},
     worker::{KafkaInput, WorkerConfig, WorkerSource},
 };
 use penstock_kafka::{ConnectionSettings, validate_topic_name};

@@ -10,7 +10,7 @@ use penstock_crds::{
     EventPipelineSpec, KafkaTopic, KafkaTopicSpec,
     condition::{ConditionType, Reason},
     name,
-    pipeline::Ordering,
+    pipeline::{Ordering, Table},
     topic::{self, Approval, ClusterRef, DeletionPolicy},
 };
 

@@ -18,7 +18,15 @@ use tokio::sync::Notify;
 use tower::ServiceExt;
 
 use super::*;
-use crate::{clients, front::PublishError, idempotency::Refusal, metrics::Metrics, processor::Output, readiness::Readiness, sink::Sink};
+use crate::{
+    clients,
+    front::PublishError,
+    idempotency::{Keys, OnceSettings, Refusal},
+    metrics::Metrics,
+    processor::Output,
+    readiness::Readiness,
+    sink::Sink,
+};
 
 const SCHEMA: &str = r#"{"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}}"#;
 const BARE: [(&str, &str); 2] = [("defaultType", "order.placed"), ("defaultSource", "/orders")];
