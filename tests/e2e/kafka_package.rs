@@ -6,7 +6,7 @@ use penstock_crds::KafkaTopic;
 use penstock_kafka::ConsumedRecord;
 use penstock_tests::{
     local::Examples,
-    scene::{Result, play},
+    scene::play,
 };
 
 const RECORDS: usize = 500;
