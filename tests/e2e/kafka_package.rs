@@ -4,10 +4,7 @@ use std::collections::BTreeSet;
 
 use penstock_crds::KafkaTopic;
 use penstock_kafka::ConsumedRecord;
-use penstock_tests::{
-    local::Examples,
-    scene::play,
-};
+use penstock_tests::{local::Examples, scene::play};
 
 const RECORDS: usize = 500;
 

@@ -15,10 +15,12 @@ use super::{
     span::{RECORDS, Span},
 };
 
-/// The part of what a partition needs, or of what a worker can do, below which it gets too little.
-const SHORT: f64 = 0.75;
-/// How many looks that takes at least.
-const LOOKS: usize = 3;
+/// The part of what a partition needs, or of what a worker can do, below which it gets too little, and how many looks that takes at
+/// least. What is committed at once may fall to one look or the other, so that a smaller difference takes more of them.
+const SHORT: (f64, usize) = (0.75, 3);
+const A_LITTLE_SHORT: (f64, usize) = (0.9, 12);
+/// How many records a worker does from look to look at the most, if one at which it does none says nothing.
+const FEW: f64 = 4.0;
 
 /// A partition of the source, or several that go to one worker together, at a look.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub struct Share {
     pub worked_off: u64,
     /// Records a second that must be.
     pub needed: f64,
+    /// Whether the oldest record that waits has used up much of its time.
+    pub is_late: bool,
 }
 
 /// A number of workers that did what a smaller one did not.
@@ -63,17 +67,28 @@ impl Crowd {
                 self.short.remove(&share.key);
                 continue;
             }
-            let done = self.done.entry(share.key.clone()).or_default();
-            done.add(share.worked_off, over, 1);
-            if done.looks() < LOOKS || speed * done.over().as_secs_f64() < RECORDS as f64 {
+            let expected = speed * over.as_secs_f64();
+            if share.worked_off == 0 && expected >= FEW {
+                // It stands still, for example at a record that is tried again: that is nobody beside it.
+                self.done.remove(&share.key);
                 continue;
             }
-            let is_short = std::mem::take(done).total() < SHORT * share.needed.min(speed);
+            let done = self.done.entry(share.key.clone()).or_default();
+            done.add(share.worked_off, over, 1);
+            if !share.is_late || done.looks() < SHORT.1 || speed * done.over().as_secs_f64() < RECORDS as f64 {
+                continue;
+            }
+            let part = done.total() / share.needed.min(speed);
+            let is_whole = done.looks() >= A_LITTLE_SHORT.1;
+            let is_short = part < SHORT.0 || (is_whole && part < A_LITTLE_SHORT.0);
+            if is_short || is_whole {
+                *done = Span::default();
+            }
             if is_short {
-                self.short.insert(share.key.clone())
+                self.short.insert(share.key.clone());
             } else {
-                self.short.remove(&share.key)
-            };
+                self.short.remove(&share.key);
+            }
         }
     }
 
@@ -90,9 +105,15 @@ impl Crowd {
 
     /// Takes in that another number of workers was declared, where `needed` would do if partitions were shared out by load.
     pub fn declared(&mut self, at: Duration, from: u32, to: u32, needed: Option<u32>) {
-        if let Some(needed) = needed.filter(|needed| self.is_found() && to > from && *needed <= from) {
+        if let Some(needed) = needed.filter(|_| self.is_found() && to > from) {
+            // What waits meanwhile makes it more than it was.
+            let needed = needed.min(from);
             // Found again while it holds: it goes on to a larger number.
-            let failures = self.floor.map_or(0, |floor| if at < floor.until { floor.failures } else { floor.failures.saturating_add(1) });
+            let (needed, failures) = match self.floor {
+                Some(floor) if at < floor.until => (needed.min(floor.needed), floor.failures),
+                Some(floor) => (needed, floor.failures.saturating_add(1)),
+                None => (needed, 0),
+            };
             self.floor = Some(Floor { needed, workers: to, until: at + remembered_for(failures), failures });
         }
         self.disturbed();
@@ -115,7 +136,7 @@ mod tests {
 
     fn share(partition: i32, worked_off: u64, needed: f64) -> Share {
         let key = PartitionKey { topic: "orders".to_owned(), partition };
-        Share { key, is_backlogged: true, worked_off, needed }
+        Share { key, is_backlogged: true, worked_off, needed, is_late: true }
     }
 
     #[test]
@@ -127,8 +148,13 @@ mod tests {
             ("not for long enough", vec![share(0, 250, 90.0); 2], false),
             ("all that it needs", vec![share(0, 250, 50.0); 3], false),
             ("all that a worker can do, and more is needed", vec![share(0, 500, 900.0); 3], false),
+            ("a little less, for a minute", vec![share(0, 400, 90.0); 12], true),
+            ("a little less, for less than that", vec![share(0, 400, 90.0); 11], false),
+            ("nearly all, for a minute", vec![share(0, 420, 90.0); 12], false),
             ("half of that", vec![share(0, 250, 900.0); 3], true),
             ("it was drained meanwhile", vec![share(0, 250, 90.0), share(0, 250, 90.0), drained(), share(0, 250, 90.0)], false),
+            ("nothing is late yet", vec![Share { is_late: false, ..share(0, 250, 90.0) }; 9], false),
+            ("it stands still now and then", vec![share(0, 250, 90.0), share(0, 250, 90.0), share(0, 0, 90.0), share(0, 250, 90.0)], false),
             ("it was short, and is no more", [vec![share(0, 250, 90.0); 3], vec![share(0, 450, 90.0); 3]].concat(), false),
             ("it was short, and is drained", [vec![share(0, 250, 90.0); 3], vec![drained()]].concat(), false),
         ] {
@@ -167,8 +193,11 @@ mod tests {
         crowd.declared(second(710), 3, 6, Some(2));
         assert_eq!(crowd.at_least(second(711), 2), 6, "as many did not do");
         found(&mut crowd);
-        crowd.declared(second(720), 3, 2, Some(2));
-        crowd.declared(second(730), 2, 6, Some(6));
-        assert_eq!(crowd.at_least(second(731), 2), 6, "neither a step down nor one that was needed anyway counts");
+        crowd.declared(second(720), 6, 2, Some(2));
+        assert_eq!(crowd.at_least(second(731), 2), 6, "a step down does not count");
+        let mut crowd = Crowd::default();
+        found(&mut crowd);
+        crowd.declared(second(0), 2, 3, Some(4));
+        assert_eq!([1, 2].map(|needed| crowd.at_least(second(1), needed)), [1, 3], "what waited meanwhile does not count");
     }
 }

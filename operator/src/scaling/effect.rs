@@ -229,7 +229,7 @@ mod tests {
         let over = second(5);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative, and few")]
         let records = (total * over.as_secs_f64()) as u64;
-        Throughput { records, over, busy: None, is_sure: true, backlogged }
+        Throughput { records, over, busy: None, is_sure: true, surely: 0, backlogged }
     }
 
     fn stepped(before: f64, after: f64, backlogged: usize) -> Effect {

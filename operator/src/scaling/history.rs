@@ -10,7 +10,7 @@ use super::{
     crowd::{Crowd, Share},
     effect::{Ceiling, Effect},
     lag::{held_counts, standing},
-    need::{Demand, Need, need, next_larger, next_smaller, surely_busy},
+    need::{Demand, Need, need, next_larger, next_smaller},
     observation::{Observation, PartitionKey, PartitionOffsets, Role, Workers},
     policy::Policy,
     rates::{Speed, throughput},
@@ -25,6 +25,8 @@ const FULL: f64 = 0.8;
 const SAFE: f64 = 0.6;
 /// How long it takes from a decision until more is done: a pod starts, partitions move.
 const REACTION: Duration = Duration::from_secs(10);
+/// The part of `drain` after which a record is late.
+const LATE: f64 = 0.5;
 /// The least part of `drain` that what waits is given, however old it is.
 const LEAST_TIME: f64 = 1.0 / 3.0;
 
@@ -69,6 +71,9 @@ impl History {
     /// Takes in what a sweep saw.
     pub fn record(&mut self, seen: Observation, policy: &Policy) {
         let before = std::mem::replace(&mut self.workers, seen.workers);
+        if before.rolling_out && !self.workers.rolling_out {
+            self.speed.replaced();
+        }
         self.co_partitioned = policy.co_partitioned;
         if self.read.is_some() && seen.workers.declared != before.declared {
             self.effect.declared(seen.at, before.declared, seen.workers.declared);
@@ -136,10 +141,7 @@ impl History {
             false => self.standstill = Standstill::default(),
         }
         if has_gap || !same {
-            match before.rolling_out && !self.workers.rolling_out {
-                true => self.speed.replaced(),
-                false => self.speed.interrupt(),
-            }
+            self.speed.interrupt();
             self.crowd.disturbed();
             self.effect.disturbed();
             // Neither a failure of Kafka nor a rollout is the cost of a step.
@@ -158,13 +160,12 @@ impl History {
         self.speed.look(&seen, ready);
         let sources = self.sources();
         self.effect.undisturbed(at, self.workers, &seen, sources);
-        let most = u32::try_from(seen.backlogged).unwrap_or(u32::MAX).min(ready);
-        match self.speed.per_worker().filter(|_| surely_busy(seen.backlogged, sources, ready) < most) {
+        match self.speed.per_worker().filter(|_| ready < sources) {
             Some(speed) => {
                 let shares = self.shares(policy, at);
                 self.crowd.undisturbed(since, speed, &shares);
             }
-            // None of those that have enough to do have met, or nobody knows what one can do.
+            // Each is alone, or nobody knows what a worker can do.
             None => self.crowd.disturbed(),
         }
     }
@@ -176,7 +177,8 @@ impl History {
             let is_backlogged = lot.iter().any(|(_, track)| track.is_backlogged());
             let worked_off = lot.iter().map(|(_, track)| track.worked_off).sum();
             let needed = lot.iter().map(|(_, track)| risk(track, policy, now)).sum();
-            Some(Share { key, is_backlogged, worked_off, needed })
+            let age = lot.iter().filter_map(|(_, track)| track.age(now)).max().unwrap_or_default();
+            Some(Share { key, is_backlogged, worked_off, needed, is_late: age >= policy.drain.mul_f64(LATE) })
         };
         self.lots().into_iter().filter(is_of_source).filter_map(share).collect()
     }
@@ -211,12 +213,19 @@ impl History {
     fn enough(&self, policy: &Policy, now: Duration) -> u32 {
         let idle = self.lag() == 0 && self.arrival() <= 0.0;
         match self.need(policy, now) {
-            Some(need) => self.crowd.at_least(now, need.workers),
+            // As long as some get too little, fewer are not enough.
+            Some(need) if self.crowd.is_found() => self.wanted(&need, now).max(self.workers.declared),
+            Some(need) => self.wanted(&need, now),
             None if idle => 1,
             // Whoever has always kept up has not shown how fast it is: a step down shows it.
             None if self.keeps_up() => next_smaller(self.workers.declared, self.sources()),
             None => self.workers.declared.max(1),
         }
+    }
+
+    /// How many workers that takes, as far as is known of how partitions are shared out.
+    pub(super) fn wanted(&self, need: &Need, now: Duration) -> u32 {
+        self.crowd.at_least(now, need.workers)
     }
 
     fn keeps_up(&self) -> bool {

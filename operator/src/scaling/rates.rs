@@ -25,8 +25,10 @@ pub struct Throughput {
     pub over: Duration,
     /// Records of those workers that had enough to do, and how many they were; none: none had.
     pub busy: Option<(u64, u32)>,
-    /// Whether they were so many, however partitions were shared out; else they are as many at most.
+    /// Whether they were so many and did nothing else, however partitions were shared out.
     pub is_sure: bool,
+    /// How many had enough to do at least, however partitions were shared out.
+    pub surely: u32,
     /// Lots in which more waited in partitions of the source than could be worked off.
     pub backlogged: usize,
 }
@@ -56,8 +58,10 @@ pub fn throughput<'a>(lots: impl Iterator<Item = Vec<&'a Track>>, ready: u32, ov
         // Each of these lots is at another worker, at best.
         (busy, _) => Some((behind, busy)),
     };
-    let is_sure = busy.is_none_or(|(_, busy)| surely_busy(backlogged, sources, ready) >= busy);
-    Throughput { records, over, busy, is_sure, backlogged }
+    let surely = surely_busy(backlogged, sources, ready);
+    // Where not all are busy, those that are do other partitions as well, unless each has one.
+    let is_sure = busy.is_none_or(|(_, busy)| surely >= busy && (busy == ready || ready >= sources));
+    Throughput { records, over, busy, is_sure, surely, backlogged }
 }
 
 /// How fast a worker is.
@@ -68,8 +72,10 @@ pub struct Speed {
     busy: Span,
     /// What those that keep up have done.
     keeping_up: Span,
-    /// Whether it was measured of workers that there are no more.
-    is_old: bool,
+    /// Whether that is a guess.
+    is_guess: bool,
+    /// What was measured of workers that have taken the place of those that the others are of; none: there are no such workers.
+    fresh: Option<Vec<f64>>,
 }
 
 impl Speed {
@@ -80,9 +86,8 @@ impl Speed {
 
     /// Takes in an interval in which nothing but records moved.
     pub fn look(&mut self, seen: &Throughput, ready: u32) {
-        if seen.busy.is_some() && !seen.is_sure && self.per_worker().is_some() {
-            // One worker may have done what two are taken for.
-            return self.interrupt();
+        if let Some((records, _)) = seen.busy.filter(|_| !seen.is_sure) {
+            return self.guess(records, seen);
         }
         if let Some((records, workers)) = seen.busy {
             self.keeping_up = Span::default();
@@ -105,20 +110,42 @@ impl Speed {
         }
     }
 
+    /// Takes in what may have been done by one worker or by several: better than nothing, until that is known.
+    fn guess(&mut self, records: u64, seen: &Throughput) {
+        if self.per_worker().is_some() {
+            return self.interrupt();
+        }
+        self.busy.add(records, seen.over, seen.surely.max(1));
+        if let Some(span) = self.busy.take_if_enough() {
+            self.push(span.per_worker());
+            self.is_guess = true;
+        }
+    }
+
     /// Takes in that something else than records moved, or that workers are broken, not slow.
     pub fn interrupt(&mut self) {
         (self.busy, self.keeping_up) = (Span::default(), Span::default());
     }
 
-    /// Takes in that other workers have taken the place of those that were measured: what is known counts until the first measurement.
+    /// Takes in that other workers have taken the place of those that were measured: what is known counts until they were measured
+    /// often enough, since the first records take longer.
     pub fn replaced(&mut self) {
         self.interrupt();
-        self.is_old = true;
+        self.fresh = Some(Vec::new());
     }
 
     fn push(&mut self, rate: f64) {
-        if std::mem::take(&mut self.is_old) {
+        if std::mem::take(&mut self.is_guess) {
             self.measured.clear();
+        }
+        if let Some(mut fresh) = self.fresh.take() {
+            fresh.push(rate);
+            if fresh.len() < LOOKS && !self.measured.is_empty() {
+                self.fresh = Some(fresh);
+                return;
+            }
+            self.measured = fresh.into();
+            return;
         }
         self.measured.push_back(rate);
         if self.measured.len() > MEASUREMENTS {
@@ -188,7 +215,9 @@ mod tests {
             ("two of four, with two workers", vec![track(900, 100, 800), track(900, 100, 800), quiet(), quiet()], 2, false),
             ("with four", vec![track(900, 100, 800), track(900, 100, 800), quiet(), quiet()], 4, true),
             ("three of four, with two", vec![track(900, 100, 800), track(900, 100, 800), track(900, 100, 800), quiet()], 2, true),
-            ("one", vec![track(900, 100, 800), quiet(), quiet(), quiet()], 2, true),
+            ("one, whose worker may do others beside it", vec![track(900, 100, 800), quiet(), quiet(), quiet()], 2, false),
+            ("one, with one worker", vec![track(900, 100, 800), quiet(), quiet(), quiet()], 1, true),
+            ("one, with four", vec![track(900, 100, 800), quiet(), quiet(), quiet()], 4, true),
             ("none", vec![quiet(), quiet()], 1, true),
         ] {
             assert_eq!(throughput(tracks.iter().map(|track| vec![track]), ready, INTERVAL).is_sure, is_sure, "{name}");
@@ -196,7 +225,9 @@ mod tests {
         let unsure = Throughput { busy: Some((500, 2)), is_sure: false, ..busy(500) };
         let mut speed = Speed::default();
         (0..9).for_each(|_| speed.look(&unsure, 2));
-        assert_eq!(speed.per_worker(), Some(50.0), "better than nothing");
+        assert_eq!(speed.per_worker(), Some(100.0), "better than nothing");
+        speed.look(&busy(300), 1);
+        assert_eq!(speed.per_worker(), Some(60.0), "until it is known");
         let mut speed = Speed::known(100.0);
         (0..9).for_each(|_| speed.look(&unsure, 2));
         assert_eq!(speed.per_worker(), Some(100.0));
@@ -207,13 +238,14 @@ mod tests {
         let mut speed = Speed::known(100.0);
         (0..5).for_each(|_| speed.look(&busy(500), 1));
         speed.replaced();
-        assert_eq!(speed.per_worker(), Some(100.0), "until the first measurement");
-        speed.look(&busy(250), 1);
-        assert_eq!(speed.per_worker(), Some(50.0));
+        for (records, expected) in [(100, 100.0), (250, 100.0), (300, 50.0), (300, 60.0)] {
+            speed.look(&busy(records), 1);
+            assert_eq!(speed.per_worker(), Some(expected), "{records}");
+        }
     }
 
     fn busy(records: u64) -> Throughput {
-        Throughput { records, over: INTERVAL, busy: Some((records, 1)), is_sure: true, backlogged: 1 }
+        Throughput { records, over: INTERVAL, busy: Some((records, 1)), is_sure: true, surely: 1, backlogged: 1 }
     }
 
     fn keeps_up(records: u64) -> Throughput {

@@ -44,3 +44,41 @@ fn workers_that_share_a_limit_are_no_crowd() {
     }
     assert_eq!(scene.numbers(), [6, 2], "{:?}", scene.steps);
 }
+
+/// Numbers from 0 to 1 that look random, the same each time.
+struct Draws(u64);
+
+impl Draws {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 40) as f64 / f64::from(1_u32 << 24)
+    }
+}
+
+#[test]
+#[allow(clippy::cast_possible_truncation, reason = "records of five seconds")]
+fn what_one_worker_for_each_partition_could_do_is_done_whatever_the_load() {
+    for number in 0..60 {
+        let mut draws = Draws(number);
+        (0..9).for_each(|_| drop(draws.next()));
+        let partitions = [4, 6, 8, 12][usize::try_from(number % 4).unwrap()];
+        // A third of the partitions get nothing, a quarter a little, the others up to 96 records a second of a worker's 100.
+        let loads: Vec<f64> = (0..partitions)
+            .map(|_| match (draws.next(), draws.next()) {
+                (kind, _) if kind < 0.35 => 0.0,
+                (kind, much) if kind < 0.6 => 20.0 + 80.0 * much,
+                (_, much) => 480.0 * much,
+            })
+            .collect();
+        let mut scene = Scene::new(1, 12, 1, partitions);
+        scene.history = with_speed(100.0);
+        for _ in 0..1_440 {
+            let come: Vec<i64> = loads.iter().map(|load| (load * (0.7 + 0.6 * draws.next())) as i64).collect();
+            scene.go_by_range(1, |partition| come[partition], 500);
+        }
+        let lag = scene.history.lag();
+        assert!(lag < 20_000, "{number}: {lag} records wait of {loads:?}: {:?}", scene.steps);
+        let later = scene.steps.iter().filter(|(at, ..)| *at > 600).count();
+        assert!(later <= 16, "{number}: {later} steps in two hours of {loads:?}: {:?}", scene.steps);
+    }
+}

@@ -105,7 +105,7 @@ fn mistake_5_a_partition_that_keeps_up_saves_no_step_that_did_not_help() {
     let mut scene = Scene::new(1, 6, 2, 6);
     for _ in 0..60 {
         let per_worker = 240 / i64::from(scene.workers.ready);
-        scene.go(1, |partition| if partition == 5 { 5 } else { 60 }, per_worker);
+        scene.go_by_range(1, |partition| if partition == 5 { 5 } else { 60 }, per_worker);
     }
     assert_eq!(scene.numbers(), [6, 2], "{:?}", scene.steps);
     assert_eq!(scene.decide().reason, Reason::ScaleUpIneffective);
