@@ -42,7 +42,13 @@ impl Rig {
             worker.wait_ready(LIMIT).await?;
             workers.push(worker);
         }
-        Ok(Self { connection, orders, ports: [one, other], _workers: workers })
+        let rig = Self { connection, orders, ports: [one, other], _workers: workers };
+        for port in rig.ports {
+            // The first record of a producer takes its time.
+            let first = order();
+            rig.place_until_told(port, id(&first), &first.to_string()).await?;
+        }
+        Ok(rig)
     }
 
     async fn place(&self, port: u16, key: &str, order: &str) -> Result<Answer> {
