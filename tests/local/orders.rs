@@ -1,10 +1,12 @@
 //! Orders that come to two worker processes at the same instant. With a topic of keys, what comes with an `Idempotency-Key` is written
 //! once. Without one workers do not wait for one another, so each may write an order once, until it has read it.
 
+use std::sync::Arc;
+
 use penstock_crds::worker::WorkerConfig;
 use penstock_kafka::{ConnectionSettings, NewTopic};
 use penstock_tests::{
-    local::{Answer, WorkerOptions, WorkerProcess, debug_worker_binary, get, ports, post},
+    local::{Answer, Brokers, WorkerOptions, WorkerProcess, debug_worker_binary, get, ports, post},
     scene::{LIMIT, Result, Waiting, until},
 };
 use serde_json::{Value, json};
@@ -24,6 +26,7 @@ struct Rig {
     orders: String,
     ports: [u16; 2],
     _workers: Vec<WorkerProcess>,
+    _brokers: Arc<Brokers>,
 }
 
 impl Rig {
@@ -42,7 +45,7 @@ impl Rig {
             worker.wait_ready(LIMIT).await?;
             workers.push(worker);
         }
-        let rig = Self { connection, orders, ports: [one, other], _workers: workers };
+        let rig = Self { connection, orders, ports: [one, other], _workers: workers, _brokers: brokers };
         for port in rig.ports {
             // The first record of a producer takes its time.
             let first = order();
