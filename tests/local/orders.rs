@@ -37,9 +37,10 @@ impl Rig {
         make(&connection, &[&orders, &keys].map(|topic| NewTopic::new(topic).with_partitions(2))).await?;
         let [one, other, admin_one, admin_other] = ports::free(4)?[..] else { return Err("no ports".into()) };
         let mut workers = Vec::new();
+        // A worker answers before its client gives up, whatever Kafka does.
         for (pod, port, admin_port) in [("a", one, admin_one), ("b", other, admin_other)] {
             let keys = keeps_keys.then(|| keys.clone());
-            let front = front(&brokers, "orders-gateway", &[], port, &orders);
+            let front = front(&brokers, "orders-gateway", &[("produceTimeout", "2s")], port, &orders);
             let config = WorkerConfig { table: vec![orders.clone()], keys, admin_port, ..front };
             let worker = WorkerProcess::start(&config, &WorkerOptions { pod: pod.to_owned(), ..WorkerOptions::new(&binary) })?;
             worker.wait_ready(LIMIT).await?;
