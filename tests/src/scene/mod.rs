@@ -13,6 +13,7 @@ mod own_kafka;
 mod prometheus;
 mod records;
 mod report;
+mod volumes;
 mod wait;
 mod workers;
 

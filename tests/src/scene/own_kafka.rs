@@ -16,7 +16,7 @@ use penstock_crds::KafkaCluster;
 use penstock_kafka::{ConnectionSettings, TopicAdmin};
 use serde_json::{Value, json};
 
-use super::{LABEL_TEST, Result, Scene, Waiting, install, until};
+use super::{LABEL_TEST, Result, Scene, Waiting, install, until, volumes};
 use crate::cluster::{
     KafkaSize, Tool,
     kafka::{HEAP, MOST_BROKERS, Manifest},
@@ -156,10 +156,12 @@ impl OwnKafka {
     }
 
     async fn are_up(&self, count: usize) -> Result {
+        let mut unblocked = false;
         until(&format!("{count} brokers are up"), START, async || {
             // Where none is left, none answers.
             let up = self.scene.admin.live_brokers().await.map_or(0, |brokers| brokers.len());
             if up != count {
+                unblocked = unblocked || volumes::unblock(&self.system.client, &self.namespace).await?;
                 return Err(Waiting::from(format!("{up}")));
             }
             // The client that asks for most else sees a second later that it can reach one.
