@@ -33,7 +33,7 @@ pub async fn unblock(client: &Client, namespace: &str) -> Result<bool> {
     if !claims.iter().any(waits) {
         return Ok(false);
     }
-    println!("    no volume for {namespace} within {} s: another provisioner takes over", STANDS_STILL.as_secs());
+    eprintln!("    no volume for {namespace} within {} s: another provisioner takes over", STANDS_STILL.as_secs());
     let provisioners = Api::<Pod>::namespaced(client.clone(), NAMESPACE);
     provisioners.delete_collection(&DeleteParams::default(), &ListParams::default().labels(PROVISIONER)).await?;
     Ok(true)
