@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
-    core::{NamespaceResourceScope, Resource},
+    core::{NamespaceResourceScope, PartialObjectMeta, Resource},
 };
 use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic};
 use serde::{Serialize, de::DeserializeOwned};
@@ -149,7 +149,7 @@ impl Scene {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
     {
-        let uid = self.api::<K>().get(name).await?.uid();
+        let uid = self.api::<K>().get_metadata(name).await?.uid();
         self.api::<K>().delete(name, &DeleteParams::background()).await?;
         self.until_gone::<K>(name, |object| object.uid() != uid).await
     }
@@ -165,11 +165,11 @@ impl Scene {
         self.until_gone::<K>(name, |_| false).await
     }
 
-    async fn until_gone<K>(&self, name: &str, is_another: impl Fn(&K) -> bool) -> Result
+    async fn until_gone<K>(&self, name: &str, is_another: impl Fn(&PartialObjectMeta<K>) -> bool) -> Result
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
     {
-        until(&format!("{} {name} is gone", K::kind(&())), LIMIT, async || match self.api::<K>().get_opt(name).await? {
+        until(&format!("{} {name} is gone", K::kind(&())), LIMIT, async || match self.api::<K>().get_metadata_opt(name).await? {
             Some(object) if !is_another(&object) => Err(Waiting::NotYet(format!("finalizers {:?}", object.finalizers()))),
             None | Some(_) => Ok(()),
         })
