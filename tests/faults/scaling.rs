@@ -33,7 +33,7 @@ async fn mistake_5_a_step_that_did_not_help_is_not_taken_again_by_the_next_opera
     play("restart-scaling", async |scene| {
         let three = json!({"partitions": 3, "replicationFactor": 1, "config": {"retention.ms": "3600000"}});
         scene.topic("in", three).await?;
-        let share = json!({"id": "it", "do": [format!("share:{}:0.4", scene.shared_handler().await?)]}).to_string();
+        let share = json!({"id": "it", "do": [format!("share:{}:1", scene.shared_handler().await?)]}).to_string();
         let spec = json!({
             "source": {"kafka": {"topics": ["in"]}}, "delivery": "AtLeastOnce", "concurrency": 1,
             "processor": {"http": {"image": HANDLER, "port": 8081, "timeout": "5s", "resources": little()}},

@@ -61,18 +61,13 @@ pub struct Crowd {
 impl Crowd {
     /// Takes in an interval in which nothing but records moved. `speed`: of a worker.
     pub fn undisturbed(&mut self, over: Duration, speed: f64, shares: &[Share]) {
-        for share in shares {
-            if !share.is_backlogged {
-                self.done.remove(&share.key);
-                self.short.remove(&share.key);
-                continue;
-            }
-            let expected = speed * over.as_secs_f64();
-            if share.worked_off == 0 && expected >= FEW {
-                // It stands still, for example at a record that is tried again: that is nobody beside it.
-                self.done.remove(&share.key);
-                continue;
-            }
+        // One that stands still, for example at a record that is tried again, says nothing of those beside it.
+        let stands_still = |share: &Share| share.worked_off == 0 && speed * over.as_secs_f64() >= FEW;
+        let telling: Vec<&Share> = shares.iter().filter(|share| share.is_backlogged && !stands_still(share)).collect();
+        let keys: BTreeSet<&PartitionKey> = telling.iter().map(|share| &share.key).collect();
+        self.done.retain(|key, _| keys.contains(key));
+        self.short.retain(|key| keys.contains(key));
+        for share in telling {
             let done = self.done.entry(share.key.clone()).or_default();
             done.add(share.worked_off, over, 1);
             if !share.is_late || done.looks() < SHORT.1 || speed * done.over().as_secs_f64() < RECORDS as f64 {
@@ -157,6 +152,8 @@ mod tests {
             ("it stands still now and then", vec![share(0, 250, 90.0), share(0, 250, 90.0), share(0, 0, 90.0), share(0, 250, 90.0)], false),
             ("it was short, and is no more", [vec![share(0, 250, 90.0); 3], vec![share(0, 450, 90.0); 3]].concat(), false),
             ("it was short, and is drained", [vec![share(0, 250, 90.0); 3], vec![drained()]].concat(), false),
+            ("it was short, and stands still", [vec![share(0, 250, 90.0); 3], vec![share(0, 0, 90.0)]].concat(), false),
+            ("it was short, and another has its place", [vec![share(0, 250, 90.0); 3], vec![share(1, 450, 90.0)]].concat(), false),
         ] {
             let mut crowd = Crowd::default();
             looks.iter().for_each(|look| crowd.undisturbed(second(5), 100.0, std::slice::from_ref(look)));

@@ -192,11 +192,15 @@ fn ceiling(history: &History, policy: &Policy, now: Duration) -> Option<u32> {
     history.effect.ceiling(now).filter(|ceiling| *ceiling >= policy.min)
 }
 
+/// How many there may be: the maximum at most, and none beyond what helped.
+fn most(history: &History, policy: &Policy, now: Duration) -> u32 {
+    ceiling(history, policy, now).unwrap_or(u32::MAX).min(policy.max)
+}
+
 fn wake(history: &History, policy: &Policy, now: Duration) -> Choice {
     if history.lag() > 0 {
         let need = history.need(policy, now);
-        let ceiling = ceiling(history, policy, now).unwrap_or(u32::MAX);
-        let wanted = need.as_ref().map_or(1, |need| history.wanted(need, now)).min(ceiling).min(policy.max).max(policy.min).max(1);
+        let wanted = need.as_ref().map_or(1, |need| history.wanted(need, now)).min(most(history, policy, now)).max(policy.min).max(1);
         let limit = match &need {
             Some(need) if need.workers > wanted => Some(Limit::Effect),
             Some(need) => limit(need, policy).map(|(_, limit)| limit),
@@ -228,15 +232,13 @@ fn more(history: &History, policy: &Policy, now: Duration) -> Option<Choice> {
     if ceiling(history, policy, now).is_some_and(|ceiling| need.workers > ceiling) {
         return Some((None, Reason::ScaleUpIneffective, Some(Limit::Effect)));
     }
-    let most = ceiling(history, policy, now).unwrap_or(u32::MAX).min(policy.max);
-    Some((Some(history.wanted(&need, now).min(most)), Reason::Behind, limit(&need, policy).map(|(_, limit)| limit)))
+    Some((Some(history.wanted(&need, now).min(most(history, policy, now))), Reason::Behind, limit(&need, policy).map(|(_, limit)| limit)))
 }
 
 /// How many workers to try where they would be enough if partitions were shared out by load; none: they may be, or no others are allowed.
 fn apart(history: &History, policy: &Policy, now: Duration) -> Option<u32> {
-    let most = ceiling(history, policy, now).unwrap_or(u32::MAX).min(policy.max);
     let is_clear = !history.effect.is_on_trial(now) && !history.stands_still();
-    history.apart().filter(|workers| *workers <= most && is_clear)
+    history.apart().filter(|workers| *workers <= most(history, policy, now) && is_clear)
 }
 
 /// What keeps workers from being as many as it takes.

@@ -42,17 +42,8 @@ struct Step {
     to: u32,
     before: f64,
     after: Span,
-    /// Lots in which more waited than could be worked off, at each look since.
-    backlogged: usize,
-    /// How many there are to share out.
-    partitions: u32,
-}
-
-impl Step {
-    /// How many of the workers that it led to had enough to do all the time, however partitions were shared out.
-    fn busy(&self) -> u32 {
-        surely_busy(self.backlogged, self.partitions, self.to)
-    }
+    /// How many of the workers that it led to have had enough to do all the time, however partitions were shared out.
+    busy: u32,
 }
 
 /// A number of workers beyond which more did not help.
@@ -102,8 +93,7 @@ impl Effect {
         // One step with the last one, where the workers of that have not shown anything yet.
         let pending = self.step.take().filter(|step| step.to == from && step.after.looks() == 0).map(|step| (step.from, step.before));
         let before = pending.or(self.last.filter(|(workers, _)| *workers == from)).filter(|_| to > from);
-        self.step =
-            before.map(|(from, before)| Step { at, from, to, before, after: Span::default(), backlogged: usize::MAX, partitions: 0 });
+        self.step = before.map(|(from, before)| Step { at, from, to, before, after: Span::default(), busy: to });
         self.forget();
     }
 
@@ -124,8 +114,8 @@ impl Effect {
             self.forget();
         }
         let Some(step) = self.step.as_mut() else { return };
-        (step.backlogged, step.partitions) = (step.backlogged.min(seen.backlogged), partitions);
-        if step.busy() <= step.from {
+        step.busy = step.busy.min(surely_busy(seen.backlogged, partitions, step.to));
+        if step.busy <= step.from {
             // No more of them are busy than there were before: that is no proof of anything.
             self.step = None;
             return;
@@ -180,7 +170,7 @@ impl Effect {
 
     fn judge(&mut self, at: Duration, step: &Step) {
         let after = step.after.total();
-        let hoped = step.before * (f64::from(step.busy()) / f64::from(step.from.max(1)) - 1.0);
+        let hoped = step.before * (f64::from(step.busy) / f64::from(step.from.max(1)) - 1.0);
         if after - step.before >= WORTH * hoped {
             self.ceiling = None;
             return;

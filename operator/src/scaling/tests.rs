@@ -59,16 +59,8 @@ impl Scene {
     /// Records that come in each partition, and what each worker handles, for so many looks.
     fn go(&mut self, looks: usize, come: impl Fn(usize) -> i64, per_worker: i64) -> Decision {
         for _ in 0..looks {
-            let total = per_worker * i64::from(self.workers.ready);
-            let mut left = total;
-            let mut least_first: Vec<&mut PartitionOffsets> = self.partitions.iter_mut().collect();
-            least_first.sort_by_key(|partition| waiting(partition));
-            for partition in least_first {
-                // One worker at a time has a partition.
-                let done = waiting(partition).min(left).min(per_worker);
-                partition.committed = partition.committed.map(|committed| committed + done);
-                left -= done;
-            }
+            // One worker at a time has a partition.
+            handle(&mut self.partitions, per_worker * i64::from(self.workers.ready), |left, _| left.min(per_worker));
             self.partitions.iter_mut().enumerate().for_each(|(index, partition)| partition.end += come(index));
             self.look(true);
         }
@@ -83,14 +75,7 @@ impl Scene {
             let mut rest = self.partitions.as_mut_slice();
             for worker in 0..workers {
                 let (own, after) = rest.split_at_mut(each + usize::from(worker < more));
-                let mut least_first: Vec<&mut PartitionOffsets> = own.iter_mut().collect();
-                least_first.sort_by_key(|partition| waiting(partition));
-                let (mut left, mut others) = (per_worker, i64::try_from(least_first.len()).unwrap());
-                for partition in least_first {
-                    let done = waiting(partition).min(left / others);
-                    partition.committed = partition.committed.map(|committed| committed + done);
-                    (left, others) = (left - done, others - 1);
-                }
+                handle(own, per_worker, |left, others| left / others);
                 rest = after;
             }
             self.partitions.iter_mut().enumerate().for_each(|(index, partition)| partition.end += come(index));
@@ -123,6 +108,18 @@ impl Scene {
 
     fn numbers(&self) -> Vec<u32> {
         self.steps.iter().map(|(_, workers, _)| *workers).collect()
+    }
+}
+
+/// Handles so many records, where least wait first: of each partition as many as `most` says of those left and the partitions to go.
+fn handle(partitions: &mut [PartitionOffsets], mut left: i64, most: impl Fn(i64, i64) -> i64) {
+    let mut others = i64::try_from(partitions.len()).unwrap();
+    let mut least_first: Vec<&mut PartitionOffsets> = partitions.iter_mut().collect();
+    least_first.sort_by_key(|partition| waiting(partition));
+    for partition in least_first {
+        let done = waiting(partition).min(most(left, others));
+        partition.committed = partition.committed.map(|committed| committed + done);
+        (left, others) = (left - done, others - 1);
     }
 }
 

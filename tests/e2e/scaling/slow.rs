@@ -74,7 +74,7 @@ async fn mistake_5_workers_that_did_not_help_are_taken_back() {
     play("scaling-m5", async |scene| {
         topics(scene, 3).await?;
         // Long beside all else that a worker does for a record, which three of them do at the same time.
-        let share = format!("share:{}:0.4", scene.shared_handler().await?);
+        let share = format!("share:{}:1", scene.shared_handler().await?);
         scene.apply::<EventPipeline>("p", slow(json!({"maxReplicas": 3}))).await?;
         scene.ready::<EventPipeline>("p").await?;
         told_in(scene, 0..1, 800, &share).await?;

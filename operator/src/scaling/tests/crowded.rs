@@ -35,16 +35,6 @@ fn fewer_are_tried_again_later_and_later() {
     assert!(!between.is_empty() && between.iter().zip([1_200, 2_400, 4_800]).all(|(seconds, least)| *seconds > least), "{:?}", scene.steps);
 }
 
-#[test]
-fn workers_that_share_a_limit_are_no_crowd() {
-    let mut scene = Scene::new(1, 6, 2, 6);
-    for _ in 0..120 {
-        let per_worker = 240 / i64::from(scene.workers.ready);
-        scene.go_by_range(1, |_| 60, per_worker);
-    }
-    assert_eq!(scene.numbers(), [6, 2], "{:?}", scene.steps);
-}
-
 /// Numbers from 0 to 1 that look random, the same each time.
 struct Draws(u64);
 

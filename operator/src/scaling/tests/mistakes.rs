@@ -93,7 +93,7 @@ fn mistake_5_a_step_that_did_not_help_is_taken_back_and_remembered() {
     for _ in 0..60 {
         // However many there are, they do as much together.
         let per_worker = 240 / i64::from(scene.workers.ready);
-        scene.go(1, |_| 60, per_worker);
+        scene.go_by_range(1, |_| 60, per_worker);
     }
     assert_eq!(scene.numbers(), [6, 2], "{:?}", scene.steps);
     let decision = scene.decide();
