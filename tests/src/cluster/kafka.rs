@@ -121,6 +121,7 @@ async fn apply(site: &Site, image: &str, size: KafkaSize) -> Result<()> {
         cpu: CPU,
         heap: HEAP,
         settings: &[],
+        storage_class: None,
         ports: Some(ports),
     };
     files::write(&filled, &kafka.text()?)?;
@@ -145,6 +146,8 @@ pub(crate) struct Manifest<'a> {
     pub heap: &'a str,
     /// What the brokers are set to beside what all are, or otherwise.
     pub settings: &'a [(&'a str, &'a str)],
+    /// The class of its volumes; none: the cluster's default.
+    pub storage_class: Option<&'a str>,
     /// The node port of each broker; none: the apiserver is to give some.
     pub ports: Option<[u16; MOST_BROKERS]>,
 }
@@ -167,6 +170,7 @@ impl Manifest<'_> {
             ("{{CPU}}", self.cpu.to_owned()),
             ("{{HEAP}}", self.heap.to_owned()),
             ("{{SETTINGS}}", settings.join("\n    ")),
+            ("{{STORAGE_CLASS}}", self.storage_class.map_or_else(String::new, |class| format!("storageClassName: '{class}'"))),
             ("{{NODE_PORTS}}", ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
         ];
         let filled = values.into_iter().fold(text, |filled, (name, value)| filled.replace(name, &value));
@@ -221,6 +225,7 @@ mod tests {
             cpu: "1m",
             heap: "-Xmx1m",
             settings: &[("offsets.retention.minutes", "1"), ("log.segment.bytes", "2")],
+            storage_class: Some("slow"),
             ports: Some([31001, 31007, 31003]),
         };
         for ports in [other.ports, None] {
@@ -244,6 +249,8 @@ mod tests {
             let environment = field("StatefulSet", "kafka", "/spec/template/spec/containers/0/env").unwrap();
             let set = |name: &str| environment.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap()["value"].clone();
             assert_eq!([set("BROKERS"), set("CLUSTER_ID"), set("KAFKA_HEAP_OPTS")], ["3", "id", "-Xmx1m"].map(Value::from));
+            let class = field("StatefulSet", "kafka", "/spec/volumeClaimTemplates/0/spec/storageClassName");
+            assert_eq!(class, Some("slow".into()));
             assert_eq!(set("NODE_PORTS"), if ports.is_some() { "31001 31007 31003" } else { "" });
         }
     }

@@ -16,7 +16,7 @@ use penstock_crds::KafkaCluster;
 use penstock_kafka::{ConnectionSettings, TopicAdmin};
 use serde_json::{Value, json};
 
-use super::{LABEL_TEST, Result, Scene, Waiting, install, until, volumes};
+use super::{LABEL_TEST, Result, Scene, Waiting, install, until};
 use crate::cluster::{
     KafkaSize, Tool,
     kafka::{HEAP, MOST_BROKERS, Manifest},
@@ -65,7 +65,7 @@ impl Scene {
             own.scene.report().await;
             Self::at(&own.namespace).await?.report().await;
         }
-        let forgotten = own.forget().await;
+        let forgotten = own.forget().await.and(self.clear_volumes_of_brokers(&own.namespace, size.brokers()).await);
         match outcome {
             Err(panic) => resume_unwind(panic),
             Ok(outcome) => outcome.and(forgotten),
@@ -78,13 +78,24 @@ impl Scene {
         let (image, address) = self.cluster.kafka_ground().await?;
         let heap = if size == KafkaSize::One { SMALL_HEAP } else { HEAP };
         let labels = &[(LABEL_TEST, self.namespace.as_str())];
-        let manifest =
-            Manifest { namespace: &namespace, labels, image: &image, size, cluster_id: CLUSTER_ID, cpu: CPU, heap, settings, ports: None };
+        let manifest = Manifest {
+            namespace: &namespace,
+            labels,
+            image: &image,
+            size,
+            cluster_id: CLUSTER_ID,
+            cpu: CPU,
+            heap,
+            settings,
+            storage_class: Some(""),
+            ports: None,
+        };
         let mut addresses = objects(&manifest)?;
         addresses.retain(|object| object["kind"] == "Namespace" || object["kind"] == "Service");
         self.apply_all(&namespace, &addresses).await?;
         // Brokers advertise the ports that they are reached at, so these come first.
         let ports = self.ports_given(&namespace).await?;
+        self.volumes_of_brokers(&namespace, size.brokers()).await?;
         self.apply_all(&namespace, &objects(&Manifest { ports: Some(ports), ..manifest })?).await?;
 
         let external: Vec<_> = ports.iter().take(size.brokers().into()).map(|port| format!("{address}:{port}")).collect();
@@ -156,12 +167,10 @@ impl OwnKafka {
     }
 
     async fn are_up(&self, count: usize) -> Result {
-        let mut unblocked = false;
         until(&format!("{count} brokers are up"), START, async || {
             // Where none is left, none answers.
             let up = self.scene.admin.live_brokers().await.map_or(0, |brokers| brokers.len());
             if up != count {
-                unblocked = unblocked || volumes::unblock(&self.system.client, &self.namespace).await?;
                 return Err(Waiting::from(format!("{up}")));
             }
             // The client that asks for most else sees a second later that it can reach one.

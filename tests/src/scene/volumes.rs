@@ -1,40 +1,66 @@
-//! Volumes of kind's provisioner, which may stand still for good.
+//! Volumes of the brokers that a test has for itself: folders of the node, made before the brokers ask for them.
 //!
-//! It takes a lock for reading that it has already; where its look at its settings, one each 30 s, comes in between, nothing gets a
-//! volume any more (`getPathOnNode` and `isSharedFilesystem` of rancher/local-path-provisioner 0.0.30). Another one of it goes on.
+//! kind's provisioner starts a pod to make each volume and another one to remove it. It may also stand still for good: it takes a lock
+//! for reading that it has already, and where its look at its settings, one each 30 s, comes in between, nothing gets a volume any more
+//! (`getPathOnNode` and `isSharedFilesystem` of rancher/local-path-provisioner 0.0.30).
 
-use std::time::Duration;
-
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume};
 use kube::{
-    Api, Client,
-    api::{DeleteParams, ListParams},
+    Api, ResourceExt,
+    api::{ListParams, PostParams},
 };
+use serde_json::json;
 
-use super::Result;
+use super::{Result, Scene, install};
+use crate::cluster::Tool;
 
-const NAMESPACE: &str = "local-path-storage";
-const PROVISIONER: &str = "app=local-path-provisioner";
-/// A volume takes some seconds.
-const STANDS_STILL: Duration = Duration::from_secs(60);
+/// On the node.
+const FOLDERS: &str = "/var/local/penstock";
 
-/// Replaces the provisioner if a claim of this namespace has waited for too long. True: it has.
-///
-/// # Errors
-/// Kubernetes does not answer.
-pub async fn unblock(client: &Client, namespace: &str) -> Result<bool> {
-    let claims = Api::<PersistentVolumeClaim>::namespaced(client.clone(), namespace).list(&ListParams::default()).await?.items;
-    let since = Timestamp::now().checked_sub(SignedDuration::try_from(STANDS_STILL)?)?;
-    let waits = |claim: &PersistentVolumeClaim| {
-        let is_pending = claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Pending");
-        is_pending && claim.metadata.creation_timestamp.as_ref().is_some_and(|created| created.0 < since)
-    };
-    if !claims.iter().any(waits) {
-        return Ok(false);
+impl Scene {
+    /// Makes empty volumes for so many brokers of a namespace, with which the objects go.
+    pub(super) async fn volumes_of_brokers(&self, namespace: &str, brokers: u16) -> Result {
+        let node = self.node().await?;
+        let owner = Api::<Namespace>::all(self.client.clone()).get(namespace).await?;
+        let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+        for broker in 0..brokers {
+            let name = format!("{namespace}-{broker}");
+            let folder = format!("{FOLDERS}/{name}");
+            self.on_node(&node, &["mkdir", "-p", "-m", "0777", &folder]).await?;
+            let volume = json!({
+                "metadata": {"name": name, "ownerReferences": [
+                    {"apiVersion": "v1", "kind": "Namespace", "name": namespace, "uid": owner.metadata.uid},
+                ]},
+                "spec": {
+                    "capacity": {"storage": "2Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "",
+                    "persistentVolumeReclaimPolicy": "Retain", "local": {"path": folder},
+                    "claimRef": {"namespace": namespace, "name": format!("data-kafka-{broker}")},
+                    "nodeAffinity": {"required": {"nodeSelectorTerms": [
+                        {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]},
+                    ]}},
+                },
+            });
+            volumes.create(&PostParams::default(), &serde_json::from_value(volume)?).await?;
+        }
+        Ok(())
     }
-    eprintln!("    no volume for {namespace} within {} s: another provisioner takes over", STANDS_STILL.as_secs());
-    let provisioners = Api::<Pod>::namespaced(client.clone(), NAMESPACE);
-    provisioners.delete_collection(&DeleteParams::default(), &ListParams::default().labels(PROVISIONER)).await?;
-    Ok(true)
+
+    /// Removes what the brokers of a namespace keep, who need it no more.
+    pub(super) async fn clear_volumes_of_brokers(&self, namespace: &str, brokers: u16) -> Result {
+        let folders: Vec<String> = (0..brokers).map(|broker| format!("{FOLDERS}/{namespace}-{broker}")).collect();
+        let remove: Vec<&str> = ["rm", "-rf"].into_iter().chain(folders.iter().map(String::as_str)).collect();
+        self.on_node(&self.node().await?, &remove).await
+    }
+
+    /// The node of the cluster, which is a container of this name.
+    async fn node(&self) -> Result<String> {
+        let nodes = Api::<Node>::all(self.client.clone()).list(&ListParams::default()).await?.items;
+        Ok(nodes.first().ok_or("the cluster has no node")?.name_any())
+    }
+
+    async fn on_node(&self, node: &str, command: &[&str]) -> Result {
+        let mut exec = self.cluster.tool(Tool::Docker);
+        exec.args(["exec", node]).args(command);
+        install::run(exec).await.map(drop)
+    }
 }
