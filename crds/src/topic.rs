@@ -266,6 +266,7 @@ pub struct KafkaTopicStatus {
     pub replication_factor: Option<i16>,
     /// The configuration that is set on the topic itself, with the values seen.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub config: BTreeMap<Text, Text>,
     /// The configuration keys that this object set. Only these are un-set when they leave the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
