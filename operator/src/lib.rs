@@ -5,6 +5,7 @@
 //! | [`clusters`], [`topics`], [`pipelines`] | one reconciler each: observe, validate, plan or build, apply, status |
 //! | [`scaling`] | how many workers a pipeline needs: pure decisions by what was seen |
 //! | [`watch`], [`controller`] | one watch per kind with its cache; the loop that runs a reconciler for each object |
+//! | [`apiserver`] | the connection to Kubernetes |
 //! | [`context`], [`settings`] | what every reconciler may use; what the operator is started with |
 //! | [`command_line`], [`import`] | what the binary is asked to do; printing objects for topics that others made |
 //! | [`status`], [`refusal`] | how an object's status is written; why something cannot be as declared |
@@ -13,6 +14,7 @@
 //! | [`batch`] | many questions about topics, sent in one request |
 //! | [`backoff`], [`shutdown`] | when to try again; how to end |
 
+pub mod apiserver;
 pub mod backoff;
 pub mod batch;
 pub mod clusters;

@@ -13,7 +13,6 @@ mod strimzi;
 use std::{collections::BTreeMap, io::Write};
 
 use anyhow::{Context as _, bail};
-use kube::Client;
 use penstock_crds::{KafkaTopic, KafkaTopicSpec, topic::ClusterRef};
 
 pub use self::arguments::Import;
@@ -68,7 +67,8 @@ pub async fn run(import: Import, out: &mut impl Write, notes: &mut impl Write) -
 
 async fn from_strimzi(arguments: &FromStrimzi) -> anyhow::Result<Imported> {
     let objects = if arguments.filenames.is_empty() {
-        let client = Client::try_default().await.context("cannot find the apiserver: set KUBECONFIG, or give a file with --filename")?;
+        let client =
+            crate::apiserver::connect().await.context("cannot find the apiserver: set KUBECONFIG, or give a file with --filename")?;
         read::strimzi(client, arguments.namespace.as_deref(), arguments.all_namespaces).await?
     } else {
         read::files(&arguments.filenames)?
@@ -84,7 +84,7 @@ async fn from_strimzi(arguments: &FromStrimzi) -> anyhow::Result<Imported> {
 async fn from_kafka(arguments: &FromKafka) -> anyhow::Result<Imported> {
     let declared = match &arguments.cluster {
         Some(cluster) if arguments.bootstrap.is_empty() => {
-            let client = Client::try_default().await.context("cannot find the apiserver: set KUBECONFIG, or give --bootstrap")?;
+            let client = crate::apiserver::connect().await.context("cannot find the apiserver: set KUBECONFIG, or give --bootstrap")?;
             Some(read::cluster(client, &arguments.operator_namespace, cluster).await?)
         }
         _ => None,
