@@ -6,11 +6,13 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use jiff::Timestamp;
 use kube::{Client, runtime::watcher};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    apiserver,
     clusters::{self, ClusterConnections},
     context::{Context, Watches, watch},
     controller::ControllerEnded,
@@ -39,7 +41,7 @@ async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// When the operator could not start, or when a part of it ended by itself.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let listener = listen(settings.http_addr).await.with_context(|| format!("cannot listen on {}", settings.http_addr))?;
-    let client = Client::try_default().await.context("cannot find the apiserver: run in a pod, or set KUBECONFIG")?;
+    let client = apiserver::connect().await.context("cannot find the apiserver: run in a pod, or set KUBECONFIG")?;
     let context = context(client, settings);
     let shutdown = CancellationToken::new();
     let mut parts: JoinSet<Result<(), ControllerEnded>> = JoinSet::new();
@@ -80,7 +82,7 @@ fn context(client: Client, settings: Settings) -> Arc<Context> {
         connections: ClusterConnections::new(metrics.kafka_requests(), settings.kafka_timeout),
         metrics,
         health_of_topics: topics::HealthBook::default(),
-        memory_of_topics: topics::Memory::default(),
+        memory_of_topics: topics::Memory::new(Timestamp::now()),
         client,
         settings,
         health,

@@ -3,6 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, resume_unwind},
     path::PathBuf,
+    time::Duration,
 };
 
 use futures::FutureExt;
@@ -12,13 +13,13 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{ListParams, LogParams},
+    api::{DeleteParams, ListParams, LogParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
-use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic};
+use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic, name};
 use penstock_kafka::Record;
 use penstock_tests::{
     local::Folder,
-    scene::{LIMIT, Result, Scene, example, install, play, until},
+    scene::{LIMIT, Result, Scene, example, install, play, until, until_every},
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -114,12 +115,17 @@ async fn operators(scene: &Scene) -> Result<Vec<Option<String>>> {
     Ok(pods.iter().filter(|p| p.metadata.deletion_timestamp.is_none()).map(ResourceExt::uid).collect())
 }
 
-/// What the operator that stays has logged.
-async fn log_of_the_operator(scene: &Scene) -> Result<String> {
+/// The operator that stays.
+async fn operator(scene: &Scene) -> Result<Pod> {
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), install::NAMESPACE);
     let found = pods.list(&ListParams::default().labels(install::OPERATOR)).await?.items;
-    let stays = found.iter().find(|p| p.metadata.deletion_timestamp.is_none()).ok_or("there is no operator")?;
-    Ok(pods.logs(&stays.name_any(), &LogParams::default()).await?)
+    Ok(found.into_iter().find(|p| p.metadata.deletion_timestamp.is_none()).ok_or("there is no operator")?)
+}
+
+/// What it has logged.
+async fn log_of_the_operator(scene: &Scene) -> Result<String> {
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), install::NAMESPACE);
+    Ok(pods.logs(&operator(scene).await?.name_any(), &LogParams::default()).await?)
 }
 
 /// Runs a test that changes the installation, and leaves it as the others expect it, whatever happens.
@@ -132,11 +138,47 @@ async fn reinstalled_after(scene: &Scene, test: impl AsyncFnOnce() -> Result) ->
     }
 }
 
+/// Runs a test while a definition is not there, and puts it back as it was, whatever happens.
+async fn without_definition(scene: &Scene, name: &str, test: impl AsyncFnOnce() -> Result) -> Result {
+    let definitions: Api<CustomResourceDefinition> = Api::all(scene.client.clone());
+    let definition = definitions.get(name).await?;
+    definitions.delete(name, &DeleteParams::default()).await?;
+    let outcome = AssertUnwindSafe(test()).catch_unwind().await;
+    let restored = restore(&definitions, name, definition).await;
+    match outcome {
+        Err(panic) => resume_unwind(panic),
+        Ok(outcome) => outcome.and(restored),
+    }
+}
+
+/// With the record of who manages which field, so that Helm still owns its own.
+async fn restore(definitions: &Api<CustomResourceDefinition>, name: &str, before: CustomResourceDefinition) -> Result {
+    until(
+        &format!("{name} is gone"),
+        LIMIT,
+        async || {
+            if definitions.get_opt(name).await?.is_none() { Ok(()) } else { Err("it is there".into()) }
+        },
+    )
+    .await?;
+    let ObjectMeta { labels, annotations, managed_fields, .. } = before.metadata;
+    let metadata = ObjectMeta { name: Some(name.to_owned()), labels, annotations, ..ObjectMeta::default() };
+    definitions.create(&PostParams::default(), &CustomResourceDefinition { metadata, spec: before.spec, status: None }).await?;
+    let fields = Patch::Merge(json!({"metadata": {"managedFields": managed_fields}}));
+    definitions.patch(name, &PatchParams::default(), &fields).await?;
+    until(&format!("{name} is served"), LIMIT, async || {
+        let conditions = definitions.get(name).await?.status.and_then(|status| status.conditions).unwrap_or_default();
+        let is_served = conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True");
+        if is_served { Ok(()) } else { Err(format!("{conditions:?}").into()) }
+    })
+    .await
+}
+
 #[tokio::test]
 async fn an_upgrade_rolls_the_operator_and_renews_the_definitions_and_nothing_else() {
     play("chart-upgrade", async |scene| {
         let before = prepare(scene).await?;
-        let operator = operators(scene).await?;
+        let first = operators(scene).await?;
         reinstalled_after(scene, async || {
             let folder = Folder::new("chart")?;
             install::install_from(&scene.cluster, &older_chart(scene, &folder).await?, &[]).await?;
@@ -144,7 +186,7 @@ async fn an_upgrade_rolls_the_operator_and_renews_the_definitions_and_nothing_el
             install::install(&scene.cluster, &["resync=20s", "log.format=text"]).await?;
             assert!(has_the_column(scene).await?, "the definition was not upgraded");
             let rolled = operators(scene).await?;
-            assert!(rolled.len() == 1 && rolled != operator, "{operator:?} -> {rolled:?}");
+            assert!(rolled.len() == 1 && rolled != first, "{first:?} -> {rolled:?}");
             // A change that must be seen proves that the new operator has looked around.
             scene.topic("later", json!({"partitions": 1, "replicationFactor": 1})).await?;
             scene.ready::<EventPipeline>("p").await?;
@@ -160,6 +202,79 @@ async fn an_upgrade_rolls_the_operator_and_renews_the_definitions_and_nothing_el
             let limits = limited.spec.topic_limits.as_ref().and_then(|limits| limits.max_partitions);
             assert_eq!((limited.uid(), limits), (uid, Some(900)), "values do not reach the object that is there");
             Ok(())
+        })
+        .await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_definition_the_operator_is_not_ready_names_it_and_goes_on_once_it_is_there() {
+    play("chart-definition", async |scene| {
+        let declared = |partitions: i32| json!({"partitions": partitions, "replicationFactor": 1});
+        let id = scene.topic("t", declared(1)).await?.status.and_then(|status| status.topic_id);
+        let is_missed = async || {
+            let (system, pod) = (Scene::at(install::NAMESPACE).await?, operator(scene).await?);
+            until("it is not ready, and says why", LIMIT, async || {
+                let ready = system.get(&pod.name_any(), 8080, "/readyz").await?;
+                let names = ready.body.to_string().contains("kafkaclusters.penstock.dev is not installed");
+                if ready.status == 503 && names { Ok(()) } else { Err(format!("{ready:?}").into()) }
+            })
+            .await?;
+            let alive = system.get(&pod.name_any(), 8080, "/livez").await?;
+            assert_eq!(alive.status, 200, "{alive:?}");
+            Ok(())
+        };
+        reinstalled_after(scene, async || without_definition(scene, "kafkaclusters.penstock.dev", is_missed).await).await?;
+        let grown = scene.topic("t", declared(2)).await?.status.ok_or("no status")?;
+        assert_eq!((grown.topic_id, grown.partitions), (id, Some(2)));
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_its_admission_policy_the_finalizer_comes_with_the_object() {
+    play("chart-policy", async |scene| {
+        let ours = name::FINALIZER_TOPIC;
+        let declared =
+            |policy: &str, suspend: bool| json!({"partitions": 1, "replicationFactor": 1, "deletionPolicy": policy, "suspend": suspend});
+        reinstalled_after(scene, async || {
+            install::install_with_policy(scene, &[]).await?;
+            for (spec, before, after) in [
+                (declared("Delete", false), vec![], vec![ours]),
+                (declared("Delete", true), vec![], vec![ours]),
+                (declared("Delete", false), vec!["example.com/other"], vec!["example.com/other", ours]),
+                (declared("Delete", false), vec![ours], vec![ours]),
+                (declared("Retain", false), vec![], vec![]),
+                (json!({}), vec!["example.com/other"], vec!["example.com/other"]),
+            ] {
+                let mut topic = KafkaTopic::new("t", serde_json::from_value(spec.clone())?);
+                topic.metadata.finalizers = Some(before.iter().map(ToString::to_string).collect());
+                let would = PostParams { dry_run: true, ..PostParams::default() };
+                let made = scene.api::<KafkaTopic>().create(&would, &topic).await?;
+                assert_eq!(made.finalizers(), after, "{spec} {before:?}");
+            }
+
+            let mut nowhere = declared("Delete", false);
+            nowhere["clusterRef"] = json!({"name": "nowhere"});
+            let refused = scene.apply::<KafkaTopic>("refused", nowhere).await?;
+            assert_eq!(refused.finalizers(), [ours]);
+            until_every(Duration::from_secs(2), "it is let go of, once no operator can have made a topic for it", LIMIT, async || {
+                let look = Patch::Merge(json!({"metadata": {"labels": {"look": uuid::Uuid::new_v4().to_string()}}}));
+                let topic = scene.api::<KafkaTopic>().patch("refused", &PatchParams::default(), &look).await?;
+                if topic.finalizers().is_empty() { Ok(()) } else { Err(format!("{:?}", topic.status).into()) }
+            })
+            .await?;
+
+            scene.topic("t", declared("Delete", false)).await?;
+            scene.delete::<KafkaTopic>("t").await?;
+            let name = scene.kafka_name("t");
+            until("its topic goes", LIMIT, async || match scene.admin.describe(&[&name]).await?.remove(&name) {
+                Some(Err(penstock_kafka::Error::UnknownTopic { .. })) => Ok(()),
+                answer => Err(format!("{answer:?}").into()),
+            })
+            .await
         })
         .await
     })

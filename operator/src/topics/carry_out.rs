@@ -66,6 +66,9 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
                 return hold(context, &topic, Knowledge::Nothing, &Refusal::from(&error), drifted).await;
             }
         }
+        if matches!(action, TopicAction::Create(_)) {
+            context.memory_of_topics.creating.note(&uid, ());
+        }
         match apply(&found.connection, &desired.name, action).await {
             Ok(Applied::Done) => has_acted = true,
             Ok(Applied::MadeByOthers) => {
@@ -118,6 +121,7 @@ pub(super) async fn carry_out(context: &Context, topic: KafkaTopic, desired: &Va
     let next = conclude(context, &topic, desired, &found, takes_over, drifted).await?;
     if found.observed.is_some() {
         made.forget(&uid);
+        context.memory_of_topics.creating.forget(&uid);
     }
     if is_adoption && takes_over {
         tell_of_adoption(context, &topic, &found).await;

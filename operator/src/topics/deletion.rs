@@ -19,9 +19,20 @@ pub enum Departure {
     Delete(TopicId),
 }
 
-/// Decides what becomes of the topic. `owned`: the one that is the object's, if it is known to have one; `owner`: the older object that owns it, if one does; `successor`: the one that waits for it.
+/// The topic that is the object's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owned {
+    /// This one.
+    Known(TopicId),
+    /// None is known, and there may be one all the same.
+    Unknown,
+    /// There is none.
+    None,
+}
+
+/// Decides what becomes of the topic. `owner`: the older object that owns it, if one does; `successor`: the one that waits for it.
 #[must_use]
-pub fn decide(topic: &KafkaTopic, owned: Option<TopicId>, owner: Option<&Claim>, successor: Option<&Claim>) -> Departure {
+pub fn decide(topic: &KafkaTopic, owned: Owned, owner: Option<&Claim>, successor: Option<&Claim>) -> Departure {
     if topic.spec.deletion_policy == DeletionPolicy::Retain {
         return Departure::Leave(None);
     }
@@ -41,16 +52,17 @@ pub fn decide(topic: &KafkaTopic, owned: Option<TopicId>, owner: Option<&Claim>,
         return Departure::Leave(Some(Notice::warning("Left", "spec.suspend is true: nothing was deleted in Kafka")));
     }
     match owned {
-        Some(id) => Departure::Delete(id),
-        None if history(topic).topic_id.is_some() => Departure::Leave(Some(Notice::warning(
+        Owned::Known(id) => Departure::Delete(id),
+        _ if history(topic).topic_id.is_some() => Departure::Leave(Some(Notice::warning(
             "Left",
             format!(
                 "this object has only looked at the topic `{}`, and was never seen to have it as declared: nothing was deleted in Kafka",
                 topic.kafka_name()
             ),
         ))),
+        Owned::None => Departure::Leave(None),
         // The operator may have died between making the topic and saying so.
-        None => Departure::Leave(Some(Notice::warning(
+        Owned::Unknown => Departure::Leave(Some(Notice::warning(
             "Left",
             format!(
                 "this object was never seen to own a topic, so nothing was deleted in Kafka; should there be a topic `{}`, this object may have made it: see whether it is still wanted",
@@ -120,7 +132,8 @@ mod tests {
             ("never made", "Delete", false, None, None, None, Some(Some("Left"))),
             ("unreadable id", "Delete", false, Some("x"), None, None, Some(Some("Left"))),
         ] {
-            let departure = decide(&topic(policy, suspend, id), id.and_then(|id| id.parse().ok()), owner, successor);
+            let owned = id.and_then(|id| id.parse().ok()).map_or(Owned::Unknown, Owned::Known);
+            let departure = decide(&topic(policy, suspend, id), owned, owner, successor);
             match (departure, expected) {
                 (Departure::Delete(id), Some(None)) => assert_eq!(id.to_string(), ID, "{name}"),
                 (Departure::Leave(Some(notice)), Some(Some(reason))) => assert_eq!(notice.reason, reason, "{name}"),
@@ -132,12 +145,16 @@ mod tests {
 
     #[test]
     fn why_a_topic_is_left_is_told() {
-        for (seen, words) in [(Some(ID), "has only looked at the topic `orders`"), (None, "was never seen to own a topic")] {
-            match decide(&topic("Delete", false, seen), None, None, None) {
+        let looked = "has only looked at the topic `orders`";
+        for (seen, owned, words) in
+            [(Some(ID), Owned::Unknown, looked), (Some(ID), Owned::None, looked), (None, Owned::Unknown, "was never seen to own a topic")]
+        {
+            match decide(&topic("Delete", false, seen), owned, None, None) {
                 Departure::Leave(Some(left)) => assert!(left.reason == "Left" && left.message.contains(words), "{}", left.message),
                 departure => panic!("{seen:?}: {departure:?}"),
             }
         }
+        assert_eq!(decide(&topic("Delete", false, None), Owned::None, None, None), Departure::Leave(None));
     }
 
     #[test]

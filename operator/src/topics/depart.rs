@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     apply::delete,
-    deletion::{self, Departure},
+    deletion::{self, Departure, Owned},
     finalizer,
     ownership::{Claim, older_owner, successor},
     protection, reassignment,
@@ -54,6 +54,11 @@ pub(super) async fn depart(context: &Context, topic: KafkaTopic) -> Result<Next,
         // The throttle is gone, or given up: the topic has a time of its own.
         failing.forget(&uid);
     }
+    let owned = match owned {
+        Some(id) => Owned::Known(id),
+        None if may_own_unseen(context, &topic) => Owned::Unknown,
+        None => Owned::None,
+    };
     let parting = match deletion::decide(&topic, owned, older_owner(&mine, &claimants), successor(&mine, &claimants)) {
         Departure::Leave(parting) => parting,
         Departure::Delete(id) => match remove(context, &topic, id).await {
@@ -96,7 +101,7 @@ pub(super) async fn take_back(context: &Context, topic: &KafkaTopic, made: Topic
     let mut mine = Claim::of(topic);
     mine.topic_id = Some(made.to_string());
     let claimants = claimants(context, &mine);
-    let parting = match deletion::decide(topic, Some(made), older_owner(&mine, &claimants), successor(&mine, &claimants)) {
+    let parting = match deletion::decide(topic, Owned::Known(made), older_owner(&mine, &claimants), successor(&mine, &claimants)) {
         Departure::Leave(parting) => parting,
         Departure::Delete(id) => match remove(context, topic, id).await {
             Ok(()) => {
@@ -110,6 +115,11 @@ pub(super) async fn take_back(context: &Context, topic: &KafkaTopic, made: Topic
         tracing::warn!(reason = notice.reason, "{}", notice.message);
         context.events.publish::<KafkaTopic>(&topic.metadata, "Delete", notice).await;
     }
+}
+
+/// Whether there may be a topic of the object's, although none is known.
+pub(super) fn may_own_unseen(context: &Context, topic: &KafkaTopic) -> bool {
+    history(topic).recreation.is_some() || context.memory_of_topics.may_have_made(&topic.metadata)
 }
 
 /// How long one may go on trying after an attempt that failed; None: no longer.

@@ -5,6 +5,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use penstock_kafka::TopicId;
 use tokio::time::Instant;
 
@@ -14,11 +16,18 @@ use super::{
     reassignment::Throttled,
 };
 
+/// By how much the apiserver's clock and ours may differ.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
+
 /// What is known of objects.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Memory {
+    /// Since when something is.
+    since: Timestamp,
     /// Since when every attempt to let the object go has failed.
     pub failing: ByUid<Instant>,
+    /// Objects for which a topic was asked to be made, until their status tells of it.
+    pub creating: ByUid<()>,
     /// The topic that was made for the object, until its status tells so.
     pub made: ByUid<TopicId>,
     /// What was asked for last without an answer.
@@ -30,11 +39,34 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Nothing is known.
+    #[must_use]
+    pub fn new(since: Timestamp) -> Self {
+        Self {
+            since,
+            failing: ByUid::default(),
+            creating: ByUid::default(),
+            made: ByUid::default(),
+            unanswered: ByUid::default(),
+            throttled: Throttled::default(),
+            rivals: ByUid::default(),
+        }
+    }
+
+    /// Whether a topic may have been made for an object whose status tells of none: by an operator before this one, or by this one.
+    #[must_use]
+    pub fn may_have_made(&self, meta: &ObjectMeta) -> bool {
+        let uid = meta.uid.as_deref().unwrap_or_default();
+        let is_older = meta.creation_timestamp.as_ref().is_none_or(|created| created.0 < self.since + SKEW);
+        is_older || self.creating.get(uid).is_some()
+    }
+
     /// Forgets an object that is gone. Gives the topic that was made for it, if its status never told so.
     pub fn forget(&self, uid: &str) -> Option<TopicId> {
         self.failing.forget(uid);
         self.throttled.forget(uid);
         self.unanswered.forget(uid);
+        self.creating.forget(uid);
         self.rivals.forget(uid);
         self.made.take(uid)
     }
@@ -132,6 +164,7 @@ impl<T: Clone> ByUid<T> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use penstock_crds::condition::Reason;
     use penstock_kafka::{ConfigDelta, NewTopic};
 
@@ -140,7 +173,7 @@ mod tests {
 
     #[test]
     fn an_owner_is_told_once_of_each_rival() {
-        let memory = Memory::default();
+        let memory = Memory::new(Timestamp::UNIX_EPOCH);
         for (rivals, is_news) in [
             (&[][..], false),
             (&["a"], true),
@@ -156,6 +189,18 @@ mod tests {
         }
         memory.forget("owner");
         assert!(memory.note_rivals("owner", &["a".to_owned()].into()), "another object is told anew");
+    }
+
+    #[test]
+    fn nothing_was_made_for_an_object_that_this_operator_has_done_nothing_for() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let memory = Memory::new(at(1_000));
+        memory.creating.note("asked", ());
+        for (uid, created, may) in [("a", Some(1_060), false), ("a", Some(1_059), true), ("a", None, true), ("asked", Some(2_000), true)] {
+            let creation_timestamp = created.map(|created| Time(at(created)));
+            let meta = ObjectMeta { uid: Some(uid.to_owned()), creation_timestamp, ..ObjectMeta::default() };
+            assert_eq!(memory.may_have_made(&meta), may, "{uid} {created:?}");
+        }
     }
 
     #[test]

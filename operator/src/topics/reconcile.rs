@@ -16,7 +16,7 @@ use super::{
     approval,
     carry_out::carry_out,
     default_partitions,
-    depart::{depart, take_back},
+    depart::{depart, may_own_unseen, take_back},
     drift::{self, Fate},
     finalizer,
     found::{Found, tend},
@@ -142,12 +142,13 @@ async fn turn_away(context: &Context, topic: KafkaTopic, knowledge: Knowledge<'_
     let released = if topic.spec.suspend { Released { topic, done: Ok(()) } } else { release(context, topic).await? };
     let Released { mut topic, done } = released;
     let next = match done {
-        Ok(()) if matches!(knowledge, Knowledge::NotOurs) => {
-            let is_throttled = reassignment::is_throttled(&topic);
-            topic = finalizer::set(context, topic, is_throttled).await?;
+        Ok(()) => {
+            let may_own = history(&topic).is_taken_over || may_own_unseen(context, &topic);
+            let is_ours = may_own && !matches!(knowledge, Knowledge::NotOurs);
+            let keeps = finalizer::is_on(&topic) && (is_ours || reassignment::is_throttled(&topic));
+            topic = finalizer::set(context, topic, keeps).await?;
             Next::AwaitChange
         }
-        Ok(()) => Next::AwaitChange,
         Err(error) => {
             tracing::warn!(%error, "the throttle of a reassignment cannot be taken away yet");
             Next::Backoff

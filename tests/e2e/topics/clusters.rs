@@ -1,13 +1,14 @@
 //! `KafkaCluster`s as their topics meet them: unknown, dead, closed, with defaults and limits.
 
-use penstock_crds::{KafkaCluster, KafkaTopic};
+use kube::ResourceExt;
+use penstock_crds::{KafkaCluster, KafkaTopic, name};
 use penstock_tests::{
     cluster::KafkaSize,
     scene::{Result, Scene, condition, install, play},
 };
 use serde_json::json;
 
-use super::{message, spec, status, with_cluster};
+use super::{goes, message, spec, status, with_cluster};
 
 #[tokio::test]
 async fn an_unknown_cluster_and_one_in_a_tenants_namespace_have_no_effect() {
@@ -64,13 +65,22 @@ async fn a_cluster_says_who_may_use_it() {
     play("t-access", async |scene| {
         with_cluster(scene, json!({"access": {"namespaces": ["somebody-else"]}}), async |system, name| {
             system.ready::<KafkaCluster>(name).await?;
-            let declared = spec(scene, json!({"clusterRef": {"name": name}}));
+            let declared = spec(scene, json!({"clusterRef": {"name": name}, "deletionPolicy": "Delete"}));
             scene.apply::<KafkaTopic>("t", declared).await?;
             scene.told::<KafkaTopic>("t", "Ready", "False", Some("ClusterNotAllowed")).await?;
             let brokers = scene.cluster.brokers().await?.internal;
-            let open = json!({"bootstrapServers": [brokers], "access": {"namespaces": ["somebody-else", "t-access-*"]}});
-            system.apply::<KafkaCluster>(name, open).await?;
-            scene.ready::<KafkaTopic>("t").await.map(drop)
+            let open = |namespaces: &[&str]| json!({"bootstrapServers": [brokers], "access": {"namespaces": namespaces}});
+            system.apply::<KafkaCluster>(name, open(&["somebody-else", "t-access-*"])).await?;
+            scene.ready::<KafkaTopic>("t").await?;
+
+            // What it has made stays its own.
+            system.apply::<KafkaCluster>(name, open(&["somebody-else"])).await?;
+            let refused = scene.told::<KafkaTopic>("t", "Ready", "False", Some("ClusterNotAllowed")).await?;
+            assert_eq!(refused.finalizers(), [name::FINALIZER_TOPIC]);
+            system.apply::<KafkaCluster>(name, open(&["t-access-*"])).await?;
+            scene.ready::<KafkaTopic>("t").await?;
+            scene.delete::<KafkaTopic>("t").await?;
+            goes(scene, &scene.kafka_name("t")).await
         })
         .await
     })

@@ -7,10 +7,11 @@ use kube::{
     Api,
     api::{Patch, PatchParams},
 };
+use penstock_crds::{KafkaTopic, name};
 use serde_json::json;
 use tokio::{process::Command, sync::OnceCell};
 
-use super::{FIELD_MANAGER, Result};
+use super::{FIELD_MANAGER, LIMIT, Result, Scene, until};
 use crate::cluster::{Cluster, Tool};
 
 /// Where the operator is installed.
@@ -37,6 +38,20 @@ pub async fn once(cluster: &Cluster) -> Result {
 /// The namespace cannot be made, or Helm says why it could not.
 pub async fn install(cluster: &Cluster, values: &[&str]) -> Result {
     install_from(cluster, &cluster.repository().join("helm/penstock"), values).await
+}
+
+/// The same with the admission policy for finalizers, and waits until the apiserver asks it.
+///
+/// # Errors
+/// The same as of [`install`], or it is never asked.
+pub async fn install_with_policy(scene: &Scene, values: &[&str]) -> Result {
+    install(&scene.cluster, &[&["topicFinalizer.admissionPolicy=true"], values].concat()).await?;
+    until("the admission policy is asked", LIMIT, async || {
+        let would = scene.would_create::<KafkaTopic>("t", json!({"deletionPolicy": "Delete"})).await?;
+        let finalizers = would.metadata.finalizers.unwrap_or_default();
+        if finalizers == [name::FINALIZER_TOPIC] { Ok(()) } else { Err(format!("{finalizers:?}").into()) }
+    })
+    .await
 }
 
 /// The same from another chart, such as that of an older release.
