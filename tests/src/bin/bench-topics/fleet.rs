@@ -10,7 +10,7 @@ use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
-use penstock_crds::KafkaTopic;
+use penstock_crds::{KafkaTopic, topic::DeletionPolicy};
 use penstock_operator::clusters::ClusterConnection;
 use penstock_tests::scene::{Result, until_every};
 use serde_json::{Value, json};
@@ -46,15 +46,17 @@ pub struct Fleet {
     pub kafka: ClusterConnection,
     /// What the names of the topics in Kafka begin with.
     pub prefix: String,
+    /// What the objects say of their topics when they go.
+    policy: DeletionPolicy,
     at_once: Semaphore,
     requests: AtomicU64,
 }
 
 impl Fleet {
     /// An empty one.
-    pub fn new(api: Api<KafkaTopic>, kafka: ClusterConnection, prefix: String) -> Self {
+    pub fn new(api: Api<KafkaTopic>, kafka: ClusterConnection, prefix: String, policy: DeletionPolicy) -> Self {
         let board = Board::follow(api.clone());
-        Self { api, board, kafka, prefix, at_once: Semaphore::new(REQUESTS), requests: AtomicU64::new(0) }
+        Self { api, board, kafka, prefix, policy, at_once: Semaphore::new(REQUESTS), requests: AtomicU64::new(0) }
     }
 
     /// How many requests of ours the apiserver has answered, without the watch.
@@ -74,7 +76,7 @@ impl Fleet {
     pub async fn create(&self, name: &str) -> Result<KafkaTopic> {
         let object = serde_json::from_value(json!({
             "apiVersion": "penstock.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": name},
-            "spec": {"topicName": self.topic(name), "partitions": 1, "replicationFactor": 1, "deletionPolicy": "Delete", "config": config(1)},
+            "spec": {"topicName": self.topic(name), "partitions": 1, "replicationFactor": 1, "deletionPolicy": self.policy, "config": config(1)},
         }))?;
         self.count(self.api.create(&PostParams::default(), &object)).await
     }
@@ -103,6 +105,21 @@ impl Fleet {
     /// The apiserver refuses it.
     pub async fn delete(&self, name: &str) -> Result {
         self.count(self.api.delete(name, &DeleteParams::background())).await.map(drop)
+    }
+
+    /// Deletes a topic in Kafka, where its object does not.
+    ///
+    /// # Errors
+    /// It is not there, or stays.
+    pub async fn delete_in_kafka(&self, name: &str) -> Result {
+        let topic = self.topic(name);
+        let id = self.kafka.topics.describe(&topic).await?.ok_or("the topic is gone")?.id;
+        Ok(self.kafka.topics.delete(&topic, id).await?)
+    }
+
+    /// Whether the objects take their topics along.
+    pub fn takes_topics_along(&self) -> bool {
+        self.policy == DeletionPolicy::Delete
     }
 
     /// Waits until Kafka shows the topic, or shows it no more.

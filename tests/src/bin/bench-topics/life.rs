@@ -36,6 +36,9 @@ pub async fn with_operator(fleet: &Fleet, count: usize) -> Result<Lives> {
             fleet.is_changed(&name).await?;
             fleet.delete(&name).await?;
             fleet.board.until(&name, |seen| !seen.exists).await?;
+            if !fleet.takes_topics_along() {
+                fleet.delete_in_kafka(&name).await?;
+            }
             fleet.in_kafka(&name, false).await?;
             Ok(ready)
         })
@@ -71,8 +74,7 @@ async fn by_hand(fleet: &Fleet, name: &str) -> Result<Duration> {
     fleet.tell(name, status(generation)).await?;
     fleet.board.until(name, |seen| seen.ready && seen.observed == generation).await?;
 
-    let id = fleet.kafka.topics.describe(&topic).await?.ok_or("the topic is gone")?.id;
-    fleet.kafka.topics.delete(&topic, id).await?;
+    fleet.delete_in_kafka(name).await?;
     fleet.delete(name).await?;
     fleet.board.until(name, |seen| !seen.exists).await?;
     fleet.in_kafka(name, false).await?;

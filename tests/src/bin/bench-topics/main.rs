@@ -16,11 +16,13 @@ mod usage;
 use std::{io::Write, process::ExitCode, time::Duration};
 
 use clap::{Parser, ValueEnum};
+use penstock_crds::topic::DeletionPolicy;
 use penstock_tests::scene::{Result, Scene, install};
 
+use life::Lives;
 use place::{close, open};
 use report::{Bulk, Life, Report};
-use usage::usage;
+use usage::{Usage, usage};
 
 /// On a machine whose cores are all busy, what a pod asks for is what it gets beside the apiserver, the broker and the benchmark itself: a
 /// twentieth of a core, as by default, would measure the share and not the operator.
@@ -87,7 +89,7 @@ async fn bench(arguments: &Arguments) -> Result {
     }
     let system = Scene::at(install::NAMESPACE).await?;
     eprintln!("==> installing the operator");
-    install::install(&system.cluster, &[SHARE]).await?;
+    install::install_with_policy(&system, &[SHARE]).await?;
     place::clear(&system).await?;
     let report = measure(arguments, &system).await;
     system.start_operator().await?;
@@ -105,11 +107,15 @@ async fn measure(arguments: &Arguments, system: &Scene) -> Result<Report> {
         for count in &arguments.lives {
             report.lives.push(live(system, *count).await?);
         }
+        if let Some(most) = arguments.lives.iter().max() {
+            let (_, usage) = by_operator(system, *most, DeletionPolicy::Retain).await?;
+            report.retained = Some((*most, usage));
+        }
     }
     if arguments.has(Workload::W2) {
         for count in &arguments.bulks {
             eprintln!("==> W2: {count} topics at once");
-            let fleet = open(system, &format!("bulk-{count}")).await?;
+            let fleet = open(system, &format!("bulk-{count}"), DeletionPolicy::Delete).await?;
             let (created, deleted) = (many::create(&fleet, *count).await?, many::delete(&fleet, *count).await?);
             eprintln!("    created in {:.1} s, deleted in {:.1} s", created.as_secs_f64(), deleted.as_secs_f64());
             report.bulks.push(Bulk { count: *count, created, deleted });
@@ -118,7 +124,7 @@ async fn measure(arguments: &Arguments, system: &Scene) -> Result<Report> {
     }
     if arguments.has(Workload::W4) || arguments.has(Workload::W6) {
         eprintln!("==> {} topics for W4 and W6", arguments.among);
-        let fleet = open(system, "among").await?;
+        let fleet = open(system, "among", DeletionPolicy::Delete).await?;
         many::create(&fleet, arguments.among).await?;
         if arguments.has(Workload::W4) {
             eprintln!("==> W4: a restart");
@@ -135,7 +141,7 @@ async fn measure(arguments: &Arguments, system: &Scene) -> Result<Report> {
         let lasts = Duration::from_secs(arguments.rest_seconds);
         for count in &arguments.rests {
             eprintln!("==> W5: {count} topics, at rest for {} s once they are there", lasts.as_secs());
-            let fleet = open(system, &format!("rest-{count}")).await?;
+            let fleet = open(system, &format!("rest-{count}"), DeletionPolicy::Delete).await?;
             many::create(&fleet, *count).await?;
             // The process has the memory of what it did before: a fresh one tells what resting takes.
             system.stop_operator().await?;
@@ -153,17 +159,23 @@ async fn measure(arguments: &Arguments, system: &Scene) -> Result<Report> {
 async fn live(system: &Scene, count: usize) -> Result<Life> {
     eprintln!("==> W1: {count} topics, by a bare loop");
     system.stop_operator().await?;
-    let fleet = open(system, &format!("floor-{count}")).await?;
+    // Nobody would take off the finalizer of the others.
+    let fleet = open(system, &format!("floor-{count}"), DeletionPolicy::Retain).await?;
     let floor = life::floor(&fleet, count).await?;
     close(system, &fleet).await?;
     eprintln!("    {:.1} s", floor.total.as_secs_f64());
     system.start_operator().await?;
-    eprintln!("==> W1: {count} topics, by the operator");
-    let fleet = open(system, &format!("life-{count}")).await?;
+    let (ours, usage) = by_operator(system, count, DeletionPolicy::Delete).await?;
+    Ok(Life { count, ours, floor, usage })
+}
+
+async fn by_operator(system: &Scene, count: usize, policy: DeletionPolicy) -> Result<(Lives, Usage)> {
+    eprintln!("==> W1: {count} topics, by the operator (deletionPolicy: {policy:?})");
+    let fleet = open(system, &format!("life-{count}"), policy).await?;
     let before = usage(system, &fleet).await?;
     let ours = life::with_operator(&fleet, count).await?;
     let usage = usage(system, &fleet).await?.since(&before);
     close(system, &fleet).await?;
     eprintln!("    {:.1} s", ours.total.as_secs_f64());
-    Ok(Life { count, ours, floor, usage })
+    Ok((ours, usage))
 }

@@ -7,6 +7,7 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, PostParams},
 };
+use penstock_crds::topic::DeletionPolicy;
 use penstock_operator::{clusters::ClusterConnections, metrics::KafkaRequests};
 use penstock_tests::scene::{Result, Scene, until};
 use serde_json::json;
@@ -24,7 +25,7 @@ const CLEARED: Duration = Duration::from_secs(900);
 ///
 /// # Errors
 /// The apiserver refuses its namespace, or Kafka is not in the cluster.
-pub async fn open(system: &Scene, name: &str) -> Result<Fleet> {
+pub async fn open(system: &Scene, name: &str, policy: DeletionPolicy) -> Result<Fleet> {
     let tail: u32 = rand::random();
     let namespace = format!("{PREFIX}-{name}-{tail:08x}");
     let labels = json!({"penstock.dev/benchmark": "topics"});
@@ -32,7 +33,7 @@ pub async fn open(system: &Scene, name: &str) -> Result<Fleet> {
     namespaces(system).create(&PostParams::default(), &serde_json::from_value(object)?).await?;
     let brokers: Vec<String> = system.cluster.brokers().await?.external.split(',').map(str::to_owned).collect();
     let kafka = ClusterConnections::new(KafkaRequests::default(), Duration::from_secs(60)).to(PREFIX, &brokers)?;
-    Ok(Fleet::new(Api::namespaced(system.client.clone(), &namespace), kafka, namespace))
+    Ok(Fleet::new(Api::namespaced(system.client.clone(), &namespace), kafka, namespace, policy))
 }
 
 /// Removes the namespace of a fleet, and waits until it is gone: what comes next is measured without it.
@@ -50,10 +51,9 @@ pub async fn close(system: &Scene, fleet: &Fleet) -> Result {
 /// Something stays.
 pub async fn clear(system: &Scene) -> Result {
     let left = namespaces(system).list(&ListParams::default().labels(LABEL)).await?.items;
-    if left.is_empty() {
-        return Ok(());
+    if !left.is_empty() {
+        eprintln!("==> removing what a run has left: {} namespaces", left.len());
     }
-    eprintln!("==> removing what a run has left: {} namespaces", left.len());
     for namespace in left {
         namespaces(system).delete(&namespace.name_any(), &DeleteParams::background()).await?;
     }

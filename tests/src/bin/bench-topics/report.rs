@@ -23,6 +23,8 @@ pub struct Bulk {
 #[derive(Default)]
 pub struct Report {
     pub lives: Vec<Life>,
+    /// Those whose topics stay.
+    pub retained: Option<(usize, Usage)>,
     pub bulks: Vec<Bulk>,
     pub restart: Option<Duration>,
     pub rests: Vec<(usize, Duration, Usage)>,
@@ -53,6 +55,13 @@ impl Report {
                 life.usage.requests,
                 life.usage.writes,
                 kafka.join(", "),
+            );
+        }
+        if let Some((count, usage)) = &self.retained {
+            let _ = writeln!(
+                text,
+                "\n{count} lives with deletionPolicy: Retain: {} apiserver requests ({} writes), {:.1} CPU-s.",
+                usage.requests, usage.writes, usage.cpu
             );
         }
         text.push_str("\n| W2: N at once | created, s | deleted, s |\n|---|---:|---:|\n");
