@@ -18,3 +18,4 @@ mod orders;
 mod pipelines;
 mod scaling;
 mod topics;
+mod worker_killed;

@@ -11,4 +11,3 @@ mod operator_restart;
 mod replication;
 mod scaling;
 mod strimzi;
-mod worker_killed;
