@@ -46,6 +46,8 @@ async fn the_chart_passes_lint_and_refuses_what_it_does_not_know() {
         (&["rbac.secrets=true"], "secrets"),
         (&["crds.keep=true"], "keep"),
         (&["metrics.service.port=80"], "port"),
+        (&["topicFinalizer.admissionPolicy=yes"], "admissionPolicy"),
+        (&["topicFinalizer.create=true"], "create"),
         (&["serviceAccount.name=Not_A_Name"], "name"),
         (&["monitoring.rules.enabled=true"], "enabled"),
         (&["monitoring.podMonitor.create=yes"], "create"),

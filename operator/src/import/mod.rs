@@ -17,6 +17,7 @@ use penstock_crds::{KafkaTopic, KafkaTopicSpec, topic::ClusterRef};
 
 pub use self::arguments::Import;
 use self::arguments::{FromKafka, FromStrimzi, Source};
+use crate::apiserver;
 
 /// What is printed, and what is told beside it.
 #[derive(Debug, Default)]
@@ -67,8 +68,7 @@ pub async fn run(import: Import, out: &mut impl Write, notes: &mut impl Write) -
 
 async fn from_strimzi(arguments: &FromStrimzi) -> anyhow::Result<Imported> {
     let objects = if arguments.filenames.is_empty() {
-        let client =
-            crate::apiserver::connect().await.context("cannot find the apiserver: set KUBECONFIG, or give a file with --filename")?;
+        let client = apiserver::connect().await.context("cannot find the apiserver: set KUBECONFIG, or give a file with --filename")?;
         read::strimzi(client, arguments.namespace.as_deref(), arguments.all_namespaces).await?
     } else {
         read::files(&arguments.filenames)?
@@ -84,7 +84,7 @@ async fn from_strimzi(arguments: &FromStrimzi) -> anyhow::Result<Imported> {
 async fn from_kafka(arguments: &FromKafka) -> anyhow::Result<Imported> {
     let declared = match &arguments.cluster {
         Some(cluster) if arguments.bootstrap.is_empty() => {
-            let client = crate::apiserver::connect().await.context("cannot find the apiserver: set KUBECONFIG, or give --bootstrap")?;
+            let client = apiserver::connect().await.context("cannot find the apiserver: set KUBECONFIG, or give --bootstrap")?;
             Some(read::cluster(client, &arguments.operator_namespace, cluster).await?)
         }
         _ => None,

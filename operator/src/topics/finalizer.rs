@@ -1,7 +1,7 @@
 //! Puts our finalizer on an object and takes it off.
 //!
 //! It stands only on an object that owns a topic which must go before it does, or is about to: where the chart's admission policy is asked,
-//! a new object has it from the first moment, and one that may not have its topic loses it. So nothing else ever waits for the operator.
+//! a new object has it from the first moment, and one that is refused and can have no topic loses it.
 
 use kube::{
     Api, ResourceExt,
