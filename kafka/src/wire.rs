@@ -1,10 +1,12 @@
 //! Single requests in Kafka's own protocol, for what librdkafka has no call for, or none that can be used: who is in the cluster, deleting a topic by its id, asking
-//! a broker which release it runs and who is the controller, moving partitions to other brokers, and asking about many groups or partitions at once.
+//! a broker which release it runs and who is the controller, moving partitions to other brokers, and asking about many topics, groups or partitions
+//! at once.
 //!
 //! Plaintext, bounded in time and size. A request that changes something has a short connection of its own, and says whether it
-//! was sent if it failed. Questions that are asked again and again share a connection for each broker ([`Lines`]).
+//! was sent if it failed. Questions that are asked again and again share a few connections for each broker ([`Lines`]).
 
 mod cluster;
+mod configs;
 mod coordinators;
 mod groups;
 mod headers;
@@ -36,6 +38,7 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::topic::{BrokerInfo, TopicId};
 pub(crate) use cluster::{Entrances, cluster};
+pub(crate) use configs::configs_in_brief;
 pub(crate) use coordinators::{Asking, Coordinators};
 pub(crate) use groups::{KNOWN, REBALANCING, commit, in_states, offsets, stable_offsets};
 pub(crate) use lines::Lines;

@@ -11,12 +11,9 @@ use super::{Owned, array, c_text, code, pointers, text};
 use crate::error::{Error, Result};
 use crate::topic::{ConfigDelta, ConfigEntry, ConfigSource, PerTopic, TopicConfig};
 
-/// The inherited keys that tell how a topic stores its records.
-const IN_BRIEF: [&str; 2] = ["cleanup.policy", "min.insync.replicas"];
-
 impl Native {
-    /// Reads the configuration of topics, as far as it is wanted.
-    pub(crate) async fn describe_configs(&self, names: &[&str], wanted: Wanted, timeout: Duration) -> Result<PerTopic<TopicConfig>> {
+    /// Reads the whole configuration of topics.
+    pub(crate) async fn describe_configs(&self, names: &[&str], timeout: Duration) -> Result<PerTopic<TopicConfig>> {
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
         let send = |call: &Call<'_>| {
             let resources = names.iter().map(|name| topic_resource(name)).collect::<Result<Vec<_>>>()?;
@@ -26,11 +23,7 @@ impl Native {
             }
             Ok(())
         };
-        let read = match wanted {
-            Wanted::All => |event: &Event| Ok(read_configs(event, Wanted::All)),
-            Wanted::Brief => |event: &Event| Ok(read_configs(event, Wanted::Brief)),
-        };
-        self.request(operation, timeout, send, read).await
+        self.request(operation, timeout, send, |event| Ok(read_configs(event))).await
     }
 
     /// Sets and removes single configuration keys (KIP-339); all other keys keep their values.
@@ -63,30 +56,13 @@ impl Native {
     }
 }
 
-/// Which keys of a configuration are read.
-#[derive(Clone, Copy)]
-pub(crate) enum Wanted {
-    All,
-    /// Those that are set on the topic itself, and [`IN_BRIEF`].
-    Brief,
-}
-
-impl Wanted {
-    fn holds(self, key: &str, source: ConfigSource) -> bool {
-        match self {
-            Self::All => true,
-            Self::Brief => source == ConfigSource::DynamicTopic || IN_BRIEF.contains(&key),
-        }
-    }
-}
-
-fn read_configs(event: &Event, wanted: Wanted) -> PerTopic<TopicConfig> {
+fn read_configs(event: &Event) -> PerTopic<TopicConfig> {
     let mut count = 0;
     // SAFETY: the event holds the reply to this operation; the array and all it points to live as long as it.
     unsafe {
         let result = sys::rd_kafka_event_DescribeConfigs_result(event.ptr());
         let resources = array(sys::rd_kafka_DescribeConfigs_result_resources(result, &mut count), count);
-        resources.iter().map(|resource| read_resource(*resource, |resource| read_entries(resource, wanted))).collect()
+        resources.iter().map(|resource| read_resource(*resource, |resource| read_entries(resource))).collect()
     }
 }
 
@@ -138,7 +114,7 @@ unsafe fn read_resource<T>(
 
 /// # Safety
 /// The resource belongs to a reply that is alive.
-unsafe fn read_entries(resource: *const sys::rd_kafka_ConfigResource_t, wanted: Wanted) -> TopicConfig {
+unsafe fn read_entries(resource: *const sys::rd_kafka_ConfigResource_t) -> TopicConfig {
     let mut count = 0;
     // SAFETY: the caller's promise covers the resource and its entries.
     let entries = unsafe { array(sys::rd_kafka_ConfigResource_configs(resource, &mut count), count) };
@@ -146,21 +122,17 @@ unsafe fn read_entries(resource: *const sys::rd_kafka_ConfigResource_t, wanted: 
         // SAFETY: as above.
         unsafe {
             let name = text(sys::rd_kafka_ConfigEntry_name(*entry)).unwrap_or_default();
-            let source = config_source(code::rd_kafka_ConfigEntry_source(*entry));
-            if !wanted.holds(&name, source) {
-                return None;
-            }
             let value = ConfigEntry {
                 value: text(sys::rd_kafka_ConfigEntry_value(*entry)),
-                source,
+                source: config_source(code::rd_kafka_ConfigEntry_source(*entry)),
                 is_default: sys::rd_kafka_ConfigEntry_is_default(*entry) == 1,
                 is_sensitive: sys::rd_kafka_ConfigEntry_is_sensitive(*entry) == 1,
                 is_read_only: sys::rd_kafka_ConfigEntry_is_read_only(*entry) == 1,
             };
-            Some((name, value))
+            (name, value)
         }
     };
-    TopicConfig { entries: entries.iter().filter_map(read).collect() }
+    TopicConfig { entries: entries.iter().map(read).collect() }
 }
 
 fn config_source(source: c_int) -> ConfigSource {

@@ -32,7 +32,6 @@ use crate::record::TopicPartition;
 
 pub(crate) use cluster::Edge;
 pub(crate) use code::ErrorCode;
-pub(crate) use configs::Wanted;
 pub(crate) use copies::Copies;
 pub(crate) use membership::{Member, MemberQueue, Move, is_cooperative, rebalance_at_close};
 pub(crate) use native::{Native, Served};

@@ -20,7 +20,7 @@ use super::{ClusterDescription, ConfigDelta, KafkaVersion, NewTopic, OffsetRange
 use crate::connection::{ConnectionSettings, tell};
 use crate::detached::Detached;
 use crate::error::{Error, Result};
-use crate::ffi::{Edge, Native, Wanted};
+use crate::ffi::{Edge, Native};
 use crate::health::Health;
 use crate::record::TopicPartition;
 use crate::wire::{self, Coordinators, Entrances, Lines};
@@ -31,7 +31,7 @@ const VISIBILITY_POLL: Duration = Duration::from_millis(50);
 /// The library's settings that are told when an admin starts.
 const TOLD: [&str; 2] = ["bootstrap.servers", "client.id"];
 
-/// Describes, creates, changes and deletes topics. Clones share one connection.
+/// Describes, creates, changes and deletes topics. Clones share their connections.
 ///
 /// The outer `Result` of a call is about the call as a whole (Kafka unreachable, no permission at all); the inner ones
 /// are about each topic. After [`Error::Timeout`] of a changing call its outcome is unknown: describe before repeating.
@@ -125,23 +125,10 @@ impl TopicAdmin {
     /// # Errors
     /// The call as a whole failed; see [`TopicAdmin`].
     pub async fn describe_configs(&self, names: &[&str]) -> Result<PerTopic<TopicConfig>> {
-        self.configs(names, Wanted::All).await
-    }
-
-    /// Reads what is set on topics themselves, and `cleanup.policy` and `min.insync.replicas` wherever their values come from.
-    /// Of many topics that is a small part of [`TopicAdmin::describe_configs`]: most keys are inherited.
-    ///
-    /// # Errors
-    /// The call as a whole failed; see [`TopicAdmin`].
-    pub async fn describe_configs_in_brief(&self, names: &[&str]) -> Result<PerTopic<TopicConfig>> {
-        self.configs(names, Wanted::Brief).await
-    }
-
-    async fn configs(&self, names: &[&str], wanted: Wanted) -> Result<PerTopic<TopicConfig>> {
         let Checked { send, mut refused } = check_names(names);
         let names: Vec<&str> = send.into_keys().collect();
         if !names.is_empty() {
-            refused.extend(read(self.native.get()?.describe_configs(&names, wanted, self.timeout).await)?);
+            refused.extend(read(self.native.get()?.describe_configs(&names, self.timeout).await)?);
         }
         Ok(refused)
     }

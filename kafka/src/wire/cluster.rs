@@ -39,6 +39,23 @@ impl Entrances {
         each
     }
 
+    /// The same, each with how long it may take of the time until then.
+    pub(super) fn in_turn(&self, bootstrap: &[String], deadline: Instant) -> impl Iterator<Item = (BrokerInfo, Duration)> {
+        let all = self.beside(bootstrap);
+        let count = all.len();
+        all.into_iter().enumerate().map(move |(index, one)| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            (one, if index + 1 == count { left } else { left.min(AT_MOST) })
+        })
+    }
+
+    /// This one answers: it is asked first from now on.
+    pub(super) fn answers(&self, one: BrokerInfo) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|known| (&known.host, known.port) != (&one.host, one.port));
+        all.insert(0, one);
+    }
+
     fn note(&self, last: BrokerInfo, brokers: &[BrokerInfo]) {
         let all = std::iter::once(last).chain(brokers.iter().cloned()).collect();
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
@@ -54,16 +71,12 @@ pub(crate) async fn cluster(
     client_id: &str,
     limit: Duration,
 ) -> Result<ClusterDescription> {
-    let deadline = Instant::now() + limit;
-    let all = entrances.beside(bootstrap);
     let mut failed = Error::Unreachable { reason: "there is no bootstrap server".to_owned() };
-    for (index, entrance) in all.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let limit = if index + 1 == all.len() { left } else { left.min(AT_MOST) };
-        match described(lines, entrance, client_id, limit).await {
+    for (entrance, limit) in entrances.in_turn(bootstrap, Instant::now() + limit) {
+        match described(lines, &entrance, client_id, limit).await {
             Ok(cluster) if cluster.brokers.is_empty() => failed = Error::Unreachable { reason: "the cluster shows no broker".to_owned() },
             Ok(cluster) => {
-                entrances.note(entrance.clone(), &cluster.brokers);
+                entrances.note(entrance, &cluster.brokers);
                 return Ok(cluster);
             }
             Err(error) => failed = error,
@@ -193,5 +206,7 @@ mod tests {
         let known = |port| BrokerInfo { id: 7, host: "a".to_owned(), port, rack: None };
         entrances.note(known(2), &[known(1), known(4)]);
         assert_eq!(ports(&entrances), [2, 1, 3, 4]);
+        entrances.answers(known(4));
+        assert_eq!(ports(&entrances), [4, 1, 2, 3]);
     }
 }

@@ -1,4 +1,4 @@
-//! Connections that are kept, one for each broker, for questions that are asked again and again.
+//! Connections that are kept, a few for each broker, for questions that are asked again and again.
 //!
 //! Whatever is asked here may be asked twice: a kept connection that turns out to be closed is made anew.
 
@@ -17,9 +17,14 @@ use super::{body_of, converse, encode, failure};
 use crate::error::{Error, Result};
 use crate::topic::BrokerInfo;
 
-/// The connections.
+/// How many connections to one broker are kept. More are made where more is asked at once.
+const KEPT: usize = 4;
+
+type Address = (String, u16);
+
+/// The connections over which nothing is asked at present.
 #[derive(Default)]
-pub(crate) struct Lines(Mutex<HashMap<(String, u16), TcpStream>>);
+pub(crate) struct Lines(Mutex<HashMap<Address, Vec<TcpStream>>>);
 
 impl Lines {
     /// Asks a broker, and returns the body of its response.
@@ -34,13 +39,19 @@ impl Lines {
         let request = encode(client_id, api, version, body)?;
         let (address, deadline) = ((broker.host.clone(), broker.port), Instant::now() + limit);
         let unreachable = |reason: String| Error::Unreachable { reason: format!("{}:{}: {reason}", broker.host, broker.port) };
-        let kept = self.lock().remove(&address);
+        let kept = self.lock().get_mut(&address).and_then(Vec::pop);
         let reused = match kept {
             Some(mut stream) => match timeout_at(deadline, converse(&mut stream, &request)).await {
                 Ok(Ok(answer)) => Some((stream, answer)),
                 Ok(Err(error)) if error.kind() == ErrorKind::FileTooLarge => return Err(failure(&error, unreachable)),
-                Ok(Err(_)) => None,
-                Err(_) => return Err(unreachable("no answer in time".to_owned())),
+                Ok(Err(_)) => {
+                    self.forget(&address);
+                    None
+                }
+                Err(_) => {
+                    self.forget(&address);
+                    return Err(unreachable("no answer in time".to_owned()));
+                }
             },
             None => None,
         };
@@ -58,11 +69,21 @@ impl Lines {
             }
         };
         let body = body_of(answer, api, version)?;
-        self.lock().insert(address, stream);
+        let mut lines = self.lock();
+        let kept = lines.entry(address).or_default();
+        if kept.len() < KEPT {
+            kept.push(stream);
+        }
+        drop(lines);
         Ok(body)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, u16), TcpStream>> {
+    /// What has become of one connection to a broker may have become of the others.
+    fn forget(&self, address: &Address) {
+        self.lock().remove(address);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Address, Vec<TcpStream>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,6 +95,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
+    use super::super::CORRELATION;
     use super::*;
 
     /// Answers so many requests on each connection, with a header and the number of the connection.
@@ -108,6 +130,37 @@ mod tests {
             connections.push(ask().await.unwrap()[0]);
         }
         assert_eq!(connections, [0, 0, 1, 1, 2]);
+    }
+
+    /// Answers six questions on as many connections once all of them are there.
+    #[tokio::test]
+    async fn a_few_of_the_connections_that_are_used_at_once_are_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let broker = BrokerInfo { id: 1, host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port(), rack: None };
+        let answers = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            for _ in 0..6 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let size = usize::try_from(stream.read_i32().await.unwrap()).unwrap();
+                stream.read_exact(&mut vec![0; size]).await.unwrap();
+                asked.push(stream);
+            }
+            for stream in &mut asked {
+                stream.write_i32(5).await.unwrap();
+                stream.write_all(&[&CORRELATION.to_be_bytes()[..], &[0]].concat()).await.unwrap();
+            }
+            asked
+        });
+        let (lines, question) = (Lines::default(), ApiVersionsRequest::default());
+        let ask = || lines.ask(&broker, "t", (ApiKey::ApiVersions, 3), &question, Duration::from_secs(5));
+        for answer in futures::future::join_all((0..6).map(|_| ask())).await {
+            assert_eq!(*answer.unwrap(), [0]);
+        }
+        drop(answers.await.unwrap());
+        let kept = || lines.lock().values().map(Vec::len).sum::<usize>();
+        assert_eq!(kept(), KEPT);
+        assert!(matches!(ask().await, Err(Error::Unreachable { .. })));
+        assert_eq!(kept(), 0, "the others are closed as well");
     }
 
     #[tokio::test]

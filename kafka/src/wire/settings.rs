@@ -14,7 +14,7 @@ use super::{Asking, Lines, decode, exchange, outcome};
 use crate::error::Result;
 use crate::topic::BrokerInfo;
 
-const DESCRIBE: (ApiKey, i16) = (ApiKey::DescribeConfigs, 4);
+pub(super) const DESCRIBE: (ApiKey, i16) = (ApiKey::DescribeConfigs, 4);
 /// The kind of resource that a broker is (KIP-226).
 const BROKER: i8 = 4;
 /// The name that stands for all brokers: what is set there counts for each that is not set otherwise by itself (KIP-226).

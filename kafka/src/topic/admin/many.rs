@@ -1,19 +1,35 @@
-//! Questions about many groups and partitions at once, for whoever watches them all: each takes a request for each broker, however
-//! many there are. What librdkafka asks one by one goes over plaintext connections of its own, which are kept.
+//! Questions about many topics, groups and partitions at once, for whoever watches them all: each takes a request for each broker, however
+//! many there are. What librdkafka asks one by one, or keeps too much of, goes over plaintext connections of its own, which are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::join_all;
 
+use super::super::request::{Checked, check_names};
 use super::{TopicAdmin, read};
 use crate::consumer::{CommittedOffset, GroupMember, GroupOffset, GroupProtocol};
 use crate::error::{Error, Result};
 use crate::record::TopicPartition;
-use crate::topic::{BrokerInfo, Peek, PerPartition, PerTopic, TopicDescription, validate_topic_name};
+use crate::topic::{BrokerInfo, Peek, PerPartition, PerTopic, TopicConfig, TopicDescription, validate_topic_name};
 use crate::wire::{self, Asking};
 
 impl TopicAdmin {
+    /// Reads what is set on topics themselves, and `cleanup.policy` and `min.insync.replicas` wherever their values come from.
+    /// Of many topics that is a small part of [`TopicAdmin::describe_configs`]: most keys are inherited.
+    ///
+    /// # Errors
+    /// The call as a whole failed; see [`TopicAdmin`].
+    pub async fn describe_configs_in_brief(&self, names: &[&str]) -> Result<PerTopic<TopicConfig>> {
+        let Checked { send, mut refused } = check_names(names);
+        let names: Vec<&str> = send.into_keys().collect();
+        if !names.is_empty() {
+            let (bootstrap, client_id) = (self.settings.bootstrap_servers(), self.settings.client_id());
+            refused.extend(wire::configs_in_brief(&self.lines, &self.entrances, bootstrap, client_id, &names, self.timeout).await?);
+        }
+        Ok(refused)
+    }
+
     /// What groups have committed. Offsets in transactions that are still open do not count. A group that does not exist has
     /// committed nothing; one that has no coordinator at present is not among the answers.
     ///
