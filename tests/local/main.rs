@@ -19,6 +19,7 @@ mod orders;
 mod pauses;
 mod peeks;
 mod pipeline;
+mod policies;
 mod positions;
 mod readiness;
 mod reassignments;

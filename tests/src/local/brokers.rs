@@ -48,11 +48,21 @@ pub struct BrokerSettings {
     pub data: Vec<PathBuf>,
     /// Properties of `server.properties`, which win over ours.
     pub properties: BTreeMap<String, String>,
+    /// Java programs whose classes the properties may name.
+    pub plugins: Vec<PathBuf>,
 }
 
 impl Default for BrokerSettings {
     fn default() -> Self {
-        Self { core: None, heap_megabytes: 384, is_measured: false, advertised: Vec::new(), data: Vec::new(), properties: BTreeMap::new() }
+        Self {
+            core: None,
+            heap_megabytes: 384,
+            is_measured: false,
+            advertised: Vec::new(),
+            data: Vec::new(),
+            properties: BTreeMap::new(),
+            plugins: Vec::new(),
+        }
     }
 }
 
@@ -74,6 +84,8 @@ struct Broker {
 
 struct Java {
     jars: PathBuf,
+    /// The classes of plugins.
+    plugins: Option<PathBuf>,
     classes: Classes,
     log4j: PathBuf,
     heap_megabytes: u32,
@@ -95,7 +107,8 @@ impl Brokers {
         let log4j = folder.path().join("log4j2.properties");
         files::write(&log4j, properties::LOG4J)?;
         let BrokerSettings { heap_megabytes, is_measured, core, .. } = settings;
-        let java = Java { jars: cache.jars(), classes: Classes::find(&cache)?, log4j, heap_megabytes, is_measured, core };
+        let plugins = compiled(&settings.plugins, &cache.jars(), folder.path()).await?;
+        let java = Java { jars: cache.jars(), plugins, classes: Classes::find(&cache)?, log4j, heap_megabytes, is_measured, core };
         let (storage, ports) = (Storage::find(&cache)?, choose_ports(count)?);
         try_join_all((0..count).map(|id| prepare(&java, &storage, id, &ports, &settings, folder.path()))).await?;
         let mut all = Vec::with_capacity(count);
@@ -106,7 +119,10 @@ impl Brokers {
         for broker in &brokers.all {
             broker.wait_ready(&|seen| seen.brokers.len() == count).await?;
         }
-        brokers.java.classes.keep(&*brokers.process(0)?).await;
+        // Java keeps none where a folder is among the places that it takes classes from.
+        if brokers.java.plugins.is_none() {
+            brokers.java.classes.keep(&*brokers.process(0)?).await;
+        }
         step.done();
         Ok(brokers)
     }
@@ -228,7 +244,14 @@ impl Java {
         if !self.is_measured {
             command.arg("-XX:TieredStopAtLevel=1");
         }
-        command.arg(self.classes.flag()).arg(format!("-Xmx{heap_megabytes}m")).arg("-cp").arg(format!("{}/*", self.jars.display()));
+        command.arg(self.classes.flag()).arg(format!("-Xmx{heap_megabytes}m"));
+        let mut classes = format!("{}/*", self.jars.display());
+        if let Some(folder) = &self.plugins {
+            // By a name without colons, which part the classes from each other.
+            command.current_dir(folder);
+            classes.push_str(":.");
+        }
+        command.arg("-cp").arg(classes);
         command.arg(format!("-Dlog4j2.configurationFile={}", self.log4j.display()));
         command
     }
@@ -260,6 +283,19 @@ async fn jars() -> Result<Cache> {
         kafka_jars::ensure(&cache, &held).await?;
     }
     Ok(cache)
+}
+
+/// Compiles plugins of brokers into a folder of their own.
+async fn compiled(sources: &[PathBuf], jars: &Path, folder: &Path) -> Result<Option<PathBuf>> {
+    if sources.is_empty() {
+        return Ok(None);
+    }
+    packages::require(&[("javac", "apt-get install openjdk-17-jdk-headless")])?;
+    let to = folder.join("plugins");
+    let mut javac = Command::new("javac");
+    javac.arg("-cp").arg(format!("{}/*", jars.display())).arg("-d").arg(&to).args(sources);
+    output(&mut javac.into(), START_LIMIT).await?;
+    Ok(Some(to))
 }
 
 fn choose_ports(brokers: usize) -> Result<Vec<Ports>> {

@@ -47,6 +47,9 @@ impl Process {
                 None => wrapped.env_remove(variable),
             };
         }
+        if let Some(folder) = command.get_current_dir() {
+            wrapped.current_dir(folder);
+        }
         // A terminal's Ctrl-C reaches only this program, which then ends them in its own order.
         wrapped.env(MARK, identity()).stdin(Stdio::null()).stdout(file).stderr(other).process_group(0);
         let child = keeper::spawn(wrapped, core).map_err(at("start", &program))?;
