@@ -1,9 +1,10 @@
 //! Kafka's image where none can be pulled: Maven's jars, a runtime that `jlink` cuts from the JDK, and a shell, with
 //! everything at the places where `apache/kafka` has it. Made once per recipe and kept in the cache as an archive.
 
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -35,6 +36,9 @@ const TOOLS: &[(&str, &str)] = &[
     ("kafka-broker-api-versions.sh", "org.apache.kafka.tools.BrokerApiVersionsCommand"),
 ];
 
+/// Loads Kafka's classes once.
+const KEEP_CLASSES: &str = "tests/kafka/keep-classes.sh";
+
 /// The user that `apache/kafka` runs as.
 const USER: u32 = 1000;
 
@@ -61,18 +65,22 @@ async fn assemble(site: &Site, name: &str, recipe: &str, archive: &Path) -> Resu
     let step = Step::start(&format!("image {name}"));
     let work = site.cache.kafka().join("work");
     files::fresh(&work)?;
-    let (system, java, kafka) = (work.join("system"), work.join("java"), work.join("kafka"));
+    let [system, java, kafka, classes] = ["system", "java", "kafka", "classes"].map(|layer| work.join(layer));
     let runtime = java.join("opt/java/openjdk");
     make_runtime(site, &step, &runtime).await?;
     system_layer(&system, &runtime).await?;
     for jar in files::below(&site.cache.jars())? {
-        files::copy(&jar, &kafka.join("opt/kafka/libs").join(jar.file_name().unwrap_or_default()))?;
+        let copy = kafka.join("opt/kafka/libs").join(jar.file_name().unwrap_or_default());
+        files::copy(&jar, &copy)?;
+        // As image.py has it: Java does not take classes from files of another age.
+        File::open(&copy).and_then(|copy| copy.set_modified(UNIX_EPOCH)).map_err(at("date", &copy))?;
     }
     for (script, class) in TOOLS {
         tool(&kafka.join("opt/kafka/bin").join(script), class)?;
     }
+    keep_classes(site, &step, &[&system, &java, &kafka], &classes).await?;
     let (list, aside) = (work.join("images.json"), recipe::aside(archive));
-    let image = json!([{ "name": name, "layers": [system, java, kafka], "config": config(recipe) }]);
+    let image = json!([{ "name": name, "layers": [system, java, kafka, classes], "config": config(recipe) }]);
     files::write(&list, &image.to_string())?;
     let mut pack = Command::new("python3");
     pack.arg(repository().join("tests/kind/image.py")).arg(&aside).arg(&list);
@@ -89,6 +97,23 @@ async fn make_runtime(site: &Site, step: &Step, to: &Path) -> Result<()> {
     jlink.args(["--add-modules", MODULES, "--strip-debug", "--no-man-pages", "--no-header-files", "--generate-cds-archive"]);
     jlink.arg("--output").arg(to);
     quiet_with(step, &mut jlink, &site.cache.log("jlink")).await
+}
+
+/// Starts Kafka once in what these layers hold together, and makes a layer of the classes that Java has loaded for it.
+async fn keep_classes(site: &Site, step: &Step, layers: &[&PathBuf], to: &Path) -> Result<()> {
+    let root = to.with_extension("root");
+    for layer in layers {
+        let mut link = Command::new("cp");
+        link.args(["--archive", "--link"]).arg(layer.join(".")).arg(&root);
+        quiet_with(step, &mut link, &site.cache.log("kafka-classes")).await?;
+    }
+    let mut start = Command::new("unshare");
+    start.args(["--mount", "--net", "--uts", "--pid", "--fork", "--kill-child"]).arg(repository().join(KEEP_CLASSES)).arg(&root);
+    quiet_with(step, &mut start, &site.cache.log("kafka-classes")).await?;
+    for archive in files::below(&root.join("opt/kafka/classes"))? {
+        files::copy(&archive, &to.join("opt/kafka/classes").join(archive.file_name().unwrap_or_default()))?;
+    }
+    Ok(())
 }
 
 /// The C library that the runtime needs, a shell for the start script, and the user.
@@ -119,7 +144,7 @@ fn config(recipe: &str) -> serde_json::Value {
 /// A short hash of what decides the image: the jars' list, the runtime, and how they are put together.
 async fn ingredients() -> Result<String> {
     let mut hash = Sha256::new();
-    for file in ["tests/kafka/pom.xml", "tests/kind/image.py"] {
+    for file in ["tests/kafka/pom.xml", KEEP_CLASSES, "tests/kind/image.py"] {
         let path = repository().join(file);
         hash.update(std::fs::read(&path).map_err(at("read", &path))?);
     }
