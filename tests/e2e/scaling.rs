@@ -173,7 +173,7 @@ async fn burst_from_zero(name: &str, delivery: &str) {
         let scaling = json!({"minReplicas": 0, "maxReplicas": 6, "drainSeconds": 5, "idleSeconds": 15});
         let mut spec = counted(scaling, delivery);
         // One of them would need longer than `drainSeconds`.
-        spec["resources"] = json!({"requests": {"cpu": "5m"}, "limits": {"cpu": "10m"}});
+        spec["resources"] = json!({"requests": {"cpu": "5m"}, "limits": {"cpu": "30m"}});
         scene.apply::<EventPipeline>("p", spec).await?;
         scene.ready::<EventPipeline>("p").await?;
         decided(scene, "p", "Asleep", 0).await?;

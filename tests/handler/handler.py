@@ -56,11 +56,13 @@ class Handler(BaseHTTPRequestHandler):
             return self.say(200, b"")
         at_once = count(1)
         try:
-            self.answer(json.loads(body), at_once)
+            answer = self.answer(json.loads(body), at_once)
         finally:
+            # Whoever has the answer may ask for the next one at once.
             count(-1)
+        self.say(*answer)
 
-    def answer(self, order: dict, at_once: int):
+    def answer(self, order: dict, at_once: int) -> tuple[int, bytes, str]:
         record = self.headers["ce-id"]
         nth = attempt(record)
         print(f"{record} {nth + 1}", flush=True)
@@ -79,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
             thing = "200"
         said = {"id": order["id"], "attempt": nth + 1, "record": record, "pod": os.environ["POD_NAME"], "atOnce": at_once}
         text = json.dumps(said).encode() if thing == "200" else f"told to say {thing}".encode()
-        self.say(int(thing), text, argument if thing != "200" else "")
+        return int(thing), text, argument if thing != "200" else ""
 
     def say(self, status: int, text: bytes, retry_after: str = ""):
         self.send_response(status)

@@ -11,7 +11,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{Result, Scene, install};
+use super::{LIMIT, Result, Scene, install, until};
 use crate::cluster::Tool;
 
 /// On the node.
@@ -45,11 +45,12 @@ impl Scene {
         Ok(())
     }
 
-    /// Removes what the brokers of a namespace keep, who need it no more.
+    /// Removes what the brokers of a namespace keep, who need it no more but may write still.
     pub(super) async fn clear_volumes_of_brokers(&self, namespace: &str, brokers: u16) -> Result {
         let folders: Vec<String> = (0..brokers).map(|broker| format!("{FOLDERS}/{namespace}-{broker}")).collect();
         let remove: Vec<&str> = ["rm", "-rf"].into_iter().chain(folders.iter().map(String::as_str)).collect();
-        self.on_node(&self.node().await?, &remove).await
+        let node = self.node().await?;
+        until("what the brokers kept is gone", LIMIT, async || Ok(self.on_node(&node, &remove).await?)).await
     }
 
     /// The node of the cluster, which is a container of this name.
