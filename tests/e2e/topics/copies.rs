@@ -1,4 +1,4 @@
-//! Replication factors change with a broker down, and beside other tools.
+//! Replication factors change across racks, with a broker down, and beside other tools.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +25,19 @@ async fn elsewhere(scene: &Scene, name: &str, brokers: &[&[i32]]) -> Result {
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}").into()) }
     })
     .await
+}
+
+/// The second broker is in a rack of its own; a line of the shell that starts each.
+const RACKS: (&str, &str) = ("broker.rack", "rack-$((id % 2))");
+
+async fn across_racks(own: &OwnKafka) -> Result {
+    own.declare_copies("spread", 1).await?;
+    own.has_copies("spread", 1).await?;
+    elsewhere(&own.scene, "spread", &[&[0], &[2]]).await?;
+    own.declare_copies("spread", 2).await?;
+    // The second partition would go to the first broker, which holds no more than the second.
+    assert_eq!(own.has_copies("spread", 2).await?, [[0, 1], [2, 1]]);
+    Ok(())
 }
 
 async fn with_a_broker_down(own: &OwnKafka) -> Result {
@@ -55,10 +68,11 @@ async fn beside_other_tools(own: &OwnKafka) -> Result {
 }
 
 #[tokio::test]
-async fn copies_come_with_a_broker_down_and_come_back_where_other_tools_took_them() {
+async fn copies_come_across_racks_with_a_broker_down_and_come_back_where_other_tools_took_them() {
     let test = async |own: &OwnKafka| {
+        across_racks(own).await?;
         with_a_broker_down(own).await?;
         beside_other_tools(own).await
     };
-    play("t-copies", async |scene| scene.beside_own_kafka(KafkaSize::Three, &[], test).await).await;
+    play("t-copies", async |scene| scene.beside_own_kafka(KafkaSize::Three, &[RACKS], test).await).await;
 }
