@@ -15,10 +15,12 @@ TEST_CLUSTER ?= penstock-test
 ARGS ?=
 
 CLUSTER = $(CARGO) run --quiet -p penstock-tests --bin cluster --
-# These run side by side, more of them than there are cores since they mostly wait; those of `faults` run one after the
-# other: each disturbs Kafka, the operator or all objects.
+# These run side by side, more of them than there are cores since they mostly wait.
 E2E = $(CARGO) test -p penstock-tests --test e2e
+E2E_THREADS = --test-threads=8
+# Of these, the seven whose names come first have the cluster to themselves, one after the other; the rest then run at once.
 FAULTS = $(CARGO) test -p penstock-tests --test faults
+FAULTS_THREADS = --test-threads=7
 # Brokers and workers as processes of this machine, without a cluster.
 LOCAL = $(CARGO) test -p penstock-tests --test local
 # The same, broken on purpose; see tests/chaos/README.md.
@@ -92,7 +94,7 @@ shell: ## a shell beside the demo's cluster, with kubectl, helm, kind and docker
 # Each step runs in a session of its own, so that an interrupt ends it as a whole and the cluster is still taken down. What mostly waits
 # runs beside something else, and what it prints is shown once that is over: the cluster comes up beside the first step, not beside tests
 # with brokers, whose time would go to it where it has to be compiled first; those with brokers as processes run beside those that disturb
-# the cluster, which come one after the other.
+# the cluster, which mostly wait.
 test: export PENSTOCK_CLUSTER := $(TEST_CLUSTER)
 test: ## everything: format, lints, unit tests, docs, end-to-end tests on a cluster of their own
 	@$(call need,$(PLATFORM))
@@ -128,9 +130,9 @@ test: ## everything: format, lints, unit tests, docs, end-to-end tests on a clus
 	step "format, lints, unit tests, docs" $(MAKE) check
 	finished "cluster, Kafka, images"
 	step "compiling the other tests" $(E2E) --test faults --test local --bin chaos --no-run --quiet
-	step "end-to-end tests" $(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)
+	step "end-to-end tests" $(CLUSTER) exec -- $(E2E) -- $(E2E_THREADS) $(ARGS)
 	begin $(MAKE) processes
-	step "end-to-end tests with faults" $(CLUSTER) exec -- $(FAULTS) -- --test-threads=1 $(ARGS)
+	step "end-to-end tests with faults" $(CLUSTER) exec -- $(FAULTS) -- $(FAULTS_THREADS) $(ARGS)
 	finished "brokers and workers as processes, some of them broken"
 	name="taking the cluster down"
 
@@ -201,8 +203,8 @@ e2e: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)
 e2e: ## end-to-end tests on the demo's cluster, which stays up: the fast way while developing
 	@$(MAKE) up
 	$(E2E) --test faults --no-run --quiet
-	$(CLUSTER) exec -- $(E2E) -- --test-threads=8 $(ARGS)
-	$(CLUSTER) exec -- $(FAULTS) -- --test-threads=1 $(ARGS)
+	$(CLUSTER) exec -- $(E2E) -- $(E2E_THREADS) $(ARGS)
+	$(CLUSTER) exec -- $(FAULTS) -- $(FAULTS_THREADS) $(ARGS)
 
 # What end-to-end tests stand on.
 up: export PENSTOCK_CLUSTER := $(PENSTOCK_CLUSTER)

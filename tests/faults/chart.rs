@@ -1,11 +1,7 @@
 //! The packaged chart: neither an upgrade nor an uninstall touches what it looks after.
 
-use std::{
-    panic::{AssertUnwindSafe, resume_unwind},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
-use futures::FutureExt;
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::Pod},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -18,7 +14,7 @@ use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic, name};
 use penstock_kafka::Record;
 use penstock_tests::{
     local::Folder,
-    scene::{LIMIT, Result, Scene, example, install, play, until},
+    scene::{LIMIT, Result, Scene, example, finally, install, play_alone, until},
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -129,12 +125,7 @@ async fn log_of_the_operator(scene: &Scene) -> Result<String> {
 
 /// Runs a test that changes the installation, and leaves it as the others expect it, whatever happens.
 async fn reinstalled_after(scene: &Scene, test: impl AsyncFnOnce() -> Result) -> Result {
-    let outcome = AssertUnwindSafe(test()).catch_unwind().await;
-    let installed = install::install(&scene.cluster, &[]).await;
-    match outcome {
-        Err(panic) => resume_unwind(panic),
-        Ok(outcome) => outcome.and(installed),
-    }
+    finally(test(), install::install(&scene.cluster, &[])).await
 }
 
 /// Runs a test while a definition is not there, and puts it back as it was, whatever happens.
@@ -142,12 +133,7 @@ async fn without_definition(scene: &Scene, name: &str, test: impl AsyncFnOnce() 
     let definitions: Api<CustomResourceDefinition> = Api::all(scene.client.clone());
     let definition = definitions.get(name).await?;
     definitions.delete(name, &DeleteParams::default()).await?;
-    let outcome = AssertUnwindSafe(test()).catch_unwind().await;
-    let restored = restore(&definitions, name, definition).await;
-    match outcome {
-        Err(panic) => resume_unwind(panic),
-        Ok(outcome) => outcome.and(restored),
-    }
+    finally(test(), restore(&definitions, name, definition)).await
 }
 
 /// With the record of who manages which field, so that Helm still owns its own.
@@ -175,7 +161,7 @@ async fn restore(definitions: &Api<CustomResourceDefinition>, name: &str, before
 
 #[tokio::test]
 async fn an_upgrade_rolls_the_operator_and_renews_the_definitions_and_nothing_else() {
-    play("chart-upgrade", async |scene| {
+    play_alone("chart-upgrade", async |scene| {
         let before = prepare(scene).await?;
         let first = operators(scene).await?;
         reinstalled_after(scene, async || {
@@ -209,7 +195,7 @@ async fn an_upgrade_rolls_the_operator_and_renews_the_definitions_and_nothing_el
 
 #[tokio::test]
 async fn without_a_definition_the_operator_is_not_ready_names_it_and_goes_on_once_it_is_there() {
-    play("chart-definition", async |scene| {
+    play_alone("chart-definition", async |scene| {
         let declared = |partitions: i32| json!({"partitions": partitions, "replicationFactor": 1});
         let id = scene.topic("t", declared(1)).await?.status.and_then(|status| status.topic_id);
         let is_missed = async || {
@@ -234,7 +220,7 @@ async fn without_a_definition_the_operator_is_not_ready_names_it_and_goes_on_onc
 
 #[tokio::test]
 async fn with_its_admission_policy_the_finalizer_comes_with_the_object() {
-    play("chart-policy", async |scene| {
+    play_alone("chart-policy", async |scene| {
         let ours = name::FINALIZER_TOPIC;
         let declared =
             |policy: &str, suspend: bool| json!({"partitions": 1, "replicationFactor": 1, "deletionPolicy": policy, "suspend": suspend});
@@ -278,7 +264,7 @@ async fn with_its_admission_policy_the_finalizer_comes_with_the_object() {
 
 #[tokio::test]
 async fn an_uninstall_leaves_everything_and_a_new_install_takes_it_up() {
-    play("chart-uninstall", async |scene| {
+    play_alone("chart-uninstall", async |scene| {
         let before = prepare(scene).await?;
         reinstalled_after(scene, async || {
             install::helm(

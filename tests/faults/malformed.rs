@@ -8,7 +8,7 @@ use kube::{
     core::NamespaceResourceScope,
 };
 use penstock_crds::{EventPipeline, KafkaCluster, KafkaTopic};
-use penstock_tests::scene::{LIMIT, Result, Scene, Waiting, install, play, until};
+use penstock_tests::scene::{LIMIT, Result, Scene, Waiting, install, play_alone, until};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -217,7 +217,7 @@ async fn create_all(scene: &Scene, system: &Scene) -> Result {
 
 #[tokio::test]
 async fn broken_objects_are_told_and_their_neighbours_do_not_notice() {
-    play("malformed", async |scene| {
+    play_alone("malformed", async |scene| {
         let system = Scene::at(install::NAMESPACE).await?;
         let outcome = among_broken_objects(scene, &system).await;
         let mut removed: Result = Ok(());
@@ -234,20 +234,24 @@ async fn among_broken_objects(scene: &Scene, system: &Scene) -> Result {
     for name in ["before", "out"] {
         scene.topic(name, json!({"partitions": 1, "replicationFactor": 1})).await?;
     }
+    let operator = scene.operator().await;
     let loosened = Loosened::begin(scene).await?;
-    let created = async {
+    let told = async {
         create_all(scene, system).await?;
-        all_told(scene, system).await?;
-        scene.stop_operator().await?;
-        create::<KafkaTopic>(scene, UNSEEN, json!({"partitions": "many"})).await
+        all_told(scene, system).await
+    };
+    if let Err(error) = told.await {
+        return loosened.end().await.and(Err(error));
     }
-    .await;
-    loosened.end().await?;
-    created?;
-    refused_again::<KafkaTopic>(scene, json!({"partitions": "many"})).await?;
-    refused_again::<EventPipeline>(scene, json!({"replicas": 1})).await?;
-    refused_again::<KafkaCluster>(scene, json!({"bootstrapServers": 7})).await?;
-    scene.start_operator().await?;
+    let unseen = async || {
+        let created = create::<KafkaTopic>(scene, UNSEEN, json!({"partitions": "many"})).await;
+        loosened.end().await?;
+        created?;
+        refused_again::<KafkaTopic>(scene, json!({"partitions": "many"})).await?;
+        refused_again::<EventPipeline>(scene, json!({"replicas": 1})).await?;
+        refused_again::<KafkaCluster>(scene, json!({"bootstrapServers": 7})).await
+    };
+    operator.while_stopped(unseen).await?;
     event_says(scene, UNSEEN, "delete it and make it anew").await?;
     untyped::<KafkaTopic>(scene).delete(UNSEEN, &DeleteParams::default()).await?;
     all_told(scene, system).await?;
@@ -271,7 +275,7 @@ async fn among_broken_objects(scene: &Scene, system: &Scene) -> Result {
     scene.apply::<KafkaTopic>("rival", json!({"topicName": scene.kafka_name("broken-choice"), "deletionPolicy": "Delete"})).await?;
     scene.told::<KafkaTopic>("rival", "Ready", "False", Some("TopicConflict")).await?;
     scene.delete::<KafkaTopic>("rival").await?;
-    scene.kill_operator(scene.doomed_operator().await?).await?;
+    operator.kill().await?;
     good("restarted").await?;
     all_told(scene, system).await?;
     repair_all(scene, system).await

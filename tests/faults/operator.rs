@@ -5,25 +5,13 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams},
 };
-use penstock_tests::scene::{LIMIT, Result, Scene, install, play, until};
+use penstock_tests::scene::{LIMIT, Result, Scene, install, play_alone, until};
 use serde_json::json;
 
 /// How long an operator with nothing under way may take to end: less than its own `--shutdown-timeout`.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
-
-/// Waits until there is one operator, ready and not on its way out, and gives its name.
-async fn operator(system: &Scene) -> Result<String> {
-    until("an operator that is ready", LIMIT, async || {
-        let pods = system.api::<Pod>().list(&ListParams::default().labels(install::OPERATOR)).await?.items;
-        let names: Vec<String> = pods.iter().filter(|p| p.metadata.deletion_timestamp.is_none()).map(ResourceExt::name_any).collect();
-        let [name] = names.as_slice() else { return Err(format!("{names:?}").into()) };
-        let reply = system.get(name, 8080, "/readyz").await?;
-        if reply.status == 200 { Ok(name.clone()) } else { Err(format!("{reply:?}").into()) }
-    })
-    .await
-}
 
 /// The sum of a metric over all its series that have these labels.
 fn sum(text: &str, metric: &str, labels: &[&str]) -> f64 {
@@ -54,10 +42,10 @@ async fn ask_to_end(system: &Scene, name: &str) -> Result<(ContainerStateTermina
 
 #[tokio::test]
 async fn the_operator_counts_and_logs_what_it_does_and_ends_when_it_is_asked_to() {
-    play("operator", async |scene| {
+    play_alone("operator", async |scene| {
         let system = Scene::at(install::NAMESPACE).await?;
         scene.topic("t", json!({"partitions": 1, "replicationFactor": 1})).await?;
-        let name = operator(&system).await?;
+        let name = scene.operator().await.ready().await?.name_any();
 
         let metrics = system.get(&name, 8080, "/metrics").await?;
         let text = metrics.body.as_str().unwrap_or_default();
@@ -79,7 +67,7 @@ async fn the_operator_counts_and_logs_what_it_does_and_ends_when_it_is_asked_to(
         let (ended, took) = ask_to_end(&system, &name).await?;
         assert_eq!(ended.exit_code, 0, "{ended:?}");
         assert!(took < ENDS_WITHIN, "ended after {took:?}");
-        assert_ne!(operator(&system).await?, name);
+        assert_ne!(scene.operator().await.ready().await?.name_any(), name);
         scene.topic("later", json!({"partitions": 1, "replicationFactor": 1})).await?;
         Ok(())
     })

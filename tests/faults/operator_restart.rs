@@ -21,19 +21,21 @@ type Probe = std::result::Result<(), Waiting>;
 
 /// Makes a change and kills the operator a moment later.
 async fn interrupted(scene: &Scene, moment: Duration, change: impl AsyncFnOnce() -> Result) -> Result {
-    let operator = scene.doomed_operator().await?;
+    let operator = scene.operator().await;
+    let doomed = operator.doom().await?;
     change().await?;
     // The moment is the fault that is injected, not a wait for anything.
     tokio::time::sleep(moment).await;
-    scene.kill_operator(operator).await
+    doomed.kill().await
 }
 
 /// Makes a change and kills the operator as soon as the first thing that follows from it is seen.
 async fn interrupted_once(scene: &Scene, change: impl AsyncFnOnce() -> Result, seen: impl AsyncFnMut() -> Probe) -> Result {
-    let operator = scene.doomed_operator().await?;
+    let operator = scene.operator().await;
+    let doomed = operator.doom().await?;
     change().await?;
     until_every(Duration::from_millis(5), "the operator has begun", LIMIT, seen).await?;
-    scene.kill_operator(operator).await
+    doomed.kill().await
 }
 
 fn topic(scene: &Scene, partitions: i32, config: Value) -> Value {
@@ -142,7 +144,7 @@ async fn adoption_and_conflict_survive_a_restart() {
             Err("created within the same second".into())
         })
         .await?;
-        scene.kill_operator(scene.doomed_operator().await?).await?;
+        scene.operator().await.kill().await?;
         scene.told::<KafkaTopic>("younger", "Ready", "False", Some("TopicConflict")).await?;
 
         let delete = async || scene.api::<KafkaTopic>().delete("older", &DeleteParams::default()).await.map(drop).map_err(Into::into);

@@ -1,7 +1,10 @@
-//! Copies are made slowly where that is wanted, though the operator dies meanwhile.
+//! Copies are made slowly where that is wanted, though the operator dies meanwhile; and while another tool makes some, nothing is done.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::api::{Patch, PatchParams};
 use penstock_crds::{KafkaTopic, topic::TopicReassignment};
-use penstock_kafka::{Producer, ProducerSettings, Record};
+use penstock_kafka::{ConfigDelta, Producer, ProducerSettings, Record, TopicPartition};
 use penstock_tests::{
     cluster::KafkaSize,
     scene::{LIMIT, OwnKafka, RATES, Result, Scene, play, until},
@@ -48,21 +51,69 @@ async fn slow_and_cancelled(own: &OwnKafka) -> Result {
     assert_eq!(found.get("leader.replication.throttled.replicas"), Some(&throttled.leader_replicas));
 
     // Whoever comes after an operator that dies goes on with it, and takes everything away in the end.
-    scene.kill_operator(scene.doomed_operator().await?).await?;
+    scene.operator().await.kill().await?;
     own.declare_copies("slow", 1).await?;
     assert_eq!(own.has_copies("slow", 1).await?, before, "they are not where they were before");
 
     own.declare_copies("slow", 3).await?;
     moves(scene, "slow").await?;
-    scene.stop_operator().await?;
-    own.apply(json!({"reassignment": {"throttleBytesPerSecond": 100_000_000}})).await?;
-    scene.start_operator().await?;
+    let operator = scene.operator().await;
+    let faster = json!({"reassignment": {"throttleBytesPerSecond": 100_000_000}});
+    operator.while_stopped(async || own.apply(faster).await).await?;
+    drop(operator);
     let after = own.has_copies("slow", 3).await?;
     assert!(after.iter().zip(&before).all(|(after, before)| after.first() == before.first()), "{before:?}, then {after:?}");
     own.declare(json!({})).await
 }
 
+/// Throttles the copies of a topic, as another tool does, or lets them go.
+async fn throttled_elsewhere(scene: &Scene, name: &str, rate: Option<&str>) -> Result {
+    let lists = ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"].map(str::to_owned);
+    let mut delta = ConfigDelta { topic: scene.kafka_name(name), ..ConfigDelta::default() };
+    match rate {
+        Some(rate) => {
+            scene.admin.change_broker_defaults(&RATES.map(|key| (key, rate.to_owned())).into(), &BTreeSet::new()).await?;
+            delta.set = lists.map(|key| (key, "*".to_owned())).into();
+        }
+        None => {
+            scene.admin.change_broker_defaults(&BTreeMap::new(), &RATES.into()).await?;
+            delta.unset = lists.into();
+        }
+    }
+    scene.admin.alter_configs_incremental(&[delta]).await?.into_values().next().ok_or("no answer")??;
+    Ok(())
+}
+
+async fn slow_elsewhere(own: &OwnKafka) -> Result {
+    let scene = &own.scene;
+    own.declare_copies("slow", 1).await?;
+    let before = own.has_copies("slow", 1).await?;
+    throttled_elsewhere(scene, "slow", Some("1000")).await?;
+    let and_another = |held: &Vec<i32>| held.iter().flat_map(|broker| [*broker, (broker + 1) % 3]).collect();
+    let partition = |index: i32| TopicPartition::new(scene.kafka_name("slow"), index);
+    let targets: BTreeMap<_, Vec<i32>> = (0..).map(partition).zip(before.iter().map(and_another)).collect();
+    for begun in scene.admin.reassign(&targets).await?.into_values() {
+        begun?;
+    }
+    let told = scene.told::<KafkaTopic>("slow", "Ready", "False", Some("ReassignmentOfOthers")).await?;
+    let told = told.status.and_then(|status| Some(status.conditions.into_iter().find(|c| c.type_ == "Ready")?.message)).unwrap_or_default();
+    assert!(told.contains("another tool moves 2 of") && told.contains("will have 2 copies"), "{told}");
+    // Whoever comes next, and sees the object changed, leaves it alone as well.
+    scene.operator().await.kill().await?;
+    let retained = json!({"spec": {"config": {"retention.ms": "86400000"}}});
+    scene.api::<KafkaTopic>().patch("slow", &PatchParams::default(), &Patch::Merge(retained)).await?;
+    scene.told::<KafkaTopic>("slow", "Ready", "False", Some("ReassignmentOfOthers")).await?;
+    let all: Vec<_> = targets.into_keys().collect();
+    assert_eq!(scene.admin.reassignments(&all).await?.len(), 2);
+    throttled_elsewhere(scene, "slow", None).await?;
+    own.has_copies("slow", 1).await.map(drop)
+}
+
 #[tokio::test]
 async fn copies_that_are_made_slowly_come_and_go_though_the_operator_dies() {
-    play("replication", async |scene| scene.beside_own_kafka(KafkaSize::Three, &[], slow_and_cancelled).await).await;
+    let test = async |own: &OwnKafka| {
+        slow_and_cancelled(own).await?;
+        slow_elsewhere(own).await
+    };
+    play("replication", async |scene| scene.beside_own_kafka(KafkaSize::Three, &[], test).await).await;
 }

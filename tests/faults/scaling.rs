@@ -41,6 +41,8 @@ async fn mistake_5_a_step_that_did_not_help_is_not_taken_again_by_the_next_opera
         });
         scene.apply::<EventPipeline>("p", spec).await?;
         scene.ready::<EventPipeline>("p").await?;
+        // What it sees of the workers goes with it.
+        let operator = scene.operator().await;
         let topic = scene.kafka_name("in");
         let record = |partition| Record::to(&topic).with_partition(partition).with_payload(share.clone());
         scene.produce_all(std::iter::repeat_n(0, 800).map(record)).await?;
@@ -48,7 +50,7 @@ async fn mistake_5_a_step_that_did_not_help_is_not_taken_again_by_the_next_opera
         scene.produce_all([1, 2].into_iter().flat_map(|partition| std::iter::repeat_n(partition, 800)).map(record)).await?;
         let before = decided(scene, "ScaleUpIneffective", 1).await?;
 
-        scene.kill_operator(scene.doomed_operator().await?).await?;
+        operator.kill().await?;
         let system = Scene::at(install::NAMESPACE).await?;
         until("the next operator has looked several times", LIMIT, async || {
             let pods = system.api::<Pod>().list(&ListParams::default().labels(install::OPERATOR)).await?.items;

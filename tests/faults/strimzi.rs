@@ -13,7 +13,7 @@ use penstock_operator::{
     command_line::{Command, CommandLine},
     import,
 };
-use penstock_tests::scene::{LIMIT, Result, Scene, play, until};
+use penstock_tests::scene::{LIMIT, Result, Scene, finally, play_alone, until};
 use serde_json::{Value, json};
 
 const DEFINITION: &str = "kafkatopics.kafka.strimzi.io";
@@ -67,10 +67,10 @@ async fn imported(namespace: &str) -> Result<(Vec<Value>, String)> {
 
 #[tokio::test]
 async fn strimzis_objects_become_suspended_ones_of_ours() {
-    play("t-strimzi", async |scene| {
+    play_alone("t-strimzi", async |scene| {
         let definitions: Api<CustomResourceDefinition> = Api::all(scene.client.clone());
         definitions.patch(DEFINITION, &PatchParams::apply("strimzi").force(), &Patch::Apply(definition())).await?;
-        let run = async {
+        let imports = async {
             theirs(scene).await?;
             let (objects, told) = imported(&scene.namespace).await?;
             assert!(told.contains("offsets: left out: `__consumer_offsets`"), "{told}");
@@ -81,9 +81,7 @@ async fn strimzis_objects_become_suspended_ones_of_ours() {
             scene.told::<KafkaTopic>("orders", "Ready", "False", Some("Suspended")).await?;
             Ok(())
         };
-        let done: Result = run.await;
-        definitions.delete(DEFINITION, &DeleteParams::default()).await?;
-        done
+        finally(imports, async { Ok(definitions.delete(DEFINITION, &DeleteParams::default()).await.map(drop)?) }).await
     })
     .await;
 }

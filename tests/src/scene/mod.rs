@@ -27,10 +27,12 @@ use kube::{
 };
 use penstock_kafka::{ConnectionSettings, TopicAdmin};
 use serde_json::json;
+use tokio::sync::RwLock;
 
 use crate::cluster::Cluster;
 
 pub use copies::RATES;
+pub use faults::{DoomedOperator, Operator};
 pub use handler::{HANDLER, little};
 pub use objects::{condition, refusal};
 pub use own_kafka::OwnKafka;
@@ -47,6 +49,9 @@ pub type Result<T = ()> = std::result::Result<T, Failure>;
 const FIELD_MANAGER: &str = "penstock-tests";
 /// On every namespace of a test: the name of its first one.
 const LABEL_TEST: &str = "penstock.dev/test";
+
+/// The cluster, which tests of one process share; one that disturbs the others has it to itself.
+static GROUND: RwLock<()> = RwLock::const_new(());
 
 /// One test's place in the cluster.
 pub struct Scene {
@@ -79,6 +84,13 @@ impl Scene {
     #[must_use]
     pub fn kafka_name(&self, name: &str) -> String {
         format!("{}.{name}", self.namespace)
+    }
+
+    /// The same cluster, in another namespace.
+    fn within(&self, namespace: &str) -> Self {
+        let Self { cluster, client, admin, kafka, .. } = self;
+        let (cluster, client, admin, kafka) = (cluster.clone(), client.clone(), admin.clone(), kafka.clone());
+        Self { cluster, client, namespace: namespace.to_owned(), admin, kafka }
     }
 
     /// Prints what a reader needs when the test failed.
@@ -126,6 +138,20 @@ impl Scene {
 /// # Panics
 /// When the test fails: that is how a test says so.
 pub async fn play(name: &str, test: impl AsyncFnOnce(&Scene) -> Result) {
+    let _shared = GROUND.read().await;
+    perform(name, test).await;
+}
+
+/// The same, while no other test of this process runs: for one that takes away what all stand on, and not only for a moment.
+///
+/// # Panics
+/// The same as of [`play`].
+pub async fn play_alone(name: &str, test: impl AsyncFnOnce(&Scene) -> Result) {
+    let _alone = GROUND.write().await;
+    perform(name, test).await;
+}
+
+async fn perform(name: &str, test: impl AsyncFnOnce(&Scene) -> Result) {
     let scene = match prepare(name).await {
         Ok(scene) => scene,
         Err(error) => fail(&format!("{name} could not begin: {error}")),
@@ -143,6 +169,19 @@ pub async fn play(name: &str, test: impl AsyncFnOnce(&Scene) -> Result) {
                 fail(&format!("{name} could not clean up: {error}"));
             }
         }
+    }
+}
+
+/// Runs a test, and then what is to be done however it ended.
+///
+/// # Errors
+/// What the test failed with, or what is done afterwards.
+pub async fn finally<T>(test: impl Future<Output = Result<T>>, afterwards: impl Future<Output = Result>) -> Result<T> {
+    let outcome = AssertUnwindSafe(test).catch_unwind().await;
+    let done = afterwards.await;
+    match outcome {
+        Err(panic) => resume_unwind(panic),
+        Ok(outcome) => outcome.and_then(|found| done.map(|()| found)),
     }
 }
 

@@ -102,7 +102,7 @@ impl Scene {
         let kafka = ConnectionSettings::parse(&external.join(","))?;
         let admin = TopicAdmin::new(&kafka)?;
         let scene = Self { cluster: self.cluster.clone(), client: self.client.clone(), namespace: self.namespace.clone(), admin, kafka };
-        Ok(OwnKafka { scene, cluster: self.namespace.clone(), system: Self::at(install::NAMESPACE).await?, namespace })
+        Ok(OwnKafka { scene, cluster: self.namespace.clone(), system: self.within(install::NAMESPACE), namespace })
     }
 
     async fn apply_all(&self, name: &str, objects: &[Value]) -> Result {

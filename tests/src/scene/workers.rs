@@ -111,7 +111,7 @@ pub(super) fn port_named(pod: &Pod, name: &str) -> Option<u16> {
 }
 
 /// Whether the kubelet says so.
-pub(super) fn is_ready(pod: &Pod) -> bool {
+fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
     conditions.is_some_and(|c| c.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }

@@ -92,7 +92,7 @@ async fn bench(arguments: &Arguments) -> Result {
     install::install_with_policy(&system, &[SHARE]).await?;
     place::clear(&system).await?;
     let report = measure(arguments, &system).await;
-    system.start_operator().await?;
+    system.operator().await.start().await?;
     // Whatever happened, nothing is left behind.
     place::clear(&system).await?;
     let report = report?;
@@ -144,8 +144,8 @@ async fn measure(arguments: &Arguments, system: &Scene) -> Result<Report> {
             let fleet = open(system, &format!("rest-{count}"), DeletionPolicy::Delete).await?;
             many::create(&fleet, *count).await?;
             // The process has the memory of what it did before: a fresh one tells what resting takes.
-            system.stop_operator().await?;
-            system.start_operator().await?;
+            system.operator().await.stop().await?;
+            system.operator().await.start().await?;
             tokio::time::sleep(Duration::from_secs(60)).await;
             report.rests.push((*count, lasts, many::rest(system, &fleet, lasts).await?));
             many::delete(&fleet, *count).await?;
@@ -158,13 +158,13 @@ async fn measure(arguments: &Arguments, system: &Scene) -> Result<Report> {
 /// W1: without the operator, then with it.
 async fn live(system: &Scene, count: usize) -> Result<Life> {
     eprintln!("==> W1: {count} topics, by a bare loop");
-    system.stop_operator().await?;
+    system.operator().await.stop().await?;
     // Nobody would take off the finalizer of the others.
     let fleet = open(system, &format!("floor-{count}"), DeletionPolicy::Retain).await?;
     let floor = life::floor(&fleet, count).await?;
     close(system, &fleet).await?;
     eprintln!("    {:.1} s", floor.total.as_secs_f64());
-    system.start_operator().await?;
+    system.operator().await.start().await?;
     let (ours, usage) = by_operator(system, count, DeletionPolicy::Delete).await?;
     Ok(Life { count, ours, floor, usage })
 }

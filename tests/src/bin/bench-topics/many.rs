@@ -55,10 +55,11 @@ pub async fn delete(fleet: &Fleet, count: usize) -> Result<Duration> {
 /// # Errors
 /// It does not start, or the topic is never ready.
 pub async fn restart(system: &Scene, fleet: &Fleet) -> Result<Duration> {
-    system.stop_operator().await?;
+    let operator = system.operator().await;
+    operator.stop().await?;
     fleet.create("fresh").await?;
     let begin = Instant::now();
-    let (started, ready) = tokio::join!(system.start_operator(), async {
+    let (started, ready) = tokio::join!(operator.start(), async {
         fleet.board.until("fresh", |seen| seen.ready).await?;
         Ok::<_, penstock_tests::scene::Failure>(Instant::now())
     });
