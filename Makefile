@@ -18,8 +18,8 @@ CLUSTER = $(CARGO) run --quiet -p penstock-tests --bin cluster --
 # These run side by side, more of them than there are cores since they mostly wait.
 E2E = $(CARGO) test -p penstock-tests --test e2e
 E2E_THREADS = --test-threads=8
-# One after the other: those in which only the operator dies may run side by side, but on two cores with brokers as processes beside them
-# workers then miss their probes.
+# One after the other: those in which only the operator dies may run side by side, but two cores have brokers as processes beside
+# them, and workers were seen to miss their probes then.
 FAULTS = $(CARGO) test -p penstock-tests --test faults
 FAULTS_THREADS = --test-threads=1
 # Brokers and workers as processes of this machine, without a cluster.
